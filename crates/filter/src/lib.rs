@@ -1,0 +1,1 @@
+//! The filter chain: filters, verdicts, facts, and the filters that every protocol shares.

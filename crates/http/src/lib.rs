@@ -1,0 +1,1 @@
+//! HTTP meaning shared by every HTTP version: heads, framing, filters, routes, and the exchange.

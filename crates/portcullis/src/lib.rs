@@ -1,0 +1,1 @@
+//! The Portcullis gateway as a library for its own binary and tests.

@@ -1,0 +1,1 @@
+//! The seam between the gateway and its protocols: Protocol, Server, Machine, Registry.

@@ -1,0 +1,1 @@
+//! TCP proxying: connections through a filter chain to a cluster.
