@@ -1,1 +1,17 @@
 //! HTTP meaning shared by every HTTP version: heads, framing, filters, routes, and the exchange.
+//!
+//! One conversation, three wire formats: what a request means, how long its body is, which route it takes and
+//! what filters see is decided here, once. No wire format, no socket and no clock is here: `http1` (and later
+//! versions) plug in through [`stream::DownstreamStream`] and [`stream::UpstreamStream`].
+//!
+//! Start at [`head`] for the data, [`framing`] for the most security-critical decision, [`stream`] for the seam.
+
+pub mod fields;
+pub mod framing;
+pub mod head;
+pub mod name;
+
+pub use fields::{Field, Fields, Name};
+pub use framing::{Framing, FramingError};
+pub use head::{Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version};
+pub use name::KnownField;

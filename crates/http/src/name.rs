@@ -1,0 +1,156 @@
+//! Field names: the well-known ones as a byte-sized enum, so that a head is searched without comparing text.
+//!
+//! Not a registry of all field names: only those that the gateway itself reads or writes are here; every other
+//! name stays bytes. Start at [`KnownField::classify`].
+
+macro_rules! known_fields {
+    ($($variant:ident = $text:literal,)+) => {
+        /// A field name that the gateway itself reads or writes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        #[allow(missing_docs)] // each variant is the field of its name
+        pub enum KnownField { $($variant,)+ }
+
+        impl KnownField {
+            /// Every known field, in declaration order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The lower-case name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+// At most 64, so that presence fits one machine word (see `Fields`).
+known_fields! {
+    Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AccessControlAllowCredentials = "access-control-allow-credentials",
+    AccessControlAllowHeaders = "access-control-allow-headers",
+    AccessControlAllowMethods = "access-control-allow-methods",
+    AccessControlAllowOrigin = "access-control-allow-origin",
+    AccessControlExposeHeaders = "access-control-expose-headers",
+    AccessControlMaxAge = "access-control-max-age",
+    AccessControlRequestHeaders = "access-control-request-headers",
+    AccessControlRequestMethod = "access-control-request-method",
+    Allow = "allow",
+    AltSvc = "alt-svc",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentEncoding = "content-encoding",
+    ContentLength = "content-length",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    EarlyData = "early-data",
+    Expect = "expect",
+    Forwarded = "forwarded",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Host = "host",
+    Http2Settings = "http2-settings",
+    KeepAlive = "keep-alive",
+    Location = "location",
+    MaxForwards = "max-forwards",
+    Origin = "origin",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    RateLimit = "ratelimit",
+    RateLimitPolicy = "ratelimit-policy",
+    Referer = "referer",
+    RetryAfter = "retry-after",
+    SecWebSocketKey = "sec-websocket-key",
+    SecWebSocketVersion = "sec-websocket-version",
+    Server = "server",
+    SetCookie = "set-cookie",
+    Te = "te",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    UserAgent = "user-agent",
+    Vary = "vary",
+    Via = "via",
+    XForwardedClientCert = "x-forwarded-client-cert",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedProto = "x-forwarded-proto",
+    XPortcullisReason = "x-portcullis-reason",
+    XRequestId = "x-request-id",
+}
+
+impl KnownField {
+    /// The known field that `name` spells in any case, if it is one.
+    #[must_use]
+    #[inline]
+    pub fn classify(name: &[u8]) -> Option<Self> {
+        let bucket = BUCKETS.get(bucket_of(name)?)?;
+        bucket
+            .iter()
+            .take_while(|&&index| index != NONE)
+            .filter_map(|&index| Self::ALL.get(usize::from(index)).copied())
+            .find(|field| field.as_str().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// This field's bit in a presence word.
+    #[must_use]
+    #[inline]
+    pub const fn bit(self) -> u64 {
+        1 << (self as u8)
+    }
+}
+
+const NONE: u8 = u8::MAX;
+const BUCKET_COUNT: usize = 128;
+const BUCKET_DEPTH: usize = 4;
+
+/// Length, first and last letter tell almost all known names apart.
+#[inline]
+const fn bucket_of(name: &[u8]) -> Option<usize> {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else {
+        return None;
+    };
+    let hash = name.len() * 7 + ((*first | 0x20) as usize) * 3 + ((*last | 0x20) as usize);
+    Some(hash % BUCKET_COUNT)
+}
+
+static BUCKETS: [[u8; BUCKET_DEPTH]; BUCKET_COUNT] = buckets();
+
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: an index out of range does not compile
+const fn buckets() -> [[u8; BUCKET_DEPTH]; BUCKET_COUNT] {
+    let mut table = [[NONE; BUCKET_DEPTH]; BUCKET_COUNT];
+    let mut index = 0;
+    while index < KnownField::ALL.len() {
+        if let Some(bucket) = bucket_of(KnownField::ALL[index].as_str().as_bytes()) {
+            let mut depth = 0;
+            while table[bucket][depth] != NONE {
+                depth += 1;
+            }
+            table[bucket][depth] = index as u8;
+        }
+        index += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KnownField;
+
+    #[test]
+    fn every_known_field_is_found_in_any_case() {
+        assert!(KnownField::ALL.len() <= 64, "presence is one word");
+        for &field in KnownField::ALL {
+            let name = field.as_str();
+            assert_eq!(KnownField::classify(name.as_bytes()), Some(field), "{name}");
+            assert_eq!(KnownField::classify(name.to_uppercase().as_bytes()), Some(field), "{name}");
+        }
+        for name in ["", "x", "hos", "hostt", "x-tenant", "content-lengtH "] {
+            assert_eq!(KnownField::classify(name.as_bytes()), None, "{name}");
+        }
+    }
+}
