@@ -97,7 +97,11 @@ mod tests {
         for split in 0..=input.len() {
             let mut scanner = Scanner::new();
             let first = scanner.line_end(&input[..split]);
-            assert_eq!(first.or_else(|| scanner.line_end(input)), Some(8), "split at {split}");
+            assert_eq!(
+                first.or_else(|| scanner.line_end(input)),
+                Some(8),
+                "split at {split}"
+            );
         }
     }
 }

@@ -56,7 +56,10 @@ impl ByteSet {
     #[must_use]
     #[inline]
     pub fn prefix_len(&self, bytes: &[u8]) -> usize {
-        bytes.iter().position(|&byte| !self.contains(byte)).unwrap_or(bytes.len())
+        bytes
+            .iter()
+            .position(|&byte| !self.contains(byte))
+            .unwrap_or(bytes.len())
     }
 
     /// Whether every byte of `bytes` is a member. True for an empty slice.
@@ -81,8 +84,14 @@ mod tests {
     #[test]
     fn membership_follows_construction() {
         let set = ByteSet::of(b"-_").with_range(b'a', b'f').without(b"e");
-        for (byte, expected) in [(b'-', true), (b'a', true), (b'f', true), (b'e', false), (b'g', false), (0xff, false)]
-        {
+        for (byte, expected) in [
+            (b'-', true),
+            (b'a', true),
+            (b'f', true),
+            (b'e', false),
+            (b'g', false),
+            (0xff, false),
+        ] {
             assert_eq!(set.contains(byte), expected, "byte {byte:#x}");
         }
         assert_eq!(set.prefix_len(b"abcz"), 3);

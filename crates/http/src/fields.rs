@@ -91,16 +91,29 @@ impl Fields {
     /// No fields yet, over the bytes that [`Fields::push_span`] will point into.
     #[must_use]
     pub fn with_block(block: Bytes) -> Self {
-        Self { block, ..Self::default() }
+        Self {
+            block,
+            ..Self::default()
+        }
     }
 
     /// Adds a line whose name and value are ranges of the block. A range outside it reads as empty.
     #[inline]
-    pub fn push_span(&mut self, name: Range<usize>, value: Range<usize>, known: Option<KnownField>) {
+    pub fn push_span(
+        &mut self,
+        name: Range<usize>,
+        value: Range<usize>,
+        known: Option<KnownField>,
+    ) {
         if let Some(field) = known {
             self.present |= field.bit();
         }
-        self.lines.push(Line { name: Span::block(&name), value: Span::block(&value), known, removed: false });
+        self.lines.push(Line {
+            name: Span::block(&name),
+            value: Span::block(&value),
+            known,
+            removed: false,
+        });
     }
 
     /// The block that untouched lines point into.
@@ -151,37 +164,61 @@ impl Fields {
     #[must_use]
     pub fn get_named<'a, 'n>(&'a self, name: impl Into<Name<'n>>) -> Option<&'a [u8]> {
         let name = name.into();
-        self.lines.iter().find(|line| self.matches(line, name)).map(|line| self.slice(line.value, None))
+        self.lines
+            .iter()
+            .find(|line| self.matches(line, name))
+            .map(|line| self.slice(line.value, None))
     }
 
     /// Every value of the field with this name, compared without case, in order.
     pub fn get_all_named<'a>(&'a self, name: Name<'a>) -> impl Iterator<Item = &'a [u8]> {
-        self.lines.iter().filter(move |line| self.matches(line, name)).map(|line| self.slice(line.value, None))
+        self.lines
+            .iter()
+            .filter(move |line| self.matches(line, name))
+            .map(|line| self.slice(line.value, None))
     }
 
     /// Every field in order: name as spelled, value, and which known field it is.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
-        self.lines.iter().filter(|line| !line.removed).map(|line| Field {
-            name: self.slice(line.name, line.known),
-            value: self.slice(line.value, None),
-            known: line.known,
-        })
+        self.lines
+            .iter()
+            .filter(|line| !line.removed)
+            .map(|line| Field {
+                name: self.slice(line.name, line.known),
+                value: self.slice(line.value, None),
+                known: line.known,
+            })
     }
 
     /// Adds a field at the end. The value must hold no CR, LF or NUL: callers check what peers or people wrote.
     pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
         let name = name.into();
-        debug_assert!(is_field_value(value), "a field value with control bytes: {value:?}");
+        debug_assert!(
+            is_field_value(value),
+            "a field value with control bytes: {value:?}"
+        );
         let (name, known) = match name {
             Name::Known(field) => {
                 self.present |= field.bit();
-                (Span { start: 0, len: 0, place: Place::Known }, Some(field))
+                (
+                    Span {
+                        start: 0,
+                        len: 0,
+                        place: Place::Known,
+                    },
+                    Some(field),
+                )
             }
             Name::Other(bytes) => (self.keep(bytes), None),
         };
         let value = self.keep(value);
-        self.lines.push(Line { name, value, known, removed: false });
+        self.lines.push(Line {
+            name,
+            value,
+            known,
+            removed: false,
+        });
     }
 
     /// Makes `value` the only value of the field, in the place of its first line if there was one.
@@ -213,7 +250,9 @@ impl Fields {
     /// Removes every line that `keep` answers `false` for.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
         for index in 0..self.lines.len() {
-            let Some(line) = self.lines.get(index).copied() else { break };
+            let Some(line) = self.lines.get(index).copied() else {
+                break;
+            };
             if line.removed {
                 continue;
             }
@@ -239,13 +278,17 @@ impl Fields {
     /// Bytes that the fields would take on an HTTP/1 wire: names, values, separators.
     #[must_use]
     pub fn wire_len(&self) -> usize {
-        self.iter().map(|field| field.name.len() + field.value.len() + 4).sum()
+        self.iter()
+            .map(|field| field.name.len() + field.value.len() + 4)
+            .sum()
     }
 
     fn remove_from(&mut self, name: Name<'_>, start: usize) -> bool {
         let mut removed = false;
         for index in start..self.lines.len() {
-            let Some(line) = self.lines.get(index).copied() else { break };
+            let Some(line) = self.lines.get(index).copied() else {
+                break;
+            };
             if self.matches(&line, name)
                 && let Some(line) = self.lines.get_mut(index)
             {
@@ -263,14 +306,20 @@ impl Fields {
         }
         match name {
             Name::Known(field) => line.known == Some(field),
-            Name::Other(bytes) => line.known.is_none() && self.slice(line.name, None).eq_ignore_ascii_case(bytes),
+            Name::Other(bytes) => {
+                line.known.is_none() && self.slice(line.name, None).eq_ignore_ascii_case(bytes)
+            }
         }
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
         let start = self.extra.len();
         self.extra.extend_from_slice(bytes);
-        Span { start: start as u32, len: bytes.len() as u32, place: Place::Extra }
+        Span {
+            start: start as u32,
+            len: bytes.len() as u32,
+            place: Place::Extra,
+        }
     }
 
     #[inline]
@@ -289,7 +338,10 @@ impl std::fmt::Debug for Fields {
         formatter
             .debug_map()
             .entries(self.iter().map(|field| {
-                (String::from_utf8_lossy(field.name).into_owned(), String::from_utf8_lossy(field.value).into_owned())
+                (
+                    String::from_utf8_lossy(field.name).into_owned(),
+                    String::from_utf8_lossy(field.value).into_owned(),
+                )
             }))
             .finish()
     }
@@ -303,7 +355,8 @@ impl PartialEq for Fields {
         loop {
             match (left.next(), right.next()) {
                 (None, None) => return true,
-                (Some(a), Some(b)) if a.name.eq_ignore_ascii_case(b.name) && a.value == b.value => {}
+                (Some(a), Some(b)) if a.name.eq_ignore_ascii_case(b.name) && a.value == b.value => {
+                }
                 _ => return false,
             }
         }
@@ -326,19 +379,28 @@ pub struct Field<'a> {
 impl Span {
     #[inline]
     const fn block(range: &Range<usize>) -> Self {
-        Self { start: range.start as u32, len: (range.end - range.start) as u32, place: Place::Block }
+        Self {
+            start: range.start as u32,
+            len: (range.end - range.start) as u32,
+            place: Place::Block,
+        }
     }
 }
 
 /// The members of a comma-separated list field (RFC 9110 section 5.6.1), trimmed, empty ones skipped.
 pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }
 
 /// Whether `value` may be sent as a field value (RFC 9110 section 5.5): no control byte but tab.
 #[must_use]
 pub fn is_field_value(value: &[u8]) -> bool {
-    value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    value
+        .iter()
+        .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
 #[cfg(test)]
@@ -357,7 +419,13 @@ mod tests {
     fn text(fields: &Fields) -> String {
         fields
             .iter()
-            .map(|field| format!("{}={};", String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value)))
+            .map(|field| {
+                format!(
+                    "{}={};",
+                    String::from_utf8_lossy(field.name),
+                    String::from_utf8_lossy(field.value)
+                )
+            })
             .collect()
     }
 

@@ -83,7 +83,9 @@ impl Framing {
         let stated = Self::stated(&head.fields, head.version)?;
         match stated {
             // RFC 9110 section 9.3.6: a CONNECT request has no body; bytes behind it would be the tunnel's.
-            Some(Self::Chunked | Self::Length(1..)) if head.method == Method::Connect => Err(FramingError::Unexpected),
+            Some(Self::Chunked | Self::Length(1..)) if head.method == Method::Connect => {
+                Err(FramingError::Unexpected)
+            }
             Some(framing) => Ok(framing),
             None => Ok(Self::None),
         }
@@ -149,7 +151,10 @@ impl Framing {
             return Ok(Self::Chunked);
         }
         let is_chunked = |member: &[u8]| {
-            member.len() >= 7 && member.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"chunked"))
+            member.len() >= 7
+                && member
+                    .get(..7)
+                    .is_some_and(|name| name.eq_ignore_ascii_case(b"chunked"))
         };
         if value.is_empty() || list_members(value).any(is_chunked) {
             Err(FramingError::InvalidCoding)
@@ -164,7 +169,10 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 {
         return None;
     }
-    value.iter().try_fold(0_u64, |length, &byte| byte.is_ascii_digit().then(|| length * 10 + u64::from(byte - b'0')))
+    value.iter().try_fold(0_u64, |length, &byte| {
+        byte.is_ascii_digit()
+            .then(|| length * 10 + u64::from(byte - b'0'))
+    })
 }
 
 #[cfg(test)]
@@ -185,41 +193,136 @@ mod tests {
         let te = "transfer-encoding";
         let cl = "content-length";
         let v11 = Version::Http11;
-        type Row<'a> = (&'a str, Version, &'a [(&'a str, &'a str)], Result<Option<Framing>, FramingError>);
+        type Row<'a> = (
+            &'a str,
+            Version,
+            &'a [(&'a str, &'a str)],
+            Result<Option<Framing>, FramingError>,
+        );
         let rows: &[Row<'_>] = &[
             ("nothing", v11, &[], Ok(None)),
             ("length", v11, &[(cl, "10")], Ok(Some(Framing::Length(10)))),
             ("zero", v11, &[(cl, "0")], Ok(Some(Framing::Length(0)))),
-            ("chunked", v11, &[(te, "Chunked")], Ok(Some(Framing::Chunked))),
-            ("h1_cl_te_both", v11, &[(cl, "5"), (te, "chunked")], Err(E::LengthAndCoding)),
-            ("h2 same twice", v11, &[(cl, "5"), (cl, "5")], Err(E::InvalidLength)),
+            (
+                "chunked",
+                v11,
+                &[(te, "Chunked")],
+                Ok(Some(Framing::Chunked)),
+            ),
+            (
+                "h1_cl_te_both",
+                v11,
+                &[(cl, "5"), (te, "chunked")],
+                Err(E::LengthAndCoding),
+            ),
+            (
+                "h2 same twice",
+                v11,
+                &[(cl, "5"), (cl, "5")],
+                Err(E::InvalidLength),
+            ),
             ("h2 plus", v11, &[(cl, "+5")], Err(E::InvalidLength)),
             ("h2 hex", v11, &[(cl, "0x5")], Err(E::InvalidLength)),
             ("h2 list", v11, &[(cl, "5,5")], Err(E::InvalidLength)),
             ("h2 empty", v11, &[(cl, "")], Err(E::InvalidLength)),
-            ("h2 huge", v11, &[(cl, "1234567890123456789")], Err(E::InvalidLength)),
-            ("h3 extension", v11, &[(te, "chunked;x=1")], Err(E::InvalidCoding)),
-            ("h3 not last", v11, &[(te, "chunked, gzip")], Err(E::InvalidCoding)),
-            ("h3 listed", v11, &[(te, "gzip, chunked")], Err(E::InvalidCoding)),
-            ("h3 twice", v11, &[(te, "chunked"), (te, "chunked")], Err(E::InvalidCoding)),
+            (
+                "h2 huge",
+                v11,
+                &[(cl, "1234567890123456789")],
+                Err(E::InvalidLength),
+            ),
+            (
+                "h3 extension",
+                v11,
+                &[(te, "chunked;x=1")],
+                Err(E::InvalidCoding),
+            ),
+            (
+                "h3 not last",
+                v11,
+                &[(te, "chunked, gzip")],
+                Err(E::InvalidCoding),
+            ),
+            (
+                "h3 listed",
+                v11,
+                &[(te, "gzip, chunked")],
+                Err(E::InvalidCoding),
+            ),
+            (
+                "h3 twice",
+                v11,
+                &[(te, "chunked"), (te, "chunked")],
+                Err(E::InvalidCoding),
+            ),
             ("h3 empty", v11, &[(te, "")], Err(E::InvalidCoding)),
-            ("h3 unknown", v11, &[(te, "xchunked")], Err(E::UnknownCoding)),
-            ("h3 old version", Version::Http10, &[(te, "chunked")], Err(E::CodingInOldVersion)),
+            (
+                "h3 unknown",
+                v11,
+                &[(te, "xchunked")],
+                Err(E::UnknownCoding),
+            ),
+            (
+                "h3 old version",
+                Version::Http10,
+                &[(te, "chunked")],
+                Err(E::CodingInOldVersion),
+            ),
         ];
         for (name, version, pairs, expected) in rows {
-            assert_eq!(Framing::stated(&fields(pairs), *version), *expected, "{name}");
+            assert_eq!(
+                Framing::stated(&fields(pairs), *version),
+                *expected,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn responses_follow_method_and_status() {
-        let rows: &[(&str, u16, Method, &[(&str, &str)], Result<Framing, FramingError>)] = &[
-            ("until close", 200, Method::Get, &[], Ok(Framing::UntilClose)),
-            ("head", 200, Method::Head, &[("content-length", "9")], Ok(Framing::None)),
-            ("not modified", 304, Method::Get, &[("content-length", "9")], Ok(Framing::None)),
+        let rows: &[(
+            &str,
+            u16,
+            Method,
+            &[(&str, &str)],
+            Result<Framing, FramingError>,
+        )] = &[
+            (
+                "until close",
+                200,
+                Method::Get,
+                &[],
+                Ok(Framing::UntilClose),
+            ),
+            (
+                "head",
+                200,
+                Method::Head,
+                &[("content-length", "9")],
+                Ok(Framing::None),
+            ),
+            (
+                "not modified",
+                304,
+                Method::Get,
+                &[("content-length", "9")],
+                Ok(Framing::None),
+            ),
             ("no content", 204, Method::Get, &[], Ok(Framing::None)),
-            ("no content, body", 204, Method::Get, &[("transfer-encoding", "chunked")], Err(FramingError::Unexpected)),
-            ("switching", 101, Method::Get, &[("content-length", "4")], Err(FramingError::Unexpected)),
+            (
+                "no content, body",
+                204,
+                Method::Get,
+                &[("transfer-encoding", "chunked")],
+                Err(FramingError::Unexpected),
+            ),
+            (
+                "switching",
+                101,
+                Method::Get,
+                &[("content-length", "4")],
+                Err(FramingError::Unexpected),
+            ),
         ];
         for (name, status, method, pairs, expected) in rows {
             let mut head = ResponseHead::new(Status::from_code(*status).unwrap());

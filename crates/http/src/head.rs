@@ -37,7 +37,12 @@ impl ResponseHead {
     /// A response made here: HTTP/1.1, no fields.
     #[must_use]
     pub fn new(status: Status) -> Self {
-        Self { status, reason: Bytes::new(), version: Version::Http11, fields: Fields::new() }
+        Self {
+            status,
+            reason: Bytes::new(),
+            version: Version::Http11,
+            fields: Fields::new(),
+        }
     }
 }
 
@@ -155,7 +160,12 @@ impl Target {
     /// A target in origin-form.
     #[must_use]
     pub const fn origin(path_and_query: Bytes) -> Self {
-        Self { form: TargetForm::Origin, scheme: None, authority: None, path_and_query }
+        Self {
+            form: TargetForm::Origin,
+            scheme: None,
+            authority: None,
+            path_and_query,
+        }
     }
 
     /// The path, without the query.
@@ -250,7 +260,11 @@ impl Status {
     /// The status with this code, if it is 100 to 999.
     #[must_use]
     pub const fn from_code(code: u16) -> Option<Self> {
-        if code >= 100 && code <= 999 { Some(Self(code)) } else { None }
+        if code >= 100 && code <= 999 {
+            Some(Self(code))
+        } else {
+            None
+        }
     }
 
     /// The code as a number.

@@ -147,7 +147,11 @@ mod tests {
         for &field in KnownField::ALL {
             let name = field.as_str();
             assert_eq!(KnownField::classify(name.as_bytes()), Some(field), "{name}");
-            assert_eq!(KnownField::classify(name.to_uppercase().as_bytes()), Some(field), "{name}");
+            assert_eq!(
+                KnownField::classify(name.to_uppercase().as_bytes()),
+                Some(field),
+                "{name}"
+            );
         }
         for name in ["", "x", "hos", "hostt", "x-tenant", "content-lengtH "] {
             assert_eq!(KnownField::classify(name.as_bytes()), None, "{name}");
