@@ -9,9 +9,12 @@
 pub mod fields;
 pub mod framing;
 pub mod head;
+pub mod message;
 pub mod name;
+pub mod stream;
 
 pub use fields::{Field, Fields, Name};
 pub use framing::{Framing, FramingError};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version};
+pub use message::{Http, Record, Request, Response, ResponseBody};
 pub use name::KnownField;

@@ -1,0 +1,178 @@
+//! The ordered filters of one route or listener.
+//!
+//! Requests pass forwards, responses backwards. A response visits only the filters that the request reached, so
+//! a filter that refuses is the last to see its own reply. Not a scheduler: delays and waits are carried out
+//! through the [`Timer`] of the session. Start at [`FilterChain::on_request`].
+
+use crate::verdict::{Stop, Timer, Verdict};
+use crate::{Context, Filter, Interest, Messages};
+
+/// The ordered filters of one route or listener.
+pub struct FilterChain<M: Messages> {
+    filters: Box<[Entry<M>]>,
+    interest: Interest,
+}
+
+struct Entry<M: Messages> {
+    filter: Box<dyn Filter<M>>,
+    interest: Interest,
+}
+
+impl<M: Messages> Default for FilterChain<M> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl<M: Messages> FilterChain<M> {
+    /// A chain of `filters` in the order of requests.
+    #[must_use]
+    pub fn new(filters: Vec<Box<dyn Filter<M>>>) -> Self {
+        let filters: Box<[Entry<M>]> = filters
+            .into_iter()
+            .map(|filter| Entry {
+                interest: filter.interest(),
+                filter,
+            })
+            .collect();
+        let interest = filters
+            .iter()
+            .fold(Interest::NONE, |all, entry| all.and(entry.interest));
+        Self { filters, interest }
+    }
+
+    /// Which hooks any filter of the chain uses.
+    #[must_use]
+    pub const fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    /// How many filters there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    /// Passes a request forwards through the chain.
+    ///
+    /// # Errors
+    /// The [`Stop`] of the first filter that refuses.
+    pub async fn on_request(
+        &self,
+        request: &mut M::Request,
+        cx: &mut Context,
+        timer: &dyn Timer,
+    ) -> Result<(), Stop<M>> {
+        cx.reached = 0;
+        for entry in &self.filters {
+            cx.reached += 1;
+            if entry.interest.includes(Interest::REQUEST) {
+                settle(entry.filter.on_request(request, cx), timer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a piece of the request's body forwards through the chain.
+    ///
+    /// # Errors
+    /// The [`Stop`] of the first filter that refuses.
+    pub async fn on_request_data(
+        &self,
+        data: &mut M::Data,
+        last: bool,
+        cx: &mut Context,
+        timer: &dyn Timer,
+    ) -> Result<(), Stop<M>> {
+        for entry in &self.filters {
+            if entry.interest.includes(Interest::REQUEST_DATA) {
+                settle(entry.filter.on_request_data(data, last, cx), timer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a response backwards through the filters that the request reached.
+    ///
+    /// # Errors
+    /// The [`Stop`] of the first filter that refuses.
+    pub async fn on_response(
+        &self,
+        response: &mut M::Response,
+        cx: &mut Context,
+        timer: &dyn Timer,
+    ) -> Result<(), Stop<M>> {
+        if !self.interest.includes(Interest::RESPONSE) {
+            return Ok(());
+        }
+        for entry in self.reached(cx).iter().rev() {
+            if entry.interest.includes(Interest::RESPONSE) {
+                settle(entry.filter.on_response(response, cx), timer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a piece of the response's body backwards through the filters that the request reached.
+    ///
+    /// # Errors
+    /// The [`Stop`] of the first filter that refuses.
+    pub async fn on_response_data(
+        &self,
+        data: &mut M::Data,
+        last: bool,
+        cx: &mut Context,
+        timer: &dyn Timer,
+    ) -> Result<(), Stop<M>> {
+        for entry in self.reached(cx).iter().rev() {
+            if entry.interest.includes(Interest::RESPONSE_DATA) {
+                settle(entry.filter.on_response_data(data, last, cx), timer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the filters that the request reached that it is over.
+    pub fn on_complete(&self, record: &M::Record, cx: &Context) {
+        if !self.interest.includes(Interest::COMPLETE) {
+            return;
+        }
+        for entry in self.reached(cx) {
+            if entry.interest.includes(Interest::COMPLETE) {
+                entry.filter.on_complete(record, cx);
+            }
+        }
+    }
+
+    fn reached(&self, cx: &Context) -> &[Entry<M>] {
+        self.filters.get(..cx.reached).unwrap_or(&self.filters)
+    }
+}
+
+#[inline]
+async fn settle<M: Messages>(verdict: Verdict<'_, M>, timer: &dyn Timer) -> Result<(), Stop<M>> {
+    match verdict {
+        Verdict::Continue => Ok(()),
+        Verdict::Stop(stop) => Err(stop),
+        Verdict::Delay(until) => {
+            timer.sleep_until(until).await;
+            Ok(())
+        }
+        Verdict::Wait(answer) => answer.await,
+    }
+}
+
+impl<M: Messages> std::fmt::Debug for FilterChain<M> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_list()
+            .entries(self.filters.iter().map(|entry| entry.filter.name()))
+            .finish()
+    }
+}

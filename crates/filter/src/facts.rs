@@ -1,0 +1,115 @@
+//! Facts: the words that limits and rules are written in, such as `client.ip` or `http.host`.
+//!
+//! A fact is looked up by name once, when the configuration is built; at run time it is a function. Not a query
+//! language: a fact writes one value into a limit's key and nothing else. Start at [`Facts`], which each protocol
+//! implements for its messages, and [`resolve`].
+
+use std::net::IpAddr;
+
+use portcullis_limit::{Key, KeyBuilder, Seed};
+
+use crate::{Context, Messages};
+
+/// Writes one fact of a request into a key. A fact that the request does not have is written as absent, which is
+/// a value of its own: leaving a header out does not escape a limit.
+pub type Fact<M> = Box<dyn Fn(&<M as Messages>::Request, &Context, &mut KeyBuilder)>;
+
+/// The facts that a protocol adds to the common ones.
+pub trait Facts: Messages + Sized {
+    /// Every name, for messages and schemas. A name that ends in `.` takes the rest as a parameter
+    /// (`http.header.` in `http.header.x-tenant`).
+    const FACTS: &'static [&'static str];
+
+    /// The fact with this name, if the protocol has it.
+    fn fact(name: &str) -> Option<Fact<Self>>;
+}
+
+/// The facts that every protocol has.
+pub const COMMON: &[&str] = &["client.ip", "client.network", "listener", "route"];
+
+/// A name that is no fact of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown fact '{name}'")]
+pub struct FactError {
+    /// The name as written.
+    pub name: String,
+    /// The names that there are.
+    pub known: Vec<&'static str>,
+}
+
+/// The fact with this name, common or the protocol's own.
+///
+/// # Errors
+/// There is none: the error lists those that there are.
+pub fn resolve<M: Facts>(name: &str) -> Result<Fact<M>, FactError> {
+    common::<M>(name)
+        .or_else(|| M::fact(name))
+        .ok_or_else(|| FactError {
+            name: name.to_owned(),
+            known: COMMON.iter().chain(M::FACTS).copied().collect(),
+        })
+}
+
+fn common<M: Messages>(name: &str) -> Option<Fact<M>> {
+    Some(match name {
+        "client.ip" => Box::new(|_, cx, key| write_ip(cx.client_ip, key)),
+        "client.network" => Box::new(|_, cx, key| write_ip(network_of(cx.client_ip), key)),
+        "listener" => Box::new(|_, cx, key| key.write(cx.connection.listener.as_bytes())),
+        "route" => Box::new(|_, cx, key| match &cx.route {
+            Some(route) => key.write(route.as_bytes()),
+            None => key.absent(),
+        }),
+        _ => return None,
+    })
+}
+
+fn write_ip(ip: IpAddr, key: &mut KeyBuilder) {
+    match ip {
+        IpAddr::V4(ip) => key.write(&ip.octets()),
+        IpAddr::V6(ip) => key.write(&ip.octets()),
+    }
+}
+
+/// The /24 of an IPv4 address, the /64 of an IPv6 address: what one customer line usually has.
+fn network_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+    }
+}
+
+/// The facts of one limit, ready to make keys.
+pub struct Descriptor<M: Messages> {
+    facts: Box<[Fact<M>]>,
+    seed: Seed,
+}
+
+impl<M: Facts> Descriptor<M> {
+    /// A descriptor of the named facts. `seed` must be the same in all workers.
+    ///
+    /// # Errors
+    /// The first name that is no fact.
+    pub fn new<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        seed: Seed,
+    ) -> Result<Self, FactError> {
+        let facts = names.into_iter().map(resolve::<M>).collect::<Result<_, _>>()?;
+        Ok(Self { facts, seed })
+    }
+
+    /// Whether there are no facts: one key for all requests.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// The key of a request.
+    #[must_use]
+    pub fn key(&self, request: &M::Request, cx: &Context) -> Key {
+        let mut key = KeyBuilder::new(&self.seed);
+        for fact in &self.facts {
+            fact(request, cx, &mut key);
+        }
+        key.finish()
+    }
+}

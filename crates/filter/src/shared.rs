@@ -1,0 +1,45 @@
+//! State that all workers share: limits are exact for the process.
+//!
+//! Not a global: one store belongs to the running gateway and is handed to whoever builds filters. It keeps weak
+//! references, so state lives exactly as long as a filter uses it, and survives a reload that changes nothing
+//! about it. Start at [`SharedStore::of`].
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// State shared by the filters of all workers, found by key.
+#[derive(Default)]
+pub struct SharedStore {
+    entries: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+}
+
+impl SharedStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The state under `key`, made now if no filter holds it. The key must name everything that `make` depends
+    /// on: the filter's place and its settings.
+    pub fn of<T: Send + Sync + 'static>(&self, key: String, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = entries.get(&key).and_then(Weak::upgrade)
+            && let Ok(state) = live.downcast::<T>()
+        {
+            return state;
+        }
+        entries.retain(|_, entry| entry.strong_count() > 0);
+        let state = Arc::new(make());
+        let erased: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&state);
+        entries.insert(key, Arc::downgrade(&erased));
+        state
+    }
+}
+
+impl std::fmt::Debug for SharedStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SharedStore")
+    }
+}

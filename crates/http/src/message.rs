@@ -1,0 +1,130 @@
+//! What HTTP filters see: the request, the response, and the record of an exchange.
+//!
+//! Not the wire: heads are in [`crate::head`]. Start at [`Http`], the message types of the filter chain.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use portcullis_filter::Messages;
+
+use crate::fields::Fields;
+use crate::framing::Framing;
+use crate::head::{RequestHead, ResponseHead, Scheme, Status};
+
+/// The messages of every HTTP version.
+#[derive(Debug, Clone, Copy)]
+pub struct Http;
+
+impl Messages for Http {
+    type Request = Request;
+    type Response = Response;
+    type Data = Bytes;
+    type Record = Record;
+}
+
+/// A request as filters and routes see it: target settled, framing decided.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The head. Its path is normalised; Host equals [`Request::authority`].
+    pub head: RequestHead,
+    /// How the body is delimited on the downstream side.
+    pub framing: Framing,
+    /// How the client reached us: from TLS, or from a trusted proxy's word.
+    pub scheme: Scheme,
+    /// `host[:port]`, lower case: the one value used for matching and for forwarding. Empty for HTTP/1.0
+    /// requests without Host.
+    pub authority: Bytes,
+    /// Ask the exchange to collect the whole body before it goes upstream, if it is at most so long.
+    pub collect_body: Option<u64>,
+    /// The longest body accepted; `None` for the listener's or route's own limit.
+    pub max_body: Option<u64>,
+    /// The protocol asked for by `upgrade`, lower case, when the connection asks for one.
+    pub upgrade: Option<Bytes>,
+}
+
+impl Request {
+    /// The authority without its port. An IPv6 literal keeps its brackets.
+    #[must_use]
+    pub fn host(&self) -> &[u8] {
+        let authority: &[u8] = &self.authority;
+        let after_literal = authority
+            .iter()
+            .rposition(|&byte| byte == b']')
+            .map_or(0, |at| at + 1);
+        let port = authority
+            .get(after_literal..)
+            .and_then(|rest| rest.iter().position(|&byte| byte == b':'));
+        match port {
+            Some(at) => authority.get(..after_literal + at).unwrap_or(authority),
+            None => authority,
+        }
+    }
+}
+
+/// A response as filters see it.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The head.
+    pub head: ResponseHead,
+    /// Where the body comes from.
+    pub body: ResponseBody,
+    /// Why the gateway answered itself: the `reason` label. `None` for a response from upstream.
+    pub reason: Option<&'static str>,
+}
+
+/// Where a response's body comes from.
+#[derive(Debug, Clone)]
+pub enum ResponseBody {
+    /// From upstream, delimited so.
+    Upstream(Framing),
+    /// Made here.
+    Local(Bytes),
+}
+
+impl Response {
+    /// A response made here, with a body of bytes and no fields.
+    #[must_use]
+    pub fn local(status: Status, reason: &'static str, body: Bytes) -> Self {
+        Self {
+            head: ResponseHead::new(status),
+            body: ResponseBody::Local(body),
+            reason: Some(reason),
+        }
+    }
+}
+
+/// What is known about one exchange, complete when it is over. Access logs are written from it.
+#[derive(Debug)]
+pub struct Record {
+    /// The request as it was forwarded (or would have been).
+    pub request: Request,
+    /// The path and query as the client sent them.
+    pub original_path: Bytes,
+    /// Wall-clock time at which the head was read.
+    pub started_at: SystemTime,
+    /// The same by the monotonic clock.
+    pub started: Instant,
+    /// Until the first byte of the upstream's final head, from `started`.
+    pub first_byte: Option<Duration>,
+    /// Until the end.
+    pub duration: Duration,
+    /// Body bytes from downstream.
+    pub request_bytes: u64,
+    /// Body bytes towards downstream.
+    pub response_bytes: u64,
+    /// The final status sent downstream; `None` if none was.
+    pub status: Option<Status>,
+    /// Fields of the final response as sent.
+    pub response_fields: Fields,
+    /// The route's name.
+    pub route: Option<Arc<str>>,
+    /// The cluster's name.
+    pub cluster: Option<Arc<str>>,
+    /// The endpoint that answered, as configured and resolved.
+    pub endpoint: Option<Arc<str>>,
+    /// How many times the request was sent upstream.
+    pub attempts: u32,
+    /// Why it ended as it did, where that was not a plain response: the `reason` label.
+    pub reason: Option<&'static str>,
+}
