@@ -4,7 +4,7 @@
 //! references, so state lives exactly as long as a filter uses it, and survives a reload that changes nothing
 //! about it. Start at [`SharedStore::of`].
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 #[derive(Default)]
 pub struct SharedStore {
     entries: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    services: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
 }
 
 impl SharedStore {
@@ -35,6 +36,21 @@ impl SharedStore {
         let erased: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&state);
         entries.insert(key, Arc::downgrade(&erased));
         state
+    }
+}
+
+impl SharedStore {
+    /// Makes a service of the process, such as its log files, known to filters by its type.
+    pub fn provide<T: Clone + Send + Sync + 'static>(&self, service: T) {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.insert(TypeId::of::<T>(), Box::new(service));
+    }
+
+    /// The service of this type, if the process has one.
+    #[must_use]
+    pub fn service<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
     }
 }
 

@@ -1,1 +1,17 @@
-//! The seam between the gateway and its protocols: Protocol, Server, Machine, Registry.
+//! The seam between the gateway and its protocols: [`Protocol`], [`Server`], [`Machine`], [`Registry`].
+//!
+//! A protocol reads its part of a listener's configuration, builds a server from it in every worker, and serves
+//! connections. This crate knows no protocol by name; the binary lists them. It is no plugin loader either: the
+//! list is fixed when the binary is built.
+//!
+//! Start at [`Protocol`]; [`Registry`] is where its types are erased, once per connection.
+
+mod machine;
+mod protocol;
+mod registry;
+mod worker;
+
+pub use machine::Machine;
+pub use protocol::{Protocol, ReadContext, Server, Sniff};
+pub use registry::{DynServer, ErasedConfig, Registry};
+pub use worker::{Clusters, ListenerContext, WorkerContext};

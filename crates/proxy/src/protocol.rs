@@ -1,0 +1,89 @@
+//! What a protocol is to the gateway.
+//!
+//! Not a codec: those are pure and live in each protocol's crate. Start at [`Protocol`].
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::rc::Rc;
+
+use portcullis_config::{BuildError, Diagnostics, Located, Node, suggest};
+use portcullis_net::Downstream;
+use serde_json::Value;
+
+use crate::ListenerContext;
+
+/// A kind of conversation.
+pub trait Protocol: 'static {
+    /// The value of a listener's `protocol` key.
+    const NAME: &'static str;
+    /// The protocol's part of a listener's configuration: complete, checked, free of its source format.
+    /// Equality decides whether a reload changes the listener.
+    type Config: Debug + PartialEq + Send + Sync + 'static;
+    /// The conversation, configured for one listener on one worker.
+    type Server: Server;
+
+    /// Reads the keys of a listener that are not common to all listeners. Mistakes go to the diagnostics, all
+    /// of them; `None` if there is nothing usable.
+    fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Self::Config>;
+
+    /// JSON Schema of those keys: an object schema with `properties`.
+    fn schema() -> Value;
+
+    /// Whether bytes at the start of a connection look like this protocol.
+    fn sniff(_prefix: &[u8]) -> Sniff {
+        Sniff::No
+    }
+
+    /// Makes the server for one listener on one worker.
+    ///
+    /// # Errors
+    /// Something that reading could not see.
+    fn build(config: &Self::Config, cx: &ListenerContext) -> Result<Self::Server, BuildError>;
+}
+
+/// A protocol, configured for one listener on one worker.
+pub trait Server: 'static {
+    /// Serves one connection until it ends. Errors are answered, counted and logged inside.
+    fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static;
+
+    /// A reload made `successor` for the same listener. Sessions may move over where their protocol has a
+    /// boundary for it; by default they end as they began.
+    fn on_replaced(&self, _successor: &Rc<Self>) {}
+}
+
+/// What a look at the first bytes says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sniff {
+    /// They are this protocol's.
+    Yes,
+    /// They are not.
+    No,
+    /// More are needed.
+    NeedMore,
+}
+
+/// What reading a protocol's configuration needs besides the configuration.
+pub struct ReadContext<'a> {
+    /// Where mistakes go.
+    pub diagnostics: &'a mut Diagnostics,
+    /// The names of all clusters.
+    pub clusters: &'a [String],
+    /// Where the block stands, such as `listeners.web`.
+    pub path: &'a str,
+}
+
+impl ReadContext<'_> {
+    /// Reports a cluster that does not exist, with a near miss.
+    pub fn check_cluster(&mut self, name: &Located<String>) {
+        if self.clusters.contains(name) {
+            return;
+        }
+        let error = self.diagnostics.error(
+            name.span(),
+            format!("unknown cluster '{}'", name.as_str()),
+        );
+        if let Some(near) = suggest(name, self.clusters.iter().map(String::as_str)) {
+            error.help(format!("did you mean '{near}'?"));
+        }
+    }
+}
