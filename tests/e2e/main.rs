@@ -1,0 +1,6 @@
+//! The gateway over real sockets: one module per protocol, one test per promise.
+
+// Helpers of tests are not seen as tests by these lints.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod smoke;

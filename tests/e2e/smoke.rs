@@ -1,0 +1,1 @@
+//! The smallest sign of life: the binary starts, says so, and stops.

@@ -1,0 +1,52 @@
+//! What end-to-end tests are written with: the gateway as a child process, scripted upstreams, a raw client.
+//!
+//! Everything is a plain thread and a plain blocking socket, so that a test reads from top to bottom and a
+//! failure has one place. Nothing here parses with the gateway's own codecs: a test must not agree with the
+//! code that it tests by sharing it. Nothing sleeps: tests wait on events, and [`CEILING`] only turns a
+//! test that would hang into one that fails.
+//!
+//! Start at [`Gateway::start`], then [`Origin`] for the upstream side and [`Client`] for the downstream side.
+
+// A harness fails loudly: a panic here is a failed test with a message.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::missing_panics_doc
+)]
+
+mod binary;
+mod client;
+mod connection;
+mod gateway;
+mod http;
+mod origin;
+mod scratch;
+mod script;
+mod stats;
+mod tools;
+mod watched;
+
+use std::time::Duration;
+
+pub use binary::portcullis;
+pub use client::Client;
+pub use connection::{Connection, Ending};
+pub use gateway::{Exit, Gateway};
+pub use http::{RawRequest, RawResponse};
+pub use origin::{ClosedPort, Origin};
+/// The signals that [`Gateway::signal`] sends: `Signal::TERM`, `HUP`, `USR1`, `USR2`, `INT`, `KILL`.
+pub use rustix::process::Signal;
+pub use scratch::Scratch;
+pub use script::{Gate, Reply, Step};
+pub use stats::{Series, Stats};
+pub use tools::{Tool, tool};
+
+/// How long a test waits for something that must happen before it fails.
+///
+/// Never part of what a test asserts; generous, because test machines are shared.
+pub const CEILING: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;
