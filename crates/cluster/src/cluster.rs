@@ -1,0 +1,267 @@
+//! A cluster as one worker uses it: picks endpoints, hears how requests end, keeps count.
+//!
+//! It opens no connection and waits for nothing. It follows what the control side publishes by itself: a
+//! pick that finds a newer generation rebuilds first. Start at [`Cluster::pick`].
+
+mod permit;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_stats::Shard;
+
+use self::permit::Permit;
+pub use self::permit::{ConnectionPermit, PendingPermit, RequestPermit};
+use self::stats::ClusterStats;
+use self::view::View;
+use crate::{
+    BreakerKind, ClusterConfig, ClusterShared, Ejection, EndpointId, LocalEndpoint, Outcome,
+    Overflow, PickContext,
+};
+
+/// One cluster on one worker. Kept in an `Rc`; everything changes in place.
+pub struct Cluster {
+    core: Rc<Core>,
+    extensions: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+}
+
+/// What picks and permits hold on to. Apart from the extensions, so that a pooled connection that holds a
+/// permit does not keep alive the pool that holds the connection.
+#[derive(Debug)]
+struct Core {
+    shared: Arc<ClusterShared>,
+    stats: ClusterStats,
+    view: RefCell<View>,
+}
+
+/// Why there is no endpoint for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PickError {
+    /// The cluster has no endpoints, as when DNS has found none yet.
+    NoEndpoints,
+    /// None is available, and panic mode is off or does not apply.
+    NoneAvailable,
+    /// This request has tried all that may be picked.
+    AllTried,
+}
+
+impl PickError {
+    /// All errors, in the order of their discriminants.
+    pub const ALL: [Self; 3] = [Self::NoEndpoints, Self::NoneAvailable, Self::AllTried];
+
+    /// The value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoEndpoints => "no_endpoints",
+            Self::NoneAvailable => "none_available",
+            Self::AllTried => "all_tried",
+        }
+    }
+}
+
+impl fmt::Display for PickError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoEndpoints => "the cluster has no endpoints",
+            Self::NoneAvailable => "no endpoint of the cluster is available",
+            Self::AllTried => "all available endpoints of the cluster were tried",
+        })
+    }
+}
+
+impl std::error::Error for PickError {}
+
+impl Cluster {
+    /// The worker's side of `shared`. Counters come from `shard`, with the label `cluster` added.
+    pub fn new(shared: Arc<ClusterShared>, shard: &Shard, now: Instant) -> Self {
+        let shard = shard.scoped(&[("cluster", shared.name())]);
+        let stats = ClusterStats::new(&shard, shared.name());
+        let view = View::new(&shared, shard, &stats, now);
+        let core = Core {
+            shared,
+            stats,
+            view: RefCell::new(view),
+        };
+        Self {
+            core: Rc::new(core),
+            extensions: RefCell::default(),
+        }
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        self.core.shared.name()
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<ClusterShared> {
+        &self.core.shared
+    }
+
+    /// The configuration this worker goes by.
+    pub fn config(&self) -> Arc<ClusterConfig> {
+        Arc::clone(self.core.view.borrow().config())
+    }
+
+    /// Picks an endpoint for one attempt of a request and counts it as in flight there until the returned
+    /// value is dropped. [`on_done`](Self::on_done) tells how it went.
+    ///
+    /// When the available share is below the panic threshold, it picks among all endpoints.
+    pub fn pick(&self, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        let core = &self.core;
+        let mut view = core.view.borrow_mut();
+        view.refresh(&core.shared, &core.stats, cx.now);
+        let endpoint = view
+            .pick(cx)
+            .inspect_err(|&error| core.stats.on_pick_error(error))?;
+        if view.is_panic() {
+            core.stats.panic_picks.inc();
+        }
+        endpoint.on_start();
+        Ok(Picked { endpoint })
+    }
+
+    /// An attempt ended. Enough failures in a row, over all workers, eject the endpoint.
+    pub fn on_done(&self, picked: &Picked, outcome: Outcome, elapsed: Duration, now: Instant) {
+        let core = &self.core;
+        let endpoint = &picked.endpoint;
+        core.view.borrow_mut().on_done(endpoint, outcome, elapsed);
+        let reason = match outcome {
+            Outcome::Success => return endpoint.state().on_success(),
+            Outcome::Neutral => return,
+            Outcome::Failure(reason) => reason,
+        };
+        endpoint.on_failure(reason);
+        let threshold = core
+            .view
+            .borrow()
+            .config()
+            .ejection
+            .consecutive_failures
+            .get();
+        if endpoint.state().on_failure() < threshold {
+            return;
+        }
+        match core.shared.eject(endpoint.id(), now) {
+            Ejection::Ejected(_) => endpoint.on_ejected(),
+            Ejection::CapReached => core.stats.ejections_refused.inc(),
+            Ejection::AlreadyEjected | Ejection::Gone => {}
+        }
+    }
+
+    /// Catches up with what the control side published, and with ejections that have ended. Picks do this
+    /// by themselves; sweeps of pools call it so that idle workers hear of endpoints that left.
+    pub fn refresh(&self, now: Instant) {
+        let core = &self.core;
+        core.view
+            .borrow_mut()
+            .refresh(&core.shared, &core.stats, now);
+    }
+
+    /// Whether picks are made among all endpoints because too few are available, as of the last refresh.
+    pub fn is_panic(&self) -> bool {
+        self.core.view.borrow().is_panic()
+    }
+
+    /// All endpoints, available or not, as of the last refresh.
+    pub fn endpoints(&self) -> Rc<[Rc<LocalEndpoint>]> {
+        Rc::clone(self.core.view.borrow().endpoints())
+    }
+
+    /// Whether the endpoint belongs to the cluster, as of the last refresh. Pools drop connections to
+    /// those that do not.
+    pub fn has_endpoint(&self, id: EndpointId) -> bool {
+        self.core
+            .view
+            .borrow()
+            .endpoints()
+            .iter()
+            .any(|endpoint| endpoint.id() == id)
+    }
+
+    /// Grows whenever endpoints came or left. Pools compare it to know when to look.
+    pub fn set_version(&self) -> u64 {
+        self.core.view.borrow().set_version()
+    }
+
+    /// Admits one more upstream connection, until the permit is dropped.
+    pub fn try_connection(&self) -> Result<ConnectionPermit, Overflow> {
+        Permit::acquire(&self.core, BreakerKind::Connections).map(ConnectionPermit)
+    }
+
+    /// Admits one more request that waits for a connection, until the permit is dropped.
+    pub fn try_pending(&self) -> Result<PendingPermit, Overflow> {
+        Permit::acquire(&self.core, BreakerKind::Pending).map(PendingPermit)
+    }
+
+    /// Admits one more request, until the permit is dropped.
+    pub fn try_request(&self) -> Result<RequestPermit, Overflow> {
+        Permit::acquire(&self.core, BreakerKind::Requests).map(RequestPermit)
+    }
+
+    /// The protocol's own part of the cluster, such as its connection pools; made on first use and kept as
+    /// long as the cluster. `make` must not ask for an extension itself.
+    pub fn extension<T: 'static>(&self, make: impl FnOnce() -> T) -> Rc<T> {
+        let id = TypeId::of::<T>();
+        let known = self
+            .extensions
+            .borrow()
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, e)| Rc::clone(e));
+        if let Some(Ok(extension)) = known.map(Rc::downcast) {
+            return extension;
+        }
+        let extension = Rc::new(make());
+        self.extensions
+            .borrow_mut()
+            .push((id, Rc::clone(&extension) as Rc<dyn Any>));
+        extension
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("core", &self.core)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An endpoint picked for one attempt. Dropping it ends the attempt without a verdict, as when the client
+/// goes away.
+#[derive(Debug)]
+#[must_use]
+pub struct Picked {
+    endpoint: Rc<LocalEndpoint>,
+}
+
+impl Picked {
+    /// The endpoint, to keep beyond the attempt.
+    pub fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        &self.endpoint
+    }
+}
+
+impl Deref for Picked {
+    type Target = LocalEndpoint;
+
+    fn deref(&self) -> &LocalEndpoint {
+        &self.endpoint
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.endpoint.on_end();
+    }
+}

@@ -1,0 +1,224 @@
+//! The configuration of a cluster, typed, with its defaults and their reasons.
+//!
+//! Free of the format it is written in: errors that only the whole shows are found by
+//! [`ClusterConfig::check`]. Start at [`ClusterConfig`].
+
+mod endpoint;
+mod health;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+
+use portcullis_config::{Diagnostics, Duration, Located, Percent};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::endpoint::EndpointConfig;
+pub use self::health::{HealthCheckConfig, HealthProbe, InitialHealth, StatusRange};
+pub use self::limits::{CountLimit, LimitsConfig, PoolConfig};
+
+/// A named set of endpoints and how they are used.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Where its requests go: `host:port`, `unix:/path`, or `{ address: host:port, weight: 3 }`. At least one. Names
+    /// are resolved again when their time is over.
+    pub endpoints: Located<Vec<Located<EndpointConfig>>>,
+    /// How requests are spread.
+    #[serde(default)]
+    pub balance: BalanceConfig,
+    /// How long a connection may take to open, TLS included. Default 5s: long enough for two lost SYNs, which are sent
+    /// again after 1s and 3s, and short enough to try elsewhere before a client gives up.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: Duration,
+    /// How much it takes at once.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// How idle connections are kept.
+    #[serde(default)]
+    pub pool: PoolConfig,
+    /// How its endpoints are checked. Default: not at all; failing requests still eject an endpoint.
+    pub health_check: Option<HealthCheckConfig>,
+    /// When failing requests take an endpoint out of the choice.
+    #[serde(default)]
+    pub ejection: EjectionConfig,
+    /// When a smaller share of endpoints than this is available, all of them are used: if most seem to be down, the
+    /// checks are likelier wrong than the endpoints, and the few that are left would be overrun. `0%` switches it
+    /// off. Default 50%.
+    #[serde(default = "default_panic_threshold")]
+    pub panic_threshold: Percent,
+    /// How names are resolved.
+    #[serde(default)]
+    pub dns: DnsConfig,
+    /// Begin each connection with a PROXY header of this version. Default: none.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
+}
+
+/// How requests are spread over endpoints, always by weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BalanceConfig {
+    /// In turn. The default, since it suits every protocol and surprises nobody.
+    #[default]
+    RoundRobin,
+    /// The one of two random endpoints with fewer requests in flight from this worker. The better choice when
+    /// requests differ much in cost, or endpoints in speed.
+    LeastRequest,
+    /// At random.
+    Random,
+}
+
+/// When failing requests take an endpoint out of the choice. Failures are counted over all workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EjectionConfig {
+    /// After how many failures in a row. Default 5: fewer would eject for a restart that a retry covers.
+    pub consecutive_failures: NonZeroU32,
+    /// For how long the first time; the second ejection in a row lasts twice as long, the third three times. Default
+    /// 30s, about what a process takes to start again.
+    pub base_time: Duration,
+    /// For how long at most; an endpoint that stays for longer than this begins again with `base_time`. Default 300s.
+    pub max_time: Duration,
+    /// The largest share of endpoints that may be out at once, rounded down, exact for the process. `0%` ejects nobody;
+    /// a single endpoint is never ejected below `100%`. Default 50%, so ejection alone does not overrun the rest.
+    pub max_ejected: Percent,
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsConfig {
+    /// The shortest time between two lookups of a name, whatever its TTL says; also the wait after a failed one. Default
+    /// 1s: a TTL of 0 must not make a loop.
+    pub min_ttl: Duration,
+    /// The longest time between two lookups. Default 5m: long enough to be cheap, short enough that a wrong TTL of a
+    /// day does not last a day.
+    pub max_ttl: Duration,
+    /// How many addresses of one name are used; the lowest ones, so that all lookups agree. Default 256, which bounds
+    /// memory and label values against a hostile answer.
+    pub max_endpoints: u32,
+    /// Which addresses are used.
+    pub family: AddressFamily,
+}
+
+/// Which addresses of a name are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressFamily {
+    /// IPv4 and IPv6, each address an endpoint. The default.
+    #[default]
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocolVersion {
+    /// The line of text.
+    V1,
+    /// The binary header.
+    V2,
+}
+
+impl ClusterConfig {
+    /// Reports what is wrong although it is well-formed.
+    pub fn check(&self, diagnostics: &mut Diagnostics) {
+        if self.endpoints.is_empty() {
+            diagnostics
+                .error(
+                    self.endpoints.span(),
+                    "a cluster needs at least one endpoint",
+                )
+                .expected("a list such as [10.0.0.1:8080, api.internal:8080]");
+        }
+        let mut seen = HashSet::new();
+        for endpoint in self.endpoints.iter() {
+            if !seen.insert(endpoint.address.to_string()) {
+                diagnostics
+                    .error(
+                        endpoint.span(),
+                        format!("endpoint {} is listed twice", endpoint.address),
+                    )
+                    .help("give it a larger weight instead");
+            }
+        }
+        if self.dns.min_ttl > self.dns.max_ttl {
+            diagnostics.error(
+                self.endpoints.span(),
+                "this cluster's dns.min_ttl is longer than its dns.max_ttl",
+            );
+        }
+        if self.ejection.base_time > self.ejection.max_time {
+            diagnostics.error(
+                self.endpoints.span(),
+                "this cluster's ejection.base_time is longer than its ejection.max_time",
+            );
+        }
+    }
+
+    /// Whether endpoints that no check has seen yet may be picked.
+    pub fn starts_healthy(&self) -> bool {
+        self.health_check
+            .as_ref()
+            .is_none_or(|check| check.initial == InitialHealth::Healthy)
+    }
+
+    /// Whether so few of `total` are available that all are to be used.
+    pub fn is_panic(&self, available: usize, total: usize) -> bool {
+        available as u64 * PER_MILLION < total as u64 * parts_per_million(self.panic_threshold)
+    }
+}
+
+impl EjectionConfig {
+    /// How many of `total` endpoints may be out at once.
+    pub fn most_ejected(&self, total: usize) -> usize {
+        (total as u64 * parts_per_million(self.max_ejected) / PER_MILLION) as usize
+    }
+}
+
+impl Default for EjectionConfig {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: const { NonZeroU32::new(5).unwrap() },
+            base_time: Duration::from_secs(30),
+            max_time: Duration::from_secs(300),
+            max_ejected: percent(50),
+        }
+    }
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+            max_endpoints: 256,
+            family: AddressFamily::Any,
+        }
+    }
+}
+
+fn default_connect_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_panic_threshold() -> Percent {
+    percent(50)
+}
+
+fn percent(percent: u32) -> Percent {
+    Percent::from_percent(percent)
+}
+
+fn parts_per_million(percent: Percent) -> u64 {
+    u64::from(percent.parts_per_million())
+}
+
+const PER_MILLION: u64 = 1_000_000;

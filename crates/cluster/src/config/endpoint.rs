@@ -1,0 +1,78 @@
+//! One configured endpoint: an address alone, or with a weight.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU16;
+
+use portcullis_config::TargetAddress;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// An endpoint as configured: `host:port`, or `{ address: host:port, weight: 3 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// Where it is.
+    pub address: TargetAddress,
+    /// Its share of requests relative to the others, from 1 to 65535. Default 1.
+    pub weight: NonZeroU16,
+}
+
+/// The long form.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WeightedEndpoint {
+    /// `host:port` or `unix:/path`.
+    address: TargetAddress,
+    /// Its share of requests relative to the others. Default 1.
+    #[serde(default = "default_weight")]
+    weight: NonZeroU16,
+}
+
+impl<'de> Deserialize<'de> for EndpointConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EitherForm)
+    }
+}
+
+struct EitherForm;
+
+impl<'de> Visitor<'de> for EitherForm {
+    type Value = EndpointConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an endpoint such as api.internal:8080 or { address: api.internal:8080, weight: 3 }",
+        )
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<EndpointConfig, E> {
+        Ok(EndpointConfig {
+            address: text.parse().map_err(E::custom)?,
+            weight: default_weight(),
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointConfig, A::Error> {
+        let WeightedEndpoint { address, weight } =
+            WeightedEndpoint::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(EndpointConfig { address, weight })
+    }
+}
+
+impl JsonSchema for EndpointConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "EndpointConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let short = generator.subschema_for::<TargetAddress>();
+        let long = generator.subschema_for::<WeightedEndpoint>();
+        json_schema!({ "anyOf": [short, long] })
+    }
+}
+
+fn default_weight() -> NonZeroU16 {
+    NonZeroU16::MIN
+}

@@ -1,0 +1,283 @@
+//! How a cluster's endpoints are checked.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use portcullis_config::{Duration, OneOrMany, Percent};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Active health checks of each endpoint, made once for the whole process.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenHealthCheck")]
+pub struct HealthCheckConfig {
+    /// What is asked.
+    pub probe: HealthProbe,
+    /// How often, from the end of one check to the start of the next.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// The interval varies by this much either way.
+    pub jitter: Percent,
+    /// Passes in a row that make an unhealthy endpoint healthy.
+    pub healthy_threshold: NonZeroU32,
+    /// Failures in a row that make a healthy endpoint unhealthy.
+    pub unhealthy_threshold: NonZeroU32,
+    /// What an endpoint is until its checks have said something.
+    pub initial: InitialHealth,
+}
+
+impl HealthCheckConfig {
+    /// At most the whole interval.
+    pub(crate) fn jitter_parts_per_million(&self) -> u32 {
+        let jitter = super::parts_per_million(self.jitter).min(super::PER_MILLION);
+        u32::try_from(jitter).unwrap_or(u32::MAX)
+    }
+}
+
+impl JsonSchema for HealthCheckConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "HealthCheckConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        WrittenHealthCheck::json_schema(generator)
+    }
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthProbe {
+    /// A GET whose status is expected.
+    Http {
+        /// The target, with a `/` in front; only visible ASCII.
+        path: String,
+        /// The `host` field; the endpoint's name where there is none. Only visible ASCII.
+        host: Option<String>,
+        /// Statuses that pass.
+        expected_status: Vec<StatusRange>,
+    },
+    /// A connection that opens.
+    Tcp,
+}
+
+impl HealthProbe {
+    /// Whether an answer with this status passes; never for a TCP check.
+    pub fn expects(&self, status: u16) -> bool {
+        match self {
+            Self::Http {
+                expected_status, ..
+            } => expected_status.iter().any(|range| range.contains(status)),
+            Self::Tcp => false,
+        }
+    }
+}
+
+/// What an endpoint is until its checks have said something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InitialHealth {
+    /// It may be picked. The default: otherwise a start, a reload or a new address would refuse traffic until checks
+    /// have come back, and an endpoint that is really down shows at once by failing, which retries cover.
+    #[default]
+    Healthy,
+    /// It is picked only after a check has passed.
+    Unhealthy,
+}
+
+/// Active health checks: `http` or `tcp` says what is asked.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WrittenHealthCheck {
+    /// Check with a GET for this path.
+    http: Option<String>,
+    /// Check by opening a connection: `tcp: {}`.
+    tcp: Option<TcpProbe>,
+    /// How often, from the end of one check to the start of the next. Default 5s: with three failures to fall, an
+    /// endpoint is out after some 15s even when nobody sends it requests.
+    #[serde(default = "default_interval")]
+    interval: Duration,
+    /// How long a check may take. Default 2s: an endpoint that needs longer for this is no use for requests either.
+    #[serde(default = "default_timeout")]
+    timeout: Duration,
+    /// The interval varies by this much either way. Default 10%, so that many gateways do not check in step.
+    #[serde(default = "default_jitter")]
+    jitter: Percent,
+    /// Passes in a row that make an unhealthy endpoint healthy. Default 2. The first check of all needs only one.
+    #[serde(default = "default_healthy_threshold")]
+    healthy_threshold: NonZeroU32,
+    /// Failures in a row that make a healthy endpoint unhealthy. Default 3, so that one lost packet changes nothing.
+    #[serde(default = "default_unhealthy_threshold")]
+    unhealthy_threshold: NonZeroU32,
+    /// Statuses that pass: a number, a range such as 200-299, or a list of them. Default 200-299.
+    expected_status: Option<OneOrMany<StatusRange>>,
+    /// The `host` field of the GET. Default: the endpoint's name.
+    host: Option<String>,
+    /// What an endpoint is until its checks have said something: healthy (the default, since a start should not
+    /// refuse traffic until checks have come back) or unhealthy.
+    #[serde(default)]
+    initial: InitialHealth,
+}
+
+/// A check that only opens a connection; it has no settings.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TcpProbe {}
+
+impl TryFrom<WrittenHealthCheck> for HealthCheckConfig {
+    type Error = String;
+
+    fn try_from(written: WrittenHealthCheck) -> Result<Self, String> {
+        Ok(Self {
+            probe: probe(&written)?,
+            interval: written.interval,
+            timeout: written.timeout,
+            jitter: written.jitter,
+            healthy_threshold: written.healthy_threshold,
+            unhealthy_threshold: written.unhealthy_threshold,
+            initial: written.initial,
+        })
+    }
+}
+
+fn probe(written: &WrittenHealthCheck) -> Result<HealthProbe, String> {
+    match (&written.http, &written.tcp) {
+        (Some(path), None) => {
+            if !path.starts_with('/') || !is_visible(path) {
+                return Err(format!(
+                    "the path '{path}' must begin with / and be visible ASCII"
+                ));
+            }
+            if let Some(host) = written
+                .host
+                .as_ref()
+                .filter(|host| host.is_empty() || !is_visible(host))
+            {
+                return Err(format!("the host '{host}' must be visible ASCII"));
+            }
+            let expected_status = match &written.expected_status {
+                Some(ranges) => ranges.iter().copied().collect(),
+                None => vec![StatusRange::SUCCESS],
+            };
+            Ok(HealthProbe::Http {
+                path: path.clone(),
+                host: written.host.clone(),
+                expected_status,
+            })
+        }
+        (None, Some(TcpProbe {}))
+            if written.expected_status.is_some() || written.host.is_some() =>
+        {
+            Err("expected_status and host belong to an http check".to_owned())
+        }
+        (None, Some(TcpProbe {})) => Ok(HealthProbe::Tcp),
+        (Some(_), Some(_)) => Err("a health check is either http or tcp, not both".to_owned()),
+        (None, None) => Err("a health check needs `http: /path` or `tcp: {}`".to_owned()),
+    }
+}
+
+/// What goes on the wire as it stands: no space, no control byte.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Statuses from one to another, both included: `200-299`, or one status, `204`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRange {
+    first: u16,
+    last: u16,
+}
+
+impl StatusRange {
+    /// 200 to 299.
+    pub const SUCCESS: Self = Self {
+        first: 200,
+        last: 299,
+    };
+
+    /// From `first` to `last`; `None` unless both are statuses in this order.
+    pub fn new(first: u16, last: u16) -> Option<Self> {
+        let statuses = 100..=599;
+        let valid = statuses.contains(&first) && statuses.contains(&last) && first <= last;
+        valid.then_some(Self { first, last })
+    }
+
+    /// Whether `status` is within.
+    pub fn contains(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Self::new(first.trim().parse().ok()?, last.trim().parse().ok()?)
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StatusVisitor)
+    }
+}
+
+struct StatusVisitor;
+
+impl Visitor<'_> for StatusVisitor {
+    type Value = StatusRange;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a status such as 204 or a range such as 200-299")
+    }
+
+    fn visit_u64<E: Error>(self, status: u64) -> Result<StatusRange, E> {
+        let status = u16::try_from(status).ok();
+        status
+            .and_then(|status| StatusRange::new(status, status))
+            .ok_or_else(|| E::custom("a status is from 100 to 599"))
+    }
+
+    fn visit_i64<E: Error>(self, status: i64) -> Result<StatusRange, E> {
+        self.visit_u64(u64::try_from(status).unwrap_or(u64::MAX))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<StatusRange, E> {
+        StatusRange::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+impl JsonSchema for StatusRange {
+    fn schema_name() -> Cow<'static, str> {
+        "StatusRange".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A status such as 204 or a range such as 200-299",
+            "anyOf": [
+                { "type": "integer", "minimum": 100, "maximum": 599 },
+                { "type": "string", "pattern": "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$" },
+            ],
+        })
+    }
+}
+
+fn default_interval() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn default_jitter() -> Percent {
+    super::percent(10)
+}
+
+fn default_healthy_threshold() -> NonZeroU32 {
+    const { NonZeroU32::new(2).unwrap() }
+}
+
+fn default_unhealthy_threshold() -> NonZeroU32 {
+    const { NonZeroU32::new(3).unwrap() }
+}

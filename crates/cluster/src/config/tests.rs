@@ -1,0 +1,144 @@
+use super::*;
+use crate::testing::{cluster_json, config};
+use crate::{BreakerKind, CountLimit};
+
+fn read(settings: &str) -> Result<ClusterConfig, String> {
+    serde_json::from_str(&cluster_json(settings)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn defaults() {
+    let config = config(&cluster_json(""));
+    assert_eq!(config.balance, BalanceConfig::RoundRobin);
+    assert_eq!(config.connect_timeout, Duration::from_secs(5));
+    assert_eq!(config.limits.of(BreakerKind::Pending), Some(1024));
+    assert_eq!(config.pool.max_idle, 128);
+    assert_eq!(config.health_check, None);
+    assert_eq!(config.ejection.most_ejected(5), 2);
+    assert!(config.starts_healthy());
+    assert!(config.is_panic(1, 3) && !config.is_panic(1, 2) && !config.is_panic(0, 0));
+}
+
+#[test]
+fn endpoints_in_both_forms() {
+    let text = r#"{"endpoints": ["api.internal:80", {"address": "10.0.0.1:81", "weight": 3}, "unix:/run/a"]}"#;
+    let config = config(text);
+    let written: Vec<_> = config
+        .endpoints
+        .iter()
+        .map(|e| (e.address.to_string(), e.weight.get()))
+        .collect();
+    let expected = [
+        ("api.internal:80", 1),
+        ("10.0.0.1:81", 3),
+        ("unix:/run/a", 1),
+    ];
+    assert_eq!(
+        written,
+        expected.map(|(name, weight)| (name.to_owned(), weight))
+    );
+}
+
+#[test]
+fn what_is_accepted() {
+    let cases = [
+        r#""balance": "least_request""#,
+        r#""limits": {"connections": "unlimited", "requests": 5}"#,
+        r#""pool": {"max_idle": 0, "max_requests": 1000}"#,
+        r#""health_check": {"http": "/healthz", "expected_status": [204, "300-399"], "host": "a.example"}"#,
+        r#""health_check": {"tcp": {}, "interval": "1s"}"#,
+        r#""dns": {"family": "v6", "max_endpoints": 4}"#,
+        r#""proxy_protocol": "v2""#,
+    ];
+    for case in cases {
+        assert!(read(case).is_ok(), "{case}: {:?}", read(case));
+    }
+    let probe = read(cases[3]).unwrap().health_check.unwrap().probe;
+    let passes: Vec<u16> = [200, 204, 300, 399, 400]
+        .into_iter()
+        .filter(|s| probe.expects(*s))
+        .collect();
+    assert_eq!(passes, [204, 300, 399]);
+    assert_eq!(read(cases[1]).unwrap().limits.connections, CountLimit(None));
+}
+
+#[test]
+fn what_is_refused() {
+    let cases = [
+        (r#""balanse": "random""#, "unknown field `balanse`"),
+        (r#""balance": "fastest""#, "unknown variant `fastest`"),
+        (
+            r#""limits": {"requests": 0}"#,
+            "a number from 1, or unlimited",
+        ),
+        (
+            r#""limits": {"requests": "many"}"#,
+            "a number from 1, or unlimited",
+        ),
+        (r#""health_check": {}"#, "needs `http: /path` or `tcp: {}`"),
+        (r#""health_check": {"http": "/", "tcp": {}}"#, "not both"),
+        (r#""health_check": {"http": "health"}"#, "must begin with /"),
+        (r#""health_check": {"http": "/a b"}"#, "visible ASCII"),
+        (
+            r#""health_check": {"http": "/", "host": "a\r\nb"}"#,
+            "visible ASCII",
+        ),
+        (
+            r#""health_check": {"tcp": {}, "host": "a"}"#,
+            "belong to an http check",
+        ),
+        (
+            r#""health_check": {"http": "/", "expected_status": 99}"#,
+            "from 100 to 599",
+        ),
+        (
+            r#""health_check": {"http": "/", "expected_status": "300-200"}"#,
+            "range such as",
+        ),
+        (r#""ejection": {"consecutive_failures": 0}"#, "nonzero"),
+    ];
+    for (case, expected) in cases {
+        let error = read(case).unwrap_err();
+        assert!(error.contains(expected), "{case}: {error}");
+    }
+}
+
+#[test]
+fn what_the_check_finds() {
+    let cases = [
+        (r#"{"endpoints": []}"#, 1),
+        (r#"{"endpoints": ["a:1", "a:2", {"address": "a:1"}]}"#, 1),
+        (
+            r#"{"endpoints": ["a:1"], "dns": {"min_ttl": "9s", "max_ttl": "8s"}}"#,
+            1,
+        ),
+        (
+            r#"{"endpoints": ["a:1"], "ejection": {"base_time": "9s", "max_time": "8s"}}"#,
+            1,
+        ),
+        (r#"{"endpoints": ["a:1", "b:1"]}"#, 0),
+    ];
+    for (text, expected) in cases {
+        let mut diagnostics = Diagnostics::new();
+        config(text).check(&mut diagnostics);
+        assert_eq!(diagnostics.count(), expected, "{text}");
+    }
+}
+
+#[test]
+fn every_option_has_a_description() {
+    let schema = schemars::schema_for!(ClusterConfig).to_value();
+    let check = &schema["$defs"]["HealthCheckConfig"];
+    for part in [
+        &schema,
+        check,
+        &schema["$defs"]["EjectionConfig"],
+        &schema["$defs"]["DnsConfig"],
+    ] {
+        let properties = part["properties"].as_object().unwrap();
+        assert!(!properties.is_empty());
+        for (name, property) in properties {
+            assert!(property["description"].is_string(), "{name}");
+        }
+    }
+}
