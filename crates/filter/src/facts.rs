@@ -12,7 +12,7 @@ use crate::{Context, Messages};
 
 /// Writes one fact of a request into a key. A fact that the request does not have is written as absent, which is
 /// a value of its own: leaving a header out does not escape a limit.
-pub type Fact<M> = Box<dyn Fn(&<M as Messages>::Request, &Context, &mut KeyBuilder)>;
+pub type Fact<M> = Box<dyn Fn(&<M as Messages>::Request, &Context, &mut KeyBuilder<'_>)>;
 
 /// The facts that a protocol adds to the common ones.
 pub trait Facts: Messages + Sized {
@@ -63,7 +63,7 @@ fn common<M: Messages>(name: &str) -> Option<Fact<M>> {
     })
 }
 
-fn write_ip(ip: IpAddr, key: &mut KeyBuilder) {
+fn write_ip(ip: IpAddr, key: &mut KeyBuilder<'_>) {
     match ip {
         IpAddr::V4(ip) => key.write(&ip.octets()),
         IpAddr::V6(ip) => key.write(&ip.octets()),
@@ -103,13 +103,16 @@ impl<M: Facts> Descriptor<M> {
         self.facts.is_empty()
     }
 
-    /// The key of a request.
+    /// The key of a request; `None` if there are no facts.
     #[must_use]
-    pub fn key(&self, request: &M::Request, cx: &Context) -> Key {
+    pub fn key(&self, request: &M::Request, cx: &Context) -> Option<Key> {
+        if self.facts.is_empty() {
+            return None;
+        }
         let mut key = KeyBuilder::new(&self.seed);
         for fact in &self.facts {
             fact(request, cx, &mut key);
         }
-        key.finish()
+        Some(key.finish())
     }
 }

@@ -11,16 +11,16 @@ mod chain;
 mod context;
 pub mod facts;
 pub mod filters;
+mod read;
 mod registry;
 mod shared;
 mod verdict;
 
-pub use chain::{FilterChain, Reached, StartError};
+pub use chain::FilterChain;
 pub use context::{Connection, Context, Random};
 pub use facts::{Fact, FactError, Facts};
-pub use registry::{
-    ConfiguredFilter, FilterContext, FilterKind, FilterList, FilterRegistry, ListError,
-};
+pub use read::ReadContext;
+pub use registry::{ConfiguredFilter, FilterContext, FilterKind, FilterList, FilterRegistry};
 pub use shared::SharedStore;
 pub use verdict::{Rejection, RejectionKind, Stop, Timer, Verdict};
 

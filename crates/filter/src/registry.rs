@@ -7,6 +7,7 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use portcullis_config::{BuildError, Diagnostics, Node, suggest};
 use portcullis_limit::Seed;
@@ -48,6 +49,8 @@ pub struct FilterContext<'a> {
     pub seed: &'a Seed,
     /// The worker's generator.
     pub random: &'a Rc<Random>,
+    /// The time at which the filter is built.
+    pub now: Instant,
     /// Where the filter stands, such as `listeners.web.filters[0]`: unique in a configuration.
     pub path: &'a str,
 }

@@ -12,6 +12,7 @@ mod registry;
 mod worker;
 
 pub use machine::Machine;
-pub use protocol::{Protocol, ReadContext, Server, Sniff};
+pub use portcullis_filter::ReadContext;
+pub use protocol::{Protocol, Server, Sniff};
 pub use registry::{DynServer, ErasedConfig, Registry};
 pub use worker::{Clusters, ListenerContext, WorkerContext};

@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::rc::Rc;
 
-use portcullis_config::{BuildError, Diagnostics, Located, Node, suggest};
+use portcullis_config::{BuildError, Node};
+use portcullis_filter::ReadContext;
 use portcullis_net::Downstream;
 use serde_json::Value;
 
@@ -60,30 +61,4 @@ pub enum Sniff {
     No,
     /// More are needed.
     NeedMore,
-}
-
-/// What reading a protocol's configuration needs besides the configuration.
-pub struct ReadContext<'a> {
-    /// Where mistakes go.
-    pub diagnostics: &'a mut Diagnostics,
-    /// The names of all clusters.
-    pub clusters: &'a [String],
-    /// Where the block stands, such as `listeners.web`.
-    pub path: &'a str,
-}
-
-impl ReadContext<'_> {
-    /// Reports a cluster that does not exist, with a near miss.
-    pub fn check_cluster(&mut self, name: &Located<String>) {
-        if self.clusters.contains(name) {
-            return;
-        }
-        let error = self.diagnostics.error(
-            name.span(),
-            format!("unknown cluster '{}'", name.as_str()),
-        );
-        if let Some(near) = suggest(name, self.clusters.iter().map(String::as_str)) {
-            error.help(format!("did you mean '{near}'?"));
-        }
-    }
 }

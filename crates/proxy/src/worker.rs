@@ -98,6 +98,7 @@ impl ListenerContext {
             shared: &self.worker.shared,
             seed: &self.worker.seed,
             random: &self.worker.random,
+            now: portcullis_net::clock::now(),
             path,
         }
     }

@@ -1,0 +1,152 @@
+//! `rate_limit`: at most so many requests for each combination of facts, exact for the process.
+//!
+//! Not a queue: what exceeds the limit is refused at once, with the time after which it would pass.
+//! Start at [`RateLimitConfig`].
+
+use std::sync::Arc;
+
+use portcullis_config::{BuildError, Diagnostics, Located, Node, Rate};
+use portcullis_limit::{Decision, Quota, QuotaError, RateLimiter};
+use portcullis_stats::Counter;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::check_facts;
+use crate::facts::{Descriptor, Facts};
+use crate::{
+    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, Stop, Verdict,
+};
+
+/// Settings of `rate_limit`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitConfig {
+    /// Facts that tell one key from another, such as `client.ip`. None: one limit for all.
+    #[serde(default)]
+    pub per: Vec<Located<String>>,
+    /// How many per time, such as `100/s`.
+    pub rate: Located<Rate>,
+    /// How many may come at once. Default: the whole count of the rate, 100 for `100/s`.
+    #[serde(default)]
+    pub burst: Option<Located<u64>>,
+    /// What one request counts for. Default 1.
+    #[serde(default = "one")]
+    pub cost: u64,
+    /// Count what would be refused, and let it pass.
+    #[serde(default)]
+    pub shadow: bool,
+    /// Keys kept at most; then those unused for longest go. Default 100000: about 10 MB.
+    #[serde(default = "default_keys")]
+    pub max_keys: usize,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+const fn default_keys() -> usize {
+    100_000
+}
+
+impl RateLimitConfig {
+    fn quota(&self) -> Result<Quota, QuotaError> {
+        let quota = Quota::new(self.rate.count(), self.rate.period())?;
+        let quota = match &self.burst {
+            Some(burst) => quota.with_burst(**burst)?,
+            None => quota,
+        };
+        quota.check_cost(self.cost)?;
+        Ok(quota)
+    }
+}
+
+/// The filter.
+pub struct RateLimit<M: Facts> {
+    descriptor: Descriptor<M>,
+    limiter: Arc<RateLimiter>,
+    cost: u64,
+    shadow: bool,
+    limited: Counter,
+    shadowed: Counter,
+}
+
+impl<M: Facts> FilterKind<M> for RateLimit<M> {
+    const NAME: &'static str = "rate_limit";
+    type Config = RateLimitConfig;
+
+    fn check(config: &RateLimitConfig, node: &Node, diagnostics: &mut Diagnostics) {
+        check_facts::<M>(&config.per, node, diagnostics);
+        if let Err(error) = config.quota() {
+            diagnostics.error(node.span(), error.to_string());
+        }
+    }
+
+    fn build(
+        config: &RateLimitConfig,
+        cx: &FilterContext<'_>,
+    ) -> Result<Box<dyn Filter<M>>, BuildError> {
+        let names = config.per.iter().map(|name| name.as_str());
+        let descriptor =
+            Descriptor::new(names, cx.seed.clone()).map_err(|error| cx.error(error))?;
+        let quota = config.quota().map_err(|error| cx.error(error))?;
+        let key = format!("rate_limit {} {quota:?} {} {:?}", cx.path, config.max_keys, config.per);
+        let limiter = cx.shared.of(key, || {
+            if descriptor.is_empty() {
+                RateLimiter::new(quota, cx.now)
+            } else {
+                RateLimiter::keyed_with(quota, config.max_keys, cx.now)
+            }
+        });
+        let counter = |outcome| {
+            cx.stats.counter(
+                "portcullis_rate_limit_total",
+                "Requests over a rate limit, by what was done with them.",
+                &[("filter", cx.path), ("outcome", outcome)],
+            )
+        };
+        Ok(Box::new(Self {
+            descriptor,
+            limiter,
+            cost: config.cost,
+            shadow: config.shadow,
+            limited: counter("refused"),
+            shadowed: counter("shadow"),
+        }))
+    }
+}
+
+impl<M: Facts> Filter<M> for RateLimit<M> {
+    fn name(&self) -> &'static str {
+        "rate_limit"
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::REQUEST
+    }
+
+    fn on_request<'a>(
+        &'a self,
+        request: &'a mut M::Request,
+        cx: &'a mut Context,
+    ) -> Verdict<'a, M> {
+        let key = self.descriptor.key(request, cx);
+        let decision = self.limiter.check(key, self.cost, cx.now);
+        let Decision::Denied { retry_after, .. } = decision else {
+            return Verdict::Continue;
+        };
+        if self.shadow {
+            self.shadowed.inc();
+            return Verdict::Continue;
+        }
+        self.limited.inc();
+        let quota = self.limiter.quota();
+        Verdict::Stop(Stop::Reject(Rejection {
+            reason: "rate_limited",
+            kind: RejectionKind::RateLimited {
+                retry_after,
+                limit: quota.count(),
+                period: quota.period(),
+            },
+        }))
+    }
+}

@@ -1,0 +1,501 @@
+//! One try after another: pick an endpoint, get a stream, send, wait for the head, and decide about failures.
+//!
+//! A request is sent again only where that is safe: nothing of it can have been acted upon, or its method is
+//! idempotent, and its body is still whole. The budget of the cluster bounds all retries. Not the response:
+//! once a final head is accepted there is no way back. Start at [`Exchange::proxy`].
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use portcullis_cluster::{Endpoint, EndpointId, Outcome, PickContext, Picked, RequestPermit};
+use smallvec::SmallVec;
+
+use super::relay::{Event, Fault, Intercept, Progress, Relay, Stage};
+use super::request::ForwardTarget;
+use super::{Exchange, Halt, ResponseState};
+use crate::framing::Framing;
+use crate::head::{ResponseHead, Status};
+use crate::name::KnownField;
+use crate::route::{RetryOn, Route};
+use crate::stream::{BodyPiece, BoxedUpstream, ConnectFailure, StreamError};
+
+/// What is kept while a request is on its way to an endpoint.
+pub(super) struct Permits {
+    picked: Picked,
+    started: Instant,
+    _request: RequestPermit,
+}
+
+/// An attempt that brought no response that can be passed on.
+pub(super) enum Failed {
+    /// Nothing was sent: no endpoint, or a limit of the cluster.
+    Unavailable(&'static str),
+    /// No stream to the endpoint.
+    Connect(ConnectFailure),
+    /// The stream broke before a final head.
+    Broken {
+        error: StreamError,
+        /// The connection had been idle, and not a byte came back: it was closed while idle.
+        stale: bool,
+        sent: bool,
+    },
+    /// The endpoint answered with a status that the route retries.
+    Status(ResponseHead, Framing, BoxedUpstream),
+    /// No head in time.
+    TimedOut,
+    /// The end of the exchange, whatever the upstream does.
+    Halted(Halt),
+}
+
+/// What is kept between the attempts of one request.
+#[derive(Default)]
+struct Attempts {
+    tried: SmallVec<[EndpointId; 4]>,
+    stale: u32,
+}
+
+/// Connections found closed while idle that are replaced without asking the retry policy.
+const STALE_ATTEMPTS: u32 = 2;
+
+/// Interim responses are few in practice; a flood of them is an attack (the limit is in the configuration).
+impl Exchange<'_> {
+    /// Sends the request to the cluster and passes the response on.
+    pub(super) async fn proxy(
+        &mut self,
+        route: &Rc<Route>,
+        target: &ForwardTarget,
+    ) -> Result<(), Halt> {
+        self.collect_body().await?;
+        target.budget.on_request(self.downstream.now());
+        let mut attempts = Attempts::default();
+        loop {
+            let Err(failed) = self.attempt(route, target, &mut attempts).await else {
+                return Ok(());
+            };
+            if !self.may_retry(route, target, &failed, &mut attempts) {
+                return match failed {
+                    Failed::Status(head, framing, upstream) => {
+                        self.respond(route, head, framing, upstream).await
+                    }
+                    failed => Err(self.halt_of(failed)),
+                };
+            }
+            self.service.stats.retries.inc();
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        route: &Rc<Route>,
+        target: &ForwardTarget,
+        attempts: &mut Attempts,
+    ) -> Result<(), Failed> {
+        let (upstream, permits) = self.reach_untried(route, target, attempts).await?;
+        let result = self.send_and_respond(route, upstream, attempts).await;
+        let (outcome, failed) = match result {
+            Ok(status) if status.code() >= 500 => (Outcome::Failure("status"), None),
+            Ok(_) => (Outcome::Success, None),
+            Err(failed) => (failed.outcome(), Some(failed)),
+        };
+        let now = self.downstream.now();
+        let elapsed = now.saturating_duration_since(permits.started);
+        target.cluster.on_done(&permits.picked, outcome, elapsed, now);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// A stream to any endpoint.
+    pub(super) async fn reach(
+        &mut self,
+        route: &Rc<Route>,
+        target: &ForwardTarget,
+    ) -> Result<(BoxedUpstream, Permits), Failed> {
+        self.reach_untried(route, target, &mut Attempts::default()).await
+    }
+
+    async fn reach_untried(
+        &mut self,
+        _route: &Rc<Route>,
+        target: &ForwardTarget,
+        attempts: &mut Attempts,
+    ) -> Result<(BoxedUpstream, Permits), Failed> {
+        let now = self.downstream.now();
+        let request = target
+            .cluster
+            .try_request()
+            .map_err(|_| Failed::Unavailable("upstream_request_limit"))?;
+        let picked = target
+            .cluster
+            .pick(&PickContext {
+                now,
+                random: self.service.environment.random.next(),
+                hash: None,
+                tried: &attempts.tried,
+            })
+            .map_err(|reason| Failed::Unavailable(reason.label()))?;
+        let endpoint = Arc::clone(picked.endpoint().endpoint());
+        attempts.tried.push(endpoint.id());
+        self.record.attempts += 1;
+        self.record.endpoint = Some(Arc::clone(endpoint.label()));
+        let permits = Permits {
+            picked,
+            started: now,
+            _request: request,
+        };
+        let careful = !self.record.request.head.method.is_idempotent();
+        if let Some(upstream) = target.pool.take(&endpoint, careful, now) {
+            return Ok((upstream, permits));
+        }
+        match self.connect(target, &endpoint).await {
+            Ok(upstream) => Ok((upstream, permits)),
+            Err(failed) => {
+                let elapsed = self.downstream.now().saturating_duration_since(now);
+                let now = self.downstream.now();
+                target.cluster.on_done(&permits.picked, failed.outcome(), elapsed, now);
+                Err(failed)
+            }
+        }
+    }
+
+    /// A new connection, unless the client goes away meanwhile.
+    async fn connect(
+        &mut self,
+        target: &ForwardTarget,
+        endpoint: &Endpoint,
+    ) -> Result<BoxedUpstream, Failed> {
+        let _pending = target
+            .cluster
+            .try_pending()
+            .map_err(|_| Failed::Unavailable("upstream_pending_limit"))?;
+        let connection = Rc::clone(&self.cx.connection);
+        let mut connecting = target.pool.connect(endpoint, &connection);
+        let connected = poll_fn(|task| {
+            if let Poll::Ready(result) = connecting.as_mut().poll(task) {
+                return Poll::Ready(result.map_err(Failed::Connect));
+            }
+            if self.upload.read
+                && let Poll::Ready(error) = self.downstream.poll_gone(task)
+            {
+                return Poll::Ready(Err(Failed::Halted(self.downstream_failed(error))));
+            }
+            Poll::Pending
+        });
+        connected.await
+    }
+
+    /// Sends the request and passes on the response. The answer is the final status.
+    async fn send_and_respond(
+        &mut self,
+        route: &Rc<Route>,
+        mut upstream: BoxedUpstream,
+        attempts: &mut Attempts,
+    ) -> Result<Status, Failed> {
+        self.send_request(&mut upstream)?;
+        let (head, framing) = self.await_head(route, &mut upstream).await?;
+        let status = head.status;
+        if status == Status::SWITCHING_PROTOCOLS {
+            self.upgrade(head, &mut *upstream).await.map_err(Failed::Halted)?;
+            return Ok(status);
+        }
+        if route.retry.covers_status(status) && (attempts.tried.len() as u32) <= route.retry.attempts {
+            return Err(Failed::Status(head, framing, upstream));
+        }
+        self.respond(route, head, framing, upstream)
+            .await
+            .map_err(Failed::Halted)?;
+        Ok(status)
+    }
+
+    fn send_request(&mut self, upstream: &mut BoxedUpstream) -> Result<(), Failed> {
+        let framing = match &self.collected {
+            Some(body) if !self.record.request.framing.is_empty() => Framing::Length(body.len() as u64),
+            _ => self.record.request.framing,
+        };
+        let sent = upstream.send_head(&self.record.request.head, framing);
+        sent.map_err(|error| Failed::Halted(self.reply(Status::BAD_REQUEST, error.label())))?;
+        self.upload.sent = framing.is_empty();
+        if let Some(body) = &self.collected
+            && !self.upload.sent
+        {
+            if !body.is_empty() {
+                upstream.send_data(body.clone());
+            }
+            upstream.send_end(None);
+            self.upload.sent = true;
+        }
+        Ok(())
+    }
+
+    /// Carries the body up until the final head comes down. Interim heads pass.
+    async fn await_head(
+        &mut self,
+        route: &Rc<Route>,
+        upstream: &mut BoxedUpstream,
+    ) -> Result<(ResponseHead, Framing), Failed> {
+        let mut interim = 0;
+        let stale = upstream.is_reused();
+        let mut relay = Relay {
+            intercept: Intercept::of(&route.chain),
+            progress: Progress::new(self.downstream.now()),
+            stall: self.service.timeouts().body_progress(),
+            wait: route.timeout_or(self.service.timeouts().response()),
+            stage: Stage::Head,
+            response_read: false,
+            upstream: &mut **upstream,
+        };
+        loop {
+            let event = poll_fn(|task| self.poll_relay(&mut relay, task)).await;
+            match event {
+                Ok(Event::Head(head)) if is_passed_on(&head.0) => {
+                    interim += 1;
+                    if interim > self.service.config.limits.interim_responses() {
+                        return Err(Failed::Halted(self.reply(Status::BAD_GATEWAY, "too_many_interim")));
+                    }
+                    self.pass_interim(head.0).map_err(Failed::Halted)?;
+                }
+                Ok(Event::Head(head)) => {
+                    let since = self.downstream.now();
+                    self.record.first_byte = Some(since.saturating_duration_since(self.record.started));
+                    return Ok(*head);
+                }
+                Ok(Event::RequestPiece(piece)) => {
+                    self.filter_piece(route, &mut relay, piece).await.map_err(Failed::Halted)?;
+                }
+                Ok(Event::ResponsePiece(_) | Event::Done) => {}
+                Err(fault) => return Err(self.failed_before_head(fault, &relay, stale)),
+            }
+        }
+    }
+
+    fn failed_before_head(&mut self, fault: Fault, relay: &Relay<'_>, stale: bool) -> Failed {
+        match fault {
+            Fault::Upstream(error) => Failed::Broken {
+                error,
+                stale: stale && !relay.upstream.has_received(),
+                sent: relay.upstream.has_sent(),
+            },
+            Fault::Deadline if self.is_past_deadline() => {
+                Failed::Halted(self.reply(Status::GATEWAY_TIMEOUT, "request_timeout"))
+            }
+            Fault::Deadline if self.is_waiting(relay) => Failed::TimedOut,
+            Fault::Deadline if relay.upstream.is_full() => Failed::TimedOut,
+            Fault::Deadline => Failed::Halted(Halt::ReplyAndClose(
+                self.local_reply(Status::REQUEST_TIMEOUT, "body_timeout"),
+            )),
+            Fault::TooLarge => Failed::Halted(Halt::ReplyAndClose(
+                self.local_reply(Status::CONTENT_TOO_LARGE, "body_too_large"),
+            )),
+            Fault::Downstream(error) => Failed::Halted(self.downstream_failed(error)),
+        }
+    }
+
+    /// Passes on a response whose head was accepted, to its last byte.
+    async fn respond(
+        &mut self,
+        route: &Rc<Route>,
+        head: ResponseHead,
+        framing: Framing,
+        mut upstream: BoxedUpstream,
+    ) -> Result<(), Halt> {
+        self.begin_response(head, framing).await?;
+        let mut relay = Relay {
+            intercept: Intercept::of(&route.chain),
+            progress: Progress::new(self.downstream.now()),
+            stall: self.service.timeouts().body_progress(),
+            wait: None,
+            stage: Stage::Body,
+            response_read: framing.is_empty(),
+            upstream: &mut *upstream,
+        };
+        if relay.response_read {
+            self.queue_end(None);
+        }
+        loop {
+            let event = poll_fn(|task| self.poll_relay(&mut relay, task)).await;
+            match event {
+                Ok(Event::Done) => break,
+                Ok(Event::RequestPiece(piece) | Event::ResponsePiece(piece)) => {
+                    self.filter_piece(route, &mut relay, piece).await?;
+                }
+                Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
+                Err(fault) => return Err(self.failed_after_head(fault)),
+            }
+        }
+        upstream.release();
+        Ok(())
+    }
+
+    fn failed_after_head(&self, fault: Fault) -> Halt {
+        match fault {
+            Fault::Upstream(error) => Halt::Abort(match error {
+                StreamError::Closed => "upstream_truncated",
+                StreamError::Reset => "upstream_reset",
+                StreamError::Io => "upstream_io",
+                StreamError::Protocol { label, .. } => label,
+            }),
+            Fault::Deadline if self.is_past_deadline() => Halt::Abort("request_timeout"),
+            Fault::Deadline if self.downstream.is_full() => Halt::Abort("downstream_stalled"),
+            Fault::Deadline => Halt::Abort("upstream_stalled"),
+            Fault::TooLarge => Halt::Abort("body_too_large"),
+            Fault::Downstream(error) => self.downstream_failed(error),
+        }
+    }
+
+    fn is_past_deadline(&self) -> bool {
+        self.deadline.is_some_and(|deadline| self.downstream.now() >= deadline)
+    }
+
+    /// Shows a piece to the filters that asked for it, then sends it on.
+    async fn filter_piece(
+        &mut self,
+        route: &Rc<Route>,
+        relay: &mut Relay<'_>,
+        piece: BodyPiece,
+    ) -> Result<(), Halt> {
+        let timer = Rc::clone(&self.service.environment.timer);
+        let is_response = relay.stage == Stage::Body && relay.intercept.response;
+        let (mut data, last, trailers) = match piece {
+            BodyPiece::Data(data) => (data, false, None),
+            BodyPiece::End => (Bytes::new(), true, None),
+            BodyPiece::Trailers(trailers) => (Bytes::new(), true, Some(trailers)),
+        };
+        self.cx.now = self.downstream.now();
+        let asked = if is_response {
+            route.chain.on_response_data(&mut data, last, self.cx, &*timer).await
+        } else {
+            route.chain.on_request_data(&mut data, last, self.cx, &*timer).await
+        };
+        asked.map_err(|stop| self.stopped(stop))?;
+        let end = trailers.map_or(BodyPiece::End, BodyPiece::Trailers);
+        let pieces = [
+            (!data.is_empty()).then_some(BodyPiece::Data(data)),
+            last.then_some(end),
+        ];
+        for piece in pieces.into_iter().flatten() {
+            if is_response {
+                self.forward_download(piece);
+            } else {
+                self.forward_upload(relay.upstream, piece);
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects the whole body where a filter asked for it.
+    async fn collect_body(&mut self) -> Result<(), Halt> {
+        let Some(limit) = self.record.request.collect_body else {
+            return Ok(());
+        };
+        if self.upload.read {
+            return Ok(());
+        }
+        self.upload.limit = self.upload.limit.min(limit);
+        if self.record.request.head.fields.remove(KnownField::Expect) {
+            let go_on = ResponseHead::new(Status::CONTINUE);
+            self.pass_interim(go_on)?;
+            self.flush().await.map_err(Halt::Abort)?;
+        }
+        let mut body = BytesMut::new();
+        let stall = self.service.timeouts().body_progress();
+        while !self.upload.read {
+            let deadline = self.downstream.now().checked_add(stall);
+            let piece = poll_fn(|task| match self.downstream.poll_body(task) {
+                Poll::Ready(piece) => Poll::Ready(piece.map_err(Fault::Downstream)),
+                Poll::Pending => self
+                    .downstream
+                    .poll_deadline(task, deadline)
+                    .map(|()| Err(Fault::Deadline)),
+            })
+            .await;
+            let counted = piece.and_then(|piece| self.count_upload(&piece).map(|()| piece));
+            match counted {
+                Ok(BodyPiece::Data(data)) => body.extend_from_slice(&data),
+                Ok(BodyPiece::Trailers(_) | BodyPiece::End) => {}
+                Err(fault) => return Err(self.collect_failed(fault)),
+            }
+        }
+        self.collected = Some(body.freeze());
+        Ok(())
+    }
+
+    fn collect_failed(&self, fault: Fault) -> Halt {
+        let (status, reason) = match fault {
+            Fault::Downstream(error) => return self.downstream_failed(error),
+            Fault::TooLarge => (Status::CONTENT_TOO_LARGE, "body_too_large"),
+            Fault::Deadline | Fault::Upstream(_) => (Status::REQUEST_TIMEOUT, "body_timeout"),
+        };
+        Halt::ReplyAndClose(self.local_reply(status, reason))
+    }
+
+    /// Whether to try again. Counts against the budget.
+    fn may_retry(
+        &mut self,
+        route: &Route,
+        target: &ForwardTarget,
+        failed: &Failed,
+        attempts: &mut Attempts,
+    ) -> bool {
+        let body_is_whole = !self.upload.consumed || self.collected.is_some();
+        if !body_is_whole || self.response != ResponseState::Waiting || self.is_past_deadline() {
+            return false;
+        }
+        let idempotent = self.record.request.head.method.is_idempotent();
+        let wanted = match failed {
+            Failed::Connect(_) => route.retry.covers(RetryOn::ConnectFailure),
+            Failed::Broken { stale: true, sent, .. } if idempotent || !sent => {
+                // Not the endpoint's fault: it may be tried again, on a fresh connection.
+                attempts.stale += 1;
+                attempts.tried.pop();
+                return attempts.stale <= STALE_ATTEMPTS;
+            }
+            Failed::Broken { sent, .. } => route.retry.covers(RetryOn::Reset) && (idempotent || !sent),
+            Failed::Status(..) => idempotent,
+            Failed::TimedOut => route.retry.covers(RetryOn::Timeout) && idempotent,
+            Failed::Unavailable(_) | Failed::Halted(_) => false,
+        };
+        wanted
+            && (attempts.tried.len() as u32) <= route.retry.attempts
+            && target.budget.try_retry(self.downstream.now())
+    }
+
+    /// The answer to a request that found no upstream.
+    pub(super) fn halt_of(&self, failed: Failed) -> Halt {
+        match failed {
+            Failed::Halted(halt) => halt,
+            Failed::Unavailable(reason) => self.reply(Status::SERVICE_UNAVAILABLE, reason),
+            Failed::Connect(failure) => self.reply(Status::SERVICE_UNAVAILABLE, failure.label()),
+            Failed::Broken { error, .. } => self.reply(
+                Status::BAD_GATEWAY,
+                match error {
+                    StreamError::Closed => "upstream_closed",
+                    StreamError::Reset => "upstream_reset",
+                    StreamError::Io => "upstream_io",
+                    StreamError::Protocol { label, .. } => label,
+                },
+            ),
+            Failed::TimedOut => self.reply(Status::GATEWAY_TIMEOUT, "upstream_timeout"),
+            Failed::Status(head, ..) => self.reply(head.status, "upstream_status"),
+        }
+    }
+}
+
+/// Interim responses pass; 101 ends the HTTP conversation and is a final answer here.
+fn is_passed_on(head: &ResponseHead) -> bool {
+    head.status.is_interim() && head.status != Status::SWITCHING_PROTOCOLS
+}
+
+impl Failed {
+    /// What the balancer and the ejection count hear.
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect(failure) => Outcome::Failure(failure.label()),
+            Self::Broken { stale: true, .. } | Self::Halted(_) | Self::Unavailable(_) => Outcome::Neutral,
+            Self::Broken { error, .. } => Outcome::Failure(error.label()),
+            Self::TimedOut => Outcome::Failure("timeout"),
+            Self::Status(..) => Outcome::Failure("status"),
+        }
+    }
+}

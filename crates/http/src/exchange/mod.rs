@@ -1,0 +1,196 @@
+//! One request and its response, from "head read" to "response written", whatever versions meet.
+//!
+//! The phases are files: [`request`](self) settles, routes and filters; `attempt` finds an upstream and retries;
+//! `relay` moves bodies both ways; `respond` writes heads, from upstream or made here; `tunnel` takes over after
+//! an upgrade. Not a connection: keep-alive is for the session to decide, from [`Ended`].
+//!
+//! Start at [`exchange`].
+
+mod attempt;
+mod relay;
+mod request;
+mod respond;
+mod tunnel;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use portcullis_filter::Context;
+
+use crate::fields::Fields;
+use crate::framing::Framing;
+use crate::head::RequestHead;
+use crate::message::{Record, Request, Response};
+use crate::route::Route;
+use crate::service::HttpService;
+use crate::stream::{DownstreamStream, StreamError};
+
+/// How an exchange left its downstream stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The response was written completely.
+    Complete {
+        /// Whether the request's body was read to its end; if not, the session drains or closes.
+        request_read: bool,
+    },
+    /// The response could not be completed: the stream must be closed.
+    Aborted,
+}
+
+/// Carries out one exchange. `cx` must be fresh for this request.
+pub async fn exchange(
+    service: &HttpService,
+    downstream: &mut dyn DownstreamStream,
+    head: RequestHead,
+    framing: Framing,
+    cx: &mut Context,
+) -> Ended {
+    let mut exchange = Exchange::new(service, downstream, head, framing, cx);
+    service.stats.active.inc();
+    let result = exchange.run().await;
+    let ended = exchange.conclude(result).await;
+    service.stats.active.dec();
+    ended
+}
+
+/// Everything that one exchange knows.
+struct Exchange<'a> {
+    service: &'a HttpService,
+    downstream: &'a mut dyn DownstreamStream,
+    cx: &'a mut Context,
+    record: Record,
+    route: Option<Rc<Route>>,
+    upload: Upload,
+    /// The request's body, where a filter asked for all of it.
+    collected: Option<Bytes>,
+    response: ResponseState,
+    deadline: Option<Instant>,
+}
+
+/// The request's body on its way up.
+struct Upload {
+    /// Whether the end was read from downstream.
+    read: bool,
+    /// Whether the end was handed to the upstream of the current attempt, or nobody there listens any more.
+    sent: bool,
+    /// Whether a piece was taken that cannot be sent again.
+    consumed: bool,
+    limit: u64,
+}
+
+/// How far the response towards downstream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ResponseState {
+    /// No final head was queued.
+    Waiting,
+    /// The head was queued; the body may be under way.
+    Started,
+    /// The end was queued.
+    Ended,
+}
+
+/// Why a phase went no further.
+enum Halt {
+    /// Answer with this, then carry on with the connection if it is sound.
+    Reply(Response),
+    /// Answer with this and close: what follows on the connection cannot be trusted.
+    ReplyAndClose(Response),
+    /// There is nobody to answer, or an answer was already begun: close. The label is the reason.
+    Abort(&'static str),
+}
+
+impl<'a> Exchange<'a> {
+    fn new(
+        service: &'a HttpService,
+        downstream: &'a mut dyn DownstreamStream,
+        head: RequestHead,
+        framing: Framing,
+        cx: &'a mut Context,
+    ) -> Self {
+        let now = cx.now;
+        let original_path = head.target.path_and_query.clone();
+        let request = Request::new(head, framing, cx.connection.secure);
+        let upload = Upload {
+            read: framing.is_empty(),
+            sent: false,
+            consumed: false,
+            limit: service.config.limits.body_bytes(),
+        };
+        Self {
+            record: Record {
+                request,
+                original_path,
+                started_at: service.environment.clock.wall(),
+                started: now,
+                first_byte: None,
+                duration: Duration::ZERO,
+                request_bytes: 0,
+                response_bytes: 0,
+                status: None,
+                response_fields: Fields::new(),
+                route: None,
+                cluster: None,
+                endpoint: None,
+                attempts: 0,
+                reason: None,
+            },
+            deadline: HttpService::deadline(now, service.timeouts().request()),
+            service,
+            downstream,
+            cx,
+            route: None,
+            upload,
+            collected: None,
+            response: ResponseState::Waiting,
+        }
+    }
+
+    /// The phases in order.
+    async fn run(&mut self) -> Result<(), Halt> {
+        self.settle()?;
+        let route = self.find_route()?;
+        self.filter_request(&route).await?;
+        self.act(&route).await
+    }
+
+    /// Answers what is still unanswered, then writes the ledger.
+    async fn conclude(&mut self, result: Result<(), Halt>) -> Ended {
+        let ended = match self.finish_response(result).await {
+            Ok(()) => Ended::Complete {
+                request_read: self.upload.read,
+            },
+            Err(error) => {
+                self.downstream.abort();
+                self.record.reason.get_or_insert(error);
+                Ended::Aborted
+            }
+        };
+        self.write_ledger();
+        ended
+    }
+
+    fn write_ledger(&mut self) {
+        let now = self.downstream.now();
+        self.record.duration = now.saturating_duration_since(self.record.started);
+        self.service.stats.on_complete(&self.record);
+        if let Some(route) = &self.route {
+            route.on_complete(&self.record);
+            self.cx.now = now;
+            route.chain.on_complete(&self.record, self.cx);
+        }
+    }
+
+    /// A failure of the downstream side, as the end of the exchange.
+    fn downstream_failed(&self, error: StreamError) -> Halt {
+        match error {
+            StreamError::Protocol { label, status } if self.response == ResponseState::Waiting => {
+                Halt::ReplyAndClose(self.local_reply(status, label))
+            }
+            StreamError::Protocol { label, .. } => Halt::Abort(label),
+            StreamError::Closed => Halt::Abort("downstream_closed"),
+            StreamError::Reset => Halt::Abort("downstream_reset"),
+            StreamError::Io => Halt::Abort("downstream_io"),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Before any upstream is involved: the target is settled, the client identified, a route found, filters asked.
+//!
+//! Not retried and not repeated: whatever is decided here holds for every attempt. Start at
+//! [`Exchange::settle`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use portcullis_filter::Stop;
+
+use super::{Exchange, Halt};
+use crate::forward;
+use crate::head::{Method, Status};
+use crate::local_reply;
+use crate::message::{Http, Response};
+use crate::normalize;
+use crate::route::{Action, Route, Target};
+
+impl Exchange<'_> {
+    /// Settles authority and path, and who the client is.
+    pub(super) fn settle(&mut self) -> Result<(), Halt> {
+        let config = &self.service.config;
+        if let Err(error) = normalize::settle(&mut self.record.request, &config.normalize) {
+            let reply = self.local_reply(error.status(), error.label());
+            return Err(Halt::ReplyAndClose(reply));
+        }
+        self.cx.client_ip = forward::identify(&mut self.record.request, self.cx, &config.forward);
+        Ok(())
+    }
+
+    pub(super) fn find_route(&mut self) -> Result<Rc<Route>, Halt> {
+        let service = self.service;
+        let Some(route) = service.routes.find(&self.record.request) else {
+            return Err(self.reply(Status::NOT_FOUND, "no_route"));
+        };
+        let route = Rc::clone(route);
+        self.cx.route = Some(Arc::clone(&route.name));
+        self.record.route = Some(Arc::clone(&route.name));
+        if let Some(limit) = route.max_body {
+            self.upload.limit = limit;
+        }
+        self.route = Some(Rc::clone(&route));
+        Ok(route)
+    }
+
+    pub(super) async fn filter_request(&mut self, route: &Route) -> Result<(), Halt> {
+        let timer = Rc::clone(&self.service.environment.timer);
+        let asked = route
+            .chain
+            .on_request(&mut self.record.request, self.cx, &*timer)
+            .await;
+        asked.map_err(|stop| self.stopped(stop))?;
+        self.cx.now = self.downstream.now();
+        if let Some(limit) = self.record.request.max_body {
+            self.upload.limit = self.upload.limit.min(limit);
+        }
+        Ok(())
+    }
+
+    /// Does what the route says.
+    pub(super) async fn act(&mut self, route: &Rc<Route>) -> Result<(), Halt> {
+        let target = match &route.action {
+            Action::Forward(targets) => targets.choose(self.service.environment.random.next()),
+            Action::Reply(action) => {
+                return Err(Halt::Reply(action.reply(&self.record.request)));
+            }
+        };
+        let Some(target) = target else {
+            return Err(self.reply(Status::SERVICE_UNAVAILABLE, "no_cluster"));
+        };
+        if self.record.request.framing_exceeds(self.upload.limit) {
+            return Err(self.reply(Status::CONTENT_TOO_LARGE, "body_too_large"));
+        }
+        self.check_upgrade(route)?;
+        self.record.cluster = Some(target.cluster.name());
+        if self.record.request.head.method == Method::Connect {
+            return self.connect_tunnel(route, target).await;
+        }
+        self.prepare_upstream_request(route);
+        self.proxy(route, target).await
+    }
+
+    /// CONNECT goes only where a route says so; an upgrade only if the route lets its protocol pass.
+    fn check_upgrade(&mut self, route: &Route) -> Result<(), Halt> {
+        let request = &mut self.record.request;
+        if request.head.method == Method::Connect && !route.allows_connect(request) {
+            return Err(self.reply(Status::METHOD_NOT_ALLOWED, "connect_refused"));
+        }
+        if let Some(upgrade) = &request.upgrade
+            && !route.allows_upgrade(upgrade)
+        {
+            // RFC 9110 section 7.8: a server may ignore an upgrade and answer in the current protocol.
+            request.upgrade = None;
+        }
+        Ok(())
+    }
+
+    /// Turns the request that came in into the one that goes out.
+    fn prepare_upstream_request(&mut self, route: &Route) {
+        let config = &self.service.config;
+        let random = &self.service.environment.random;
+        forward::prepare_request(&mut self.record.request, self.cx, &config.forward, random);
+        route.edit_request(&mut self.record.request);
+    }
+
+    /// The end that a filter's refusal means.
+    pub(super) fn stopped(&self, stop: Stop<Http>) -> Halt {
+        match stop {
+            Stop::Reply(response) => Halt::Reply(response),
+            Stop::Close(reason) => Halt::Abort(reason),
+            Stop::Reject(rejection) => Halt::Reply(local_reply::reject(
+                &rejection,
+                &self.record.request,
+                &self.service.config.local_reply,
+            )),
+        }
+    }
+
+    /// A reply made here.
+    pub(super) fn local_reply(&self, status: Status, reason: &'static str) -> Response {
+        local_reply::reply(
+            status,
+            reason,
+            &self.record.request,
+            &self.service.config.local_reply,
+        )
+    }
+
+    /// A reply made here, as the end of a phase.
+    pub(super) fn reply(&self, status: Status, reason: &'static str) -> Halt {
+        Halt::Reply(self.local_reply(status, reason))
+    }
+}
+
+/// What a route forwards to.
+pub(super) type ForwardTarget = Target;

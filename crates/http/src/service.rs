@@ -1,0 +1,124 @@
+//! What every exchange of one listener on one worker shares: routes, settings, counters, the worker's clock.
+//!
+//! Not a server: connections belong to each HTTP version's session, which asks [`ServiceHandle::current`] for the
+//! service at each request, so that a reload reaches connections that stay open. Start at [`HttpService`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use portcullis_cluster::Cluster;
+use portcullis_config::BuildError;
+use portcullis_filter::{FilterContext, Random, Timer};
+
+use crate::config::{HttpConfig, Timeouts};
+use crate::route::{BuildRoutes, Routes};
+use crate::stats::HttpStats;
+use crate::stream::UpstreamPool;
+
+/// The worker's clocks.
+pub trait Clock {
+    /// Monotonic time of this loop turn.
+    fn now(&self) -> Instant;
+    /// Wall-clock time of this loop turn.
+    fn wall(&self) -> SystemTime;
+    /// Wall-clock time as an IMF-fixdate (RFC 9110 section 5.6.7).
+    fn date(&self) -> [u8; 29];
+}
+
+/// What a service needs from the worker that it runs on.
+#[derive(Clone)]
+pub struct Environment {
+    /// The clocks.
+    pub clock: Rc<dyn Clock>,
+    /// Lets filters wait.
+    pub timer: Rc<dyn Timer>,
+    /// For balancing, request ids and jitter.
+    pub random: Rc<Random>,
+}
+
+/// Finds a cluster and the pool of its streams by name.
+pub type FindCluster<'a> =
+    dyn Fn(&str) -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> + 'a;
+
+/// What every exchange of one listener on one worker shares.
+pub struct HttpService {
+    /// The configuration it was made from.
+    pub config: Arc<HttpConfig>,
+    /// The routes, each with its filter chain.
+    pub routes: Routes,
+    /// The counters.
+    pub stats: HttpStats,
+    /// The worker's clock, timer and generator.
+    pub environment: Environment,
+}
+
+impl HttpService {
+    /// Makes the service of one listener on one worker.
+    ///
+    /// # Errors
+    /// A filter or route that cannot be built.
+    pub fn new(
+        config: Arc<HttpConfig>,
+        environment: Environment,
+        filters: &FilterContext<'_>,
+        clusters: &FindCluster<'_>,
+    ) -> Result<Self, BuildError> {
+        let routes = Routes::build(
+            &config,
+            &BuildRoutes {
+                filters,
+                clusters,
+            },
+        )?;
+        Ok(Self {
+            stats: HttpStats::new(filters.stats),
+            routes,
+            environment,
+            config,
+        })
+    }
+
+    /// The time limits.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.config.timeouts
+    }
+
+    /// Now, by the worker's clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.environment.clock.now()
+    }
+
+    /// The later of two optional time limits counted from `start`: `None` is no limit.
+    #[must_use]
+    pub fn deadline(start: Instant, limit: Option<Duration>) -> Option<Instant> {
+        limit.and_then(|limit| start.checked_add(limit))
+    }
+}
+
+/// A service that a reload may replace.
+#[derive(Clone)]
+pub struct ServiceHandle(Rc<RefCell<Rc<HttpService>>>);
+
+impl ServiceHandle {
+    /// A handle to `service`.
+    #[must_use]
+    pub fn new(service: HttpService) -> Self {
+        Self(Rc::new(RefCell::new(Rc::new(service))))
+    }
+
+    /// The service for the next request.
+    #[must_use]
+    pub fn current(&self) -> Rc<HttpService> {
+        Rc::clone(&self.0.borrow())
+    }
+
+    /// Requests from now on use what `successor` holds now.
+    pub fn replace(&self, successor: &Self) {
+        let service = successor.current();
+        *self.0.borrow_mut() = service;
+    }
+}

@@ -1,0 +1,147 @@
+//! The connections of one worker to one cluster: idle ones wait here, new ones are made here.
+//!
+//! It balances nothing: the exchange names the endpoint. Start at [`pool_of`].
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use portcullis_cluster::{Cluster, Endpoint, EndpointId, IdlePool};
+use portcullis_filter::Connection as ClientConnection;
+use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
+use portcullis_net::{ConnectError, clock, connect};
+
+use super::connection::Connection;
+use super::upstream::Upstream;
+use crate::decoder::ResponseDecoder;
+use crate::limits::{BodyLimits, HeadLimits};
+
+/// Bounds on what an upstream may send. Its body's length costs no memory, so it is not bounded.
+pub(crate) const RESPONSE_LIMITS: BodyLimits = BodyLimits {
+    total_bytes: u64::MAX,
+    chunk_extension_bytes: 256,
+    all_extension_bytes: 16 * 1024 * 1024,
+    trailer_bytes: 8 * 1024,
+    trailer_fields: 32,
+};
+
+/// How often connections that waited too long are closed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The connections of one worker to one cluster.
+pub(crate) struct Pool {
+    me: Weak<Self>,
+    cluster: Rc<Cluster>,
+    idle: RefCell<IdlePool<EndpointId, Box<Upstream>>>,
+}
+
+/// The pool of a cluster on this worker: one, however many listeners use the cluster.
+#[must_use]
+pub fn pool_of(cluster: &Rc<Cluster>) -> Rc<dyn UpstreamPool> {
+    let shared = cluster.extension::<PoolSlot>(PoolSlot::default);
+    let mut slot = shared.0.borrow_mut();
+    if let Some(pool) = slot.upgrade() {
+        return pool;
+    }
+    let pool = Pool::new(Rc::clone(cluster));
+    *slot = Rc::downgrade(&pool);
+    pool
+}
+
+/// Where a cluster keeps its pool. Weak, since the pool holds the cluster.
+#[derive(Default)]
+struct PoolSlot(RefCell<Weak<Pool>>);
+
+impl Pool {
+    fn new(cluster: Rc<Cluster>) -> Rc<Self> {
+        let settings = cluster.config().pool;
+        let pool = Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            idle: RefCell::new(IdlePool::new(&settings)),
+            cluster,
+        });
+        portcullis_net::spawn_local(sweep(Rc::downgrade(&pool)));
+        pool
+    }
+
+    /// Keeps a connection for another request, if there is room.
+    pub(crate) fn put(&self, upstream: Box<Upstream>) {
+        let served = upstream.requests;
+        let limit = self.cluster.config().pool.max_requests;
+        if limit.is_some_and(|limit| served >= limit) || !self.cluster.has_endpoint(upstream.endpoint) {
+            return;
+        }
+        let endpoint = upstream.endpoint;
+        // A pool that is full hands the connection back; dropping closes it.
+        drop(self.idle.borrow_mut().put(endpoint, upstream, clock::now()));
+    }
+
+    fn expire(&self, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        drop(idle.expire(now).collect::<Vec<_>>());
+        idle.retain(|endpoint| self.cluster.has_endpoint(*endpoint));
+    }
+}
+
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        portcullis_net::sleep(SWEEP).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.expire(clock::now());
+    }
+}
+
+/// Whether an idle connection still waits for a request. Data or an end that arrived while it was idle rule
+/// that out. Where the runtime has heard nothing, the kernel is asked only if `careful`.
+fn is_waiting(upstream: &mut Upstream, careful: bool) -> bool {
+    let mut quiet = Context::from_waker(Waker::noop());
+    let stream = &mut upstream.connection.stream;
+    let heard = stream.poll_read_ready(&mut quiet).is_ready();
+    if heard || careful { stream.is_alive() } else { true }
+}
+
+impl UpstreamPool for Pool {
+    fn take(&self, endpoint: &Endpoint, careful: bool, now: Instant) -> Option<BoxedUpstream> {
+        loop {
+            let mut upstream = self.idle.borrow_mut().take(&endpoint.id(), now)?;
+            if is_waiting(&mut upstream, careful) {
+                return Some(upstream);
+            }
+        }
+    }
+
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        client: &'a ClientConnection,
+    ) -> Connecting<'a> {
+        Box::pin(async move {
+            let permit = self
+                .cluster
+                .try_connection()
+                .map_err(|_| ConnectFailure::Limit)?;
+            let stream = connect::to_endpoint(endpoint, &self.cluster.config(), client.client, client.local)
+                .await
+                .map_err(|error| failure(&error))?;
+            let connection = Connection::new(stream, bytes::BytesMut::new());
+            let decoder = ResponseDecoder::new(HeadLimits::default());
+            let upstream = Upstream::new(
+                connection,
+                Weak::clone(&self.me),
+                endpoint.id(),
+                permit,
+                decoder,
+            );
+            Ok(Box::new(upstream) as BoxedUpstream)
+        })
+    }
+}
+
+const fn failure(error: &ConnectError) -> ConnectFailure {
+    match error {
+        ConnectError::Refused => ConnectFailure::Refused,
+        ConnectError::TimedOut => ConnectFailure::TimedOut,
+        _ => ConnectFailure::Unreachable,
+    }
+}

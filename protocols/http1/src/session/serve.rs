@@ -1,0 +1,253 @@
+//! The life of one downstream connection: idle, a head, an exchange, and again.
+//!
+//! What is needed only while requests are served lives in a future of its own, so that an idle connection is
+//! small. Not the exchange: that is `portcullis_http::exchange`. Start at [`serve`].
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use portcullis_codec::{Decoder, WireError};
+use portcullis_filter::{Connection as Facts, Context};
+use portcullis_http::exchange::{Ended, exchange};
+use portcullis_http::head::{RequestHead, Status};
+use portcullis_http::service::{HttpService, ServiceHandle};
+use portcullis_http::{Framing, ResponseBody, local_reply};
+use portcullis_net::{DrainSignal, Timer, clock};
+
+use super::connection::Connection;
+use super::downstream::Downstream;
+use super::linger::{drain_body, linger};
+use crate::decoder::RequestDecoder;
+use crate::encoder::{self, Encode};
+use crate::limits::{BodyLimits, HeadLimits};
+use crate::message::Connection as Persistence;
+
+/// What a session needs besides its connection.
+pub struct Session {
+    /// The service of the listener, as reloads make it.
+    pub service: ServiceHandle,
+    /// Tells the session to finish.
+    pub drain: DrainSignal,
+}
+
+/// Serves one connection until it ends.
+pub async fn serve(session: Rc<Session>, downstream: portcullis_net::Downstream, facts: Rc<Facts>) {
+    let mut connection = Connection::new(downstream.stream, downstream.prefix);
+    let mut timer = Timer::new();
+    let mut first = true;
+    let accepted = downstream.accepted_at;
+    loop {
+        if connection.input.is_empty() && !idle(&session, &mut connection, &mut timer, accepted, first).await {
+            break;
+        }
+        first = false;
+        let requests = Requests {
+            session: &session,
+            facts: &facts,
+            connection: &mut connection,
+            timer: &mut timer,
+            accepted,
+        };
+        if !Box::pin(requests.run()).await {
+            break;
+        }
+        connection.shrink();
+    }
+    drop(downstream.guard);
+}
+
+/// Waits for the first byte of a request. The answer is whether there is one.
+async fn idle(
+    session: &Session,
+    connection: &mut Connection,
+    timer: &mut Timer,
+    accepted: Instant,
+    first: bool,
+) -> bool {
+    let limits = session.service.current();
+    let timeouts = limits.timeouts();
+    // Until it has sent anything, a new connection is held to the shorter deadline of a head.
+    let patience = if first { timeouts.head() } else { timeouts.idle() };
+    let deadline = earlier(
+        clock::now().checked_add(patience),
+        HttpService::deadline(accepted, timeouts.max_connection_age()),
+    );
+    drop(limits);
+    let mut draining = session.drain.listen();
+    poll_fn(|task| {
+        match connection.poll_fill(task) {
+            Poll::Ready(Ok(true)) => return Poll::Ready(true),
+            Poll::Ready(_) => return Poll::Ready(false),
+            Poll::Pending => {}
+        }
+        if draining.poll_draining(task).is_ready() {
+            return Poll::Ready(false);
+        }
+        timer.poll_expired(task, deadline).map(|()| false)
+    })
+    .await
+}
+
+fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
+    [left, right].into_iter().flatten().min()
+}
+
+/// Requests being served, one after another.
+struct Requests<'c> {
+    session: &'c Session,
+    facts: &'c Rc<Facts>,
+    connection: &'c mut Connection,
+    timer: &'c mut Timer,
+    accepted: Instant,
+}
+
+/// What came of waiting for a head.
+enum Received {
+    Head(Box<RequestHead>),
+    /// Nothing: the peer closed between requests.
+    Closed,
+    /// Answer with this status and reason, then close.
+    Refused(Status, &'static str),
+    /// Close without an answer.
+    Gone(&'static str),
+}
+
+impl Requests<'_> {
+    /// Serves requests until none is in sight. The answer is whether the connection goes on.
+    async fn run(mut self) -> bool {
+        loop {
+            let service = self.session.service.current();
+            match self.receive(&service).await {
+                Received::Head(head) => {
+                    if !self.serve_one(&service, *head).await {
+                        return false;
+                    }
+                }
+                Received::Closed => return false,
+                Received::Refused(status, reason) => {
+                    self.refuse(&service, status, reason).await;
+                    return false;
+                }
+                Received::Gone(reason) => {
+                    service.stats.on_downstream_error(reason);
+                    return false;
+                }
+            }
+            if self.connection.input.is_empty() {
+                return true;
+            }
+        }
+    }
+
+    /// Reads one head within its deadline.
+    async fn receive(&mut self, service: &HttpService) -> Received {
+        let limits = &service.config.limits;
+        let mut decoder = RequestDecoder::new(HeadLimits {
+            head_bytes: limits.head_bytes(),
+            target_bytes: limits.uri_bytes(),
+            fields: limits.fields(),
+        });
+        let deadline = clock::now().checked_add(service.timeouts().head());
+        let connection = &mut *self.connection;
+        let timer = &mut *self.timer;
+        poll_fn(|task| {
+            loop {
+                match decoder.decode(&mut connection.input) {
+                    Ok(Some(head)) => return Poll::Ready(Received::Head(Box::new(head))),
+                    Ok(None) => {}
+                    Err(error) => {
+                        return Poll::Ready(Received::Refused(error.status(), error.label()));
+                    }
+                }
+                match connection.poll_fill(task) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false)) if connection.input.is_empty() => {
+                        return Poll::Ready(Received::Closed);
+                    }
+                    Poll::Ready(Ok(false)) => return Poll::Ready(Received::Gone("head_truncated")),
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Received::Gone(error.label()));
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            ready!(timer.poll_expired(task, deadline));
+            Poll::Ready(Received::Refused(Status::REQUEST_TIMEOUT, "head_timeout"))
+        })
+        .await
+    }
+
+    /// Carries out one exchange. The answer is whether the connection goes on.
+    async fn serve_one(&mut self, service: &HttpService, head: RequestHead) -> bool {
+        let framing = match Framing::of_request(&head) {
+            Ok(framing) => framing,
+            Err(error) => {
+                self.refuse(service, error.status(), error.label()).await;
+                return false;
+            }
+        };
+        let now = clock::now();
+        let limits = BodyLimits {
+            // The exchange counts the body against the route's limit; here only the coding is bounded.
+            total_bytes: u64::MAX,
+            ..BodyLimits::default()
+        };
+        let keep = !self.session.drain.is_draining() && !self.is_too_old(service, now);
+        let mut downstream = Downstream::new(
+            self.connection,
+            self.timer,
+            &head,
+            framing,
+            limits,
+            service.config.limits.pipelined_bytes(),
+            keep,
+        );
+        let mut cx = Context::new(Rc::clone(self.facts), now);
+        let ended = exchange(service, &mut downstream, head, framing, &mut cx).await;
+        drop(cx);
+        let keeps = downstream.keeps();
+        match ended {
+            Ended::Complete { request_read: true } if keeps => true,
+            Ended::Complete { .. } if keeps => {
+                let drained = drain_body(&mut downstream).await;
+                if !drained {
+                    service.stats.on_downstream_error("unread_body");
+                    linger(self.connection, self.timer).await;
+                }
+                drained
+            }
+            Ended::Complete { .. } => {
+                linger(self.connection, self.timer).await;
+                false
+            }
+            Ended::Tunneled | Ended::Aborted => false,
+        }
+    }
+
+    /// Answers a request that is no request, and closes.
+    async fn refuse(&mut self, service: &HttpService, status: Status, reason: &'static str) {
+        service.stats.on_refused(status, reason);
+        let response = local_reply::refuse(status, reason, &service.config.local_reply, &*service.environment.clock);
+        let ResponseBody::Local(body) = response.body else {
+            return;
+        };
+        let encode = Encode {
+            framing: Framing::Length(body.len() as u64),
+            connection: Persistence::Close,
+        };
+        let output = &mut self.connection.output;
+        let encoded = output.push_with(|buffer| encoder::encode_response_head(&response.head, encode, buffer));
+        if encoded.is_ok() {
+            output.push_data(body);
+            linger(self.connection, self.timer).await;
+        }
+    }
+
+    fn is_too_old(&self, service: &HttpService, now: Instant) -> bool {
+        HttpService::deadline(self.accepted, service.timeouts().max_connection_age())
+            .is_some_and(|deadline| now >= deadline)
+    }
+}
