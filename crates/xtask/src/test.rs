@@ -15,7 +15,7 @@ pub(crate) fn run(workspace: &Workspace, filter: &[String]) -> Result<Counts> {
     // One build of all packages together, with the same features as the tests: the end-to-end tests then
     // find a gateway that is up to date instead of building it again by itself.
     let mut build = workspace.cargo();
-    build.args(["build", "--workspace", "--bins", "--tests"]);
+    build.args(["build", "--workspace", "--lib", "--bins", "--tests"]);
     if !run_shown(&mut build)? {
         return Ok(Counts::one(false));
     }
