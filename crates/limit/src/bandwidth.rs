@@ -104,7 +104,8 @@ impl Bandwidth {
         grant
     }
 
-    /// Gives back bytes that were taken and not moved. Giving back more than was taken is a mistake of the caller.
+    /// Gives back bytes that were taken and not moved. For the same moment: bytes given back later may come on top of a burst that has
+    /// filled up meanwhile. Giving back more than was taken is a mistake of the caller.
     pub fn give_back(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.spent, "more given back than taken");
         self.spent = self.spent.saturating_sub(bytes);
@@ -147,7 +148,8 @@ impl SharedBandwidth {
         }
     }
 
-    /// Gives back bytes that were taken and not moved. Giving back more than was taken is a mistake of the caller.
+    /// Gives back bytes that were taken and not moved. For the same moment: bytes given back later may come on top of a burst that has
+    /// filled up meanwhile. Giving back more than was taken is a mistake of the caller.
     pub fn give_back(&self, bytes: u64) {
         let before = self
             .spent

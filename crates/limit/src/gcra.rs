@@ -147,7 +147,11 @@ pub(crate) fn decision(quota: &Quota, tat: u64, cost: u64, now: u64, allowed: bo
     let retry_after = if cost > burst {
         Duration::MAX
     } else {
-        Duration::from_nanos((ahead + cost * quota.interval()).saturating_sub(quota.tolerance()))
+        Duration::from_nanos(
+            ahead
+                .saturating_add(cost * quota.interval())
+                .saturating_sub(quota.tolerance()),
+        )
     };
     Decision::Denied {
         limit,

@@ -14,7 +14,8 @@
 //! # #[allow(clippy::disallowed_methods)]
 //! let start = Instant::now(); // taken once, where the process starts
 //! let limiter = RateLimiter::keyed(Quota::new(100, Duration::from_secs(1))?.with_burst(2)?, start);
-//! let mut key = KeyBuilder::new(&Seed::random());
+//! let seed = Seed::random(); // likewise
+//! let mut key = KeyBuilder::new(&seed);
 //! key.write(b"192.0.2.1");
 //! let key = Some(key.finish());
 //! let allowed: Vec<bool> = (0..3).map(|_| limiter.check(key, 1, start).is_allowed()).collect();

@@ -32,7 +32,7 @@ struct Entry {
     used: u64,
 }
 
-/// Entries looked at when one must go. The chance that a key among the most recent half is forgotten is then 1 in 256.
+/// Entries looked at when one must go. A key in use is forgotten only when its seven neighbours were used even later.
 const SAMPLE: usize = 8;
 /// Entries looked at for each new key while there is room: more than one, so that the table shrinks faster than it grows.
 const SWEEP: usize = 2;

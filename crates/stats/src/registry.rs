@@ -15,8 +15,8 @@ use crate::labels::Labels;
 use crate::shard::Shard;
 use crate::snapshot::{self, HistogramSnapshot, Kind, Snapshot, Value};
 
-/// How many series a registry holds unless told otherwise. Some 100 MB of scrape text would follow from ten times as many, and a
-/// hundredth is more than any configuration we know needs: reaching it means a label that should not be one.
+/// How many series a registry holds unless told otherwise. Labels come from the configuration, so reaching it means a label that should
+/// not be one; a scrape of this many lines is already some 10 MB.
 pub const DEFAULT_SERIES_LIMIT: usize = 100_000;
 
 /// The counter of requests for a series that the series limit refused.
