@@ -49,8 +49,8 @@ impl Scanner {
         while let Some(offset) = memchr(b'\n', bytes.get(at..)?) {
             let line_feed = at + offset;
             match bytes.get(line_feed + 1..) {
-                Some([b'\n', ..]) => return self.found(line_feed + 2),
-                Some([b'\r', b'\n', ..]) => return self.found(line_feed + 3),
+                Some([b'\n', ..]) => return Some(self.found(line_feed + 2)),
+                Some([b'\r', b'\n', ..]) => return Some(self.found(line_feed + 3)),
                 // The bytes that decide have not arrived: look at this line feed again.
                 Some([] | [b'\r']) | None => {
                     self.searched = line_feed;
@@ -63,9 +63,9 @@ impl Scanner {
         None
     }
 
-    const fn found(&mut self, end: usize) -> Option<usize> {
+    const fn found(&mut self, end: usize) -> usize {
         self.searched = 0;
-        Some(end)
+        end
     }
 }
 
