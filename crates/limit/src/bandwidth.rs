@@ -16,6 +16,9 @@ const NANOS: u128 = 1_000_000_000;
 /// The share of a second worth waiting for: waking up for every byte would cost more than the bytes.
 const WAKE_PER_SECOND: u64 = 100;
 
+/// As far as debts go: what is added to it in sums stays within 64 bits.
+const MAX_SPENT: u64 = u64::MAX / 4 * 3;
+
 /// How many bytes may be moved now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the bytes have been counted; give back what is not moved"]
@@ -67,13 +70,32 @@ impl Line {
         }
     }
 
+    /// What `spent` becomes when `want` is taken at `now` whether or not it is available, and when the debt is paid.
+    fn borrow_ahead(&self, spent: u64, want: u64, now: Instant) -> (u64, Instant) {
+        if want == 0 {
+            return (spent, now);
+        }
+        let (base, available) = self.available(spent, now);
+        let next = base.saturating_add(want).min(MAX_SPENT);
+        let paid = if want <= available {
+            now
+        } else {
+            self.reached_at(next.saturating_sub(self.burst), now)
+        };
+        (next, paid)
+    }
+
     fn ready_at(&self, spent: u64, now: Instant) -> Instant {
         if self.available(spent, now).1 > 0 {
             return now;
         }
         let worth = (self.rate / WAKE_PER_SECOND).clamp(1, self.burst);
         // Not below 0: nothing is available, so at least the burst has been spent.
-        let position = (spent + worth).saturating_sub(self.burst);
+        self.reached_at((spent + worth).saturating_sub(self.burst), now)
+    }
+
+    /// When the rate lets this position through; not before `now`.
+    fn reached_at(&self, position: u64, now: Instant) -> Instant {
         let nanos = (u128::from(position) * NANOS).div_ceil(u128::from(self.rate));
         let wait = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         self.epoch.checked_add(wait).unwrap_or(now).max(now)
@@ -111,6 +133,14 @@ impl Bandwidth {
         self.spent = self.spent.saturating_sub(bytes);
     }
 
+    /// Takes all of `want`, running into debt where it is not available, and says when the debt is paid: `now` if there is none. Keeps
+    /// the rate without cutting pieces, if the caller holds them until then and asks for no more before.
+    pub fn borrow_ahead(&mut self, want: u64, now: Instant) -> Instant {
+        let (spent, paid) = self.line.borrow_ahead(self.spent, want, now);
+        self.spent = spent;
+        paid
+    }
+
     /// When to ask again: `now` if anything is available, else when a hundredth of a second's worth (or the burst, if smaller) is.
     pub fn ready_at(&self, now: Instant) -> Instant {
         self.line.ready_at(self.spent, now)
@@ -143,6 +173,21 @@ impl SharedBandwidth {
                 .compare_exchange_weak(spent, next, Relaxed, Relaxed)
             {
                 Ok(_) => return grant,
+                Err(current) => spent = current,
+            }
+        }
+    }
+
+    /// As [`Bandwidth::borrow_ahead`]. Each connection waits for the debts before its own, so the order is that of asking.
+    pub fn borrow_ahead(&self, want: u64, now: Instant) -> Instant {
+        let mut spent = self.spent.load(Relaxed);
+        loop {
+            let (next, paid) = self.line.borrow_ahead(spent, want, now);
+            match self
+                .spent
+                .compare_exchange_weak(spent, next, Relaxed, Relaxed)
+            {
+                Ok(_) => return paid,
                 Err(current) => spent = current,
             }
         }

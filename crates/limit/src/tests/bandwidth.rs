@@ -39,6 +39,42 @@ fn bytes_are_granted_as_the_table_says() {
 }
 
 #[test]
+fn debts_are_paid_as_the_table_says() {
+    let start = start();
+    // 1,000 bytes per second, 100 at once: one byte is 1 ms.
+    let mut limit = Bandwidth::new(1_000, 100, start);
+    let shared = SharedBandwidth::new(1_000, 100, start);
+    // what, at, wanted, paid at
+    let rows = [
+        ("part of the burst", 0, 60, 0),
+        ("over the burst", 0, 60, 20),
+        ("behind that debt", 0, 50, 70),
+        ("nothing", 0, 0, 0),
+        ("while in debt", 30, 10, 80),
+        ("the clock goes back", 5, 1, 81),
+        ("paid, and some saved", 181, 100, 181),
+        ("a second's worth", 181, 1_000, 1_181),
+    ];
+    for (name, at, want, paid) in rows {
+        let now = start + millis(at);
+        assert_eq!(
+            limit.borrow_ahead(want, now),
+            start + millis(paid),
+            "{name}"
+        );
+        assert_eq!(
+            shared.borrow_ahead(want, now),
+            start + millis(paid),
+            "{name}, shared"
+        );
+    }
+    assert_eq!(limit.take(1, start + millis(1_180)).bytes, 0, "in debt");
+    limit.borrow_ahead(u64::MAX, start);
+    limit.borrow_ahead(u64::MAX, start);
+    assert!(limit.ready_at(start) > start, "the largest debt is a debt");
+}
+
+#[test]
 fn the_ends_of_the_range_still_move() {
     let start = start();
     for (name, rate, burst) in [
@@ -130,6 +166,21 @@ proptest! {
                 let most = u128::from(burst) + (time * u128::from(rate)).div_ceil(1_000_000_000);
                 prop_assert!(sum <= most, "{sum} in {time} ns");
             }
+        }
+    }
+
+    /// Law: who waits until each debt is paid moves the burst and the rate, and not one byte more.
+    #[test]
+    fn debts_keep_the_rate(rate in 1u64..100_000, burst in 1u64..5_000, wants in prop::collection::vec(1u64..6_000, 1..80)) {
+        let start = start();
+        let mut limit = Bandwidth::new(rate, burst, start);
+        let (mut now, mut sum) = (start, 0);
+        for want in wants {
+            now = limit.borrow_ahead(want, now);
+            sum += u128::from(want);
+            let time = (now - start).as_nanos();
+            let most = u128::from(burst) + (time * u128::from(rate)).div_ceil(1_000_000_000);
+            prop_assert!(sum <= most, "{sum} in {time} ns");
         }
     }
 
