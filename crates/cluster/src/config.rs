@@ -44,7 +44,7 @@ pub struct ClusterConfig {
     pub health_check: Option<HealthCheckConfig>,
     /// When failing requests take an endpoint out of the choice.
     #[serde(default)]
-    pub ejection: EjectionConfig,
+    pub ejection: Located<EjectionConfig>,
     /// When a smaller share of endpoints than this is available, all of them are used: if most seem to be down, the
     /// checks are likelier wrong than the endpoints, and the few that are left would be overrun. `0%` switches it
     /// off. Default 50%.
@@ -52,7 +52,7 @@ pub struct ClusterConfig {
     pub panic_threshold: Percent,
     /// How names are resolved.
     #[serde(default)]
-    pub dns: DnsConfig,
+    pub dns: Located<DnsConfig>,
     /// Begin each connection with a PROXY header of this version. Default: none.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
 }
@@ -132,10 +132,7 @@ impl ClusterConfig {
     pub fn check(&self, diagnostics: &mut Diagnostics) {
         if self.endpoints.is_empty() {
             diagnostics
-                .error(
-                    self.endpoints.span(),
-                    "a cluster needs at least one endpoint",
-                )
+                .error(self.endpoints.span, "a cluster needs at least one endpoint")
                 .expected("a list such as [10.0.0.1:8080, api.internal:8080]");
         }
         let mut seen = HashSet::new();
@@ -143,23 +140,17 @@ impl ClusterConfig {
             if !seen.insert(endpoint.address.to_string()) {
                 diagnostics
                     .error(
-                        endpoint.span(),
+                        endpoint.span,
                         format!("endpoint {} is listed twice", endpoint.address),
                     )
                     .help("give it a larger weight instead");
             }
         }
         if self.dns.min_ttl > self.dns.max_ttl {
-            diagnostics.error(
-                self.endpoints.span(),
-                "this cluster's dns.min_ttl is longer than its dns.max_ttl",
-            );
+            diagnostics.error(self.dns.span, "min_ttl is longer than max_ttl");
         }
         if self.ejection.base_time > self.ejection.max_time {
-            diagnostics.error(
-                self.endpoints.span(),
-                "this cluster's ejection.base_time is longer than its ejection.max_time",
-            );
+            diagnostics.error(self.ejection.span, "base_time is longer than max_time");
         }
     }
 
@@ -172,14 +163,16 @@ impl ClusterConfig {
 
     /// Whether so few of `total` are available that all are to be used.
     pub fn is_panic(&self, available: usize, total: usize) -> bool {
-        available as u64 * PER_MILLION < total as u64 * parts_per_million(self.panic_threshold)
+        // Compared in millionths: rounding the threshold down would let one endpoint of three pass for a half.
+        let threshold = u64::from(self.panic_threshold.millionths());
+        available as u64 * u64::from(Percent::ALL.millionths()) < total as u64 * threshold
     }
 }
 
 impl EjectionConfig {
     /// How many of `total` endpoints may be out at once.
     pub fn most_ejected(&self, total: usize) -> usize {
-        (total as u64 * parts_per_million(self.max_ejected) / PER_MILLION) as usize
+        self.max_ejected.of(total as u64) as usize
     }
 }
 
@@ -189,7 +182,7 @@ impl Default for EjectionConfig {
             consecutive_failures: const { NonZeroU32::new(5).unwrap() },
             base_time: Duration::from_secs(30),
             max_time: Duration::from_secs(300),
-            max_ejected: percent(50),
+            max_ejected: Percent::whole(50),
         }
     }
 }
@@ -210,15 +203,5 @@ fn default_connect_timeout() -> Duration {
 }
 
 fn default_panic_threshold() -> Percent {
-    percent(50)
+    Percent::whole(50)
 }
-
-fn percent(percent: u32) -> Percent {
-    Percent::from_percent(percent)
-}
-
-fn parts_per_million(percent: Percent) -> u64 {
-    u64::from(percent.parts_per_million())
-}
-
-const PER_MILLION: u64 = 1_000_000;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_config::TargetAddress;
+use portcullis_config::{Host, TargetAddress};
 
 use crate::{AddressFamily, ClusterConfig, DnsConfig, ResolvedAddress, ResolvedEndpoint};
 
@@ -54,12 +54,12 @@ impl Resolution {
             let name: Arc<str> = endpoint.address.to_string().into();
             let (addresses, query) = match &endpoint.address {
                 TargetAddress::Unix(path) => (vec![ResolvedAddress::Unix(path.clone())], None),
-                TargetAddress::Tcp { host, port } => match parse_ip(host) {
-                    Some(ip) => (
-                        vec![ResolvedAddress::Socket(SocketAddr::new(ip, *port))],
+                TargetAddress::Tcp { host, port } => match host {
+                    Host::Address(ip) => (
+                        vec![ResolvedAddress::Socket(SocketAddr::new(*ip, *port))],
                         None,
                     ),
-                    None => (Vec::new(), Some(Query::new(host, *port, now))),
+                    Host::Name(host) => (Vec::new(), Some(Query::new(host, *port, now))),
                 },
             };
             Target {
@@ -70,7 +70,7 @@ impl Resolution {
             }
         });
         Self {
-            config: config.dns,
+            config: *config.dns,
             targets: targets.collect(),
         }
     }
@@ -211,15 +211,6 @@ fn select(addresses: &[ResolvedAddress], port: u16, config: &DnsConfig) -> Vec<R
     ips.into_iter()
         .map(|ip| ResolvedAddress::Socket(SocketAddr::new(ip, port)))
         .collect()
-}
-
-/// Literal addresses need no lookup; IPv6 may stand in brackets.
-fn parse_ip(host: &str) -> Option<IpAddr> {
-    host.strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-        .parse()
-        .ok()
 }
 
 /// 2^8 seconds at the default minimum: beyond the default maximum.

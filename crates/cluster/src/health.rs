@@ -9,6 +9,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_config::Percent;
 use portcullis_stats::{Counter, Shard, SharedGauge};
 
 use crate::{ClusterShared, Endpoint, HealthCheckConfig};
@@ -30,8 +31,7 @@ pub enum Transition {
 #[derive(Debug, Clone)]
 pub struct HealthMachine {
     interval: Duration,
-    /// Parts per million of the interval, either way.
-    jitter: u32,
+    jitter: Percent,
     healthy_threshold: u32,
     unhealthy_threshold: u32,
     healthy: bool,
@@ -46,7 +46,7 @@ impl HealthMachine {
     pub fn new(config: &HealthCheckConfig, healthy: bool) -> Self {
         Self {
             interval: config.interval.into(),
-            jitter: config.jitter_parts_per_million(),
+            jitter: config.jitter,
             healthy_threshold: config.healthy_threshold.get(),
             unhealthy_threshold: config.unhealthy_threshold.get(),
             healthy,
@@ -100,7 +100,8 @@ impl HealthMachine {
 
     /// When to check again, after a check that ended at `now`. `random` is uniform over `u64`.
     pub fn next_check(&self, now: Instant, random: u64) -> Instant {
-        let spread = self.interval.saturating_mul(self.jitter) / PER_MILLION;
+        let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        let spread = Duration::from_nanos(self.jitter.of(interval));
         now + self.interval.saturating_sub(spread) + fraction(spread.saturating_mul(2), random)
     }
 }
@@ -110,8 +111,6 @@ fn fraction(time: Duration, random: u64) -> Duration {
     let nanos = (time.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
-
-const PER_MILLION: u32 = 1_000_000;
 
 /// One endpoint's checks with their effect: tells the workers and the stats.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use portcullis_config::{Diagnostics, Source};
 use portcullis_stats::{Registry, Shard};
 
 use crate::{
@@ -20,9 +21,18 @@ pub(crate) fn shard() -> Shard {
     Registry::new(1).shard(0)
 }
 
-/// A configuration from JSON.
+/// A configuration from YAML or JSON, without [`ClusterConfig::check`].
 pub(crate) fn config(text: &str) -> Arc<ClusterConfig> {
-    Arc::new(serde_json::from_str(text).unwrap())
+    let (config, diagnostics) = read(text);
+    Arc::new(config.unwrap_or_else(|| panic!("{}", diagnostics.render(false))))
+}
+
+/// What was read, and what was wrong.
+pub(crate) fn read(text: &str) -> (Option<ClusterConfig>, Diagnostics) {
+    let source = Source::new("test.yaml", text);
+    let mut diagnostics = Diagnostics::new(&source);
+    let node = portcullis_config::load(&source, &|_| None, &mut diagnostics).unwrap();
+    (node.read(&mut diagnostics), diagnostics)
 }
 
 /// Endpoints on consecutive addresses.

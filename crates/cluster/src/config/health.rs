@@ -29,14 +29,6 @@ pub struct HealthCheckConfig {
     pub initial: InitialHealth,
 }
 
-impl HealthCheckConfig {
-    /// At most the whole interval.
-    pub(crate) fn jitter_parts_per_million(&self) -> u32 {
-        let jitter = super::parts_per_million(self.jitter).min(super::PER_MILLION);
-        u32::try_from(jitter).unwrap_or(u32::MAX)
-    }
-}
-
 impl JsonSchema for HealthCheckConfig {
     fn schema_name() -> Cow<'static, str> {
         "HealthCheckConfig".into()
@@ -271,7 +263,7 @@ fn default_timeout() -> Duration {
 }
 
 fn default_jitter() -> Percent {
-    super::percent(10)
+    Percent::whole(10)
 }
 
 fn default_healthy_threshold() -> NonZeroU32 {

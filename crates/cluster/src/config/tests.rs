@@ -1,9 +1,10 @@
 use super::*;
-use crate::testing::{cluster_json, config};
+use crate::testing::{self, cluster_json, config};
 use crate::{BreakerKind, CountLimit};
 
 fn read(settings: &str) -> Result<ClusterConfig, String> {
-    serde_json::from_str(&cluster_json(settings)).map_err(|error| error.to_string())
+    let (config, diagnostics) = testing::read(&cluster_json(settings));
+    config.ok_or_else(|| diagnostics.render(false))
 }
 
 #[test]
@@ -65,8 +66,8 @@ fn what_is_accepted() {
 #[test]
 fn what_is_refused() {
     let cases = [
-        (r#""balanse": "random""#, "unknown field `balanse`"),
-        (r#""balance": "fastest""#, "unknown variant `fastest`"),
+        (r#""balanse": "random""#, "did you mean 'balance'?"),
+        (r#""balance": "fastest""#, "least_request"),
         (
             r#""limits": {"requests": 0}"#,
             "a number from 1, or unlimited",
@@ -95,11 +96,46 @@ fn what_is_refused() {
             r#""health_check": {"http": "/", "expected_status": "300-200"}"#,
             "range such as",
         ),
-        (r#""ejection": {"consecutive_failures": 0}"#, "nonzero"),
+        (r#""ejection": {"consecutive_failures": 0}"#, "from 1 to"),
     ];
     for (case, expected) in cases {
         let error = read(case).unwrap_err();
         assert!(error.contains(expected), "{case}: {error}");
+    }
+}
+
+#[test]
+fn both_forms_of_an_endpoint_are_refused_where_they_stand() {
+    let cases = [
+        ("endpoints: [a]", "1:13", "address"),
+        (
+            "endpoints: [{ addres: 'a:1' }]",
+            "1:15",
+            "did you mean 'address'?",
+        ),
+        (
+            "endpoints: [{ address: 'a:1', weight: 0 }]",
+            "1:39",
+            "from 1 to 65535",
+        ),
+        ("endpoints: [{ weight: 1 }]", "1:13", "address"),
+        ("endpoints: ['a:1', 7]", "1:20", "an endpoint such as"),
+        (
+            "endpoints: ['a:1']\ndns: { min_ttl: 9s, max_ttl: 8s }",
+            "2:6",
+            "longer than",
+        ),
+    ];
+    for (text, place, expected) in cases {
+        let (config, mut diagnostics) = testing::read(text);
+        if let Some(config) = config {
+            config.check(&mut diagnostics);
+        }
+        let error = diagnostics.render(false);
+        assert!(
+            error.contains(&format!("yaml:{place}\n")) && error.contains(expected),
+            "{error}"
+        );
     }
 }
 
@@ -119,8 +155,8 @@ fn what_the_check_finds() {
         (r#"{"endpoints": ["a:1", "b:1"]}"#, 0),
     ];
     for (text, expected) in cases {
-        let mut diagnostics = Diagnostics::new();
-        config(text).check(&mut diagnostics);
+        let (config, mut diagnostics) = testing::read(text);
+        config.unwrap().check(&mut diagnostics);
         assert_eq!(diagnostics.count(), expected, "{text}");
     }
 }
