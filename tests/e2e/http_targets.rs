@@ -11,7 +11,6 @@ fn h10_same_path_for_match_and_forward() {
     let site = Site::new(&origin)
         .routes(
             "- match: { path: /admin/* }\n  respond: { status: 403, body: admin }\n\
-             - match: { path: /admin }\n  respond: { status: 403, body: admin }\n\
              - cluster: site",
         )
         .start();

@@ -3,7 +3,12 @@
 // Helpers of tests are not seen as tests by these lints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod cluster;
+mod http_bodies;
+mod http_flow;
 mod http_framing;
+mod http_retries;
 mod http_targets;
+mod http_upstream;
 mod smoke;
 mod support;
