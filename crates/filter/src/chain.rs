@@ -4,6 +4,8 @@
 //! a filter that refuses is the last to see its own reply. Not a scheduler: delays and waits are carried out
 //! through the [`Timer`] of the session. Start at [`FilterChain::on_request`].
 
+use std::time::Instant;
+
 use crate::verdict::{Stop, Timer, Verdict};
 use crate::{Context, Filter, Interest, Messages};
 
@@ -98,6 +100,46 @@ impl<M: Messages> FilterChain<M> {
         Ok(())
     }
 
+    /// As [`FilterChain::on_request_data`] for a session that carries both directions in one task and so cannot
+    /// stand still for one of them: the answer is until when the piece is to be held, by the latest delay.
+    ///
+    /// # Errors
+    /// The [`Stop`] of the first filter that refuses. [`Verdict::Wait`] is a refusal here: a filter that asks
+    /// somebody does so about the request, not about each piece.
+    pub fn hold_request_data(
+        &self,
+        data: &mut M::Data,
+        last: bool,
+        cx: &mut Context,
+    ) -> Result<Option<Instant>, Stop<M>> {
+        let mut hold = None;
+        for entry in &self.filters {
+            if entry.interest.includes(Interest::REQUEST_DATA) {
+                hold = hold.max(until(entry.filter.on_request_data(data, last, cx))?);
+            }
+        }
+        Ok(hold)
+    }
+
+    /// As [`FilterChain::hold_request_data`], for [`FilterChain::on_response_data`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn hold_response_data(
+        &self,
+        data: &mut M::Data,
+        last: bool,
+        cx: &mut Context,
+    ) -> Result<Option<Instant>, Stop<M>> {
+        let mut hold = None;
+        for entry in self.reached(cx).iter().rev() {
+            if entry.interest.includes(Interest::RESPONSE_DATA) {
+                hold = hold.max(until(entry.filter.on_response_data(data, last, cx))?);
+            }
+        }
+        Ok(hold)
+    }
+
     /// Passes a response backwards through the filters that the request reached.
     ///
     /// # Errors
@@ -165,6 +207,15 @@ async fn settle<M: Messages>(verdict: Verdict<'_, M>, timer: &dyn Timer) -> Resu
             Ok(())
         }
         Verdict::Wait(answer) => answer.await,
+    }
+}
+
+fn until<M: Messages>(verdict: Verdict<'_, M>) -> Result<Option<Instant>, Stop<M>> {
+    match verdict {
+        Verdict::Continue => Ok(None),
+        Verdict::Delay(until) => Ok(Some(until)),
+        Verdict::Stop(stop) => Err(stop),
+        Verdict::Wait(_) => Err(Stop::Close("filter_waits_on_data")),
     }
 }
 

@@ -36,7 +36,9 @@ impl Connection {
     #[must_use]
     pub fn client_ip(&self) -> IpAddr {
         self.client
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical())
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| {
+                address.ip().to_canonical()
+            })
     }
 }
 

@@ -93,7 +93,10 @@ impl<M: Facts> Descriptor<M> {
         names: impl IntoIterator<Item = &'a str>,
         seed: Seed,
     ) -> Result<Self, FactError> {
-        let facts = names.into_iter().map(resolve::<M>).collect::<Result<_, _>>()?;
+        let facts = names
+            .into_iter()
+            .map(resolve::<M>)
+            .collect::<Result<_, _>>()?;
         Ok(Self { facts, seed })
     }
 

@@ -11,6 +11,7 @@ mod chain;
 mod context;
 pub mod facts;
 pub mod filters;
+pub mod log;
 mod read;
 mod registry;
 mod shared;
@@ -45,7 +46,11 @@ pub trait Filter<M: Messages> {
     fn interest(&self) -> Interest;
 
     /// A request has arrived and its route is known.
-    fn on_request<'a>(&'a self, _request: &'a mut M::Request, _cx: &'a mut Context) -> Verdict<'a, M> {
+    fn on_request<'a>(
+        &'a self,
+        _request: &'a mut M::Request,
+        _cx: &'a mut Context,
+    ) -> Verdict<'a, M> {
         Verdict::Continue
     }
 
@@ -60,7 +65,11 @@ pub trait Filter<M: Messages> {
     }
 
     /// A response is on its way downstream, from upstream or made here.
-    fn on_response<'a>(&'a self, _response: &'a mut M::Response, _cx: &'a mut Context) -> Verdict<'a, M> {
+    fn on_response<'a>(
+        &'a self,
+        _response: &'a mut M::Response,
+        _cx: &'a mut Context,
+    ) -> Verdict<'a, M> {
         Verdict::Continue
     }
 

@@ -20,12 +20,11 @@ impl ReadContext<'_> {
         if self.clusters.contains(name) {
             return;
         }
-        let error = self.diagnostics.error(
-            name.span(),
-            format!("unknown cluster '{}'", name.as_str()),
-        );
+        let error = self
+            .diagnostics
+            .error(name.span, format!("unknown cluster '{}'", name.as_str()));
         if let Some(near) = suggest(name, self.clusters.iter().map(String::as_str)) {
-            error.help(format!("did you mean '{near}'?"));
+            error.suggest(near);
         }
     }
 }

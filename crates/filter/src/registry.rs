@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_config::{BuildError, Diagnostics, Node, suggest};
+use portcullis_config::{BuildError, Diagnostics, Node, Span, suggest};
 use portcullis_limit::Seed;
 use portcullis_stats::Shard;
 use schemars::JsonSchema;
@@ -211,14 +211,16 @@ impl<M: Messages> FilterRegistry<M> {
     ) -> FilterList<M> {
         let Some(items) = list.as_sequence() else {
             diagnostics
-                .error(list.span(), format!("{path} is not a list"))
+                .error(list.span, format!("{path} is not a list"))
                 .expected("a list of filters");
             return FilterList::default();
         };
         let filters = items
             .iter()
             .enumerate()
-            .filter_map(|(index, item)| self.read_item(item, format!("{path}[{index}]"), diagnostics))
+            .filter_map(|(index, item)| {
+                self.read_item(item, format!("{path}[{index}]"), diagnostics)
+            })
             .collect();
         FilterList(filters)
     }
@@ -230,32 +232,32 @@ impl<M: Messages> FilterRegistry<M> {
         diagnostics: &mut Diagnostics,
     ) -> Option<ConfiguredFilter<M>> {
         if let Some(name) = item.as_str() {
-            let kind = self.kind(name, item, diagnostics)?;
-            return (kind.read)(&Node::empty_mapping(item.span()), path, diagnostics);
+            let kind = self.kind(name, item.span, diagnostics)?;
+            return (kind.read)(&Node::empty_block(item.span), path, diagnostics);
         }
         let entries = item.as_mapping().unwrap_or_default();
         let [(key, settings)] = entries else {
             diagnostics
-                .error(item.span(), "a filter is a name with its settings")
+                .error(item.span, "a filter is a name with its settings")
                 .expected("a mapping with exactly one key, such as `rate_limit: { rate: 100/s }`");
             return None;
         };
-        let kind = self.kind(key.as_str()?, key, diagnostics)?;
+        let kind = self.kind(&key.name, key.span, diagnostics)?;
         (kind.read)(settings, path, diagnostics)
     }
 
-    fn kind(&self, name: &str, at: &Node, diagnostics: &mut Diagnostics) -> Option<&Kind<M>> {
+    fn kind(&self, name: &str, at: Span, diagnostics: &mut Diagnostics) -> Option<&Kind<M>> {
         let found = self.kinds.iter().find(|kind| kind.name == name);
         if found.is_none() {
             let names: Vec<&str> = self.names().collect();
             let error = diagnostics
                 .error(
-                    at.span(),
+                    at,
                     format!("protocol {} has no filter '{name}'", self.protocol),
                 )
                 .expected(format!("one of {}", names.join(", ")));
             if let Some(near) = suggest(name, names.iter().copied()) {
-                error.help(format!("did you mean '{near}'?"));
+                error.suggest(near);
             }
         }
         found

@@ -50,7 +50,10 @@ impl SharedStore {
     #[must_use]
     pub fn service<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        services.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+        services
+            .get(&TypeId::of::<T>())?
+            .downcast_ref::<T>()
+            .cloned()
     }
 }
 

@@ -47,7 +47,7 @@ impl<M: Facts> FilterKind<M> for Concurrency<M> {
         check_facts::<M>(&config.per, node, diagnostics);
         if *config.max == 0 {
             diagnostics
-                .error(config.max.span(), "a limit of 0 refuses everything")
+                .error(config.max.span, "a limit of 0 refuses everything")
                 .expected("at least 1");
         }
     }

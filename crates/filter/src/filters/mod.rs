@@ -23,10 +23,10 @@ fn check_facts<M: Facts>(names: &[Located<String>], _node: &Node, diagnostics: &
         };
         let known = error.known.join(", ");
         let diagnostic = diagnostics
-            .error(name.span(), error.to_string())
+            .error(name.span, error.to_string())
             .expected(format!("one of {known}"));
         if let Some(near) = suggest(name, error.known.iter().copied()) {
-            diagnostic.help(format!("did you mean '{near}'?"));
+            diagnostic.suggest(near);
         }
     }
 }

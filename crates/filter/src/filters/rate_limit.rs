@@ -50,7 +50,7 @@ const fn default_keys() -> usize {
 
 impl RateLimitConfig {
     fn quota(&self) -> Result<Quota, QuotaError> {
-        let quota = Quota::new(self.rate.count(), self.rate.period())?;
+        let quota = Quota::new(self.rate.count(), self.rate.per())?;
         let quota = match &self.burst {
             Some(burst) => quota.with_burst(**burst)?,
             None => quota,
@@ -77,7 +77,7 @@ impl<M: Facts> FilterKind<M> for RateLimit<M> {
     fn check(config: &RateLimitConfig, node: &Node, diagnostics: &mut Diagnostics) {
         check_facts::<M>(&config.per, node, diagnostics);
         if let Err(error) = config.quota() {
-            diagnostics.error(node.span(), error.to_string());
+            diagnostics.error(node.span, error.to_string());
         }
     }
 
@@ -89,7 +89,10 @@ impl<M: Facts> FilterKind<M> for RateLimit<M> {
         let descriptor =
             Descriptor::new(names, cx.seed.clone()).map_err(|error| cx.error(error))?;
         let quota = config.quota().map_err(|error| cx.error(error))?;
-        let key = format!("rate_limit {} {quota:?} {} {:?}", cx.path, config.max_keys, config.per);
+        let key = format!(
+            "rate_limit {} {quota:?} {} {:?}",
+            cx.path, config.max_keys, config.per
+        );
         let limiter = cx.shared.of(key, || {
             if descriptor.is_empty() {
                 RateLimiter::new(quota, cx.now)

@@ -1,0 +1,127 @@
+//! Operators: the words of formats, resolved to functions when the format is compiled.
+//!
+//! Those about the connection are here; those about a record are each protocol's. Start at [`LogRecords`].
+
+use std::net::SocketAddr;
+
+use super::{TimeFormatError, ValueWriter};
+use crate::{Context, Messages};
+
+/// Writes one value of a record.
+pub type Operator<M> = Box<dyn Fn(&<M as Messages>::Record, &Context, ValueWriter<'_>)>;
+
+/// A protocol whose records can be logged.
+pub trait LogRecords: Messages + Sized {
+    /// The names of its own operators, for messages.
+    const OPERATORS: &'static [&'static str];
+
+    /// Its formats with a name; the first is the default.
+    const PRESETS: &'static [Preset];
+
+    /// Its operator with this name.
+    ///
+    /// # Errors
+    /// There is none, or it does not take this argument.
+    fn operator(name: &str, argument: Option<&str>) -> Result<Operator<Self>, OperatorError>;
+}
+
+/// A format with a name.
+#[derive(Debug, Clone, Copy)]
+pub enum Preset {
+    /// A line of text.
+    Text {
+        /// The name in the configuration.
+        name: &'static str,
+        /// The line.
+        line: &'static str,
+    },
+    /// A JSON object.
+    Json {
+        /// The name in the configuration.
+        name: &'static str,
+        /// The keys, each with the format of its value.
+        keys: &'static [(&'static str, &'static str)],
+    },
+}
+
+impl Preset {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Text { name, .. } | Self::Json { name, .. } => name,
+        }
+    }
+}
+
+/// Why there is no such operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorError {
+    /// The name is unknown.
+    #[error("there is no such operator")]
+    Unknown,
+    /// It needs an argument, takes none, or takes another; the text says what was expected.
+    #[error("expected {0}")]
+    Argument(&'static str),
+    /// The argument is no time format.
+    #[error(transparent)]
+    Time(#[from] TimeFormatError),
+}
+
+/// The operators that every protocol has.
+pub(super) const COMMON: &[&str] = &[
+    "CONNECTION_ID",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_LOCAL_ADDRESS",
+    "DOWNSTREAM_LOCAL_PORT",
+    "DOWNSTREAM_REMOTE_ADDRESS",
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    "LISTENER_NAME",
+    "ROUTE_NAME",
+];
+
+/// The operator with this name, the protocol's own or a common one.
+pub(super) fn resolve<M: LogRecords>(
+    name: &str,
+    argument: Option<&str>,
+) -> Result<Operator<M>, OperatorError> {
+    match M::operator(name, argument) {
+        Err(OperatorError::Unknown) => {}
+        other => return other,
+    }
+    let operator = common::<M>(name).ok_or(OperatorError::Unknown)?;
+    match argument {
+        Some(_) => Err(OperatorError::Argument("no argument")),
+        None => Ok(operator),
+    }
+}
+
+fn common<M: LogRecords>(name: &str) -> Option<Operator<M>> {
+    let ip = |address: SocketAddr| address.ip().to_canonical();
+    Some(match name {
+        "CONNECTION_ID" => Box::new(|_, cx, value| value.number(cx.connection.id)),
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => {
+            Box::new(|_, cx, value| value.optional_display(cx.connection.peer))
+        }
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => {
+            Box::new(move |_, cx, value| value.optional_display(cx.connection.peer.map(ip)))
+        }
+        "DOWNSTREAM_LOCAL_ADDRESS" => {
+            Box::new(|_, cx, value| value.optional_display(cx.connection.local))
+        }
+        "DOWNSTREAM_LOCAL_PORT" => Box::new(|_, cx, value| match cx.connection.local {
+            Some(address) => value.number(address.port().into()),
+            None => value.absent(),
+        }),
+        "DOWNSTREAM_REMOTE_ADDRESS" => {
+            Box::new(|_, cx, value| value.optional_display(cx.connection.client))
+        }
+        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => {
+            Box::new(|_, cx, value| value.display(cx.client_ip))
+        }
+        "LISTENER_NAME" => Box::new(|_, cx, value| value.text(&*cx.connection.listener)),
+        "ROUTE_NAME" => Box::new(|_, cx, value| value.optional(cx.route.as_deref())),
+        _ => return None,
+    })
+}
