@@ -54,6 +54,8 @@ pub enum Ejection {
 /// An endpoint as the admin shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointStatus {
+    /// The value of the `endpoint` label.
+    pub label: Arc<str>,
     /// As configured.
     pub name: Arc<str>,
     /// Where it connects to.
@@ -113,9 +115,9 @@ impl ClusterShared {
 
     /// Publishes another configuration. Nothing happens when it is the same.
     ///
-    /// Endpoints are not taken from it: [`replace_endpoints`](Self::replace_endpoints) follows. Without a
+    /// Endpoints are not taken from it: [`publish_endpoints`](Self::publish_endpoints) follows. Without a
     /// health check there is nobody left to call an endpoint healthy again, so all of them are.
-    pub fn replace_config(&self, config: Arc<ClusterConfig>) {
+    pub fn publish_config(&self, config: Arc<ClusterConfig>) {
         let mut published = self.lock();
         if published.config == config {
             return;
@@ -134,7 +136,7 @@ impl ClusterShared {
 
     /// Publishes the endpoints that should be there. Those that stay keep their state. True when anything
     /// changed.
-    pub fn replace_endpoints(&self, endpoints: impl IntoIterator<Item = ResolvedEndpoint>) -> bool {
+    pub fn publish_endpoints(&self, endpoints: impl IntoIterator<Item = ResolvedEndpoint>) -> bool {
         let mut published = self.lock();
         let healthy = published.config.starts_healthy();
         let set = EndpointSet::diffed_from(&published.set, endpoints, healthy);
@@ -206,6 +208,7 @@ impl ClusterShared {
     pub fn statuses(&self, now: Instant) -> Vec<EndpointStatus> {
         let now = self.epoch.nanos(now);
         let status = |endpoint: &Arc<Endpoint>| EndpointStatus {
+            label: Arc::clone(endpoint.label()),
             name: Arc::clone(endpoint.name()),
             address: endpoint.address().clone(),
             weight: endpoint.weight(),

@@ -252,7 +252,7 @@ fn reasons_for_no_endpoint() {
     assert_eq!(f.pick(&[EndpointId(1)]).err(), Some(PickError::AllTried));
     f.set_healthy(1, false);
     assert_eq!(f.pick(&[]).err(), Some(PickError::NoneAvailable));
-    assert!(f.shared.replace_endpoints([]));
+    assert!(f.shared.publish_endpoints([]));
     assert_eq!(f.pick(&[]).err(), Some(PickError::NoEndpoints));
     for (reason, count) in [("all_tried", 2), ("none_available", 1), ("no_endpoints", 1)] {
         let counted = f.counter(
@@ -288,11 +288,11 @@ fn changes_arrive_in_place() {
     let version = f.cluster.set_version();
     let busy = f.pick(&[EndpointId(1)]).unwrap();
     assert!(
-        !f.shared.replace_endpoints(resolved(&[1, 1])),
+        !f.shared.publish_endpoints(resolved(&[1, 1])),
         "nothing changed"
     );
 
-    assert!(f.shared.replace_endpoints(resolved(&[3, 1, 1])));
+    assert!(f.shared.publish_endpoints(resolved(&[3, 1, 1])));
     assert_eq!(f.cluster.set_version(), version, "only when somebody looks");
     assert_eq!(f.reachable(), HashSet::from([0, 1, 2]));
     assert!(f.cluster.set_version() > version);
@@ -305,14 +305,14 @@ fn changes_arrive_in_place() {
     drop(busy);
     assert_eq!(heavy.active(), 0);
 
-    f.shared.replace_endpoints(resolved(&[1]));
+    f.shared.publish_endpoints(resolved(&[1]));
     f.cluster.refresh(f.now);
     assert!(f.cluster.has_endpoint(EndpointId(0)) && !f.cluster.has_endpoint(EndpointId(1)));
 
     let other = config(&cluster_json(
         "\"balance\": \"random\", \"limits\": {\"requests\": 1}",
     ));
-    f.shared.replace_config(other);
+    f.shared.publish_config(other);
     f.cluster.refresh(f.now);
     assert_eq!(f.cluster.config().balance, BalanceConfig::Random);
     let permit = f.cluster.try_request();
@@ -326,7 +326,7 @@ fn without_checks_nobody_stays_unhealthy() {
         "\"health_check\": {\"tcp\": {}, \"initial\": \"unhealthy\"}, \"panic_threshold\": \"0%\"",
     );
     assert_eq!(f.pick(&[]).err(), Some(PickError::NoneAvailable));
-    f.shared.replace_config(config(&cluster_json("")));
+    f.shared.publish_config(config(&cluster_json("")));
     assert_eq!(f.reachable().len(), 2);
 }
 
