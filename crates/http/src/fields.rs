@@ -151,6 +151,25 @@ impl Fields {
         self.get_all(field).next()
     }
 
+    /// The first value of a known field as shared bytes: a slice of the block where it stands there.
+    #[must_use]
+    pub fn get_bytes(&self, field: KnownField) -> Option<Bytes> {
+        let line = self
+            .lines
+            .iter()
+            .find(|line| line.known == Some(field) && !line.removed)?;
+        let range = line.value.range();
+        Some(match line.value.place {
+            Place::Block if range.end <= self.block.len() => self.block.slice(range),
+            _ => Bytes::copy_from_slice(self.slice(line.value, None)),
+        })
+    }
+
+    /// Makes room for `bytes` of edits, so that several of them cost one allocation.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.extra.reserve(bytes);
+    }
+
     /// Every value of a known field, in order.
     #[inline]
     pub fn get_all(&self, field: KnownField) -> impl Iterator<Item = &[u8]> {
@@ -324,7 +343,7 @@ impl Fields {
 
     #[inline]
     fn slice(&self, span: Span, known: Option<KnownField>) -> &[u8] {
-        let range = span.start as usize..span.start as usize + span.len as usize;
+        let range = span.range();
         match span.place {
             Place::Block => self.block.get(range).unwrap_or_default(),
             Place::Extra => self.extra.get(range).unwrap_or_default(),
@@ -384,6 +403,11 @@ impl Span {
             len: (range.end - range.start) as u32,
             place: Place::Block,
         }
+    }
+
+    #[inline]
+    const fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
     }
 }
 

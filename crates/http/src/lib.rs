@@ -6,13 +6,25 @@
 //!
 //! Start at [`head`] for the data, [`framing`] for the most security-critical decision, [`stream`] for the seam.
 
+pub mod config;
+pub mod edit;
+mod facts;
 pub mod fields;
+pub mod filters;
+pub mod forward;
 pub mod framing;
 pub mod head;
+pub mod local_reply;
 pub mod message;
 pub mod name;
+pub mod normalize;
+mod query;
+pub mod route;
+pub mod service;
+pub mod stats;
 pub mod stream;
 
+pub use config::HttpConfig;
 pub use fields::{Field, Fields, Name};
 pub use framing::{Framing, FramingError};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version};

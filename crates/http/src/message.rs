@@ -44,6 +44,26 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request as it was read, before [`crate::normalize::settle`].
+    #[must_use]
+    pub const fn new(head: RequestHead, framing: Framing, secure: bool) -> Self {
+        Self {
+            head,
+            framing,
+            scheme: if secure { Scheme::Https } else { Scheme::Http },
+            authority: Bytes::new(),
+            collect_body: None,
+            max_body: None,
+            upgrade: None,
+        }
+    }
+
+    /// Whether the body is known to be longer than `limit` before any of it was read.
+    #[must_use]
+    pub const fn framing_exceeds(&self, limit: u64) -> bool {
+        matches!(self.framing, Framing::Length(length) if length > limit)
+    }
+
     /// The authority without its port. An IPv6 literal keeps its brackets.
     #[must_use]
     pub fn host(&self) -> &[u8] {

@@ -1,0 +1,379 @@
+//! What changes about a head on its way through a gateway: hop-by-hop fields go, forwarding fields come.
+//!
+//! Framing fields are left alone: encoders never echo them, they write the typed [`crate::Framing`]. Edits that a
+//! configuration asks for are the route's and the filters'. Start at [`identify`] for what happens before filters
+//! see a request, [`prepare_request`] and [`prepare_response`] for what happens before a head is sent.
+//!
+//! Hop-by-hop fields are taken out *before* filters run, so that `Connection: x-user` can only remove what the
+//! client itself sent, and never a field that a filter or route has set since.
+//!
+//! `Expect` and `Trailer` pass: they speak of the body, which passes as well.
+
+mod client;
+mod config;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use portcullis_filter::{Context, Random};
+use smallvec::SmallVec;
+
+use crate::fields::{Fields, list_members};
+use crate::head::{Method, ResponseHead, Scheme, Version};
+use crate::message::Request;
+use crate::name::KnownField;
+use crate::service::Clock;
+
+pub(crate) use config::is_token;
+pub use config::{ForwardConfig, ServerField, Token};
+
+/// Bytes for one field value, mostly on the stack.
+type Value = SmallVec<[u8; 128]>;
+
+/// Finds out who the client is and takes out what it may not say.
+///
+/// From a peer that is not a trusted proxy every forwarding field is removed; from a trusted one
+/// `x-forwarded-proto` settles [`Request::scheme`]. Hop-by-hop fields are removed from either. Call it once,
+/// before routes and filters see the request, and use the answer as [`Context::client_ip`].
+pub fn identify(request: &mut Request, cx: &Context, config: &ForwardConfig) -> IpAddr {
+    strip_hop_by_hop(&mut request.head.fields, Direction::Request);
+    let peer = cx.connection.client_ip();
+    if !config.is_trusted(peer) {
+        for field in FORWARDING {
+            request.head.fields.remove(field);
+        }
+        return peer;
+    }
+    if let Some(scheme) = client::scheme(&request.head.fields) {
+        request.scheme = scheme;
+    }
+    client::address(&request.head.fields, peer, config)
+}
+
+/// Fields that only a trusted proxy may send.
+const FORWARDING: [KnownField; 6] = [
+    KnownField::Forwarded,
+    KnownField::XForwardedClientCert,
+    KnownField::XForwardedFor,
+    KnownField::XForwardedHost,
+    KnownField::XForwardedProto,
+    KnownField::XRequestId,
+];
+
+/// Adds what the next hop is told about this one. [`identify`] came first; the route's edits come after.
+pub fn prepare_request(
+    request: &mut Request,
+    cx: &Context,
+    config: &ForwardConfig,
+    random: &Random,
+) {
+    let peer = cx.connection.client_ip();
+    request.head.fields.reserve(192);
+    if config.x_forwarded {
+        append_x_forwarded(request, peer);
+    }
+    if config.forwarded {
+        append_forwarded(request, peer);
+    }
+    if config.request_id && !has_sane_id(&request.head.fields) {
+        request
+            .head
+            .fields
+            .set(KnownField::XRequestId, &uuid(random.next(), random.next()));
+    }
+    if let Some(name) = config.via_name() {
+        append_via(&mut request.head.fields, request.head.version, name);
+    }
+    if let Some(protocol) = &request.upgrade {
+        request.head.fields.set(KnownField::Upgrade, protocol);
+    }
+    // RFC 9112 section 3.2: where there is no authority, Host is sent with an empty value.
+    if !request.head.fields.contains(KnownField::Host) {
+        request.head.fields.append(KnownField::Host, b"");
+    }
+}
+
+/// Takes hop-by-hop fields out of a response. The encoder of a 101 needs `upgrade` set again.
+pub fn clean_response(head: &mut ResponseHead) {
+    strip_hop_by_hop(&mut head.fields, Direction::Response);
+}
+
+/// Makes an upstream's final head fit for downstream: hop-by-hop fields go, `via`, `server` and `date` are as
+/// configured.
+pub fn prepare_response(head: &mut ResponseHead, config: &ForwardConfig, clock: &dyn Clock) {
+    clean_response(head);
+    match config.server {
+        ServerField::Keep => {}
+        ServerField::Remove => {
+            head.fields.remove(KnownField::Server);
+        }
+        ServerField::Replace => head.fields.set(KnownField::Server, b"portcullis"),
+    }
+    if let Some(name) = config.via_name() {
+        append_via(&mut head.fields, head.version, name);
+    }
+    date_response(head, clock);
+}
+
+/// Adds `date` where it is missing (RFC 9110 section 6.6.1).
+pub fn date_response(head: &mut ResponseHead, clock: &dyn Clock) {
+    if !head.fields.contains(KnownField::Date) {
+        head.fields.append(KnownField::Date, &clock.date());
+    }
+}
+
+/// Whether a request may go further (RFC 9110 section 7.6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxForwards {
+    /// It may; the field, if there was one, is counted down.
+    Go,
+    /// TRACE or OPTIONS with a count of 0: this gateway is who should answer.
+    Last,
+}
+
+/// Counts Max-Forwards down. Only TRACE and OPTIONS have it; a value that is no number is passed as it is.
+pub fn count_hop(request: &mut Request) -> MaxForwards {
+    if !matches!(request.head.method, Method::Trace | Method::Options) {
+        return MaxForwards::Go;
+    }
+    let fields = &mut request.head.fields;
+    let Some(count) = fields.get(KnownField::MaxForwards).and_then(number) else {
+        return MaxForwards::Go;
+    };
+    if count == 0 {
+        return MaxForwards::Last;
+    }
+    let mut value = Value::new();
+    let _ = write!(value, "{}", count - 1);
+    fields.set(KnownField::MaxForwards, &value);
+    MaxForwards::Go
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Response,
+}
+
+/// RFC 9110 section 7.6.1: Connection, what it names, and what was always meant for one hop.
+fn strip_hop_by_hop(fields: &mut Fields, direction: Direction) {
+    if fields.contains(KnownField::Connection) {
+        strip_named(fields);
+        fields.remove(KnownField::Connection);
+    }
+    for field in HOP_BY_HOP {
+        fields.remove(field);
+    }
+    if direction == Direction::Response {
+        fields.remove(KnownField::Te);
+    } else if fields.contains(KnownField::Te) {
+        settle_te(fields);
+    }
+}
+
+const HOP_BY_HOP: [KnownField; 6] = [
+    KnownField::KeepAlive,
+    KnownField::ProxyConnection,
+    KnownField::ProxyAuthenticate,
+    KnownField::ProxyAuthorization,
+    KnownField::Http2Settings,
+    KnownField::Upgrade,
+];
+
+/// Removes the fields that Connection names, except those that it must not touch.
+fn strip_named(fields: &mut Fields) {
+    let mut named: SmallVec<[SmallVec<[u8; 32]>; 4]> = SmallVec::new();
+    for member in fields
+        .get_all(KnownField::Connection)
+        .flat_map(list_members)
+    {
+        if !is_connection_option(member) && !is_protected(member) {
+            named.push(SmallVec::from_slice(member));
+        }
+    }
+    if !named.is_empty() {
+        fields.retain(|field| {
+            !named
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(field.name))
+        });
+    }
+}
+
+/// Members that are in practice all there is.
+fn is_connection_option(member: &[u8]) -> bool {
+    [&b"close"[..], b"keep-alive", b"upgrade", b"te"]
+        .iter()
+        .any(|option| member.eq_ignore_ascii_case(option))
+}
+
+/// Fields that say what a message is, where it goes and where it came from: they are never one hop's, whatever
+/// Connection claims.
+fn is_protected(member: &[u8]) -> bool {
+    use KnownField as F;
+    KnownField::classify(member).is_some_and(|field| {
+        matches!(
+            field,
+            F::Authorization
+                | F::CacheControl
+                | F::ContentEncoding
+                | F::ContentLength
+                | F::ContentType
+                | F::Cookie
+                | F::Date
+                | F::Expect
+                | F::Forwarded
+                | F::Host
+                | F::MaxForwards
+                | F::Origin
+                | F::SetCookie
+                | F::Trailer
+                | F::TransferEncoding
+                | F::Via
+                | F::XForwardedClientCert
+                | F::XForwardedFor
+                | F::XForwardedHost
+                | F::XForwardedProto
+                | F::XRequestId
+        )
+    })
+}
+
+/// TE is one hop's, but `trailers` is true of us as well (RFC 9110 section 10.1.4).
+fn settle_te(fields: &mut Fields) {
+    let trailers = fields
+        .get_all(KnownField::Te)
+        .flat_map(list_members)
+        .any(|member| member.eq_ignore_ascii_case(b"trailers"));
+    if trailers {
+        fields.set(KnownField::Te, b"trailers");
+    } else {
+        fields.remove(KnownField::Te);
+    }
+}
+
+fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
+    let fields = &mut request.head.fields;
+    append_to_list(fields, KnownField::XForwardedFor, |value| {
+        write_ip(value, peer)
+    });
+    fields.set(
+        KnownField::XForwardedProto,
+        request.scheme.as_str().as_bytes(),
+    );
+    if !fields.contains(KnownField::XForwardedHost) && !request.authority.is_empty() {
+        fields.append(KnownField::XForwardedHost, &request.authority);
+    }
+}
+
+/// RFC 7239 section 4.
+fn append_forwarded(request: &mut Request, peer: IpAddr) {
+    let scheme: Scheme = request.scheme;
+    let authority = request.authority.clone();
+    append_to_list(&mut request.head.fields, KnownField::Forwarded, |value| {
+        match peer {
+            IpAddr::V4(_) => {
+                value.extend_from_slice(b"for=");
+                write_ip(value, peer);
+            }
+            IpAddr::V6(_) => {
+                value.extend_from_slice(b"for=\"[");
+                write_ip(value, peer);
+                value.extend_from_slice(b"]\"");
+            }
+        }
+        if !authority.is_empty() {
+            // Settled authorities have no quote and no backslash.
+            value.extend_from_slice(b";host=\"");
+            value.extend_from_slice(&authority);
+            value.push(b'"');
+        }
+        value.extend_from_slice(b";proto=");
+        value.extend_from_slice(scheme.as_str().as_bytes());
+    });
+}
+
+/// RFC 9110 section 7.6.3: the version that the message was received in, and who received it.
+fn append_via(fields: &mut Fields, version: Version, name: &Token) {
+    let version: &[u8] = match version {
+        Version::Http10 => b"1.0 ",
+        Version::Http11 => b"1.1 ",
+        Version::Http2 => b"2 ",
+        Version::Http3 => b"3 ",
+    };
+    append_to_list(fields, KnownField::Via, |value| {
+        value.extend_from_slice(version);
+        value.extend_from_slice(name.as_str().as_bytes());
+    });
+}
+
+/// Adds a member behind those that are there, all in one line: many readers look only at the first.
+fn append_to_list(fields: &mut Fields, field: KnownField, write: impl FnOnce(&mut Value)) {
+    let mut value = Value::new();
+    for line in fields.get_all(field).filter(|line| !line.is_empty()) {
+        value.extend_from_slice(line);
+        value.extend_from_slice(b", ");
+    }
+    write(&mut value);
+    fields.set(field, &value);
+}
+
+fn write_ip(value: &mut Value, ip: IpAddr) {
+    // Writing to memory cannot fail.
+    let _ = match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            for (octet, separator) in [(a, true), (b, true), (c, true), (d, false)] {
+                write_octet(value, octet);
+                if separator {
+                    value.push(b'.');
+                }
+            }
+            Ok(())
+        }
+        IpAddr::V6(ip) => write!(value, "{ip}"),
+    };
+}
+
+/// Decimal without the formatting machinery: this runs for every request.
+fn write_octet(value: &mut Value, octet: u8) {
+    if octet >= 100 {
+        value.push(b'0' + octet / 100);
+    }
+    if octet >= 10 {
+        value.push(b'0' + octet / 10 % 10);
+    }
+    value.push(b'0' + octet % 10);
+}
+
+/// An id from a trusted proxy is kept if it can do no harm in a log.
+fn has_sane_id(fields: &Fields) -> bool {
+    let mut ids = fields.get_all(KnownField::XRequestId);
+    let (Some(id), None) = (ids.next(), ids.next()) else {
+        return false;
+    };
+    !id.is_empty() && id.len() <= 128 && id.iter().all(u8::is_ascii_graphic)
+}
+
+/// Random bits in the shape of a version 4 UUID (RFC 9562 section 5.4).
+fn uuid(high: u64, low: u64) -> [u8; 36] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let high = (high & !0xf000) | 0x4000;
+    let low = (low & (u64::MAX >> 2)) | (1 << 63);
+    let mut bits = (u128::from(high) << 64) | u128::from(low);
+    let mut text = [b'-'; 36];
+    for (index, place) in text.iter_mut().enumerate().rev() {
+        if matches!(index, 8 | 13 | 18 | 23) {
+            continue;
+        }
+        *place = DIGITS.get((bits & 0xf) as usize).copied().unwrap_or(b'0');
+        bits >>= 4;
+    }
+    text
+}
