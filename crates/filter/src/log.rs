@@ -14,7 +14,7 @@ mod value;
 use std::io;
 use std::sync::Arc;
 
-pub use self::filter::{AccessLog, AccessLogConfig, LogFormat};
+pub use self::filter::{AccessLog, AccessLogConfig};
 pub use self::format::{Format, FormatError};
 pub use self::operator::{LogRecords, Operator, OperatorError, Preset};
 pub use self::time::{TimeFormat, TimeFormatError};

@@ -1,92 +1,73 @@
 //! `access_log`: one line for each record.
 //!
-//! Requests that an earlier filter refused are not seen: a log that should have them stands first. Start at
-//! [`AccessLogConfig`].
+//! A filter sees the end of the requests that reached it, so this one belongs to the front of a chain: protocols put it
+//! there wherever it is listed. Start at [`AccessLogConfig`].
 
 use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
 
-use portcullis_config::{BuildError, Diagnostics, Located, Node, suggest};
+use portcullis_config::{BuildError, Diagnostics, Located, Node, Span, suggest};
 use schemars::JsonSchema;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{Format, FormatError, LogRecords, LogSink, LogSinks};
 use crate::{Context, Filter, FilterContext, FilterKind, Interest};
 
-/// Settings of `access_log`.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// Settings of `access_log`: one of `format`, `text` and `json` says what a line holds.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct AccessLogConfig {
-    /// Where lines go: `stdout`, `stderr` or a file, which is appended to and opened again on USR1. Default:
-    /// `stdout`, where containers look for it.
-    #[serde(default = "default_target")]
-    pub to: String,
-    /// The name of a preset, a line with operators such as `%DURATION%`, or a block of JSON keys. Default: the
-    /// first preset of the protocol.
-    #[serde(default)]
-    pub format: Option<Located<LogFormat>>,
-}
-
-fn default_target() -> String {
-    "stdout".to_owned()
-}
-
-/// A format as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(untagged)]
-pub enum LogFormat {
-    /// The name of a preset, or a line with operators.
-    Text(String),
-    /// JSON: keys with the formats of their values, in this order.
-    #[schemars(with = "std::collections::BTreeMap<String, String>")]
-    Json(Vec<(String, String)>),
-}
-
-impl<'de> Deserialize<'de> for LogFormat {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FormatVisitor;
-
-        impl<'de> Visitor<'de> for FormatVisitor {
-            type Value = LogFormat;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a preset, a line with operators, or a block of JSON keys")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<LogFormat, E> {
-                Ok(LogFormat::Text(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogFormat, A::Error> {
-                let mut keys = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    keys.push(entry);
-                }
-                Ok(LogFormat::Json(keys))
-            }
-        }
-
-        deserializer.deserialize_any(FormatVisitor)
-    }
+    /// Where lines go: `stdout`, `stderr` or the path of a file, which is appended to and opened again on USR1.
+    /// Default `stdout`, where containers look for it.
+    pub path: Option<Located<String>>,
+    /// A format by name. Default `json`: logs are read by machines first.
+    pub format: Option<Located<String>>,
+    /// A line of text with operators, such as `%DURATION% %BYTES_SENT%`.
+    pub text: Option<Located<String>>,
+    /// An object whose values are text with operators; a value that is a single operator keeps its type.
+    pub json: Option<Located<Map<String, Value>>>,
 }
 
 impl AccessLogConfig {
-    /// Compiles the format. `None` is the name of a preset that does not exist.
-    fn compile<M: LogRecords>(&self) -> Result<Option<Format<M>>, FormatError> {
-        let preset = match self.format.as_deref() {
-            None => M::PRESETS.first(),
-            Some(LogFormat::Json(keys)) => {
-                let keys = keys.iter().map(|(key, format)| (&**key, &**format));
-                return Format::json(keys).map(Some);
-            }
-            Some(LogFormat::Text(line)) if line.contains('%') => {
-                return Format::text(line).map(Some);
-            }
-            Some(LogFormat::Text(name)) => M::PRESETS.iter().find(|preset| preset.name() == name),
-        };
-        preset.map(Format::preset).transpose()
+    fn compile<M: LogRecords>(&self) -> Result<Format<M>, LogFormatError> {
+        if let Some(text) = &self.text {
+            return Ok(Format::text(text)?);
+        }
+        if let Some(object) = &self.json {
+            let keys = object.iter().map(|(key, value)| match value {
+                Value::String(text) => Ok((&**key, &**text)),
+                _ => Err(LogFormatError::NotText(key.clone())),
+            });
+            return Ok(Format::json(keys.collect::<Result<Vec<_>, _>>()?)?);
+        }
+        let name = self.format.as_ref().map_or("json", |name| name.as_str());
+        let preset = M::PRESETS.iter().find(|preset| preset.name() == name);
+        let preset = preset.ok_or_else(|| LogFormatError::Preset(name.to_owned()))?;
+        Ok(Format::preset(preset)?)
     }
+
+    fn target(&self) -> &str {
+        self.path.as_ref().map_or("stdout", |path| path.as_str())
+    }
+
+    fn spans(&self) -> impl Iterator<Item = Span> {
+        let format = self.format.as_ref().map(|format| format.span);
+        let text = self.text.as_ref().map(|text| text.span);
+        let json = self.json.as_ref().map(|json| json.span);
+        [format, text, json].into_iter().flatten()
+    }
+}
+
+/// Why settings give no format.
+#[derive(Debug, thiserror::Error)]
+enum LogFormatError {
+    #[error("no format is named '{0}'")]
+    Preset(String),
+    #[error("the value of '{0}' is not text")]
+    NotText(String),
+    #[error(transparent)]
+    Format(#[from] FormatError),
 }
 
 /// The filter.
@@ -102,28 +83,30 @@ impl<M: LogRecords> FilterKind<M> for AccessLog<M> {
     type Config = AccessLogConfig;
 
     fn check(config: &AccessLogConfig, node: &Node, diagnostics: &mut Diagnostics) {
-        let span = config.format.as_ref().map_or(node.span, |format| format.span);
-        match config.compile::<M>() {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                let names: Vec<&str> = M::PRESETS.iter().map(super::Preset::name).collect();
-                let names = names.join(", ");
-                diagnostics
-                    .error(span, "no format has this name")
-                    .expected(format!("{names}, or a line with operators such as %DURATION%"));
+        if let Some(second) = config.spans().nth(1) {
+            diagnostics
+                .error(second, "the line is said twice")
+                .expected("one of `format`, `text` and `json`");
+        }
+        let Err(error) = config.compile::<M>() else {
+            return;
+        };
+        let span = config.spans().next().unwrap_or(node.span);
+        let diagnostic = diagnostics.error(span, error.to_string());
+        let (name, known) = match error {
+            LogFormatError::Preset(name) => {
+                (name, M::PRESETS.iter().map(super::Preset::name).collect())
             }
-            Err(error) => {
-                let message = error.to_string();
-                let diagnostic = diagnostics.error(span, message);
-                if let FormatError::Operator { name, known, .. } = error
-                    && !known.contains(&name.as_str())
-                {
-                    diagnostic.expected(format!("one of {}", known.join(", ")));
-                    if let Some(near) = suggest(&name, known.iter().copied()) {
-                        diagnostic.suggest(near);
-                    }
-                }
+            LogFormatError::Format(FormatError::Operator { name, known, .. })
+                if !known.contains(&name.as_str()) =>
+            {
+                (name, known)
             }
+            _ => return,
+        };
+        diagnostic.expected(format!("one of {}", known.join(", ")));
+        if let Some(near) = suggest(&name, known.iter().copied()) {
+            diagnostic.suggest(near);
         }
     }
 
@@ -132,12 +115,12 @@ impl<M: LogRecords> FilterKind<M> for AccessLog<M> {
         cx: &FilterContext<'_>,
     ) -> Result<Box<dyn Filter<M>>, BuildError> {
         let format = config.compile().map_err(|error| cx.error(error))?;
-        let format = format.ok_or_else(|| cx.error("no format has this name"))?;
         let sinks = cx.shared.service::<Arc<dyn LogSinks>>();
         let sinks = sinks.ok_or_else(|| cx.error("this process writes no access logs"))?;
+        let target = config.target();
         let sink = sinks
-            .open(&config.to)
-            .map_err(|error| cx.error(format!("cannot open {}: {error}", config.to)))?;
+            .open(target)
+            .map_err(|error| cx.error(format!("cannot open {target}: {error}")))?;
         Ok(Box::new(Self {
             format,
             sink,

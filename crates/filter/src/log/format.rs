@@ -149,13 +149,12 @@ impl<M: LogRecords> Segments<M> {
                     argument,
                     longest,
                 } => {
-                    let operator = resolve::<M>(name, argument).map_err(|error| {
-                        FormatError::Operator {
+                    let operator =
+                        resolve::<M>(name, argument).map_err(|error| FormatError::Operator {
                             name: name.to_owned(),
                             error,
                             known: M::OPERATORS.iter().chain(COMMON).copied().collect(),
-                        }
-                    })?;
+                        })?;
                     self.flush();
                     self.done.push(Segment::Value {
                         operator,

@@ -15,7 +15,7 @@ pub trait LogRecords: Messages + Sized {
     /// The names of its own operators, for messages.
     const OPERATORS: &'static [&'static str];
 
-    /// Its formats with a name; the first is the default.
+    /// Its formats with a name. There is one named `json`, which is the default.
     const PRESETS: &'static [Preset];
 
     /// Its operator with this name.

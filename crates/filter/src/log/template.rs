@@ -41,7 +41,8 @@ fn parse_operator(text: &str) -> Option<(Part<'_>, &str)> {
     if let Some(behind) = inside.strip_prefix('%') {
         return Some((Part::Literal("%"), behind));
     }
-    let is_name = |found: char| found.is_ascii_uppercase() || found.is_ascii_digit() || found == '_';
+    let is_name =
+        |found: char| found.is_ascii_uppercase() || found.is_ascii_digit() || found == '_';
     let end = inside.find(|found| !is_name(found))?;
     let (name, mut rest) = inside.split_at(end);
     if name.is_empty() {

@@ -15,7 +15,9 @@ pub struct TimeFormat(Box<[Part]>);
 
 /// A conversion that does not exist; the text is the conversion.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no time conversion; there are %Y %m %d %e %b %a %H %M %S %F %T %s %z %f %3f %E3S and %%")]
+#[error(
+    "'{0}' is no time conversion; there are %Y %m %d %e %b %a %H %M %S %F %T %s %z %f %3f %E3S and %%"
+)]
 pub struct TimeFormatError(pub String);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +94,10 @@ impl TimeFormat {
                 Part::Second => append(line, format_args!("{:02}", of_day % 60)),
                 Part::Fraction(digits) => {
                     let value = since.subsec_nanos() / 10_u32.pow(9 - digits);
-                    append(line, format_args!("{value:0width$}", width = *digits as usize));
+                    append(
+                        line,
+                        format_args!("{value:0width$}", width = *digits as usize),
+                    );
                 }
                 Part::Unix => append(line, format_args!("{unix}")),
                 Part::Offset => line.extend_from_slice(b"+0000"),
@@ -172,7 +177,11 @@ impl Date {
         let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
         let of_year = of_era - (365 * year + year / 4 - year / 100);
         let from_march = (5 * of_year + 2) / 153;
-        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let month = if from_march < 10 {
+            from_march + 3
+        } else {
+            from_march - 9
+        };
         Self {
             year: year + era * 400 + (month <= 2) as u64,
             month,

@@ -4,6 +4,9 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::time::SystemTime;
+
+use super::TimeFormat;
 
 /// Where a value stands decides how it is escaped and what stands for "there is none".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,13 @@ impl<'a> ValueWriter<'a> {
     /// What the gateway itself prints, such as an address.
     pub fn display(self, value: impl fmt::Display) {
         self.text(value.to_string());
+    }
+
+    /// A time.
+    pub fn time(self, format: &TimeFormat, time: SystemTime) {
+        let mut text = Vec::with_capacity(32);
+        format.write(time, &mut text);
+        self.text(text);
     }
 
     /// As [`ValueWriter::text`], or as [`ValueWriter::absent`].
