@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod edit;
+pub mod exchange;
 mod facts;
 pub mod fields;
 pub mod filters;
@@ -23,6 +24,8 @@ pub mod route;
 pub mod service;
 pub mod stats;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use config::HttpConfig;
 pub use fields::{Field, Fields, Name};

@@ -65,13 +65,7 @@ impl HttpService {
         filters: &FilterContext<'_>,
         clusters: &FindCluster<'_>,
     ) -> Result<Self, BuildError> {
-        let routes = Routes::build(
-            &config,
-            &BuildRoutes {
-                filters,
-                clusters,
-            },
-        )?;
+        let routes = Routes::build(&config, &BuildRoutes { filters, clusters })?;
         Ok(Self {
             stats: HttpStats::new(filters.stats),
             routes,

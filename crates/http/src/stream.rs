@@ -25,7 +25,7 @@ pub enum BodyPiece {
     /// Bytes, never none.
     Data(Bytes),
     /// The body's end, with trailers (RFC 9110 section 6.5).
-    Trailers(Fields),
+    Trailers(Box<Fields>),
     /// The body's end.
     End,
 }
@@ -142,8 +142,10 @@ pub trait UpstreamStream {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 
     /// The next head: interim ones, then the final one with the framing of its body.
-    fn poll_head(&mut self, cx: &mut Context<'_>)
-    -> Poll<Result<(ResponseHead, Framing), StreamError>>;
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(ResponseHead, Framing), StreamError>>;
 
     /// The next piece of the response's body. Not called again after the end.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPiece, StreamError>>;

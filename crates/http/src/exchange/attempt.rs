@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::{Endpoint, EndpointId, Outcome, PickContext, Picked, RequestPermit};
@@ -44,7 +44,7 @@ pub(super) enum Failed {
         sent: bool,
     },
     /// The endpoint answered with a status that the route retries.
-    Status(ResponseHead, Framing, BoxedUpstream),
+    Status(Box<(ResponseHead, Framing, BoxedUpstream)>),
     /// No head in time.
     TimedOut,
     /// The end of the exchange, whatever the upstream does.
@@ -78,13 +78,27 @@ impl Exchange<'_> {
             };
             if !self.may_retry(route, target, &failed, &mut attempts) {
                 return match failed {
-                    Failed::Status(head, framing, upstream) => {
+                    Failed::Status(answer) => {
+                        let (head, framing, upstream) = *answer;
                         self.respond(route, head, framing, upstream).await
                     }
                     failed => Err(self.halt_of(failed)),
                 };
             }
             self.service.stats.retries.inc();
+            self.pause(route, &attempts).await;
+        }
+    }
+
+    /// The pause that the policy asks for before the next attempt.
+    async fn pause(&mut self, route: &Route, attempts: &Attempts) {
+        let random = self.service.environment.random.next();
+        let repetition = u32::try_from(attempts.tried.len()).unwrap_or(u32::MAX);
+        let pause = route.retry.pause(repetition.max(1), random);
+        if !pause.is_zero()
+            && let Some(until) = self.downstream.now().checked_add(pause)
+        {
+            self.service.environment.timer.sleep_until(until).await;
         }
     }
 
@@ -103,7 +117,9 @@ impl Exchange<'_> {
         };
         let now = self.downstream.now();
         let elapsed = now.saturating_duration_since(permits.started);
-        target.cluster.on_done(&permits.picked, outcome, elapsed, now);
+        target
+            .cluster
+            .on_done(&permits.picked, outcome, elapsed, now);
         failed.map_or(Ok(()), Err)
     }
 
@@ -113,7 +129,8 @@ impl Exchange<'_> {
         route: &Rc<Route>,
         target: &ForwardTarget,
     ) -> Result<(BoxedUpstream, Permits), Failed> {
-        self.reach_untried(route, target, &mut Attempts::default()).await
+        self.reach_untried(route, target, &mut Attempts::default())
+            .await
     }
 
     async fn reach_untried(
@@ -154,7 +171,9 @@ impl Exchange<'_> {
             Err(failed) => {
                 let elapsed = self.downstream.now().saturating_duration_since(now);
                 let now = self.downstream.now();
-                target.cluster.on_done(&permits.picked, failed.outcome(), elapsed, now);
+                target
+                    .cluster
+                    .on_done(&permits.picked, failed.outcome(), elapsed, now);
                 Err(failed)
             }
         }
@@ -197,11 +216,15 @@ impl Exchange<'_> {
         let (head, framing) = self.await_head(route, &mut upstream).await?;
         let status = head.status;
         if status == Status::SWITCHING_PROTOCOLS {
-            self.upgrade(head, &mut *upstream).await.map_err(Failed::Halted)?;
+            self.upgrade(head, &mut *upstream)
+                .await
+                .map_err(Failed::Halted)?;
             return Ok(status);
         }
-        if route.retry.covers_status(status) && (attempts.tried.len() as u32) <= route.retry.attempts {
-            return Err(Failed::Status(head, framing, upstream));
+        if route.retry.covers_status(status)
+            && (attempts.tried.len() as u32) <= route.retry.attempts
+        {
+            return Err(Failed::Status(Box::new((head, framing, upstream))));
         }
         self.respond(route, head, framing, upstream)
             .await
@@ -211,7 +234,9 @@ impl Exchange<'_> {
 
     fn send_request(&mut self, upstream: &mut BoxedUpstream) -> Result<(), Failed> {
         let framing = match &self.collected {
-            Some(body) if !self.record.request.framing.is_empty() => Framing::Length(body.len() as u64),
+            Some(body) if !self.record.request.framing.is_empty() => {
+                Framing::Length(body.len() as u64)
+            }
             _ => self.record.request.framing,
         };
         let sent = upstream.send_head(&self.record.request.head, framing);
@@ -240,8 +265,8 @@ impl Exchange<'_> {
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
             progress: Progress::new(self.downstream.now()),
-            stall: self.service.timeouts().body_progress(),
-            wait: route.timeout_or(self.service.timeouts().response()),
+            stall: route.idle_timeout_or(self.service.timeouts().body_progress()),
+            wait: self.patience(route),
             stage: Stage::Head,
             response_read: false,
             upstream: &mut **upstream,
@@ -252,22 +277,36 @@ impl Exchange<'_> {
                 Ok(Event::Head(head)) if is_passed_on(&head.0) => {
                     interim += 1;
                     if interim > self.service.config.limits.interim_responses() {
-                        return Err(Failed::Halted(self.reply(Status::BAD_GATEWAY, "too_many_interim")));
+                        return Err(Failed::Halted(
+                            self.reply(Status::BAD_GATEWAY, "too_many_interim"),
+                        ));
                     }
                     self.pass_interim(head.0).map_err(Failed::Halted)?;
                 }
                 Ok(Event::Head(head)) => {
                     let since = self.downstream.now();
-                    self.record.first_byte = Some(since.saturating_duration_since(self.record.started));
+                    self.record.first_byte =
+                        Some(since.saturating_duration_since(self.record.started));
                     return Ok(*head);
                 }
                 Ok(Event::RequestPiece(piece)) => {
-                    self.filter_piece(route, &mut relay, piece).await.map_err(Failed::Halted)?;
+                    self.filter_piece(route, &mut relay, piece)
+                        .await
+                        .map_err(Failed::Halted)?;
                 }
                 Ok(Event::ResponsePiece(_) | Event::Done) => {}
                 Err(fault) => return Err(self.failed_before_head(fault, &relay, stale)),
             }
         }
+    }
+
+    /// How long one attempt may wait for the head once the request is sent.
+    fn patience(&self, route: &Route) -> Option<Duration> {
+        let whole = route.timeout_or(self.service.timeouts().response());
+        [whole, route.retry.per_try_timeout]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn failed_before_head(&mut self, fault: Fault, relay: &Relay<'_>, stale: bool) -> Failed {
@@ -282,12 +321,12 @@ impl Exchange<'_> {
             }
             Fault::Deadline if self.is_waiting(relay) => Failed::TimedOut,
             Fault::Deadline if relay.upstream.is_full() => Failed::TimedOut,
-            Fault::Deadline => Failed::Halted(Halt::ReplyAndClose(
+            Fault::Deadline => Failed::Halted(Halt::ReplyAndClose(Box::new(
                 self.local_reply(Status::REQUEST_TIMEOUT, "body_timeout"),
-            )),
-            Fault::TooLarge => Failed::Halted(Halt::ReplyAndClose(
+            ))),
+            Fault::TooLarge => Failed::Halted(Halt::ReplyAndClose(Box::new(
                 self.local_reply(Status::CONTENT_TOO_LARGE, "body_too_large"),
-            )),
+            ))),
             Fault::Downstream(error) => Failed::Halted(self.downstream_failed(error)),
         }
     }
@@ -304,7 +343,7 @@ impl Exchange<'_> {
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
             progress: Progress::new(self.downstream.now()),
-            stall: self.service.timeouts().body_progress(),
+            stall: route.idle_timeout_or(self.service.timeouts().body_progress()),
             wait: None,
             stage: Stage::Body,
             response_read: framing.is_empty(),
@@ -345,7 +384,8 @@ impl Exchange<'_> {
     }
 
     fn is_past_deadline(&self) -> bool {
-        self.deadline.is_some_and(|deadline| self.downstream.now() >= deadline)
+        self.deadline
+            .is_some_and(|deadline| self.downstream.now() >= deadline)
     }
 
     /// Shows a piece to the filters that asked for it, then sends it on.
@@ -364,9 +404,15 @@ impl Exchange<'_> {
         };
         self.cx.now = self.downstream.now();
         let asked = if is_response {
-            route.chain.on_response_data(&mut data, last, self.cx, &*timer).await
+            route
+                .chain
+                .on_response_data(&mut data, last, self.cx, &*timer)
+                .await
         } else {
-            route.chain.on_request_data(&mut data, last, self.cx, &*timer).await
+            route
+                .chain
+                .on_request_data(&mut data, last, self.cx, &*timer)
+                .await
         };
         asked.map_err(|stop| self.stopped(stop))?;
         let end = trailers.map_or(BodyPiece::End, BodyPiece::Trailers);
@@ -427,7 +473,7 @@ impl Exchange<'_> {
             Fault::TooLarge => (Status::CONTENT_TOO_LARGE, "body_too_large"),
             Fault::Deadline | Fault::Upstream(_) => (Status::REQUEST_TIMEOUT, "body_timeout"),
         };
-        Halt::ReplyAndClose(self.local_reply(status, reason))
+        Halt::ReplyAndClose(Box::new(self.local_reply(status, reason)))
     }
 
     /// Whether to try again. Counts against the budget.
@@ -445,13 +491,17 @@ impl Exchange<'_> {
         let idempotent = self.record.request.head.method.is_idempotent();
         let wanted = match failed {
             Failed::Connect(_) => route.retry.covers(RetryOn::ConnectFailure),
-            Failed::Broken { stale: true, sent, .. } if idempotent || !sent => {
+            Failed::Broken {
+                stale: true, sent, ..
+            } if idempotent || !sent => {
                 // Not the endpoint's fault: it may be tried again, on a fresh connection.
                 attempts.stale += 1;
                 attempts.tried.pop();
                 return attempts.stale <= STALE_ATTEMPTS;
             }
-            Failed::Broken { sent, .. } => route.retry.covers(RetryOn::Reset) && (idempotent || !sent),
+            Failed::Broken { sent, .. } => {
+                route.retry.covers(RetryOn::Reset) && (idempotent || !sent)
+            }
             Failed::Status(..) => idempotent,
             Failed::TimedOut => route.retry.covers(RetryOn::Timeout) && idempotent,
             Failed::Unavailable(_) | Failed::Halted(_) => false,
@@ -477,7 +527,7 @@ impl Exchange<'_> {
                 },
             ),
             Failed::TimedOut => self.reply(Status::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Failed::Status(head, ..) => self.reply(head.status, "upstream_status"),
+            Failed::Status(answer) => self.reply(answer.0.status, "upstream_status"),
         }
     }
 }
@@ -492,7 +542,9 @@ impl Failed {
     const fn outcome(&self) -> Outcome {
         match self {
             Self::Connect(failure) => Outcome::Failure(failure.label()),
-            Self::Broken { stale: true, .. } | Self::Halted(_) | Self::Unavailable(_) => Outcome::Neutral,
+            Self::Broken { stale: true, .. } | Self::Halted(_) | Self::Unavailable(_) => {
+                Outcome::Neutral
+            }
             Self::Broken { error, .. } => Outcome::Failure(error.label()),
             Self::TimedOut => Outcome::Failure("timeout"),
             Self::Status(..) => Outcome::Failure("status"),

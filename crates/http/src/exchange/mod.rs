@@ -34,6 +34,8 @@ pub enum Ended {
         /// Whether the request's body was read to its end; if not, the session drains or closes.
         request_read: bool,
     },
+    /// The connection became a tunnel, which has ended: the stream must be closed.
+    Tunneled,
     /// The response could not be completed: the stream must be closed.
     Aborted,
 }
@@ -66,6 +68,7 @@ struct Exchange<'a> {
     collected: Option<Bytes>,
     response: ResponseState,
     deadline: Option<Instant>,
+    tunneled: bool,
 }
 
 /// The request's body on its way up.
@@ -93,9 +96,9 @@ enum ResponseState {
 /// Why a phase went no further.
 enum Halt {
     /// Answer with this, then carry on with the connection if it is sound.
-    Reply(Response),
+    Reply(Box<Response>),
     /// Answer with this and close: what follows on the connection cannot be trusted.
-    ReplyAndClose(Response),
+    ReplyAndClose(Box<Response>),
     /// There is nobody to answer, or an answer was already begun: close. The label is the reason.
     Abort(&'static str),
 }
@@ -143,6 +146,7 @@ impl<'a> Exchange<'a> {
             upload,
             collected: None,
             response: ResponseState::Waiting,
+            tunneled: false,
         }
     }
 
@@ -157,6 +161,7 @@ impl<'a> Exchange<'a> {
     /// Answers what is still unanswered, then writes the ledger.
     async fn conclude(&mut self, result: Result<(), Halt>) -> Ended {
         let ended = match self.finish_response(result).await {
+            Ok(()) if self.tunneled => Ended::Tunneled,
             Ok(()) => Ended::Complete {
                 request_read: self.upload.read,
             },
@@ -185,7 +190,7 @@ impl<'a> Exchange<'a> {
     fn downstream_failed(&self, error: StreamError) -> Halt {
         match error {
             StreamError::Protocol { label, status } if self.response == ResponseState::Waiting => {
-                Halt::ReplyAndClose(self.local_reply(status, label))
+                Halt::ReplyAndClose(Box::new(self.local_reply(status, label)))
             }
             StreamError::Protocol { label, .. } => Halt::Abort(label),
             StreamError::Closed => Halt::Abort("downstream_closed"),

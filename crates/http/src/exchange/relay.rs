@@ -58,6 +58,11 @@ pub(super) struct Intercept {
 }
 
 impl Intercept {
+    pub(super) const NOTHING: Self = Self {
+        request: false,
+        response: false,
+    };
+
     pub(super) fn of(chain: &FilterChain<Http>) -> Self {
         use portcullis_filter::Interest;
         Self {
@@ -77,6 +82,13 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) const fn new(now: Instant) -> Self {
         Self { moved: 0, at: now }
+    }
+
+    /// Notes how much has moved by now.
+    pub(super) fn update(&mut self, moved: u64, now: Instant) {
+        if moved != self.moved {
+            *self = Self { moved, at: now };
+        }
     }
 }
 
@@ -117,7 +129,7 @@ impl Exchange<'_> {
     }
 
     /// Request pieces from downstream to upstream's queue, then to the wire.
-    fn pump_upload(
+    pub(super) fn pump_upload(
         &mut self,
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
@@ -172,7 +184,7 @@ impl Exchange<'_> {
         match piece {
             BodyPiece::Data(data) => upstream.send_data(data),
             BodyPiece::Trailers(trailers) => {
-                upstream.send_end(Some(&trailers));
+                upstream.send_end(Some(&*trailers));
                 self.upload.sent = true;
             }
             BodyPiece::End => {
@@ -216,7 +228,7 @@ impl Exchange<'_> {
     }
 
     /// Response pieces from upstream to downstream's queue, then to the wire.
-    fn pump_download(
+    pub(super) fn pump_download(
         &mut self,
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
@@ -248,7 +260,7 @@ impl Exchange<'_> {
     pub(super) fn forward_download(&mut self, piece: BodyPiece) {
         match piece {
             BodyPiece::Data(data) => self.queue_data(data),
-            BodyPiece::Trailers(trailers) => self.queue_end(Some(&trailers)),
+            BodyPiece::Trailers(trailers) => self.queue_end(Some(&*trailers)),
             BodyPiece::End => self.queue_end(None),
         }
     }
@@ -263,7 +275,7 @@ impl Exchange<'_> {
         matches!(relay.stage, Stage::Head) && (self.upload.read || self.upload.sent)
     }
 
-    fn check_deadlines(
+    pub(super) fn check_deadlines(
         &mut self,
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
@@ -272,12 +284,7 @@ impl Exchange<'_> {
             + relay.upstream.bytes_sent()
             + self.record.request_bytes
             + self.record.response_bytes;
-        if moved != relay.progress.moved {
-            relay.progress = Progress {
-                moved,
-                at: self.downstream.now(),
-            };
-        }
+        relay.progress.update(moved, self.downstream.now());
         let patience = if self.is_waiting(relay) {
             relay.wait
         } else {

@@ -22,7 +22,7 @@ impl Exchange<'_> {
         let config = &self.service.config;
         if let Err(error) = normalize::settle(&mut self.record.request, &config.normalize) {
             let reply = self.local_reply(error.status(), error.label());
-            return Err(Halt::ReplyAndClose(reply));
+            return Err(Halt::ReplyAndClose(Box::new(reply)));
         }
         self.cx.client_ip = forward::identify(&mut self.record.request, self.cx, &config.forward);
         Ok(())
@@ -62,7 +62,8 @@ impl Exchange<'_> {
         let target = match &route.action {
             Action::Forward(targets) => targets.choose(self.service.environment.random.next()),
             Action::Reply(action) => {
-                return Err(Halt::Reply(action.reply(&self.record.request)));
+                let response = action.reply(&self.record.request);
+                return Err(Halt::Reply(Box::new(response)));
             }
         };
         let Some(target) = target else {
@@ -72,11 +73,11 @@ impl Exchange<'_> {
             return Err(self.reply(Status::CONTENT_TOO_LARGE, "body_too_large"));
         }
         self.check_upgrade(route)?;
-        self.record.cluster = Some(target.cluster.name());
+        self.record.cluster = Some(Arc::clone(target.cluster.shared().name()));
         if self.record.request.head.method == Method::Connect {
             return self.connect_tunnel(route, target).await;
         }
-        self.prepare_upstream_request(route);
+        self.prepare_upstream_request(route)?;
         self.proxy(route, target).await
     }
 
@@ -96,23 +97,25 @@ impl Exchange<'_> {
     }
 
     /// Turns the request that came in into the one that goes out.
-    fn prepare_upstream_request(&mut self, route: &Route) {
+    fn prepare_upstream_request(&mut self, route: &Route) -> Result<(), Halt> {
         let config = &self.service.config;
         let random = &self.service.environment.random;
         forward::prepare_request(&mut self.record.request, self.cx, &config.forward, random);
-        route.edit_request(&mut self.record.request);
+        route
+            .edit_request(&mut self.record.request)
+            .map_err(|error| self.reply(error.status(), error.label()))
     }
 
     /// The end that a filter's refusal means.
     pub(super) fn stopped(&self, stop: Stop<Http>) -> Halt {
         match stop {
-            Stop::Reply(response) => Halt::Reply(response),
+            Stop::Reply(response) => Halt::Reply(Box::new(response)),
             Stop::Close(reason) => Halt::Abort(reason),
-            Stop::Reject(rejection) => Halt::Reply(local_reply::reject(
+            Stop::Reject(rejection) => Halt::Reply(Box::new(local_reply::reject(
                 &rejection,
                 &self.record.request,
                 &self.service.config.local_reply,
-            )),
+            ))),
         }
     }
 
@@ -128,7 +131,7 @@ impl Exchange<'_> {
 
     /// A reply made here, as the end of a phase.
     pub(super) fn reply(&self, status: Status, reason: &'static str) -> Halt {
-        Halt::Reply(self.local_reply(status, reason))
+        Halt::Reply(Box::new(self.local_reply(status, reason)))
     }
 }
 

@@ -40,13 +40,17 @@ impl Exchange<'_> {
             reason: None,
         };
         let service = self.service;
-        forward::prepare_response(&mut response.head, &service.config.forward, &*service.environment.clock);
+        forward::prepare_response(
+            &mut response.head,
+            &service.config.forward,
+            &*service.environment.clock,
+        );
         if let Some(route) = &self.route {
             route.edit_response(&mut response);
         }
         self.filter_response(&mut response).await?;
         if matches!(response.body, ResponseBody::Local(_)) {
-            return Err(Halt::Reply(response));
+            return Err(Halt::Reply(Box::new(response)));
         }
         self.queue_head(response, announced, false)
     }
@@ -64,7 +68,7 @@ impl Exchange<'_> {
         framing
     }
 
-    async fn filter_response(&mut self, response: &mut Response) -> Result<(), Halt> {
+    pub(super) async fn filter_response(&mut self, response: &mut Response) -> Result<(), Halt> {
         let Some(route) = self.route.clone() else {
             return Ok(());
         };
@@ -73,7 +77,12 @@ impl Exchange<'_> {
         asked.map_err(|stop| self.stopped(stop))
     }
 
-    fn queue_head(&mut self, response: Response, announced: Framing, close: bool) -> Result<(), Halt> {
+    fn queue_head(
+        &mut self,
+        response: Response,
+        announced: Framing,
+        close: bool,
+    ) -> Result<(), Halt> {
         self.record.status = Some(response.head.status);
         self.downstream
             .send_head(&response.head, announced, close)
@@ -90,7 +99,10 @@ impl Exchange<'_> {
 
     /// Brings the exchange to its end: answers if it was halted, and writes everything out. The error is the
     /// reason why the stream must be closed.
-    pub(super) async fn finish_response(&mut self, result: Result<(), Halt>) -> Result<(), &'static str> {
+    pub(super) async fn finish_response(
+        &mut self,
+        result: Result<(), Halt>,
+    ) -> Result<(), &'static str> {
         let (response, close) = match result {
             Ok(()) => return Ok(()),
             Err(Halt::Abort(reason)) => return Err(reason),
@@ -101,14 +113,14 @@ impl Exchange<'_> {
         if self.response != ResponseState::Waiting {
             return Err(response.reason.unwrap_or("response_replaced"));
         }
-        self.answer(response, close).await
+        self.answer(*response, close).await
     }
 
     async fn answer(&mut self, mut response: Response, close: bool) -> Result<(), &'static str> {
         // A filter that stops its own kind of answer would loop: what it says then is an abort.
         match self.filter_response(&mut response).await {
             Ok(()) => {}
-            Err(Halt::Reply(other) | Halt::ReplyAndClose(other)) => response = other,
+            Err(Halt::Reply(other) | Halt::ReplyAndClose(other)) => response = *other,
             Err(Halt::Abort(reason)) => return Err(reason),
         }
         forward::date_response(&mut response.head, &*self.service.environment.clock);

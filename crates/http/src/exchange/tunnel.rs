@@ -57,9 +57,12 @@ impl Exchange<'_> {
         if let (Status::SWITCHING_PROTOCOLS, Some(upgrade)) =
             (response.head.status, &self.record.request.upgrade)
         {
-            response.head.fields.set(crate::KnownField::Upgrade, upgrade);
+            response
+                .head
+                .fields
+                .set(crate::KnownField::Upgrade, upgrade);
         }
-        self.filter_tunnel_head(&mut response).await?;
+        self.filter_response(&mut response).await?;
         self.record.status = Some(response.head.status);
         self.downstream
             .send_head(&response.head, Framing::None, false)
@@ -82,19 +85,23 @@ impl Exchange<'_> {
             stage: Stage::Body,
             intercept: Intercept::NOTHING,
             progress: Progress::new(self.downstream.now()),
-            stall: self.service.timeouts().tunnel_idle(),
+            stall: self.route.as_ref().map_or_else(
+                || self.service.timeouts().tunnel_idle(),
+                |route| route.idle_timeout_or(self.service.timeouts().tunnel_idle()),
+            ),
             wait: None,
             response_read: false,
         };
         let ended = poll_fn(|task| self.poll_tunnel(&mut relay, task)).await;
         self.response = ResponseState::Ended;
-        // A tunnel leaves nothing to reuse, however it ended.
-        Err(Halt::Abort(match ended {
-            Ok(()) => "tunnel_closed",
-            Err(Fault::Deadline) => "tunnel_idle",
-            Err(Fault::Downstream(_) | Fault::TooLarge) => "downstream_reset",
-            Err(Fault::Upstream(_)) => "upstream_reset",
-        }))
+        self.tunneled = true;
+        ended.map_err(|fault| {
+            Halt::Abort(match fault {
+                Fault::Deadline => "tunnel_idle",
+                Fault::Downstream(_) | Fault::TooLarge => "downstream_reset",
+                Fault::Upstream(_) => "upstream_reset",
+            })
+        })
     }
 
     fn poll_tunnel(
@@ -111,10 +118,14 @@ impl Exchange<'_> {
             }
         }
         let up = relay.upstream.poll_flush(task).map_err(Fault::Upstream)?;
-        let down = self.downstream.poll_flush(task).map_err(Fault::Downstream)?;
+        let down = self
+            .downstream
+            .poll_flush(task)
+            .map_err(Fault::Downstream)?;
         if self.upload.sent && relay.response_read && up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        self.check_deadlines(relay, task).map(|result| result.map(|_| ()))
+        self.check_deadlines(relay, task)
+            .map(|result| result.map(|_| ()))
     }
 }

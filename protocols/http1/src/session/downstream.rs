@@ -16,7 +16,7 @@ use portcullis_net::Timer;
 use super::connection::{Connection, Shutdown};
 use super::writer::BodyWriter;
 use crate::body::BodyDecoder;
-use crate::encoder::{self, Encode};
+use crate::encoder::{self, EncodeOptions};
 use crate::limits::BodyLimits;
 use crate::message::{self, Connection as Persistence};
 
@@ -52,10 +52,10 @@ impl<'c> Downstream<'c> {
         ahead: usize,
         keep: bool,
     ) -> Self {
-        let body = if framing.is_empty() {
-            RequestBody::Done
-        } else {
-            RequestBody::Decoding(BodyDecoder::new(framing, limits))
+        let body = match BodyDecoder::new(framing, limits) {
+            Ok(decoder) if !framing.is_empty() => RequestBody::Decoding(decoder),
+            // The exchange has refused what is longer than allowed before any of it is read.
+            _ => RequestBody::Done,
         };
         Self {
             sent_before: connection.output.total(),
@@ -117,10 +117,13 @@ impl<'c> Downstream<'c> {
     }
 
     fn encode(&mut self, head: &ResponseHead, framing: Framing, persistence: Persistence) -> Result<(), StreamError> {
-        let encode = Encode { framing, connection: persistence };
+        let options = EncodeOptions {
+            framing,
+            connection: persistence,
+        };
         self.connection
             .output
-            .push_with(|buffer| encoder::encode_response_head(head, encode, buffer))
+            .push_with(|buffer| encoder::encode_response_head(head, options, buffer))
             .map_err(|error| StreamError::Protocol {
                 label: error.label(),
                 status: Status::BAD_GATEWAY,

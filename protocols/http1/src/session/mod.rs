@@ -36,7 +36,7 @@ fn next_piece(
         Some(message::BodyPiece::Trailers(trailers)) => {
             // The end stands right behind: nothing more needs to arrive for it.
             decoder.decode(input)?;
-            Some(BodyPiece::Trailers(*trailers))
+            Some(BodyPiece::Trailers(trailers))
         }
     })
 }

@@ -69,7 +69,7 @@ impl Pool {
     pub(crate) fn put(&self, upstream: Box<Upstream>) {
         let served = upstream.requests;
         let limit = self.cluster.config().pool.max_requests;
-        if limit.is_some_and(|limit| served >= limit) || !self.cluster.has_endpoint(upstream.endpoint) {
+        if limit.is_some_and(|limit| served >= limit.get()) || !self.cluster.has_endpoint(upstream.endpoint) {
             return;
         }
         let endpoint = upstream.endpoint;

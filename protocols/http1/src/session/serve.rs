@@ -21,7 +21,7 @@ use super::connection::Connection;
 use super::downstream::Downstream;
 use super::linger::{drain_body, linger};
 use crate::decoder::RequestDecoder;
-use crate::encoder::{self, Encode};
+use crate::encoder::{self, EncodeOptions};
 use crate::limits::{BodyLimits, HeadLimits};
 use crate::message::Connection as Persistence;
 
@@ -75,6 +75,7 @@ async fn idle(
         clock::now().checked_add(patience),
         HttpService::deadline(accepted, timeouts.max_connection_age()),
     );
+    let random = limits.environment.random.next();
     drop(limits);
     let mut draining = session.drain.listen();
     poll_fn(|task| {
@@ -83,10 +84,14 @@ async fn idle(
             Poll::Ready(_) => return Poll::Ready(false),
             Poll::Pending => {}
         }
-        if draining.poll_draining(task).is_ready() {
-            return Poll::Ready(false);
-        }
-        timer.poll_expired(task, deadline).map(|()| false)
+        // Idle connections close over the whole drain window, so that their clients do not all come back at once.
+        let closing = match draining.poll_draining(task) {
+            Poll::Ready(()) => session.drain.close_at(random),
+            Poll::Pending => None,
+        };
+        timer
+            .poll_expired(task, earlier(deadline, closing))
+            .map(|()| false)
     })
     .await
 }
@@ -234,12 +239,12 @@ impl Requests<'_> {
         let ResponseBody::Local(body) = response.body else {
             return;
         };
-        let encode = Encode {
+        let options = EncodeOptions {
             framing: Framing::Length(body.len() as u64),
             connection: Persistence::Close,
         };
         let output = &mut self.connection.output;
-        let encoded = output.push_with(|buffer| encoder::encode_response_head(&response.head, encode, buffer));
+        let encoded = output.push_with(|buffer| encoder::encode_response_head(&response.head, options, buffer));
         if encoded.is_ok() {
             output.push_data(body);
             linger(self.connection, self.timer).await;

@@ -19,7 +19,7 @@ use super::pool::Pool;
 use super::writer::BodyWriter;
 use crate::body::BodyDecoder;
 use crate::decoder::ResponseDecoder;
-use crate::encoder::{self, Encode};
+use crate::encoder::{self, EncodeOptions};
 use crate::message::{self, Connection as Persistence};
 
 /// One connection to an upstream.
@@ -75,7 +75,7 @@ impl Upstream {
     fn is_reusable(&self) -> bool {
         self.keep
             && matches!(self.response, ResponseBody::Done)
-            && matches!(self.writer, BodyWriter::Finished | BodyWriter::Nothing)
+            && self.writer == BodyWriter::Finished
             && self.connection.output.is_empty()
             && self.connection.input.is_empty()
             && !self.connection.read_closed
@@ -100,7 +100,8 @@ impl Upstream {
         self.response = if framing.is_empty() {
             ResponseBody::Done
         } else {
-            ResponseBody::Decoding(BodyDecoder::new(framing, super::pool::RESPONSE_LIMITS))
+            let decoder = BodyDecoder::new(framing, super::pool::RESPONSE_LIMITS);
+            ResponseBody::Decoding(decoder.map_err(|error| bad_gateway(error.label()))?)
         };
         Ok(Some((head, framing)))
     }
@@ -159,18 +160,22 @@ impl UpstreamStream for Upstream {
         } else {
             Persistence::Implied
         };
-        let encode = Encode {
+        let options = EncodeOptions {
             framing,
             connection,
         };
         self.connection
             .output
-            .push_with(|buffer| encoder::encode_request_head(head, encode, buffer))
+            .push_with(|buffer| encoder::encode_request_head(head, options, buffer))
             .map_err(|error| StreamError::Protocol {
                 label: error.label(),
                 status: Status::BAD_REQUEST,
             })?;
-        self.writer = BodyWriter::new(framing);
+        self.writer = if framing.is_empty() {
+            BodyWriter::Finished
+        } else {
+            BodyWriter::new(framing)
+        };
         Ok(())
     }
 

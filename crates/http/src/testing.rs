@@ -1,0 +1,246 @@
+//! What the tests of this crate share: requests, contexts, configurations and clusters without a process.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{self, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use portcullis_cluster::{Cluster, ClusterShared, Endpoint, ResolvedAddress, ResolvedEndpoint};
+use portcullis_config::{BuildError, Diagnostics, Node, Source};
+use portcullis_filter::{
+    Connection, Context, FilterChain, FilterContext, Random, ReadContext, SharedStore, Stop, Timer,
+};
+use portcullis_limit::Seed;
+use portcullis_stats::{Registry, Snapshot};
+
+use crate::config::HttpConfig;
+use crate::filters::{LogSink, LogSinks};
+use crate::framing::Framing;
+use crate::head::{Method, RequestHead, Target, Version};
+use crate::message::{Http, Request, Response};
+use crate::normalize::{self, NormalizeConfig};
+use crate::route::{BuildRoutes, Routes};
+use crate::stream::{BoxedUpstream, Connecting, UpstreamPool};
+
+/// An arbitrary origin; tests move time themselves.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}
+
+/// A settled HTTP/1.1 request for `host` and a path.
+pub(crate) fn request(method: &str, host: &str, path: &str, fields: &[(&str, &str)]) -> Request {
+    let mut list = crate::Fields::new();
+    list.append("host", host.as_bytes());
+    for (name, value) in fields {
+        list.append(*name, value.as_bytes());
+    }
+    let head = RequestHead {
+        method: Method::known(method.as_bytes())
+            .unwrap_or_else(|| Method::Other(Bytes::copy_from_slice(method.as_bytes()))),
+        target: match method {
+            "CONNECT" => Target {
+                form: crate::TargetForm::Authority,
+                scheme: None,
+                authority: Some(Bytes::copy_from_slice(host.as_bytes())),
+                path_and_query: Bytes::new(),
+            },
+            _ => Target::origin(Bytes::copy_from_slice(path.as_bytes())),
+        },
+        version: Version::Http11,
+        fields: list,
+    };
+    let mut request = Request::new(head, Framing::None, false);
+    normalize::settle(&mut request, &NormalizeConfig::default()).unwrap();
+    request
+}
+
+/// The context of a request from this address.
+pub(crate) fn context(client: &str) -> Context {
+    let client = SocketAddr::new(client.parse().unwrap(), 4000);
+    let connection = Connection {
+        listener: "web".into(),
+        peer: Some(client),
+        local: Some("127.0.0.1:8080".parse().unwrap()),
+        client: Some(client),
+        secure: false,
+        accepted_at: start(),
+        id: 7,
+    };
+    Context::new(Rc::new(connection), start())
+}
+
+/// The configuration of a listener, with clusters `a` and `b`, and what was wrong with it.
+pub(crate) fn read(yaml: &str) -> (Option<HttpConfig>, Vec<String>) {
+    let source = Source::new("test.yaml", yaml);
+    let mut diagnostics = Diagnostics::new(&source);
+    let node: Node = portcullis_config::load(&source, &|_| None, &mut diagnostics).unwrap();
+    let clusters = ["a".to_owned(), "b".to_owned()];
+    let config = HttpConfig::read(
+        &node,
+        &mut ReadContext {
+            diagnostics: &mut diagnostics,
+            clusters: &clusters,
+            path: "listeners.web",
+        },
+    );
+    let messages = diagnostics
+        .sorted()
+        .iter()
+        .map(|diagnostic| {
+            let line = diagnostic.span().map_or(0, |span| span.line);
+            format!("{line}: {}", diagnostic.message())
+        })
+        .collect();
+    (config, messages)
+}
+
+/// The routes of a configuration that has no mistakes.
+pub(crate) struct Built {
+    pub(crate) routes: Routes,
+    pub(crate) logs: Arc<MemoryLogs>,
+    pub(crate) now: Instant,
+    registry: Registry,
+}
+
+impl Built {
+    pub(crate) fn new(yaml: &str) -> Self {
+        let (config, mistakes) = read(yaml);
+        assert_eq!(mistakes, Vec::<String>::new(), "{yaml}");
+        let registry = Registry::new(1);
+        let stats = registry.shard(0);
+        let shared = SharedStore::new();
+        let logs = Arc::new(MemoryLogs::default());
+        shared.provide(Arc::clone(&logs) as Arc<dyn LogSinks>);
+        let now = start();
+        let filters = FilterContext {
+            stats: &stats,
+            shared: &shared,
+            seed: &Seed::fixed(1),
+            random: &Rc::new(Random::new(1)),
+            now,
+            path: "listeners.web",
+        };
+        let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
+            Ok((cluster(name, now), Rc::new(NoPool)))
+        };
+        let routes = Routes::build(
+            &config.unwrap(),
+            &BuildRoutes {
+                filters: &filters,
+                clusters: &find,
+            },
+        )
+        .unwrap();
+        Self {
+            routes,
+            logs,
+            now,
+            registry,
+        }
+    }
+
+    /// The name of the route that takes a request.
+    pub(crate) fn route_of(&self, request: &Request) -> Option<String> {
+        self.routes.find(request).map(|route| route.name.to_string())
+    }
+
+    /// The chain of the first route.
+    pub(crate) fn chain(&self) -> &FilterChain<Http> {
+        &self.routes.iter().next().unwrap().chain
+    }
+
+    /// Passes a request through the chain of the first route. The answer is the status of a refusal.
+    pub(crate) fn ask(&self, request: &mut Request, cx: &mut Context) -> Result<(), Stop<Http>> {
+        now(self.chain().on_request(request, cx, &NoTimer::default()))
+    }
+
+    /// Passes a response back through the chain of the first route.
+    pub(crate) fn answer(&self, response: &mut Response, cx: &mut Context) {
+        now(self.chain().on_response(response, cx, &NoTimer::default())).unwrap();
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.registry.snapshot()
+    }
+}
+
+fn cluster(name: &str, now: Instant) -> Rc<Cluster> {
+    let source = Source::new("cluster.yaml", "endpoints: [\"10.0.0.1:80\"]");
+    let mut diagnostics = Diagnostics::new(&source);
+    let node = portcullis_config::load(&source, &|_| None, &mut diagnostics).unwrap();
+    let endpoint = ResolvedEndpoint {
+        name: "10.0.0.1:80".into(),
+        address: ResolvedAddress::Socket("10.0.0.1:80".parse().unwrap()),
+        weight: 1,
+    };
+    let config = Arc::new(node.read(&mut diagnostics).unwrap());
+    let shared = ClusterShared::new(name, config, [endpoint], now);
+    Rc::new(Cluster::new(shared, &Registry::new(1).shard(0), now))
+}
+
+/// A pool that has nothing.
+struct NoPool;
+
+impl UpstreamPool for NoPool {
+    fn take(&self, _: &Endpoint, _: bool, _: Instant) -> Option<BoxedUpstream> {
+        None
+    }
+
+    fn connect<'a>(&'a self, _: &'a Endpoint, _: &'a Connection) -> Connecting<'a> {
+        unreachable!("tests of routes connect nowhere")
+    }
+}
+
+/// Notes when it was asked for, and is over at once.
+#[derive(Default)]
+pub(crate) struct NoTimer(pub(crate) RefCell<Vec<Instant>>);
+
+impl Timer for NoTimer {
+    fn sleep_until(&self, at: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.0.borrow_mut().push(at);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The answer of a future that waits for nothing.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    match future
+        .as_mut()
+        .poll(&mut task::Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Access logs in memory.
+#[derive(Default)]
+pub(crate) struct MemoryLogs {
+    pub(crate) lines: Arc<Mutex<Vec<u8>>>,
+}
+
+struct MemorySink(Arc<Mutex<Vec<u8>>>);
+
+impl LogSink for MemorySink {
+    fn write(&self, line: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(line);
+    }
+}
+
+impl LogSinks for MemoryLogs {
+    fn open(&self, _: &str) -> std::io::Result<Arc<dyn LogSink>> {
+        Ok(Arc::new(MemorySink(Arc::clone(&self.lines))))
+    }
+}
+
+/// So many milliseconds.
+pub(crate) const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
