@@ -239,13 +239,13 @@ fn field_edits() {
 fn filters_by_route() {
     let origin = Origin::http(|_| Reply::ok("x"));
     let site = Site::new(&origin)
-        .listener("filters:\n  - headers: { response: { set: { x-listener: yes } } }")
+        .listener("filters:\n  - headers: { response: { set: { x-listener: on-all } } }")
         .routes(
             r"
 - match: { path: /more }
   cluster: site
   filters:
-    - headers: { response: { set: { x-route: yes } } }
+    - headers: { response: { set: { x-route: here } } }
 - match: { path: /less }
   cluster: site
   without: [headers]

@@ -3,8 +3,13 @@
 // Helpers of tests are not seen as tests by these lints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod access_log;
+mod admin;
 mod cluster;
+mod drain;
+mod faults;
 mod http_bodies;
+mod http_filters;
 mod http_flow;
 mod http_framing;
 mod http_hops;
@@ -13,5 +18,7 @@ mod http_routes;
 mod http_targets;
 mod http_tunnels;
 mod http_upstream;
+mod peers;
+mod reload;
 mod smoke;
 mod support;
