@@ -190,7 +190,7 @@ fn f1_listener_limit() {
     let mut refused = site.client();
     refused.try_send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     refused.expect_gone();
-    site.wait_stat("portcullis_listener_connections_refused_total", &[("listener", "web")], |count| count >= 1);
+    site.wait_stat("portcullis_listener_refused_total", &[("listener", "web"), ("reason", "listener_limit")], |count| count >= 1);
     for client in &mut clients {
         assert_eq!(client.get("/", "a").status, 200);
     }

@@ -7,6 +7,7 @@ mod access_log;
 mod admin;
 mod cluster;
 mod drain;
+mod examples;
 mod faults;
 mod http_bodies;
 mod http_filters;

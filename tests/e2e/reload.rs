@@ -1,8 +1,9 @@
 //! A new configuration touches what it changes and nothing else; a bad one touches nothing (ATTACKS.md F4, F5).
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
-use harness::{Client, Connection, Gate, Gateway, Origin, Reply, Scratch, Signal, Step};
+use harness::{Client, Connection, Gate, Gateway, Origin, Reply, Signal, Step};
 use serde_json::Value;
 
 const FAILED: &str = "portcullis_config_reload_failed";
@@ -253,7 +254,7 @@ fn file_change_reloads() {
     assert_eq!(client.get("/", "a").text(), "written");
 }
 
-/// A ConfigMap: the file is a link to a link to a directory that is replaced as a whole.
+/// A ConfigMap: the file is a link into a directory that is replaced as a whole.
 #[test]
 fn config_map_reloads() {
     let origin = Origin::http(|_| Reply::ok("upstream"));
@@ -261,25 +262,29 @@ fn config_map_reloads() {
         let text = config(&[("web", ANY, keys)], &[("site", &origin)]);
         format!("{text}admin: {{ listen: 127.0.0.1:0 }}\n")
     };
-    let scratch = Scratch::new();
-    let publish = |version: &str, text: &str| {
-        let folder = scratch.path().join(version);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("portcullis.yaml"), text).unwrap();
-        let link = scratch.path().join("..data_tmp");
-        std::os::unix::fs::symlink(version, &link).unwrap();
-        fs::rename(&link, scratch.path().join("..data")).unwrap();
+    let gateway = Gateway::start(&document("cluster: site"));
+    let folder = gateway.scratch().path();
+    let link = |target: &str, name: &str| {
+        symlink(target, folder.join("..new")).unwrap();
+        fs::rename(folder.join("..new"), folder.join(name)).unwrap();
     };
-    publish("..v1", &document("cluster: site"));
-    let file = scratch.path().join("portcullis.yaml");
-    std::os::unix::fs::symlink("..data/portcullis.yaml", &file).unwrap();
-    let gateway = Gateway::start_with("", |command| {
-        command.env("PORTCULLIS_LOG", "info").arg("-c").arg(&file);
-    });
-    assert_eq!(gateway.connect("web").get("/", "a").text(), "upstream");
-    publish("..v2", &document(&respond("changed")));
-    gateway.wait_stat("portcullis_config_reloads_total", &[("result", "applied")], |count| count == 1);
-    assert_eq!(gateway.connect("web").get("/", "a").text(), "changed");
+    let publish = |version: &str, text: &str| {
+        fs::create_dir(folder.join(version)).unwrap();
+        fs::write(folder.join(version).join("portcullis.yaml"), text).unwrap();
+        link(version, "..data");
+    };
+    let wait = |applied| {
+        gateway.wait_stat("portcullis_config_reloads_total", &[("result", "applied")], |count| count == applied);
+    };
+    publish("..v1", &document(&respond("first")));
+    link("..data/portcullis.yaml", "portcullis.yaml");
+    wait(1);
+    assert_eq!(gateway.connect("web").get("/", "a").text(), "first");
+    for (version, name, applied) in [("..v2", "second", 2), ("..v3", "third", 3)] {
+        publish(version, &document(&respond(name)));
+        wait(applied);
+        assert_eq!(gateway.connect("web").get("/", "a").text(), name);
+    }
 }
 
 /// F5: many reloads, and what they do not change never notices; nor does memory.

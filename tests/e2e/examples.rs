@@ -1,0 +1,89 @@
+//! Every configuration that people are shown is one that the gateway accepts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use harness::{Scratch, portcullis};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn check(file: &Path) -> Output {
+    portcullis().arg("check").arg("-c").arg(file).output().unwrap()
+}
+
+#[track_caller]
+fn accepted(name: &str, file: &Path) {
+    let output = check(file);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{name}:\n{said}");
+    assert!(!said.contains("warning"), "{name}:\n{said}");
+}
+
+#[test]
+fn examples_are_accepted() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "yaml") {
+            accepted(&file.display().to_string(), &file);
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count} examples");
+}
+
+/// Blocks of the documents that have listeners are whole configurations.
+#[test]
+fn documents_show_what_is_accepted() {
+    let scratch = Scratch::new();
+    let mut count = 0;
+    for document in ["README.md", "protocols/http1/README.md", "protocols/tcp/README.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.contains("listeners:")) {
+            let file = scratch.write("portcullis.yaml", block);
+            accepted(&format!("{document}: {block}"), &file);
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{count} blocks");
+}
+
+/// All mistakes in one run, each with its place, and 78.
+#[test]
+fn check_reports_every_mistake() {
+    let scratch = Scratch::new();
+    let text = "listeners:\n  web:\n    lisen: 127.0.0.1:0\n    listen: 127.0.0.1:8080\n    protocol: http\n    routes:\n      \
+                - match: { path: /a/* }\n        cluster: sit\n      - match: { path: /a/b }\n        cluster: site\n  \
+                more:\n    listen: 127.0.0.1:8080\n    protocol: http\n    cluster: site\n    filters:\n      - rate_limt: { rate: 1/s }\n\
+                clusters:\n  site: { endpoints: [] }\n  site2: { endpoints: [127.0.0.1:1], balance: 7 }\n";
+    let file = scratch.write("portcullis.yaml", text);
+    let output = check(&file);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    for part in [
+        "portcullis.yaml:3:5",
+        "did you mean 'listen'",
+        "did you mean 'site'",
+        "did you mean 'rate_limit'",
+        "8080",
+        "at least one endpoint",
+        "portcullis.yaml:9",
+    ] {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
+    let json = portcullis().args(["check", "--format", "json", "-c"]).arg(&file).output().unwrap();
+    let text = [json.stdout, json.stderr].concat();
+    let parsed: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert!(parsed.to_string().contains("lisen"), "{parsed}");
+}
+
+#[test]
+fn missing_file_is_78() {
+    let output = check(Path::new("/nonexistent/portcullis.yaml"));
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/portcullis.yaml"));
+}
