@@ -74,11 +74,10 @@ fn cookie(name: String) -> Fact<Http> {
             .fields
             .get_all(KnownField::Cookie)
             .flat_map(|line| line.split(|&byte| byte == b';'))
-            .filter_map(|pair| {
+            .find_map(|pair| {
                 let pair = pair.trim_ascii();
                 pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
-            })
-            .next();
+            });
         match value {
             Some(value) => key.write(value),
             None => key.absent(),

@@ -441,16 +441,11 @@ mod tests {
     }
 
     fn text(fields: &Fields) -> String {
-        fields
-            .iter()
-            .map(|field| {
-                format!(
-                    "{}={};",
-                    String::from_utf8_lossy(field.name),
-                    String::from_utf8_lossy(field.value)
-                )
-            })
-            .collect()
+        fields.iter().fold(String::new(), |text, field| {
+            let name = String::from_utf8_lossy(field.name);
+            let value = String::from_utf8_lossy(field.value);
+            format!("{text}{name}={value};")
+        })
     }
 
     #[test]

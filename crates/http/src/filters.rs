@@ -15,7 +15,7 @@ use portcullis_filter::FilterRegistry;
 use portcullis_filter::filters::{Concurrency, RateLimit};
 
 pub use access::{Allow, Deny};
-pub use access_log::{AccessLog, LogSink, LogSinks};
+pub use access_log::AccessLog;
 pub use buffer::Buffer;
 pub use cors::Cors;
 pub use fault::Fault;

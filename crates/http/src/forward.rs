@@ -261,7 +261,7 @@ fn settle_te(fields: &mut Fields) {
 fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
     let fields = &mut request.head.fields;
     append_to_list(fields, KnownField::XForwardedFor, |value| {
-        write_ip(value, peer)
+        write_ip(value, peer);
     });
     fields.set(
         KnownField::XForwardedProto,

@@ -280,13 +280,14 @@ mod tests {
 
     #[test]
     fn responses_follow_method_and_status() {
-        let rows: &[(
-            &str,
+        type Row<'a> = (
+            &'a str,
             u16,
             Method,
-            &[(&str, &str)],
+            &'a [(&'a str, &'a str)],
             Result<Framing, FramingError>,
-        )] = &[
+        );
+        let rows: &[Row<'_>] = &[
             (
                 "until close",
                 200,

@@ -44,7 +44,7 @@ pub fn reply(
     config: &LocalReplyConfig,
 ) -> Response {
     let format = Format::accepted(&request.head.fields);
-    make(status, reason, format, config)
+    make(status, reason, format, *config)
 }
 
 /// The answer to bytes that were no request, with its date: nothing else will look at it.
@@ -55,7 +55,7 @@ pub fn refuse(
     config: &LocalReplyConfig,
     clock: &dyn Clock,
 ) -> Response {
-    let mut response = make(status, reason, Format::Text, config);
+    let mut response = make(status, reason, Format::Text, *config);
     date_response(&mut response.head, clock);
     response
 }
@@ -133,7 +133,7 @@ fn make(
     status: Status,
     reason: &'static str,
     format: Format,
-    config: &LocalReplyConfig,
+    config: LocalReplyConfig,
 ) -> Response {
     let shown = config.reason_header.then_some(reason);
     let body = if status.is_bodiless() {

@@ -169,7 +169,7 @@ impl RequestError {
 pub fn settle(request: &mut Request, config: &NormalizeConfig) -> Result<(), RequestError> {
     check_form(request)?;
     authority::settle(request)?;
-    settle_target(&mut request.head.target, &request.head.method, config)?;
+    settle_target(&mut request.head.target, &request.head.method, *config)?;
     check_names(request, config.underscores)?;
     request.upgrade = upgrade_of(request);
     Ok(())
@@ -193,7 +193,7 @@ fn check_form(request: &Request) -> Result<(), RequestError> {
 fn settle_target(
     target: &mut Target,
     method: &Method,
-    config: &NormalizeConfig,
+    config: NormalizeConfig,
 ) -> Result<(), RequestError> {
     match target.form {
         TargetForm::Authority => return Ok(()),

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use portcullis_cluster::Cluster;
 use portcullis_config::BuildError;
-use portcullis_filter::{FilterChain, FilterContext, FilterKind as _};
+use portcullis_filter::{FilterChain, FilterContext, FilterKind};
 use portcullis_route::{HostPattern, HostRouteTable, Weighted};
 
 use crate::config::HttpConfig;
@@ -249,7 +249,7 @@ fn build_chain(
     let listed = config.filters.0.iter().filter(|filter| is_on(filter.name));
     let (logs, others): (Vec<_>, Vec<_>) = listed
         .chain(&rule.filters.0)
-        .partition(|filter| filter.name == AccessLog::NAME);
+        .partition(|filter| filter.name == <AccessLog as FilterKind<Http>>::NAME);
     let filters = logs
         .into_iter()
         .chain(others)

@@ -192,7 +192,8 @@ mod tests {
         }
         stats.responses.inc(Status::from_code(999).unwrap());
         let snapshot = registry.snapshot();
-        let rows: [(&str, &[(&'static str, &str)], u64); 5] = [
+        type Row<'a> = (&'a str, &'a [(&'static str, &'a str)], u64);
+        let rows: [Row<'_>; 5] = [
             ("portcullis_http_requests_total", &[], 3),
             (
                 "portcullis_http_responses_total",

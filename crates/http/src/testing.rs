@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use portcullis_cluster::{Cluster, ClusterShared, Endpoint, ResolvedAddress, ResolvedEndpoint};
 use portcullis_config::{BuildError, Diagnostics, Node, Source};
+use portcullis_filter::log::{LogSink, LogSinks};
 use portcullis_filter::{
     Connection, Context, FilterChain, FilterContext, Random, ReadContext, SharedStore, Stop, Timer,
 };
@@ -19,7 +20,6 @@ use portcullis_limit::Seed;
 use portcullis_stats::{Registry, Snapshot};
 
 use crate::config::HttpConfig;
-use crate::filters::{LogSink, LogSinks};
 use crate::framing::Framing;
 use crate::head::{Method, RequestHead, Target, Version};
 use crate::message::{Http, Request, Response};
@@ -147,7 +147,9 @@ impl Built {
 
     /// The name of the route that takes a request.
     pub(crate) fn route_of(&self, request: &Request) -> Option<String> {
-        self.routes.find(request).map(|route| route.name.to_string())
+        self.routes
+            .find(request)
+            .map(|route| route.name.to_string())
     }
 
     /// The chain of the first route.
@@ -156,6 +158,7 @@ impl Built {
     }
 
     /// Passes a request through the chain of the first route. The answer is the status of a refusal.
+    #[allow(clippy::result_large_err)] // tests look at what a filter says
     pub(crate) fn ask(&self, request: &mut Request, cx: &mut Context) -> Result<(), Stop<Http>> {
         now(self.chain().on_request(request, cx, &NoTimer::default()))
     }

@@ -1,152 +1,235 @@
-//! `access_log`: one line for each request, in the operators that Envoy's logs are written with.
+//! `access_log` for HTTP: what the record of an exchange has to say in Envoy's words.
 //!
-//! It writes nothing itself: a line goes whole to a [`LogSink`], which belongs to the process. Wherever it is listed,
-//! it comes first in the chain, so that requests which other filters refuse are logged too. Start at
-//! [`AccessLogConfig`]; [`operator`] has the table of operators.
+//! How lines are made and where they go is `portcullis_filter::log`'s. Routes put it at the front of their chains, so
+//! that requests which other filters refuse are logged too. Start at the table of operators in
+//! [`LogRecords::operator`].
 
-pub mod escape;
-pub mod format;
-pub mod operator;
-mod preset;
 #[cfg(test)]
 mod tests;
-mod time;
 
-use std::cell::RefCell;
-use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
 
-use portcullis_config::{BuildError, Diagnostics, Located, Node};
-use portcullis_filter::{Context, Filter, FilterContext, FilterKind, Interest};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use portcullis_filter::Context;
+use portcullis_filter::log::{
+    LogRecords, Operator, OperatorError, Preset, TimeFormat, ValueWriter,
+};
 
+use crate::edit::FieldName;
 use crate::message::{Http, Record};
-use format::Format;
 
-/// Where lines go.
-pub trait LogSink: Send + Sync {
-    /// Adds a line, which ends with a line feed. Never waits.
-    fn write(&self, line: &[u8]);
-}
+/// `access_log`, one line for each exchange when it is over.
+pub type AccessLog = portcullis_filter::log::AccessLog<Http>;
 
-/// Makes sinks: the access logs of the process. Provided to filters as `Arc<dyn LogSinks>` through
-/// [`portcullis_filter::SharedStore::provide`].
-pub trait LogSinks: Send + Sync {
-    /// A sink for `stdout`, `stderr` or the path of a file.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    fn open(&self, target: &str) -> io::Result<Arc<dyn LogSink>>;
-}
+impl LogRecords for Http {
+    const OPERATORS: &'static [&'static str] = &[
+        "BYTES_RECEIVED",
+        "BYTES_SENT",
+        "DOWNSTREAM_REMOTE_ADDRESS",
+        "DURATION",
+        "PROTOCOL",
+        "REQ",
+        "RESP",
+        "RESPONSE_CODE",
+        "RESPONSE_CODE_DETAILS",
+        "RESPONSE_DURATION",
+        "RESPONSE_FLAGS",
+        "ROUTE_NAME",
+        "START_TIME",
+        "UPSTREAM_CLUSTER",
+        "UPSTREAM_HOST",
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+    ];
 
-/// Settings of `access_log`: one of `format`, `text` and `json` says what a line holds.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AccessLogConfig {
-    /// Where lines go: `stdout`, `stderr` or the path of a file. Default `stdout`.
-    pub path: Option<Located<String>>,
-    /// A format by name. Default `json`: logs are read by machines first.
-    pub format: Option<Located<Preset>>,
-    /// A line of text with operators, such as `%REQ(:METHOD)% %RESPONSE_CODE%`.
-    pub text: Option<Located<String>>,
-    /// An object whose values are text with operators; a value that is a single operator keeps its type.
-    pub json: Option<Located<Map<String, Value>>>,
-}
+    const PRESETS: &'static [Preset] = &[
+        Preset::Json {
+            name: "json",
+            keys: &[
+                ("start_time", "%START_TIME%"),
+                ("listener", "%LISTENER_NAME%"),
+                ("connection_id", "%CONNECTION_ID%"),
+                ("client", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+                ("method", "%REQ(:METHOD)%"),
+                ("host", "%REQ(:AUTHORITY)%"),
+                ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+                ("protocol", "%PROTOCOL%"),
+                ("status", "%RESPONSE_CODE%"),
+                ("details", "%RESPONSE_CODE_DETAILS%"),
+                ("bytes_received", "%BYTES_RECEIVED%"),
+                ("bytes_sent", "%BYTES_SENT%"),
+                ("duration_ms", "%DURATION%"),
+                ("route", "%ROUTE_NAME%"),
+                ("cluster", "%UPSTREAM_CLUSTER%"),
+                ("endpoint", "%UPSTREAM_HOST%"),
+                ("attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+                ("user_agent", "%REQ(USER-AGENT)%"),
+                ("request_id", "%REQ(X-REQUEST-ID)%"),
+            ],
+        },
+        // Envoy's default, with the time to the response's head where Envoy has it from a field of its own.
+        Preset::Text {
+            name: "envoy",
+            line: "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
+                   %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+                   %RESPONSE_DURATION% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
+                   \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"",
+        },
+        // Apache's and nginx's.
+        Preset::Text {
+            name: "combined",
+            line: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% - - \
+                   [%START_TIME(%d/%b/%Y:%H:%M:%S %z)%] \
+                   \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
+                   %RESPONSE_CODE% %BYTES_SENT% \"%REQ(REFERER)%\" \"%REQ(USER-AGENT)%\"",
+        },
+    ];
 
-/// The formats that have names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// Envoy's default line.
-    Envoy,
-    /// The combined format of Apache and nginx.
-    Combined,
-    /// An object with what is usually wanted.
-    Json,
-}
-
-impl AccessLogConfig {
-    fn compile(&self) -> Result<Format, String> {
-        if let Some(text) = &self.text {
-            return Format::text(text);
-        }
-        if let Some(object) = &self.json {
-            return Format::json(object);
-        }
-        preset::compile(self.format.as_ref().map_or(Preset::Json, |name| name.value))
-    }
-
-    fn target(&self) -> &str {
-        self.path.as_ref().map_or("stdout", |path| path.as_str())
-    }
-}
-
-/// The filter.
-pub struct AccessLog {
-    format: Format,
-    sink: Arc<dyn LogSink>,
-    line: RefCell<Vec<u8>>,
-}
-
-impl FilterKind<Http> for AccessLog {
-    const NAME: &'static str = "access_log";
-    type Config = AccessLogConfig;
-
-    fn check(config: &AccessLogConfig, node: &Node, diagnostics: &mut Diagnostics) {
-        let forms = [
-            config.format.as_ref().map(|form| form.span),
-            config.text.as_ref().map(|form| form.span),
-            config.json.as_ref().map(|form| form.span),
-        ];
-        let mut forms = forms.into_iter().flatten();
-        let first = forms.next();
-        if let (Some(first), Some(second)) = (first, forms.next()) {
-            diagnostics
-                .error(second, "a line has one form")
-                .expected("only one of format, text and json")
-                .also(first, "the first one");
-            return;
-        }
-        if let Err(reason) = config.compile() {
-            diagnostics.error(first.unwrap_or(node.span), reason);
+    fn operator(name: &str, argument: Option<&str>) -> Result<Operator<Self>, OperatorError> {
+        match (name, argument) {
+            ("START_TIME", format) => {
+                let format = format.map_or_else(|| Ok(TimeFormat::default()), TimeFormat::new)?;
+                Ok(Box::new(move |record: &Record, _, value| {
+                    value.time(&format, record.started_at);
+                }))
+            }
+            ("REQ", argument) => request(argument.unwrap_or_default()),
+            ("RESP", argument) => response(argument.unwrap_or_default()),
+            (name, None) => {
+                let write = writer(name).ok_or(OperatorError::Unknown)?;
+                Ok(Box::new(write))
+            }
+            (name, Some(_)) if writer(name).is_some() => {
+                Err(OperatorError::Argument("no argument"))
+            }
+            _ => Err(OperatorError::Unknown),
         }
     }
+}
 
-    fn build(
-        config: &AccessLogConfig,
-        cx: &FilterContext<'_>,
-    ) -> Result<Box<dyn Filter<Http>>, BuildError> {
-        let sinks = cx
-            .shared
-            .service::<Arc<dyn LogSinks>>()
-            .ok_or_else(|| cx.error("this process has no access logs"))?;
-        let target = config.target();
-        let sink = sinks
-            .open(target)
-            .map_err(|error| cx.error(format!("cannot open {target}: {error}")))?;
-        Ok(Box::new(Self {
-            format: config.compile().map_err(|reason| cx.error(reason))?,
-            sink,
-            line: RefCell::default(),
-        }))
+fn writer(name: &str) -> Option<fn(&Record, &Context, ValueWriter<'_>)> {
+    Some(match name {
+        // As Envoy counts: bodies, received from downstream and sent to it.
+        "BYTES_RECEIVED" => |record, _, value| value.number(record.request_bytes),
+        "BYTES_SENT" => |record, _, value| value.number(record.response_bytes),
+        "DOWNSTREAM_REMOTE_ADDRESS" => |_, cx, value| write_client(cx, value),
+        "DURATION" => |record, _, value| value.number(millis(record.duration)),
+        "PROTOCOL" => |record, _, value| value.text(record.request.head.version.as_str()),
+        "RESPONSE_CODE" => |record, _, value| {
+            value.number(record.status.map_or(0, |status| status.code().into()));
+        },
+        "RESPONSE_CODE_DETAILS" => |record, _, value| {
+            let upstream = record.status.map(|_| "via_upstream");
+            value.optional(record.reason.or(upstream));
+        },
+        "RESPONSE_DURATION" => |record, _, value| match record.first_byte {
+            Some(time) => value.number(millis(time)),
+            None => value.absent(),
+        },
+        "RESPONSE_FLAGS" => |record, _, value| value.optional(record.reason.and_then(flag)),
+        "ROUTE_NAME" => |record, _, value| value.optional(record.route.as_deref()),
+        "UPSTREAM_CLUSTER" => |record, _, value| value.optional(record.cluster.as_deref()),
+        "UPSTREAM_HOST" => |record, _, value| value.optional(record.endpoint.as_deref()),
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT" => |record, _, value| value.number(record.attempts.into()),
+        _ => return None,
+    })
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A client behind trusted proxies has no port: they do not tell it.
+fn write_client(cx: &Context, value: ValueWriter<'_>) {
+    let port = cx
+        .connection
+        .client
+        .filter(|client| client.ip().to_canonical() == cx.client_ip)
+        .map_or(0, |client| client.port());
+    value.display(SocketAddr::new(cx.client_ip, port));
+}
+
+/// Something of a request, named as `REQ` names it.
+enum Source {
+    Method,
+    Path,
+    OriginalPath,
+    Authority,
+    Scheme,
+    Field(FieldName),
+}
+
+impl Source {
+    fn parse(name: &str) -> Result<Self, OperatorError> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            ":method" => Self::Method,
+            ":path" => Self::Path,
+            ":authority" | "host" => Self::Authority,
+            ":scheme" => Self::Scheme,
+            // Envoy notes a rewritten path in this field; formats written for it mean the path as it came.
+            "x-envoy-original-path" => Self::OriginalPath,
+            name => Self::Field(field(name)?),
+        })
+    }
+
+    fn of<'r>(&'r self, record: &'r Record) -> Option<&'r [u8]> {
+        let request = &record.request;
+        let value: &[u8] = match self {
+            Self::Method => request.head.method.as_bytes(),
+            Self::Path => &request.head.target.path_and_query,
+            Self::OriginalPath => &record.original_path,
+            Self::Authority => &request.authority,
+            Self::Scheme => request.scheme.as_str().as_bytes(),
+            Self::Field(name) => return name.values(&request.head.fields).next(),
+        };
+        (!value.is_empty()).then_some(value)
     }
 }
 
-impl Filter<Http> for AccessLog {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
+fn field(name: &str) -> Result<FieldName, OperatorError> {
+    FieldName::any(name)
+        .map_err(|_| OperatorError::Argument("a field, or two with a ? between them"))
+}
 
-    fn interest(&self) -> Interest {
-        Interest::COMPLETE
-    }
+/// `REQ(X?Y)`: the first of the two that there is.
+fn request(argument: &str) -> Result<Operator<Http>, OperatorError> {
+    let sources = argument
+        .split('?')
+        .map(Source::parse)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(move |record: &Record, _, value| {
+        value.optional(sources.iter().find_map(|source| source.of(record)));
+    }))
+}
 
-    fn on_complete(&self, record: &Record, cx: &Context) {
-        let mut line = self.line.borrow_mut();
-        line.clear();
-        self.format.write(record, cx, &mut line);
-        self.sink.write(&line);
-    }
+/// `RESP(X?Y)`: the first of the two that there is, as it was sent downstream.
+fn response(argument: &str) -> Result<Operator<Http>, OperatorError> {
+    let names = argument
+        .split('?')
+        .map(field)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(move |record: &Record, _, value| {
+        let fields = &record.response_fields;
+        value.optional(names.iter().find_map(|name| name.values(fields).next()));
+    }))
+}
+
+/// Envoy's flag for a reason, where it has one.
+fn flag(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "no_route" => "NR",
+        "no_cluster" => "NC",
+        "rate_limited" => "RL",
+        "fault_abort" => "FI",
+        "denied" => "UAEX",
+        "concurrency" => "OM",
+        "upstream_timeout" | "request_timeout" | "upstream_stalled" => "UT",
+        "upstream_reset" => "UR",
+        "upstream_closed" | "upstream_io" | "upstream_truncated" => "UC",
+        "connect_refused" | "connect_timeout" | "connect_unreachable" => "UF",
+        "upstream_request_limit" | "upstream_pending_limit" | "upstream_connection_limit" => "UO",
+        "no_endpoints" | "none_available" | "all_tried" => "UH",
+        "downstream_closed" | "downstream_io" => "DC",
+        "downstream_reset" => "DR",
+        "downstream_stalled" | "body_timeout" | "head_timeout" | "tunnel_idle" => "SI",
+        _ => return None,
+    })
 }

@@ -49,7 +49,7 @@ fn class(byte: u8) -> Class {
 /// The normal form of a path with query; `None` if it is the input.
 pub(super) fn normalize(
     input: &[u8],
-    config: &NormalizeConfig,
+    config: NormalizeConfig,
 ) -> Result<Option<Bytes>, RequestError> {
     let Some(plain) = check(input, config)? else {
         return Ok(None);
@@ -69,7 +69,7 @@ struct Work {
 }
 
 /// Checks every byte; `None` if the path is certainly normal.
-fn check(input: &[u8], config: &NormalizeConfig) -> Result<Option<Work>, RequestError> {
+fn check(input: &[u8], config: NormalizeConfig) -> Result<Option<Work>, RequestError> {
     let mut work = false;
     let mut end = input.len();
     match input.first() {
@@ -105,7 +105,7 @@ fn check(input: &[u8], config: &NormalizeConfig) -> Result<Option<Work>, Request
 }
 
 /// Whether the escape is not in its normal form.
-fn check_escape(rest: &[u8], config: &NormalizeConfig) -> Result<bool, RequestError> {
+fn check_escape(rest: &[u8], config: NormalizeConfig) -> Result<bool, RequestError> {
     let value = escape(rest).ok_or(RequestError::BadEscape)?;
     match value {
         0 => Err(RequestError::EscapedNul),

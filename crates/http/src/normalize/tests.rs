@@ -49,12 +49,12 @@ fn request(given: &Given<'_>) -> Request {
     Request::new(head, Framing::None, false)
 }
 
-fn settled(given: &Given<'_>, config: &NormalizeConfig) -> Result<Request, RequestError> {
+fn settled(given: &Given<'_>, config: NormalizeConfig) -> Result<Request, RequestError> {
     let mut request = request(given);
-    settle(&mut request, config).map(|()| request)
+    settle(&mut request, &config).map(|()| request)
 }
 
-fn settle_path(path: &str, config: &NormalizeConfig) -> Result<String, RequestError> {
+fn settle_path(path: &str, config: NormalizeConfig) -> Result<String, RequestError> {
     let given = Given {
         method: "GET",
         target: origin(path),
@@ -409,7 +409,7 @@ fn h10_hosts() {
             version,
             fields,
         };
-        let found = settled(&given, &NormalizeConfig::default()).map(|request| {
+        let found = settled(&given, NormalizeConfig::default()).map(|request| {
             let authority = String::from_utf8(request.authority.to_vec()).unwrap();
             let host = request
                 .head
@@ -479,7 +479,7 @@ fn h10_paths() {
         ("only a query", "?a", Ok("/?a")),
     ];
     for (name, path, expected) in rows {
-        let found = settle_path(path, &NormalizeConfig::default());
+        let found = settle_path(path, NormalizeConfig::default());
         assert_eq!(
             found.as_deref(),
             expected.as_ref().map(|text| &**text),
@@ -525,7 +525,7 @@ fn paths_by_configuration() {
     ];
     for (name, config, path, expected) in rows {
         assert_eq!(
-            settle_path(path, &config).as_deref(),
+            settle_path(path, config).as_deref(),
             expected.as_ref().map(|text| &**text),
             "{name}"
         );
@@ -572,7 +572,7 @@ fn absolute_form_becomes_origin_form() {
             version: Version::Http11,
             fields: &[("host", "a")],
         };
-        let target = settled(&given, &NormalizeConfig::default())
+        let target = settled(&given, NormalizeConfig::default())
             .unwrap()
             .head
             .target;
@@ -604,7 +604,7 @@ fn h16_underscores() {
             underscores,
             ..NormalizeConfig::default()
         };
-        let found = settled(&given, &config).map(|request| request.head.fields.len());
+        let found = settled(&given, config).map(|request| request.head.fields.len());
         assert_eq!(found, expected, "{name}");
     }
 }
@@ -730,14 +730,14 @@ fn any_path() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn settling_twice_is_settling_once(path in any_path(), config in any_config()) {
-        if let Ok(once) = settle_path(&path, &config) {
-            prop_assert_eq!(settle_path(&once, &config), Ok(once));
+        if let Ok(once) = settle_path(&path, config) {
+            prop_assert_eq!(settle_path(&once, config), Ok(once));
         }
     }
 
     #[test]
     fn what_is_settled_has_no_dot_segment(path in any_path(), config in any_config()) {
-        if let Ok(settled) = settle_path(&path, &config) {
+        if let Ok(settled) = settle_path(&path, config) {
             let path = settled.split('?').next().unwrap_or_default();
             prop_assert!(!has_dot_segment(path.as_bytes()), "{} has a dot segment", path);
             prop_assert!(is_target_path(path.as_bytes()));
@@ -754,7 +754,7 @@ proptest! {
             version: Version::Http11,
             fields: &[("host", &host)],
         };
-        if let Ok(request) = settled(&given, &NormalizeConfig::default()) {
+        if let Ok(request) = settled(&given, NormalizeConfig::default()) {
             let target = &request.head.target;
             prop_assert!(target.path_and_query.starts_with(target.path()));
             prop_assert_eq!(request.head.fields.get(KnownField::Host), Some(&*request.authority));
@@ -767,6 +767,6 @@ proptest! {
     fn any_bytes_are_settled_or_refused(path in proptest::collection::vec(any::<u8>(), 0..40)) {
         let mut input = vec![b'/'];
         input.extend_from_slice(&path);
-        let _ = path::normalize(&input, &NormalizeConfig::default());
+        let _ = path::normalize(&input, NormalizeConfig::default());
     }
 }

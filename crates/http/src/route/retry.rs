@@ -148,16 +148,14 @@ impl<'de> Deserialize<'de> for RetryCause {
         if let Some((_, cause)) = WORDS.iter().find(|(word, _)| *word == text) {
             return Ok(*cause);
         }
-        match text.parse::<u16>() {
-            Ok(code @ 400..=599) => Ok(Self::Statuses(code, code)),
-            _ => {
-                let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-                Err(D::Error::custom(format!(
-                    "'{text}' is no cause for a retry, expected {}, or a status from 400 to 599",
-                    words.join(", ")
-                )))
-            }
+        if let Ok(code @ 400..=599) = text.parse::<u16>() {
+            return Ok(Self::Statuses(code, code));
         }
+        let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+        Err(D::Error::custom(format!(
+            "'{text}' is no cause for a retry, expected {}, or a status from 400 to 599",
+            words.join(", ")
+        )))
     }
 }
 
