@@ -1,0 +1,158 @@
+//! The worker's clock: the only place on the data path that asks the system for the time.
+//!
+//! A worker caches the time and refreshes it when its runtime wakes up, and at the latest after a few uses, so `now` costs
+//! a load and is never off by more than the work of one loop turn. It is not a timer (see [`crate::Timer`]) and does
+//! not follow steps of the wall clock for deadlines. Start at [`now`].
+
+// The one place that the ban points to.
+#![allow(clippy::disallowed_methods)]
+
+mod date;
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use date::HttpDate;
+
+/// How often a cached time is handed out before the system is asked again. Bounds the error while a worker is so
+/// busy that its runtime never waits; at a few microseconds of work per use that is well below a millisecond.
+const USES: u8 = 16;
+
+/// How long the wall clock is carried forward by the monotonic one. Steps of the wall clock show after this time.
+const ANCHOR_LIFE: Duration = Duration::from_millis(500);
+
+struct LocalClock {
+    /// `None` on threads that do not refresh it: there every question goes to the system.
+    cached: Cell<Option<Instant>>,
+    uses_left: Cell<u8>,
+    anchor: Cell<Option<(Instant, SystemTime)>>,
+    date: Cell<HttpDate>,
+}
+
+thread_local! {
+    static CLOCK: LocalClock = const {
+        LocalClock {
+            cached: Cell::new(None),
+            uses_left: Cell::new(0),
+            anchor: Cell::new(None),
+            date: Cell::new(HttpDate::EPOCH),
+        }
+    };
+}
+
+/// The time of this loop turn on a worker; the exact time elsewhere.
+#[inline]
+#[must_use]
+pub fn now() -> Instant {
+    CLOCK.with(|clock| {
+        let Some(cached) = clock.cached.get() else {
+            return Instant::now();
+        };
+        let Some(left) = clock.uses_left.get().checked_sub(1) else {
+            return clock.refresh();
+        };
+        clock.uses_left.set(left);
+        cached
+    })
+}
+
+/// The exact time, which is also cached if this thread caches: for sessions that have worked for long.
+pub fn refresh() -> Instant {
+    CLOCK.with(LocalClock::refresh)
+}
+
+/// The wall clock, for logs and dates. Never for deadlines: it can be set back.
+#[must_use]
+pub fn wall() -> SystemTime {
+    let now = now();
+    CLOCK.with(|clock| {
+        if let Some((instant, wall)) = clock.anchor.get() {
+            let since = now.saturating_duration_since(instant);
+            if since < ANCHOR_LIFE {
+                return wall.checked_add(since).unwrap_or(wall);
+            }
+        }
+        let wall = SystemTime::now();
+        clock.anchor.set(Some((now, wall)));
+        wall
+    })
+}
+
+/// The value of a `Date` field for this second. Formatted once a second.
+#[must_use]
+pub fn http_date() -> HttpDate {
+    let seconds = wall()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    CLOCK.with(|clock| {
+        let mut date = clock.date.get();
+        if date.unix_seconds() != seconds {
+            date = HttpDate::from_unix_seconds(seconds);
+            clock.date.set(date);
+        }
+        date
+    })
+}
+
+/// Lets this thread cache the time. Only for threads whose runtime calls [`refresh`] when it wakes up: a cache that
+/// nobody refreshes would let deadlines pass early.
+pub(crate) fn enable_cache() {
+    CLOCK.with(|clock| clock.cached.set(Some(Instant::now())));
+    refresh();
+}
+
+impl LocalClock {
+    fn refresh(&self) -> Instant {
+        let now = Instant::now();
+        if self.cached.get().is_some() {
+            self.cached.set(Some(now));
+            self.uses_left.set(USES);
+        }
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_time_moves_on_after_a_bounded_number_of_uses() {
+        std::thread::spawn(|| {
+            enable_cache();
+            let first = now();
+            // The system's clock has to move for the refresh to be seen.
+            while Instant::now() == first {}
+            assert_eq!(now(), first);
+            let moved = (0..=USES).any(|_| now() > first);
+            assert!(moved);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_without_cache_asks_the_system() {
+        let before = Instant::now();
+        while Instant::now() == before {}
+        assert!(now() > before);
+        assert!(refresh() > before);
+    }
+
+    #[test]
+    fn wall_clock_and_date_agree() {
+        let before = SystemTime::now();
+        let wall = wall();
+        let apart = wall
+            .duration_since(before)
+            .unwrap_or_else(|error| error.duration());
+        assert!(apart < Duration::from_secs(2), "{apart:?}");
+        let seconds = http_date().unix_seconds();
+        let expected = wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        assert!(seconds.abs_diff(expected) <= 1);
+    }
+}
