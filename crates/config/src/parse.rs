@@ -16,12 +16,13 @@ use crate::{Diagnostics, Source, Span};
 
 /// The largest text accepted, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
-/// The deepest nesting of lists and blocks accepted.
-pub const MAX_DEPTH: usize = 64;
+/// The deepest nesting of lists and blocks accepted. The YAML library recurses: even in a debug build, this depth takes
+/// half of the 2 MiB of stack that threads have by default.
+pub const MAX_DEPTH: usize = 32;
 /// The number of nodes that all uses of anchors together may repeat.
 const MAX_REPEATED: usize = 50_000;
 
-/// Parses a text of at most 1 MiB, nested at most 64 deep, into a tree; variables stay as written.
+/// Parses a text of at most 1 MiB, nested at most 32 deep, into a tree; variables stay as written.
 ///
 /// # Errors
 /// All that is wrong: a syntax error ends the parse, duplicate and unusable keys are reported together.

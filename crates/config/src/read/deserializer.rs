@@ -2,6 +2,8 @@
 //!
 //! It reports nothing and decides nothing; it leaves out what [`Repairs`] has set aside. Start with [`NodeDeserializer`].
 
+use std::str::FromStr;
+
 use serde::de::value::StrDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
@@ -9,7 +11,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::error::{Kind, ReadError, one_of};
+use super::error::{Kind, ReadError, elements, one_of};
 use super::placeholder::Placeholder;
 use super::repairs::Repairs;
 use crate::located::{LOCATED, to_parts};
@@ -34,6 +36,11 @@ impl<'a> NodeDeserializer<'a> {
         Ok(self)
     }
 
+    /// Reads a child. What a type says after it was read (`try_from`) belongs to this node too.
+    fn seed<'de, T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, ReadError> {
+        seed.deserialize(self).map_err(|error| error.at(self.node))
+    }
+
     fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match &self.node.value {
             Value::Null => visitor.visit_unit(),
@@ -41,7 +48,9 @@ impl<'a> NodeDeserializer<'a> {
             Value::Int(value) => visitor.visit_i64(*value),
             Value::UInt(value) => visitor.visit_u64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
-            Value::String(text) => visitor.visit_str(text),
+            Value::String(text) => visitor
+                .visit_str(text)
+                .map_err(|error: ReadError| error.unexpanded(self.node)),
             Value::Sequence(items) => self.visit_list(items, visitor),
             Value::Mapping(entries) => {
                 visitor.visit_map(Entries::new(self.node, entries, self.repairs))
@@ -62,9 +71,9 @@ impl<'a> NodeDeserializer<'a> {
         let value = visitor.visit_seq(&mut list)?;
         let left = list.items.len();
         if left > 0 {
-            let expected = format!("a list of {} elements", items.len() - left);
+            let expected = format!("a list of {}", elements(items.len() - left));
             return Err(ReadError::new(Kind::Invalid {
-                found: format!("{} elements", items.len()),
+                found: elements(items.len()),
                 expected,
                 value: false,
             }));
@@ -81,12 +90,30 @@ impl<'a> NodeDeserializer<'a> {
     }
 }
 
+/// A fraction without the forms that are no numbers.
+struct Finite(f64);
+
+impl FromStr for Finite {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = text.parse().map_err(|_| ())?;
+        f64::is_finite(number).then_some(Self(number)).ok_or(())
+    }
+}
+
+impl From<Finite> for f64 {
+    fn from(number: Finite) -> Self {
+        number.0
+    }
+}
+
 /// A number or boolean, which may also be the text of an expanded variable.
 macro_rules! from_expanded {
     ($($method:ident => $parse:ty, $visit:ident;)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
             match self.expanded().and_then(|text| text.trim().parse::<$parse>().ok()) {
-                Some(value) => visitor.$visit(value).map_err(|error: ReadError| error.at(self.node)),
+                Some(value) => visitor.$visit(value.into()).map_err(|error: ReadError| error.at(self.node)),
                 None => self.deserialize_any(visitor),
             }
         }
@@ -110,8 +137,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         deserialize_u16 => u64, visit_u64;
         deserialize_u32 => u64, visit_u64;
         deserialize_u64 => u64, visit_u64;
-        deserialize_f32 => f64, visit_f64;
-        deserialize_f64 => f64, visit_f64;
+        deserialize_f32 => Finite, visit_f64;
+        deserialize_f64 => Finite, visit_f64;
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -208,7 +235,7 @@ impl<'de> SeqAccess<'de> for &mut Elements<'_> {
     ) -> Result<Option<T::Value>, ReadError> {
         let repairs = self.repairs;
         let next = self.items.find(|item| !repairs.is_set_aside(item));
-        next.map(|item| seed.deserialize(NodeDeserializer::new(item, repairs)))
+        next.map(|item| NodeDeserializer::new(item, repairs).seed(seed))
             .transpose()
     }
 }
@@ -277,7 +304,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             self.next = Some(Next::Written(node));
             // A key reads as any text would, and as a number too: `404:`.
             let mut name = Node::new(Value::String(key.name.clone()), key.span);
-            name.unexpanded = Some(Box::default());
+            name.unexpanded = Some(key.name.as_str().into());
             return seed
                 .deserialize(NodeDeserializer::new(&name, repairs))
                 .map(Some)
@@ -293,9 +320,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, ReadError> {
         match self.next.take() {
-            Some(Next::Written(node)) => {
-                seed.deserialize(NodeDeserializer::new(node, self.repairs))
-            }
+            Some(Next::Written(node)) => NodeDeserializer::new(node, self.repairs).seed(seed),
             Some(Next::MadeUp(name, attempt)) => seed
                 .deserialize(Placeholder::new(attempt))
                 .map_err(|_| ReadError::new(Kind::Placeholder(name)).at(self.block)),
@@ -333,7 +358,7 @@ impl<'a> Choice<'a> {
     fn settings<'de, T: DeserializeSeed<'de>>(&self, seed: T) -> Result<T::Value, ReadError> {
         match self.content {
             Some(content) if !self.repairs.is_set_aside(content) => {
-                seed.deserialize(NodeDeserializer::new(content, self.repairs))
+                NodeDeserializer::new(content, self.repairs).seed(seed)
             }
             // Without its settings the variant cannot be read; the error was reported when they were set aside.
             Some(_) => Err(ReadError::new(Kind::Broken).at(self.node)),

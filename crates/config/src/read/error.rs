@@ -69,6 +69,17 @@ impl ReadError {
         .at(node)
     }
 
+    /// Names text as it was written: what a variable holds may be a secret.
+    pub(crate) fn unexpanded(mut self, node: &Node) -> Self {
+        if let Kind::Invalid { found, value, .. } = &mut self.0.kind
+            && !*value
+            && node.unexpanded.is_some()
+        {
+            *found = node.describe().into_owned();
+        }
+        self
+    }
+
     /// Names the node the error belongs to, unless one further in was named before.
     pub(crate) fn at(self, node: &Node) -> Self {
         self.at_span(node.label_span(), node)
@@ -111,7 +122,7 @@ impl serde::de::Error for ReadError {
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         Self::new(Kind::Invalid {
-            found: format!("{length} elements"),
+            found: elements(length),
             expected: config_words(&expected.to_string()),
             value: false,
         })
@@ -157,11 +168,11 @@ pub(crate) fn report(kind: &Kind, span: Span, diagnostics: &mut Diagnostics) {
             value: true,
         } => {
             // Serde calls a number that does not fit an invalid value, and says no more.
-            let range =
-                found.starts_with("the number -") || found.ends_with(|c: char| c.is_ascii_digit());
-            let message = match range && expected.starts_with("a whole number") {
-                true => format!("{found} is out of range"),
-                false => found.clone(),
+            let number = found.starts_with("the number") && expected.starts_with("a whole number");
+            let message = if number {
+                format!("{found} is out of range")
+            } else {
+                found.clone()
             };
             diagnostics.error(span, message).expected(expected);
         }
@@ -271,8 +282,22 @@ pub(crate) fn config_words(expected: &str) -> String {
         other if other.starts_with("unit variant") => "a name alone",
         other if other.starts_with("newtype variant") => "a name with settings",
         other if other.starts_with("struct variant") => "a name with settings",
-        other if other.starts_with("tuple") => "a list",
-        other => other,
+        other => match fixed_length(other) {
+            Some(length) => return format!("a list of {}", elements(length)),
+            None => other,
+        },
     };
     words.to_owned()
+}
+
+/// The length in `a tuple of size 2`, `tuple struct Pair with 2 elements`, `an array of length 2`.
+fn fixed_length(expected: &str) -> Option<usize> {
+    let is_list = expected.contains("tuple") || expected.starts_with("an array");
+    let mut words = expected.split(' ').filter(|_| is_list);
+    words.find_map(|word| word.parse().ok())
+}
+
+pub(crate) fn elements(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} element{plural}")
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::error::{Detail, Kind, ReadError, Target, report};
 use super::placeholder::Placeholder;
 use crate::node::{Node, Value};
-use crate::{Diagnostics, Span, suggest};
+use crate::{Diagnostics, suggest};
 
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
@@ -45,8 +45,10 @@ impl Repairs {
     ) -> bool {
         self.failed = true;
         let Detail { kind, span, target } = *error.0;
-        let span = span.unwrap_or(Span::NONE);
-        let Some(node) = target.and_then(|target| find(root, target)) else {
+        // Without a place it is the type of the root itself that refused.
+        let span = span.unwrap_or(root.label);
+        let found = target.map_or(Some(root), |target| find(root, target));
+        let Some(node) = found else {
             report(&kind, span, diagnostics);
             return false;
         };
