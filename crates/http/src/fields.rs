@@ -243,6 +243,12 @@ impl Fields {
     /// Makes `value` the only value of the field, in the place of its first line if there was one.
     pub fn set<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
         let name = name.into();
+        if let Name::Known(field) = name
+            && !self.contains(field)
+        {
+            self.append(name, value);
+            return;
+        }
         let Some(first) = self.lines.iter().position(|line| self.matches(line, name)) else {
             self.append(name, value);
             return;

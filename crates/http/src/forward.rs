@@ -104,6 +104,7 @@ pub fn clean_response(head: &mut ResponseHead) {
 /// configured.
 pub fn prepare_response(head: &mut ResponseHead, config: &ForwardConfig, clock: &dyn Clock) {
     clean_response(head);
+    head.fields.reserve(96);
     match config.server {
         ServerField::Keep => {}
         ServerField::Remove => {

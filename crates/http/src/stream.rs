@@ -180,9 +180,15 @@ pub enum ConnectFailure {
     /// It took longer than the connect timeout.
     #[error("connect timed out")]
     TimedOut,
-    /// No route, no descriptor, or another failure before any byte was sent.
+    /// No route to it, or another failure before any byte was sent.
     #[error("unreachable")]
     Unreachable,
+    /// The cluster's limit on connections is reached.
+    #[error("connection limit reached")]
+    Limited,
+    /// This process is out of descriptors or local ports: not the endpoint's fault.
+    #[error("out of descriptors or ports")]
+    Exhausted,
 }
 
 impl ConnectFailure {
@@ -193,7 +199,17 @@ impl ConnectFailure {
             Self::Refused => "connect_refused",
             Self::TimedOut => "connect_timeout",
             Self::Unreachable => "connect_unreachable",
+            Self::Limited => "upstream_connection_limit",
+            Self::Exhausted => "local_exhaustion",
         }
+    }
+}
+
+impl ConnectFailure {
+    /// Whether it says nothing about the endpoint: trying another would not help.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Limited | Self::Exhausted)
     }
 }
 

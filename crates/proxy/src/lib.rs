@@ -6,6 +6,7 @@
 //!
 //! Start at [`Protocol`]; [`Registry`] is where its types are erased, once per connection.
 
+pub mod detect;
 mod machine;
 mod protocol;
 mod registry;
@@ -13,6 +14,7 @@ mod worker;
 
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;
-pub use protocol::{Protocol, Server, Sniff};
-pub use registry::{DynServer, ErasedConfig, Registry};
+pub use portcullis_net::Sniff;
+pub use protocol::{Protocol, Server};
+pub use registry::{DynServer, ErasedConfig, LocalFuture, Registry};
 pub use worker::{Clusters, ListenerContext, WorkerContext};

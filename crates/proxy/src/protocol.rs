@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::ReadContext;
-use portcullis_net::Downstream;
+use portcullis_net::{Downstream, Sniff};
 use serde_json::Value;
 
 use crate::ListenerContext;
@@ -50,15 +50,4 @@ pub trait Server: 'static {
     /// A reload made `successor` for the same listener. Sessions may move over where their protocol has a
     /// boundary for it; by default they end as they began.
     fn on_replaced(&self, _successor: &Rc<Self>) {}
-}
-
-/// What a look at the first bytes says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sniff {
-    /// They are this protocol's.
-    Yes,
-    /// They are not.
-    No,
-    /// More are needed.
-    NeedMore,
 }

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_config::{BuildError, Node};
-use portcullis_net::Downstream;
+use portcullis_net::{Downstream, Sniff};
 use serde_json::Value;
 
-use crate::{ListenerContext, Protocol, ReadContext, Server, Sniff};
+use crate::{ListenerContext, Protocol, ReadContext, Server};
 
 /// A protocol's configuration for one listener, with its type erased.
 pub trait ErasedConfig: Debug + Send + Sync {

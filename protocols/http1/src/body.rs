@@ -111,13 +111,17 @@ impl BodyDecoder {
         }
     }
 
-    /// Everything that is there: the peer's close will end it.
+    /// What is there, up to the limit: the peer's close will end it.
     fn until_close(&mut self, src: &mut BytesMut) -> Result<Option<BodyPiece>, BodyError> {
-        if src.is_empty() {
-            return Ok(None);
+        let allowed = self.limits.total_bytes - self.counted;
+        if allowed == 0 && !src.is_empty() {
+            return Err(BodyError::TooLarge);
         }
-        self.count(src.len() as u64)?;
-        Ok(Some(BodyPiece::Data(src.split().freeze())))
+        let Some((piece, left)) = take(src, allowed) else {
+            return Ok(None);
+        };
+        self.counted = self.limits.total_bytes - left;
+        Ok(Some(piece))
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), BodyError> {

@@ -116,7 +116,7 @@ pub(crate) fn status_prefix(bytes: &[u8]) -> Result<(), HeadError> {
 pub(crate) fn overlong_request_line(window: &[u8], target_bytes: usize) -> HeadError {
     let rest = match method_len(window) {
         Ok(Some(length)) => window.get(length + 1..).unwrap_or_default(),
-        Ok(None) => return refusal(window, HeadError::RequestLine),
+        Ok(None) => return method_refusal(window),
         Err(error) => return error,
     };
     match target::run(rest, target_bytes.min(rest.len().saturating_sub(1))) {
@@ -175,7 +175,16 @@ fn method(input: &[u8]) -> Parsed<'_, &[u8]> {
             let (method, rest) = input.split_at(length);
             Ok((rest.get(1..).unwrap_or_default(), method))
         }
-        None => fail(input, HeadError::RequestLine),
+        None => Err(Err::Failure(method_refusal(input))),
+    }
+}
+
+/// Why the line end came before the space behind the method.
+#[cold]
+fn method_refusal(input: &[u8]) -> HeadError {
+    match input.get(TOKEN.prefix_len(input)..).unwrap_or_default() {
+        [b'\r', b'\n', ..] if input.starts_with(b"\r") => HeadError::EmptyLines,
+        rest => refusal(rest, HeadError::RequestLine),
     }
 }
 

@@ -28,6 +28,8 @@ mod error;
 mod grammar;
 mod limits;
 pub mod message;
+#[cfg(feature = "session")]
+pub mod session;
 
 pub use body::BodyDecoder;
 pub use decoder::{RequestDecoder, ResponseDecoder};

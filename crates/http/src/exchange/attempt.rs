@@ -490,7 +490,9 @@ impl Exchange<'_> {
         }
         let idempotent = self.record.request.head.method.is_idempotent();
         let wanted = match failed {
-            Failed::Connect(_) => route.retry.covers(RetryOn::ConnectFailure),
+            Failed::Connect(failure) => {
+                !failure.is_local() && route.retry.covers(RetryOn::ConnectFailure)
+            }
             Failed::Broken {
                 stale: true, sent, ..
             } if idempotent || !sent => {
@@ -541,6 +543,7 @@ impl Failed {
     /// What the balancer and the ejection count hear.
     const fn outcome(&self) -> Outcome {
         match self {
+            Self::Connect(failure) if failure.is_local() => Outcome::Neutral,
             Self::Connect(failure) => Outcome::Failure(failure.label()),
             Self::Broken { stale: true, .. } | Self::Halted(_) | Self::Unavailable(_) => {
                 Outcome::Neutral

@@ -153,7 +153,7 @@ impl<'a> Exchange<'a> {
     /// The phases in order.
     async fn run(&mut self) -> Result<(), Halt> {
         self.settle()?;
-        let route = self.find_route()?;
+        let route = self.find_route();
         self.filter_request(&route).await?;
         self.act(&route).await
     }

@@ -28,19 +28,22 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    pub(super) fn find_route(&mut self) -> Result<Rc<Route>, Halt> {
+    pub(super) fn find_route(&mut self) -> Rc<Route> {
         let service = self.service;
-        let Some(route) = service.routes.find(&self.record.request) else {
-            return Err(self.reply(Status::NOT_FOUND, "no_route"));
-        };
-        let route = Rc::clone(route);
+        // Without a route the listener's filters still see the request, before it is answered with 404.
+        let route = Rc::clone(
+            service
+                .routes
+                .find(&self.record.request)
+                .unwrap_or_else(|| service.routes.fallback()),
+        );
         self.cx.route = Some(Arc::clone(&route.name));
         self.record.route = Some(Arc::clone(&route.name));
         if let Some(limit) = route.max_body {
             self.upload.limit = limit;
         }
         self.route = Some(Rc::clone(&route));
-        Ok(route)
+        route
     }
 
     pub(super) async fn filter_request(&mut self, route: &Route) -> Result<(), Halt> {

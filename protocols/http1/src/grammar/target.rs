@@ -49,7 +49,8 @@ fn refusal(input: &[u8], length: usize) -> HeadError {
     match input.get(length..).unwrap_or_default() {
         [b'#', ..] => HeadError::Fragment,
         // RFC 1945 section 4.1: a simple request ends behind the target.
-        [b'\r', b'\n', ..] if length > 0 => HeadError::Http09,
+        [b'\r', b'\n', ..] if input.starts_with(b"/") => HeadError::Http09,
+        [b'\r', b'\n', ..] => HeadError::RequestLine,
         [b' ', ..] => HeadError::RequestLine,
         rest => super::refusal(rest, HeadError::Target),
     }

@@ -2,11 +2,10 @@
 //!
 //! Not the connection's life: that is [`super::serve`]. Start at [`Downstream`].
 
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use portcullis_codec::WireError;
 use portcullis_http::head::{Method, RequestHead, ResponseHead, Status, Version};
 use portcullis_http::stream::{BodyPiece, DownstreamStream, StreamError};
@@ -16,7 +15,7 @@ use portcullis_net::Timer;
 use super::connection::{Connection, Shutdown};
 use super::writer::BodyWriter;
 use crate::body::BodyDecoder;
-use crate::encoder::{self, EncodeOptions};
+use crate::encoder::{self, Encode};
 use crate::limits::BodyLimits;
 use crate::message::{self, Connection as Persistence};
 
@@ -117,7 +116,7 @@ impl<'c> Downstream<'c> {
     }
 
     fn encode(&mut self, head: &ResponseHead, framing: Framing, persistence: Persistence) -> Result<(), StreamError> {
-        let options = EncodeOptions {
+        let options = Encode {
             framing,
             connection: persistence,
         };

@@ -11,10 +11,12 @@ mod linger;
 mod output;
 mod pool;
 mod serve;
+mod sniff;
 mod upstream;
 mod writer;
 
 use bytes::BytesMut;
+use portcullis_codec::Decoder as _;
 use portcullis_http::stream::BodyPiece;
 
 use crate::body::BodyDecoder;
@@ -23,6 +25,7 @@ use crate::message;
 
 pub use pool::pool_of;
 pub use serve::{Session, serve};
+pub use sniff::sniff;
 
 /// The next piece of a body, with trailers and the end as one.
 fn next_piece(

@@ -120,10 +120,10 @@ impl UpstreamPool for Pool {
             let permit = self
                 .cluster
                 .try_connection()
-                .map_err(|_| ConnectFailure::Limit)?;
+                .map_err(|_| ConnectFailure::Limited)?;
             let stream = connect::to_endpoint(endpoint, &self.cluster.config(), client.client, client.local)
                 .await
-                .map_err(|error| failure(&error))?;
+                .map_err(|error| failure(error))?;
             let connection = Connection::new(stream, bytes::BytesMut::new());
             let decoder = ResponseDecoder::new(HeadLimits::default());
             let upstream = Upstream::new(
@@ -138,10 +138,11 @@ impl UpstreamPool for Pool {
     }
 }
 
-const fn failure(error: &ConnectError) -> ConnectFailure {
+const fn failure(error: ConnectError) -> ConnectFailure {
     match error {
         ConnectError::Refused => ConnectFailure::Refused,
         ConnectError::TimedOut => ConnectFailure::TimedOut,
+        error if error.is_local() => ConnectFailure::Exhausted,
         _ => ConnectFailure::Unreachable,
     }
 }

@@ -3,7 +3,6 @@
 //! What is needed only while requests are served lives in a future of its own, so that an idle connection is
 //! small. Not the exchange: that is `portcullis_http::exchange`. Start at [`serve`].
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -21,7 +20,7 @@ use super::connection::Connection;
 use super::downstream::Downstream;
 use super::linger::{drain_body, linger};
 use crate::decoder::RequestDecoder;
-use crate::encoder::{self, EncodeOptions};
+use crate::encoder::{self, Encode};
 use crate::limits::{BodyLimits, HeadLimits};
 use crate::message::Connection as Persistence;
 
@@ -239,7 +238,7 @@ impl Requests<'_> {
         let ResponseBody::Local(body) = response.body else {
             return;
         };
-        let options = EncodeOptions {
+        let options = Encode {
             framing: Framing::Length(body.len() as u64),
             connection: Persistence::Close,
         };

@@ -19,7 +19,7 @@ use super::pool::Pool;
 use super::writer::BodyWriter;
 use crate::body::BodyDecoder;
 use crate::decoder::ResponseDecoder;
-use crate::encoder::{self, EncodeOptions};
+use crate::encoder::{self, Encode};
 use crate::message::{self, Connection as Persistence};
 
 /// One connection to an upstream.
@@ -160,7 +160,7 @@ impl UpstreamStream for Upstream {
         } else {
             Persistence::Implied
         };
-        let options = EncodeOptions {
+        let options = Encode {
             framing,
             connection,
         };

@@ -1,0 +1,15 @@
+//! The protocols of this binary: the only list of them.
+//!
+//! A new protocol is a dependency in `Cargo.toml` and a line here. Nothing else in this crate names one. Start at
+//! [`registry`].
+
+use portcullis_proxy::Registry;
+use portcullis_tcp::Tcp;
+
+use crate::http::Http;
+
+/// The protocols, by the name that a listener's `protocol` gives them.
+#[must_use]
+pub fn registry() -> Registry {
+    Registry::new().with::<Tcp>().with::<Http>()
+}
