@@ -27,7 +27,11 @@ fn lines(site: &Running, path: &Path, count: usize) -> Vec<String> {
         // As long as it takes to be answered, which is a while.
         let _ = site.stats();
     }
-    panic!("{} has no {count} lines: {:?}", path.display(), fs::read_to_string(path));
+    panic!(
+        "{} has no {count} lines: {:?}",
+        path.display(),
+        fs::read_to_string(path)
+    );
 }
 
 fn file(scratch: &Scratch) -> PathBuf {
@@ -46,9 +50,18 @@ fn envoy_format() {
     let line = &lines(&site, &path, 1)[0];
     assert!(line.starts_with("[20"), "{line}");
     let rest = line.split_once("] ").unwrap().1;
-    assert!(rest.starts_with("\"POST /x?y=z HTTP/1.1\" 200 - 3 5 "), "{line}");
-    assert!(rest.contains("\"curl/8\"") && rest.contains("\"a.test\""), "{line}");
-    assert!(rest.ends_with(&format!("\"{}\"", origin.address())), "{line}");
+    assert!(
+        rest.starts_with("\"POST /x?y=z HTTP/1.1\" 200 - 3 5 "),
+        "{line}"
+    );
+    assert!(
+        rest.contains("\"curl/8\"") && rest.contains("\"a.test\""),
+        "{line}"
+    );
+    assert!(
+        rest.ends_with(&format!("\"{}\"", origin.address())),
+        "{line}"
+    );
 }
 
 #[test]
@@ -62,7 +75,10 @@ fn combined_format() {
     assert_eq!(client.read_response().status, 200);
     let line = &lines(&site, &path, 1)[0];
     assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
-    assert!(line.ends_with("] \"GET /x HTTP/1.1\" 200 5 \"http://b/\" \"me\""), "{line}");
+    assert!(
+        line.ends_with("] \"GET /x HTTP/1.1\" 200 5 \"http://b/\" \"me\""),
+        "{line}"
+    );
 }
 
 #[test]
@@ -93,15 +109,24 @@ fn json_format() {
         assert_eq!(entry[key], value, "{key}");
     }
     let denied: Value = serde_json::from_str(&lines[1]).unwrap();
-    assert_eq!((&denied["status"], &denied["upstream"]), (&403.into(), &Value::Null));
+    assert_eq!(
+        (&denied["status"], &denied["upstream"]),
+        (&403.into(), &Value::Null)
+    );
 }
 
 #[test]
 fn operators() {
     let scratch = Scratch::new();
     let path = file(&scratch);
-    let origin = Origin::http(|_| Reply::bytes("HTTP/1.1 201 Made\r\ncontent-length: 0\r\nx-id: 17\r\n\r\n"));
-    let site = start(&origin, &path, "text: \"%REQ(X-LONG?X-SHORT):4% %RESP(X-ID)% %RESP(X-NONE)% %LISTENER_NAME% 100%%\"");
+    let origin = Origin::http(|_| {
+        Reply::bytes("HTTP/1.1 201 Made\r\ncontent-length: 0\r\nx-id: 17\r\n\r\n")
+    });
+    let site = start(
+        &origin,
+        &path,
+        "text: \"%REQ(X-LONG?X-SHORT):4% %RESP(X-ID)% %RESP(X-NONE)% %LISTENER_NAME% 100%%\"",
+    );
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\nx-short: abcdefgh\r\n\r\n");
     assert_eq!(client.read_response().status, 201);
@@ -125,13 +150,23 @@ fn f11_log_injection() {
             b"%REQ(X)% ${jndi:ldap://x} %0a%0d",
         ];
         for value in hostile {
-            client.send([b"GET /a%0aGET%20/fake HTTP/1.1\r\nhost: a\r\nuser-agent: ", value, b"\r\n\r\n"].concat());
+            client.send(
+                [
+                    b"GET /a%0aGET%20/fake HTTP/1.1\r\nhost: a\r\nuser-agent: ",
+                    value,
+                    b"\r\n\r\n",
+                ]
+                .concat(),
+            );
             assert_eq!(client.read_response().status, 200, "{form}");
         }
         let lines = lines(&site, &path, hostile.len());
         assert_eq!(lines.len(), hostile.len(), "{form}: {lines:#?}");
         for line in &lines {
-            assert!(line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{form}: {line:?}");
+            assert!(
+                line.bytes().all(|byte| (0x20..0x7f).contains(&byte)),
+                "{form}: {line:?}"
+            );
             if form.contains("json") {
                 let entry: Value = serde_json::from_str(line).unwrap();
                 assert_eq!(entry["path"], "/a%0AGET%20/fake", "{line}");
@@ -157,10 +192,18 @@ fn f11_labels_are_bounded() {
         assert_eq!(client.read_response().status, 200);
     }
     let stats = site.stats();
-    assert!(stats.series.len() <= before + 5, "{} series became {}", before, stats.series.len());
+    assert!(
+        stats.series.len() <= before + 5,
+        "{} series became {}",
+        before,
+        stats.series.len()
+    );
     let labels = stats.series.iter().flat_map(|series| &series.labels);
     for (name, value) in labels {
-        assert!(!value.contains("path-") && !value.contains("host-"), "{name}={value}");
+        assert!(
+            !value.contains("path-") && !value.contains("host-"),
+            "{name}={value}"
+        );
     }
     site.neighbour_is_well();
 }
@@ -209,5 +252,11 @@ fn unwritable_log_is_refused() {
         .yaml(&beside);
     let exit = harness::Gateway::run(&config);
     assert!(matches!(exit.code(), Some(1 | 78)), "{:?}", exit.code());
-    assert!(exit.stderr.iter().any(|line| line.contains("/nonexistent/folder/access.log")), "{:?}", exit.stderr);
+    assert!(
+        exit.stderr
+            .iter()
+            .any(|line| line.contains("/nonexistent/folder/access.log")),
+        "{:?}",
+        exit.stderr
+    );
 }

@@ -19,13 +19,14 @@ fn switched(name: &'static str) -> (Origin, Arc<AtomicBool>) {
     (origin, healthy)
 }
 
-const QUICK_CHECK: &str =
-    "health_check: { http: /healthz, interval: 50ms, timeout: 1s, healthy_threshold: 1, unhealthy_threshold: 1 }";
+const QUICK_CHECK: &str = "health_check: { http: /healthz, interval: 50ms, timeout: 1s, healthy_threshold: 1, unhealthy_threshold: 1 }";
 
 fn wait_healthy(site: &Running, origin: &Origin, healthy: u64) {
     let endpoint = origin.address().to_string();
     let labels = [("cluster", "site"), ("endpoint", endpoint.as_str())];
-    site.wait_stat("portcullis_endpoint_healthy", &labels, |value| value == healthy);
+    site.wait_stat("portcullis_endpoint_healthy", &labels, |value| {
+        value == healthy
+    });
 }
 
 /// The names that a number of requests are answered with.
@@ -41,21 +42,37 @@ fn answers(site: &Running, count: usize) -> Vec<String> {
 fn health_checks_take_endpoints_out_and_in() {
     let (first, health) = switched("first");
     let (second, _healthy) = switched("second");
-    let site = Site::new(&first).endpoint(second.address()).cluster(QUICK_CHECK).start();
+    let site = Site::new(&first)
+        .endpoint(second.address())
+        .cluster(QUICK_CHECK)
+        .start();
     assert_eq!(answers(&site, 10), ["first", "second"]);
 
     health.store(false, Ordering::Relaxed);
     wait_healthy(&site, &first, 0);
     let available = [("cluster", "site")];
-    site.wait_stat("portcullis_cluster_endpoints_available", &available, |count| count == 1);
+    site.wait_stat(
+        "portcullis_cluster_endpoints_available",
+        &available,
+        |count| count == 1,
+    );
     assert_eq!(answers(&site, 10), ["second"]);
     let clusters = site.admin_get("/clusters").text();
-    let line = clusters.lines().find(|line| line.contains(&first.address().to_string()) && line.contains("health"));
-    assert!(line.is_some_and(|line| line.contains("unhealthy")), "{clusters}");
+    let line = clusters
+        .lines()
+        .find(|line| line.contains(&first.address().to_string()) && line.contains("health"));
+    assert!(
+        line.is_some_and(|line| line.contains("unhealthy")),
+        "{clusters}"
+    );
 
     health.store(true, Ordering::Relaxed);
     wait_healthy(&site, &first, 1);
-    site.wait_stat("portcullis_cluster_endpoints_available", &available, |count| count == 2);
+    site.wait_stat(
+        "portcullis_cluster_endpoints_available",
+        &available,
+        |count| count == 2,
+    );
     assert_eq!(answers(&site, 10), ["first", "second"]);
     site.neighbour_is_well();
 }
@@ -70,9 +87,16 @@ fn tcp_health_checks() {
         .start();
     wait_healthy(&site, &origin, 1);
     let available = [("cluster", "site")];
-    site.wait_stat("portcullis_cluster_endpoints_available", &available, |count| count == 1);
+    site.wait_stat(
+        "portcullis_cluster_endpoints_available",
+        &available,
+        |count| count == 1,
+    );
     assert_eq!(answers(&site, 6), ["up"]);
-    assert_eq!(site.stats().counter("portcullis_http_retries_total", &[]), 0);
+    assert_eq!(
+        site.stats().counter("portcullis_http_retries_total", &[]),
+        0
+    );
 }
 
 /// F9: when almost nothing is left, all endpoints are used, and it shows.
@@ -80,7 +104,10 @@ fn tcp_health_checks() {
 fn f9_panic_is_visible() {
     let (first, first_health) = switched("first");
     let (second, second_health) = switched("second");
-    let site = Site::new(&first).endpoint(second.address()).cluster(QUICK_CHECK).start();
+    let site = Site::new(&first)
+        .endpoint(second.address())
+        .cluster(QUICK_CHECK)
+        .start();
     for (origin, health) in [(&first, &first_health), (&second, &second_health)] {
         health.store(false, Ordering::Relaxed);
         wait_healthy(&site, origin, 0);
@@ -88,7 +115,11 @@ fn f9_panic_is_visible() {
     let labels = [("cluster", "site")];
     site.wait_stat("portcullis_cluster_panic", &labels, |panic| panic == 1);
     assert_eq!(answers(&site, 10), ["first", "second"]);
-    assert!(site.stats().counter("portcullis_cluster_panic_picks_total", &labels) >= 10);
+    assert!(
+        site.stats()
+            .counter("portcullis_cluster_panic_picks_total", &labels)
+            >= 10
+    );
     assert!(site.admin_get("/clusters").text().contains("panic"));
 
     first_health.store(true, Ordering::Relaxed);
@@ -101,11 +132,23 @@ fn f9_panic_is_visible() {
 #[test]
 fn f9_all_unhealthy_without_panic() {
     let (origin, health) = switched("only");
-    let site = Site::new(&origin).cluster(QUICK_CHECK).cluster("panic_threshold: 0%").start();
+    let site = Site::new(&origin)
+        .cluster(QUICK_CHECK)
+        .cluster("panic_threshold: 0%")
+        .start();
     assert_eq!(answers(&site, 2), ["only"]);
     health.store(false, Ordering::Relaxed);
-    site.wait_stat("portcullis_cluster_endpoints_available", &[("cluster", "site")], |count| count == 0);
-    assert_local("all down", &site.client().get("/", "a"), 503, "none_available");
+    site.wait_stat(
+        "portcullis_cluster_endpoints_available",
+        &[("cluster", "site")],
+        |count| count == 0,
+    );
+    assert_local(
+        "all down",
+        &site.client().get("/", "a"),
+        503,
+        "none_available",
+    );
     site.wait_local_replies("none_available", 1);
     site.neighbour_is_well();
 }
@@ -138,7 +181,10 @@ fn failing_endpoint_is_ejected() {
 /// The share of ejected endpoints is bounded: both fail, one stays in use.
 #[test]
 fn ejection_is_capped() {
-    let bad = [Origin::http(|_| Reply::status(500, "")), Origin::http(|_| Reply::status(500, ""))];
+    let bad = [
+        Origin::http(|_| Reply::status(500, "")),
+        Origin::http(|_| Reply::status(500, "")),
+    ];
     let site = Site::new(&bad[0])
         .endpoint(bad[1].address())
         .cluster("ejection: { consecutive_failures: 2, max_ejected: 50% }\npanic_threshold: 0%")
@@ -148,8 +194,14 @@ fn ejection_is_capped() {
         assert_eq!(client.get("/", "a").status, 500);
     }
     let labels = [("cluster", "site")];
-    site.wait_stat("portcullis_endpoint_ejections_total", &labels, |count| count == 1);
-    site.wait_stat("portcullis_cluster_ejections_refused_total", &labels, |count| count >= 1);
+    site.wait_stat("portcullis_endpoint_ejections_total", &labels, |count| {
+        count == 1
+    });
+    site.wait_stat(
+        "portcullis_cluster_ejections_refused_total",
+        &labels,
+        |count| count >= 1,
+    );
 }
 
 #[test]
@@ -181,7 +233,12 @@ fn balancers_reach_every_endpoint() {
 #[test]
 fn f3_name_that_does_not_resolve() {
     let site = Site::default().endpoint("nowhere.invalid:80").start();
-    assert_local("no address", &site.client().get("/", "a"), 503, "no_endpoints");
+    assert_local(
+        "no address",
+        &site.client().get("/", "a"),
+        503,
+        "no_endpoints",
+    );
     site.wait_local_replies("no_endpoints", 1);
     site.neighbour_is_well();
 }
@@ -195,6 +252,10 @@ fn f3_localhost_resolves() {
         .endpoint(format!("localhost:{port}"))
         .cluster("dns: { family: v4 }")
         .start();
-    site.wait_stat("portcullis_cluster_endpoints", &[("cluster", "site")], |count| count == 1);
+    site.wait_stat(
+        "portcullis_cluster_endpoints",
+        &[("cluster", "site")],
+        |count| count == 1,
+    );
     assert_eq!(site.client().get("/", "a").text(), "by name");
 }

@@ -9,8 +9,12 @@ fn gated(drain: &str) -> (Gateway, Origin, Gate) {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = Origin::http(move |request| match request.target.as_str() {
-        "/slow" => Reply::steps([Step::Wait(held.clone())]).then(Step::send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate")),
-        "/body" => Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").then(Step::Wait(held.clone())).then(Step::send("half")),
+        "/slow" => Reply::steps([Step::Wait(held.clone())]).then(Step::send(
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate",
+        )),
+        "/body" => Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf")
+            .then(Step::Wait(held.clone()))
+            .then(Step::send("half")),
         _ => Reply::ok("quick"),
     });
     let gateway = Gateway::start(&format!(
@@ -53,7 +57,11 @@ fn f8_drain_finishes_what_is_open() {
     gateway.wait_log("draining");
     let mut client = Client::connect(admin);
     client.send("GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
-    assert_eq!(client.read_response().status, 503, "readiness fails at once");
+    assert_eq!(
+        client.read_response().status,
+        503,
+        "readiness fails at once"
+    );
     idle.expect_closed();
     wait_refused(address);
     // A drain under way takes no new configuration, and says so.
@@ -61,7 +69,10 @@ fn f8_drain_finishes_what_is_open() {
 
     gate.open();
     let response = waiting.read_response();
-    assert_eq!((response.text().as_str(), response.header("connection")), ("late", Some("close")));
+    assert_eq!(
+        (response.text().as_str(), response.header("connection")),
+        ("late", Some("close"))
+    );
     waiting.expect_closed();
     assert_eq!(reading.read_exact(4), b"half");
     reading.expect_closed();
@@ -97,7 +108,13 @@ fn f8_drain_timeout() {
     origin.wait_connections(1);
     let exit = gateway.stop();
     assert_eq!(exit.code(), Some(0), "{:?}", exit.stderr);
-    assert!(exit.stderr.iter().any(|line| line.contains("drain timeout")), "{:?}", exit.stderr);
+    assert!(
+        exit.stderr
+            .iter()
+            .any(|line| line.contains("drain timeout")),
+        "{:?}",
+        exit.stderr
+    );
     let (bytes, _) = waiting.read_to_end();
     assert!(bytes.is_empty());
     gate.open();
@@ -116,12 +133,18 @@ fn f8_no_request_is_lost() {
     for client in &mut clients {
         let socket = client.connection().socket().try_clone().unwrap();
         // It may have been closed in the same moment: then nothing was read of it, and nothing is answered.
-        if (&socket).write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").is_err() {
+        if (&socket)
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .is_err()
+        {
             continue;
         }
         let (bytes, _) = client.read_to_end();
         let text = String::from_utf8_lossy(&bytes);
-        assert!(text.is_empty() || text.contains("connection: close") && text.ends_with("quick"), "{text}");
+        assert!(
+            text.is_empty() || text.contains("connection: close") && text.ends_with("quick"),
+            "{text}"
+        );
     }
     assert_eq!(gateway.wait_exit().code(), Some(0));
 }

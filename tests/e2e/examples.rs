@@ -11,7 +11,12 @@ fn root() -> PathBuf {
 }
 
 fn check(file: &Path) -> Output {
-    portcullis().arg("check").arg("-c").arg(file).output().unwrap()
+    portcullis()
+        .arg("check")
+        .arg("-c")
+        .arg(file)
+        .output()
+        .unwrap()
 }
 
 #[track_caller]
@@ -27,7 +32,10 @@ fn examples_are_accepted() {
     let mut count = 0;
     for entry in fs::read_dir(root().join("examples")).unwrap() {
         let file = entry.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "yaml") {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             accepted(&file.display().to_string(), &file);
             count += 1;
         }
@@ -40,9 +48,16 @@ fn examples_are_accepted() {
 fn documents_show_what_is_accepted() {
     let scratch = Scratch::new();
     let mut count = 0;
-    for document in ["README.md", "protocols/http1/README.md", "protocols/tcp/README.md"] {
+    for document in [
+        "README.md",
+        "protocols/http1/README.md",
+        "protocols/tcp/README.md",
+    ] {
         let text = fs::read_to_string(root().join(document)).unwrap();
-        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
         for block in blocks.filter(|block| block.contains("listeners:")) {
             let file = scratch.write("portcullis.yaml", block);
             accepted(&format!("{document}: {block}"), &file);
@@ -75,7 +90,11 @@ fn check_reports_every_mistake() {
     ] {
         assert!(said.contains(part), "no {part:?} in:\n{said}");
     }
-    let json = portcullis().args(["check", "--format", "json", "-c"]).arg(&file).output().unwrap();
+    let json = portcullis()
+        .args(["check", "--format", "json", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
     let text = [json.stdout, json.stderr].concat();
     let parsed: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert!(parsed.to_string().contains("lisen"), "{parsed}");

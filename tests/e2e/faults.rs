@@ -47,15 +47,25 @@ fn f2_client_cut_at_every_byte() {
                 client.half_close();
                 let (bytes, _) = client.read_to_end();
                 let text = String::from_utf8_lossy(&bytes);
-                assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "cut at {cut}: {text}");
+                assert!(
+                    text.is_empty() || text.starts_with("HTTP/1.1 4"),
+                    "cut at {cut}: {text}"
+                );
             }
         }
         if cut % 20 == 0 {
             site.neighbour_is_well();
         }
     }
-    site.wait_stat("portcullis_http_requests_active", &[("listener", "web")], |active| active == 0);
-    assert!(origin.take_requests().is_empty(), "half a request was taken for a whole one");
+    site.wait_stat(
+        "portcullis_http_requests_active",
+        &[("listener", "web")],
+        |active| active == 0,
+    );
+    assert!(
+        origin.take_requests().is_empty(),
+        "half a request was taken for a whole one"
+    );
     site.neighbour_is_well();
     wait_descriptors(&site, before + 2);
 }
@@ -78,7 +88,11 @@ fn f2_client_leaves_at_every_byte_of_the_response() {
         client.reset();
     }
     site.neighbour_is_well();
-    site.wait_stat("portcullis_http_requests_active", &[("listener", "web")], |active| active == 0);
+    site.wait_stat(
+        "portcullis_http_requests_active",
+        &[("listener", "web")],
+        |active| active == 0,
+    );
     wait_descriptors(&site, before + 2);
 }
 
@@ -88,14 +102,22 @@ fn f2_upstream_cut_at_every_byte() {
     let origin = Origin::http(|request| {
         let cut: usize = request.header("x-cut").unwrap().parse().unwrap();
         let reply = Reply::bytes(&RESPONSE[..cut]);
-        if request.target == "/reset" { reply.reset() } else { reply.close() }
+        if request.target == "/reset" {
+            reply.reset()
+        } else {
+            reply.close()
+        }
     });
-    let site = Site::new(&origin).cluster("ejection: { max_ejected: 0% }").start();
+    let site = Site::new(&origin)
+        .cluster("ejection: { max_ejected: 0% }")
+        .start();
     let before = site.descriptors();
     for cut in 0..RESPONSE.len() {
         for target in ["/close", "/reset"] {
             let mut client = site.client();
-            client.send(format!("GET {target} HTTP/1.1\r\nhost: a\r\nx-cut: {cut}\r\n\r\n"));
+            client.send(format!(
+                "GET {target} HTTP/1.1\r\nhost: a\r\nx-cut: {cut}\r\n\r\n"
+            ));
             client.half_close();
             let (bytes, _) = client.read_to_end();
             let text = String::from_utf8_lossy(&bytes);
@@ -109,7 +131,11 @@ fn f2_upstream_cut_at_every_byte() {
         }
     }
     site.neighbour_is_well();
-    site.wait_stat("portcullis_http_requests_active", &[("listener", "web")], |active| active == 0);
+    site.wait_stat(
+        "portcullis_http_requests_active",
+        &[("listener", "web")],
+        |active| active == 0,
+    );
     wait_descriptors(&site, before + 2);
 }
 
@@ -126,7 +152,10 @@ fn f2_one_byte_at_a_time() {
         client.send_in_pieces(REQUEST, 1);
         let response = client.read_response();
         assert_eq!(response.text(), "helloyou");
-        assert_eq!(response.trailers, [("x-trailer".to_owned(), "t".to_owned())]);
+        assert_eq!(
+            response.trailers,
+            [("x-trailer".to_owned(), "t".to_owned())]
+        );
     }
     site.neighbour_is_well();
 }
@@ -169,7 +198,11 @@ fn f1_descriptors_run_out() {
     for target in ["/ready", "/metrics", "/clusters"] {
         assert_eq!(site.admin_get(target).status, 200, "{target}");
     }
-    site.wait_stat("portcullis_listener_accept_errors_total", &[("listener", "web")], |count| count >= 1);
+    site.wait_stat(
+        "portcullis_listener_accept_errors_total",
+        &[("listener", "web")],
+        |count| count >= 1,
+    );
     drop(crowd);
     // It recovers by itself.
     let mut client = Client::connect(site.addr("web"));
@@ -181,7 +214,9 @@ fn f1_descriptors_run_out() {
 #[test]
 fn f1_listener_limit() {
     let origin = Origin::http(|_| Reply::ok("x"));
-    let site = Site::new(&origin).listener("limits: { connections: 5 }").start();
+    let site = Site::new(&origin)
+        .listener("limits: { connections: 5 }")
+        .start();
     // The neighbour's is one of the five.
     let mut clients: Vec<Client> = (0..4).map(|_| site.client()).collect();
     for client in &mut clients {
@@ -190,12 +225,20 @@ fn f1_listener_limit() {
     let mut refused = site.client();
     refused.try_send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     refused.expect_gone();
-    site.wait_stat("portcullis_listener_refused_total", &[("listener", "web"), ("reason", "listener_limit")], |count| count >= 1);
+    site.wait_stat(
+        "portcullis_listener_refused_total",
+        &[("listener", "web"), ("reason", "listener_limit")],
+        |count| count >= 1,
+    );
     for client in &mut clients {
         assert_eq!(client.get("/", "a").status, 200);
     }
     drop(clients);
-    site.wait_stat("portcullis_listener_connections_active", &[("listener", "web")], |active| active <= 1);
+    site.wait_stat(
+        "portcullis_listener_connections_active",
+        &[("listener", "web")],
+        |active| active <= 1,
+    );
     site.neighbour_is_well();
 }
 
@@ -209,7 +252,10 @@ fn f1_idle_connections_are_cheap() {
     let (memory, descriptors) = (site.resident_bytes(), site.descriptors());
     let crowd: Vec<Client> = (0..400).map(|_| served(&site)).collect();
     let grown = site.resident_bytes().saturating_sub(memory);
-    assert!(grown < 400 * 16 * 1024, "{grown} bytes for 400 idle connections");
+    assert!(
+        grown < 400 * 16 * 1024,
+        "{grown} bytes for 400 idle connections"
+    );
     drop(crowd);
     wait_descriptors(&site, descriptors);
     site.neighbour_is_well();

@@ -28,12 +28,17 @@ fn lengths_and_chunks_up() {
     let mut client = site.client();
     for size in [0, 1, 15, 16, 4096, 65_537, 300_000] {
         let body = noise(size);
-        client.send(format!("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n"));
+        client.send(format!(
+            "POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n"
+        ));
         client.send(&body);
         let response = client.read_response();
         assert_eq!(checksum(&response.body), checksum(&body), "length {size}");
         let request = origin.next_request();
-        assert_eq!(request.header("content-length"), Some(size.to_string().as_str()));
+        assert_eq!(
+            request.header("content-length"),
+            Some(size.to_string().as_str())
+        );
         assert_eq!(request.header("transfer-encoding"), None);
 
         client.send("POST /chunked HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n");
@@ -54,7 +59,8 @@ fn requests_arrive_in_any_pieces() {
     let site = Site::new(&origin).start();
     let mut client = site.client();
     for size in [1, 2, 3, 7, 1000] {
-        let mut bytes = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        let mut bytes =
+            b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         bytes.extend(chunked(b"0123456789abcdef", 5));
         client.send_in_pieces(&bytes, size);
         assert_eq!(client.read_response().text(), "0123456789abcdef", "{size}");
@@ -79,7 +85,9 @@ fn responses_arrive_in_any_pieces() {
 #[test]
 fn trailers_pass_both_ways() {
     let origin = Origin::http(|_| {
-        Reply::bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: down\r\n\r\n")
+        Reply::bytes(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: down\r\n\r\n",
+        )
     });
     let site = Site::new(&origin).start();
     let mut client = site.client();
@@ -90,7 +98,8 @@ fn trailers_pass_both_ways() {
     let response = client.read_response();
     assert_eq!(response.trailers, [("x-sum".to_owned(), "down".to_owned())]);
     let request = origin.next_request();
-    let expected = [("x-sum", "up"), ("x-more", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let expected =
+        [("x-sum", "up"), ("x-more", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(request.trailers, expected);
     assert_eq!(request.header("te"), Some("trailers"));
 }
@@ -100,7 +109,9 @@ fn trailers_pass_both_ways() {
 fn responses_without_a_body() {
     let origin = Origin::http(|request| match request.target.as_str() {
         "/204" => Reply::bytes("HTTP/1.1 204 No Content\r\n\r\n"),
-        "/304" => Reply::bytes("HTTP/1.1 304 Not Modified\r\ncontent-length: 77\r\netag: \"x\"\r\n\r\n"),
+        "/304" => {
+            Reply::bytes("HTTP/1.1 304 Not Modified\r\ncontent-length: 77\r\netag: \"x\"\r\n\r\n")
+        }
         "/chunked" => Reply::bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
         _ => Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 12345\r\n\r\n"),
     });
@@ -108,12 +119,18 @@ fn responses_without_a_body() {
     let mut client = site.client();
     client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n");
     let response = client.read_head_response();
-    assert_eq!((response.status, response.header("content-length")), (200, Some("12345")));
+    assert_eq!(
+        (response.status, response.header("content-length")),
+        (200, Some("12345"))
+    );
     client.send("HEAD /chunked HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.read_head_response().status, 200);
     assert_eq!(client.get("/204", "a").header("content-length"), None);
     let response = client.get("/304", "a");
-    assert_eq!((response.status, response.header("etag")), (304, Some("\"x\"")));
+    assert_eq!(
+        (response.status, response.header("etag")),
+        (304, Some("\"x\""))
+    );
     // All of it on one connection each: nobody waited for a body.
     assert_eq!(client.get("/204", "a").status, 204);
     assert_eq!(origin.connections(), 1);
@@ -130,7 +147,10 @@ fn head_of_a_local_reply() {
     let mut client = site.client();
     client.send("HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n");
     let response = client.read_head_response();
-    assert_eq!((response.status, response.header("content-length")), (200, Some("5")));
+    assert_eq!(
+        (response.status, response.header("content-length")),
+        (200, Some("5"))
+    );
     assert_eq!(client.get("/x", "a").text(), "hello");
 }
 
@@ -138,15 +158,25 @@ fn head_of_a_local_reply() {
 fn http10_client() {
     let origin = Origin::http(|request| match request.target.as_str() {
         "/length" => Reply::ok("measured"),
-        "/interim" => Reply::bytes("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
-        _ => Reply::bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nt: x\r\n\r\n"),
+        "/interim" => Reply::bytes(
+            "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        ),
+        _ => Reply::bytes(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nt: x\r\n\r\n",
+        ),
     });
     let site = Site::new(&origin).start();
 
     let mut client = site.client();
     client.send("GET /chunked HTTP/1.0\r\n\r\n");
     let response = client.read_response();
-    assert_eq!((response.header("transfer-encoding"), response.text().as_str()), (None, "abc"));
+    assert_eq!(
+        (
+            response.header("transfer-encoding"),
+            response.text().as_str()
+        ),
+        (None, "abc")
+    );
     client.expect_closed();
 
     // Without keep-alive it is one request; with it and a length, the connection stays.
@@ -158,7 +188,13 @@ fn http10_client() {
     for _ in 0..2 {
         client.send("GET /length HTTP/1.0\r\nhost: a\r\nconnection: Keep-Alive\r\n\r\n");
         let response = client.read_response();
-        assert_eq!(response.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("keep-alive"));
+        assert_eq!(
+            response
+                .header("connection")
+                .map(str::to_ascii_lowercase)
+                .as_deref(),
+            Some("keep-alive")
+        );
     }
     // RFC 9110 section 15.2: an HTTP/1.0 client is not sent interim responses.
     client.send("GET /interim HTTP/1.0\r\nhost: a\r\n\r\n");
@@ -172,7 +208,9 @@ fn http10_client() {
 #[test]
 fn http10_server() {
     let origin = Origin::http(|request| match request.target.as_str() {
-        "/kept" => Reply::bytes("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 4\r\n\r\nkept"),
+        "/kept" => Reply::bytes(
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 4\r\n\r\nkept",
+        ),
         "/length" => Reply::bytes("HTTP/1.0 200 OK\r\ncontent-length: 4\r\n\r\nsize").close(),
         _ => Reply::bytes("HTTP/1.0 200 OK\r\n\r\nuntil the end").close(),
     });
@@ -237,7 +275,10 @@ fn interim_responses_pass() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.read_response().status, 102);
     let hints = client.read_response();
-    assert_eq!((hints.status, hints.header("link")), (103, Some("</style.css>")));
+    assert_eq!(
+        (hints.status, hints.header("link")),
+        (103, Some("</style.css>"))
+    );
     assert_eq!(client.read_response().text(), "ok");
     assert_eq!(client.get("/", "a").text(), "ok");
 }
@@ -246,8 +287,14 @@ fn interim_responses_pass() {
 #[test]
 fn h14_interim_flood() {
     let flood = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(40);
-    let origin = Origin::http(move |_| Reply::bytes(format!("{flood}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")));
-    let site = Site::new(&origin).listener("limits: { interim_responses: 8 }").start();
+    let origin = Origin::http(move |_| {
+        Reply::bytes(format!(
+            "{flood}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        ))
+    });
+    let site = Site::new(&origin)
+        .listener("limits: { interim_responses: 8 }")
+        .start();
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let mut interim = 0;
@@ -275,20 +322,29 @@ fn h8_unread_bodies() {
         Ok(())
     });
     let site = Site::new(&origin)
-        .routes("- match: { path: /local }\n  respond: { status: 200, body: local }\n- cluster: site")
+        .routes(
+            "- match: { path: /local }\n  respond: { status: 200, body: local }\n- cluster: site",
+        )
         .start();
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: neighbour.test\r\n\r\n";
     for (target, text) in [("/local", "local"), ("/early", "early")] {
         let mut client = site.client();
         let length = smuggled.len();
-        client.send(format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"
+        ));
         assert_eq!(client.read_response().text(), text);
-        client.send(smuggled).send("GET /after HTTP/1.1\r\nhost: neighbour.test\r\n\r\n");
+        client
+            .send(smuggled)
+            .send("GET /after HTTP/1.1\r\nhost: neighbour.test\r\n\r\n");
         assert_eq!(client.read_response().text(), "well");
         client.expect_quiet();
     }
     let seen = site.beside.take_requests();
-    assert!(seen.iter().all(|request| request.target != "/smuggled"), "{seen:?}");
+    assert!(
+        seen.iter().all(|request| request.target != "/smuggled"),
+        "{seen:?}"
+    );
     site.neighbour_is_well();
 }
 
@@ -297,7 +353,9 @@ fn h8_unread_bodies() {
 fn h8_unread_body_past_the_bound() {
     let origin = echo();
     let site = Site::new(&origin)
-        .routes("- match: { path: /local }\n  respond: { status: 200, body: local }\n- cluster: site")
+        .routes(
+            "- match: { path: /local }\n  respond: { status: 200, body: local }\n- cluster: site",
+        )
         .start();
     let mut client = site.client();
     client.send("POST /local HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n");
@@ -321,17 +379,42 @@ fn h11_body_limits() {
         .routes("- match: { path: /more }\n  cluster: site\n  max_body: 20\n- cluster: site")
         .start();
     let rows = [
-        ("length within", "/", "content-length: 10\r\n\r\n0123456789", None),
-        ("length beyond", "/", "content-length: 11\r\n\r\n0123456789a", Some("body_too_large")),
-        ("chunks within", "/", "transfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n", None),
+        (
+            "length within",
+            "/",
+            "content-length: 10\r\n\r\n0123456789",
+            None,
+        ),
+        (
+            "length beyond",
+            "/",
+            "content-length: 11\r\n\r\n0123456789a",
+            Some("body_too_large"),
+        ),
+        (
+            "chunks within",
+            "/",
+            "transfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n",
+            None,
+        ),
         (
             "chunks beyond",
             "/",
             "transfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n",
             Some("body_too_large"),
         ),
-        ("route's own", "/more", "content-length: 11\r\n\r\n0123456789a", None),
-        ("beyond the route's own", "/more", "content-length: 21\r\n\r\n0123456789a0123456789", Some("body_too_large")),
+        (
+            "route's own",
+            "/more",
+            "content-length: 11\r\n\r\n0123456789a",
+            None,
+        ),
+        (
+            "beyond the route's own",
+            "/more",
+            "content-length: 21\r\n\r\n0123456789a0123456789",
+            Some("body_too_large"),
+        ),
     ];
     let mut refused = 0;
     for (name, target, rest, reason) in rows {

@@ -16,10 +16,8 @@ fn h13_pipelined_requests_are_answered_in_order() {
     let origin = Origin::http(|request| Reply::ok(&request.target));
     let site = Site::new(&origin).start();
     let mut client = site.client();
-    let requests: String = (0..100)
-        .map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"))
-        .collect();
-    client.send(requests);
+    let requests = (0..100).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    client.send(requests.collect::<Vec<_>>().concat());
     for number in 0..100 {
         assert_eq!(client.read_response().text(), format!("/{number}"));
     }
@@ -48,7 +46,10 @@ fn h13_nothing_behind_a_refusal() {
 fn h13_pipelining_flood() {
     let gate = Gate::new();
     let held = gate.clone();
-    let origin = Origin::http(move |_| Reply::steps([Step::Wait(held.clone())]).then(Step::send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")));
+    let origin = Origin::http(move |_| {
+        Reply::steps([Step::Wait(held.clone())])
+            .then(Step::send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))
+    });
     let site = Site::new(&origin).start();
     let before = site.resident_bytes();
     let filler = "f".repeat(8000);
@@ -83,11 +84,17 @@ fn large_bodies_arrive_whole() {
     });
     let site = Site::new(&origin).start();
     let mut client = site.client();
-    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len()));
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ));
     client.send(&body);
     assert_eq!(client.read_response().text(), sum.to_string());
     let response = client.get("/", "a");
-    assert_eq!((response.body.len(), checksum(&response.body)), (body.len(), sum));
+    assert_eq!(
+        (response.body.len(), checksum(&response.body)),
+        (body.len(), sum)
+    );
     site.neighbour_is_well();
 }
 
@@ -99,7 +106,9 @@ fn slow_reader_stops_the_origin() {
     let counted = Arc::clone(&sent);
     let origin = Origin::raw(move |connection| {
         connection.read_head()?;
-        connection.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {total}\r\n\r\n"))?;
+        connection.send(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {total}\r\n\r\n"
+        ))?;
         let piece = vec![b'x'; 64 * 1024];
         for _ in 0..total / piece.len() as u64 {
             connection.send(&piece)?;
@@ -113,7 +122,10 @@ fn slow_reader_stops_the_origin() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     origin.wait_connections(1);
     settle(&site, || sent.load(Ordering::Relaxed));
-    assert!(sent.load(Ordering::Relaxed) < total, "the origin was not stopped");
+    assert!(
+        sent.load(Ordering::Relaxed) < total,
+        "the origin was not stopped"
+    );
     let grown = site.resident_bytes().saturating_sub(before);
     assert!(grown < BUFFERS, "grown by {grown} bytes");
     site.neighbour_is_well();
@@ -139,7 +151,10 @@ fn slow_origin_stops_the_client() {
     let writer = upload(&mut client, total, &sent);
     origin.wait_connections(1);
     settle(&site, || sent.load(Ordering::Relaxed));
-    assert!(sent.load(Ordering::Relaxed) < total, "the client was not stopped");
+    assert!(
+        sent.load(Ordering::Relaxed) < total,
+        "the client was not stopped"
+    );
     let grown = site.resident_bytes().saturating_sub(before);
     assert!(grown < BUFFERS, "grown by {grown} bytes");
     site.neighbour_is_well();
@@ -150,7 +165,9 @@ fn slow_origin_stops_the_client() {
 
 /// Writes a long request from a thread of its own.
 fn upload(client: &mut Client, total: u64, sent: &Arc<AtomicU64>) -> thread::JoinHandle<()> {
-    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {total}\r\n\r\n"));
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {total}\r\n\r\n"
+    ));
     let socket = client.connection().socket().try_clone().unwrap();
     let sent = Arc::clone(sent);
     thread::spawn(move || {
@@ -178,7 +195,9 @@ fn settle(site: &Running, number: impl Fn() -> u64) {
 #[test]
 fn h12_slow_head() {
     let origin = Origin::http(|_| Reply::ok("forwarded"));
-    let site = Site::new(&origin).listener("timeouts: { head: 300ms }").start();
+    let site = Site::new(&origin)
+        .listener("timeouts: { head: 300ms }")
+        .start();
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n");
     assert_local("half a head", &client.read_response(), 408, "head_timeout");
@@ -188,7 +207,10 @@ fn h12_slow_head() {
     // A drip does not help.
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n");
-    while client.try_send("x: y\r\n") && client.connection().buffered().is_empty() && is_silent(&mut client) {
+    while client.try_send("x: y\r\n")
+        && client.connection().buffered().is_empty()
+        && is_silent(&mut client)
+    {
         let _ = site.stats();
     }
     let response = client.read_response();
@@ -214,7 +236,9 @@ fn is_silent(client: &mut Client) -> bool {
 #[test]
 fn h12_slow_body() {
     let origin = Origin::http(|_| Reply::ok("forwarded"));
-    let site = Site::new(&origin).listener("timeouts: { body_progress: 300ms }").start();
+    let site = Site::new(&origin)
+        .listener("timeouts: { body_progress: 300ms }")
+        .start();
     let mut client = site.client();
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
     assert_local("stalled body", &client.read_response(), 408, "body_timeout");
@@ -229,13 +253,20 @@ fn h12_slow_body() {
 #[test]
 fn h12_hard_cap() {
     let origin = Origin::http(|_| Reply::ok("forwarded"));
-    let site = Site::new(&origin).listener("timeouts: { request: 600ms }").start();
+    let site = Site::new(&origin)
+        .listener("timeouts: { request: 600ms }")
+        .start();
     let mut client = site.client();
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n");
     while is_silent(&mut client) && client.try_send("x") {
         let _ = site.stats();
     }
-    assert_local("dripped body", &client.read_response(), 504, "request_timeout");
+    assert_local(
+        "dripped body",
+        &client.read_response(),
+        504,
+        "request_timeout",
+    );
     site.wait_local_replies("request_timeout", 1);
     assert_eq!(origin.requests(), 0);
     site.neighbour_is_well();
@@ -245,7 +276,9 @@ fn h12_hard_cap() {
 #[test]
 fn h12_slow_reader() {
     let origin = Origin::http(|_| Reply::ok(vec![b'x'; 32 * 1024 * 1024]));
-    let site = Site::new(&origin).listener("timeouts: { body_progress: 300ms }").start();
+    let site = Site::new(&origin)
+        .listener("timeouts: { body_progress: 300ms }")
+        .start();
     let before = site.resident_bytes();
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -262,7 +295,9 @@ fn h12_slow_reader() {
 #[test]
 fn idle_connections_are_closed() {
     let origin = Origin::http(|_| Reply::ok("x"));
-    let site = Site::new(&origin).listener("timeouts: { idle: 300ms }").start();
+    let site = Site::new(&origin)
+        .listener("timeouts: { idle: 300ms }")
+        .start();
     let mut client = site.client();
     assert_eq!(client.get("/", "a").status, 200);
     assert_eq!(client.get("/", "a").status, 200);

@@ -88,19 +88,51 @@ fn h3_transfer_encoding() {
     let invalid = (400, "invalid_transfer_encoding");
     let unknown = (501, "unknown_transfer_coding");
     let rows = [
-        ("chunked, then another", "transfer-encoding: chunked, gzip", invalid),
+        (
+            "chunked, then another",
+            "transfer-encoding: chunked, gzip",
+            invalid,
+        ),
         ("parameter", "transfer-encoding: chunked;x=1", invalid),
-        ("repeated", "transfer-encoding: chunked\r\ntransfer-encoding: chunked", invalid),
-        ("repeated, one other", "transfer-encoding: chunked\r\ntransfer-encoding: identity", invalid),
-        ("listed twice", "transfer-encoding: chunked, chunked", invalid),
-        ("another, then chunked", "transfer-encoding: gzip, chunked", invalid),
+        (
+            "repeated",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            invalid,
+        ),
+        (
+            "repeated, one other",
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity",
+            invalid,
+        ),
+        (
+            "listed twice",
+            "transfer-encoding: chunked, chunked",
+            invalid,
+        ),
+        (
+            "another, then chunked",
+            "transfer-encoding: gzip, chunked",
+            invalid,
+        ),
         ("empty", "transfer-encoding:", invalid),
         ("prefix", "transfer-encoding: xchunked", unknown),
         ("identity", "transfer-encoding: identity", unknown),
         ("gzip", "transfer-encoding: gzip", unknown),
-        ("vertical tab", "transfer-encoding: \x0bchunked", (400, "invalid_field_value")),
-        ("space before the colon", "transfer-encoding : chunked", (400, "space_before_colon")),
-        ("folded", "transfer-encoding:\r\n chunked", (400, "obs_fold")),
+        (
+            "vertical tab",
+            "transfer-encoding: \x0bchunked",
+            (400, "invalid_field_value"),
+        ),
+        (
+            "space before the colon",
+            "transfer-encoding : chunked",
+            (400, "space_before_colon"),
+        ),
+        (
+            "folded",
+            "transfer-encoding:\r\n chunked",
+            (400, "obs_fold"),
+        ),
     ];
     let requests = rows.map(|(name, fields, reply)| {
         let bytes = format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
@@ -130,20 +162,68 @@ fn h4_chunks() {
         ("minus", "-1\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
         ("prefix", "0x1\r\na\r\n0\r\n\r\n", "invalid_chunk_extension"),
         ("no size", "\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
-        ("not hexadecimal", "g\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
-        ("17 digits", "00000000000000001\r\na\r\n0\r\n\r\n", "chunk_size_overflow"),
-        ("overflow", "ffffffffffffffff\r\na\r\n0\r\n\r\n", "chunk_size_overflow"),
-        ("past the end", "10000000000000000\r\na\r\n0\r\n\r\n", "chunk_size_overflow"),
-        ("bare LF behind the size", "1\na\r\n0\r\n\r\n", "bare_line_feed"),
-        ("bare LF behind an extension", "1;x\na\r\n0\r\n\r\n", "bare_line_feed"),
-        ("bare CR in an extension", "1;x\ry\r\na\r\n0\r\n\r\n", "bare_carriage_return"),
+        (
+            "not hexadecimal",
+            "g\r\na\r\n0\r\n\r\n",
+            "invalid_chunk_size",
+        ),
+        (
+            "17 digits",
+            "00000000000000001\r\na\r\n0\r\n\r\n",
+            "chunk_size_overflow",
+        ),
+        (
+            "overflow",
+            "ffffffffffffffff\r\na\r\n0\r\n\r\n",
+            "chunk_size_overflow",
+        ),
+        (
+            "past the end",
+            "10000000000000000\r\na\r\n0\r\n\r\n",
+            "chunk_size_overflow",
+        ),
+        (
+            "bare LF behind the size",
+            "1\na\r\n0\r\n\r\n",
+            "bare_line_feed",
+        ),
+        (
+            "bare LF behind an extension",
+            "1;x\na\r\n0\r\n\r\n",
+            "bare_line_feed",
+        ),
+        (
+            "bare CR in an extension",
+            "1;x\ry\r\na\r\n0\r\n\r\n",
+            "bare_carriage_return",
+        ),
         ("NUL in an extension", "1;\0x\r\na\r\n0\r\n\r\n", "nul_byte"),
         ("long extension", &long, "chunk_extensions_too_long"),
-        ("no CRLF behind the data", "1\r\nab0\r\n\r\n", "missing_chunk_end"),
-        ("LF behind the data", "1\r\na\n0\r\n\r\n", "missing_chunk_end"),
-        ("framing as trailer", "0\r\ncontent-length: 5\r\n\r\n", "forbidden_trailer"),
-        ("host as trailer", "0\r\nhost: b\r\n\r\n", "forbidden_trailer"),
-        ("space before a trailer's colon", "0\r\nx : y\r\n\r\n", "space_before_colon"),
+        (
+            "no CRLF behind the data",
+            "1\r\nab0\r\n\r\n",
+            "missing_chunk_end",
+        ),
+        (
+            "LF behind the data",
+            "1\r\na\n0\r\n\r\n",
+            "missing_chunk_end",
+        ),
+        (
+            "framing as trailer",
+            "0\r\ncontent-length: 5\r\n\r\n",
+            "forbidden_trailer",
+        ),
+        (
+            "host as trailer",
+            "0\r\nhost: b\r\n\r\n",
+            "forbidden_trailer",
+        ),
+        (
+            "space before a trailer's colon",
+            "0\r\nx : y\r\n\r\n",
+            "space_before_colon",
+        ),
     ];
     let requests = rows.map(|(name, body, reason)| {
         let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -183,12 +263,20 @@ fn h5_fields() {
         ("NUL in a value", b"x: a\0b", "nul_byte"),
         ("bare CR in a value", b"x: a\rb", "bare_carriage_return"),
         ("bare LF in a value", b"x: a\nb: c", "bare_line_feed"),
-        ("control byte in a value", b"x: a\x01b", "invalid_field_value"),
+        (
+            "control byte in a value",
+            b"x: a\x01b",
+            "invalid_field_value",
+        ),
         ("DEL in a value", b"x: a\x7fb", "invalid_field_value"),
         ("no colon", b"nonsense", "missing_colon"),
         ("space in a name", b"x y: z", "invalid_field_name"),
         ("slash in a name", b"x/y: z", "invalid_field_name"),
-        ("byte past ASCII in a name", b"x\xe4: z", "invalid_field_name"),
+        (
+            "byte past ASCII in a name",
+            b"x\xe4: z",
+            "invalid_field_name",
+        ),
     ];
     let requests = rows.map(|(name, field, reason)| {
         let bytes = [b"GET / HTTP/1.1\r\nhost: a\r\n", field, b"\r\n\r\n"].concat();
@@ -207,17 +295,62 @@ fn h5_request_line() {
     never_forwarded(
         "",
         &[
-            row("no target", "GET HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_target"),
-            row("two spaces", "GET  / HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_request_line"),
-            row("space in the target", "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_request_line"),
-            row("method with a colon", "G:T / HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_method"),
+            row(
+                "no target",
+                "GET HTTP/1.1\r\nhost: a\r\n\r\n",
+                400,
+                "invalid_target",
+            ),
+            row(
+                "two spaces",
+                "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+                400,
+                "invalid_request_line",
+            ),
+            row(
+                "space in the target",
+                "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n",
+                400,
+                "invalid_request_line",
+            ),
+            row(
+                "method with a colon",
+                "G:T / HTTP/1.1\r\nhost: a\r\n\r\n",
+                400,
+                "invalid_method",
+            ),
             row("long method", &long_method, 501, "method_too_long"),
-            row("bare LF", "GET / HTTP/1.1\nhost: a\n\n", 400, "bare_line_feed"),
+            row(
+                "bare LF",
+                "GET / HTTP/1.1\nhost: a\n\n",
+                400,
+                "bare_line_feed",
+            ),
             row("HTTP/0.9", "GET /\r\n\r\n", 505, "http09"),
-            row("HTTP/2.0", "GET / HTTP/2.0\r\nhost: a\r\n\r\n", 505, "unsupported_version"),
-            row("preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http2_preface"),
-            row("lower case", "GET / http/1.1\r\nhost: a\r\n\r\n", 400, "invalid_request_line"),
-            row("leading space", " GET / HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_method"),
+            row(
+                "HTTP/2.0",
+                "GET / HTTP/2.0\r\nhost: a\r\n\r\n",
+                505,
+                "unsupported_version",
+            ),
+            row(
+                "preface of HTTP/2",
+                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                505,
+                "http2_preface",
+            ),
+            row(
+                "lower case",
+                "GET / http/1.1\r\nhost: a\r\n\r\n",
+                400,
+                "invalid_request_line",
+            ),
+            row(
+                "leading space",
+                " GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+                400,
+                "invalid_method",
+            ),
         ],
     );
 }
@@ -228,14 +361,24 @@ fn h7_close_delimited_request() {
     never_forwarded(
         "",
         &[
-            row("POST", "POST / HTTP/1.0\r\nhost: a\r\n\r\nbody until the end", 400, "missing_content_length"),
+            row(
+                "POST",
+                "POST / HTTP/1.0\r\nhost: a\r\n\r\nbody until the end",
+                400,
+                "missing_content_length",
+            ),
             row(
                 "kept alive, a request as body",
                 "POST / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\nGET /admin HTTP/1.1\r\nhost: a\r\n\r\n",
                 400,
                 "missing_content_length",
             ),
-            row("PUT", "PUT / HTTP/1.0\r\nhost: a\r\n\r\nx", 400, "missing_content_length"),
+            row(
+                "PUT",
+                "PUT / HTTP/1.0\r\nhost: a\r\n\r\nx",
+                400,
+                "missing_content_length",
+            ),
         ],
     );
 }

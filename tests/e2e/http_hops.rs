@@ -33,12 +33,23 @@ fn h16_hop_by_hop_fields() {
         "connection: x-auth, keep-alive\r\nx-auth: secret\r\nkeep-alive: 300\r\nproxy-connection: keep-alive\r\n\
          proxy-authorization: Basic eA==\r\nte: gzip, trailers\r\nhttp2-settings: AAMAAABk\r\nupgrade: h2c\r\nx-kept: 1\r\n",
     );
-    for name in ["x-auth", "keep-alive", "proxy-connection", "proxy-authorization", "http2-settings", "upgrade"] {
+    for name in [
+        "x-auth",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "http2-settings",
+        "upgrade",
+    ] {
         assert_eq!(request.header(name), None, "{name}");
     }
     assert_eq!(request.header("te"), Some("trailers"));
     assert_eq!(request.header("x-kept"), Some("1"));
-    assert!(request.header("connection").is_none_or(|value| value == "keep-alive"));
+    assert!(
+        request
+            .header("connection")
+            .is_none_or(|value| value == "keep-alive")
+    );
 }
 
 /// H16: Connection cannot take away what says where a message goes and who sent it.
@@ -83,7 +94,11 @@ fn response_hop_by_hop_fields() {
     assert_eq!(response.header("server"), Some("theirs"));
     assert_eq!(response.header_all("set-cookie"), ["a=1", "b=2"]);
     assert!(response.header("date").is_some());
-    assert!(response.header("via").is_some_and(|via| via.contains("portcullis")));
+    assert!(
+        response
+            .header("via")
+            .is_some_and(|via| via.contains("portcullis"))
+    );
 }
 
 /// H16: what a stranger says about who it is does not count.
@@ -115,7 +130,11 @@ fn h16_trusted_proxy() {
     assert_eq!(request.header_all("x-forwarded-proto"), ["https"]);
     assert_eq!(request.header_all("x-forwarded-host"), ["bank.test"]);
     assert_eq!(request.header_all("x-request-id"), ["0123-from-the-proxy"]);
-    assert!(request.header("forwarded").is_some_and(|value| value.contains("for=127.0.0.1")));
+    assert!(
+        request
+            .header("forwarded")
+            .is_some_and(|value| value.contains("for=127.0.0.1"))
+    );
 }
 
 /// H16: the rightmost address that no trusted proxy stands for is the client, whatever it wrote to the left.
@@ -134,7 +153,9 @@ fn h16_client_of_a_chain() {
     ];
     for (name, chain, status) in rows {
         let mut client = site.client();
-        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {chain}\r\n\r\n"));
+        client.send(format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {chain}\r\n\r\n"
+        ));
         assert_eq!(client.read_response().status, status, "{name}");
     }
     site.wait_local_replies("denied", 2);
@@ -146,12 +167,17 @@ fn h16_client_of_a_chain() {
 fn h16_underscores() {
     let fields = "x_forwarded_for: 10.0.0.1\r\nx_user: admin\r\nx-user: joe\r\n";
     let dropped = forwarded("", fields);
-    assert_eq!((dropped.header("x_user"), dropped.header("x-user")), (None, Some("joe")));
+    assert_eq!(
+        (dropped.header("x_user"), dropped.header("x-user")),
+        (None, Some("joe"))
+    );
     let kept = forwarded("normalize: { underscores: keep }", fields);
     assert_eq!(kept.header("x_user"), Some("admin"));
 
     let origin = origin();
-    let site = Site::new(&origin).listener("normalize: { underscores: reject }").start();
+    let site = Site::new(&origin)
+        .listener("normalize: { underscores: reject }")
+        .start();
     let bytes = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
     site.refuses(&row("reject", &bytes, 400, "underscore_in_field_name"));
     assert_eq!(origin.requests(), 0);
@@ -160,8 +186,18 @@ fn h16_underscores() {
 
 #[test]
 fn forwarding_can_be_switched_off() {
-    let request = forwarded("forward: { x_forwarded: false, request_id: false, via: null }", "");
-    for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via", "forwarded"] {
+    let request = forwarded(
+        "forward: { x_forwarded: false, request_id: false, via: null }",
+        "",
+    );
+    for name in [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-request-id",
+        "via",
+        "forwarded",
+    ] {
         assert_eq!(request.header(name), None, "{name}");
     }
     assert_eq!(request.header("host"), Some("a.test"));
@@ -171,23 +207,34 @@ fn forwarding_can_be_switched_off() {
 #[test]
 fn local_replies() {
     let origin = origin();
-    let site = Site::new(&origin).routes("- match: { path: /x }\n  cluster: site").start();
+    let site = Site::new(&origin)
+        .routes("- match: { path: /x }\n  cluster: site")
+        .start();
     let mut client = site.client();
     let text = client.get("/nowhere", "a");
-    assert_eq!((text.status, text.header("content-type")), (404, Some("text/plain; charset=utf-8")));
+    assert_eq!(
+        (text.status, text.header("content-type")),
+        (404, Some("text/plain; charset=utf-8"))
+    );
     assert!(text.text().contains("no_route"), "{}", text.text());
     client.send("GET /nowhere HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n");
     let json = client.read_response();
     assert_eq!(json.header("content-type"), Some("application/json"));
     let body: serde_json::Value = serde_json::from_slice(&json.body).unwrap();
-    assert_eq!((&body["status"], &body["reason"]), (&404.into(), &"no_route".into()));
+    assert_eq!(
+        (&body["status"], &body["reason"]),
+        (&404.into(), &"no_route".into())
+    );
 
     let silent = Site::new(&origin)
         .listener("local_reply: { reason_header: false }")
         .routes("- match: { path: /x }\n  cluster: site")
         .start();
     let response = silent.client().get("/nowhere", "a");
-    assert_eq!((response.status, response.header("x-portcullis-reason")), (404, None));
+    assert_eq!(
+        (response.status, response.header("x-portcullis-reason")),
+        (404, None)
+    );
     assert!(!response.text().contains("no_route"), "{}", response.text());
     silent.wait_local_replies("no_route", 1);
 }

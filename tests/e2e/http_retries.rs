@@ -53,7 +53,10 @@ fn listed_statuses() {
         statuses.push(client.read_response().status);
     }
     assert!(statuses.contains(&503), "{statuses:?}");
-    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), bad.requests() - tried);
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 503).count(),
+        bad.requests() - tried
+    );
     site.neighbour_is_well();
 }
 
@@ -105,7 +108,10 @@ fn f10_idle_reset_is_not_retried_for_post() {
     assert_eq!(client.get("/1", "a").text(), "answer");
     client.send("POST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nonce");
     let response = client.read_response();
-    assert_eq!((response.status, response.header("x-portcullis-reason")), (502, Some("upstream_reset")));
+    assert_eq!(
+        (response.status, response.header("x-portcullis-reason")),
+        (502, Some("upstream_reset"))
+    );
     assert_eq!(origin.requests(), 2);
     site.wait_local_replies("upstream_reset", 1);
     site.neighbour_is_well();
@@ -145,14 +151,20 @@ fn reset_is_retried_where_listed() {
         .start();
     let response = site.client().get("/", "a");
     // Three endpoints, each tried once, all of them reset.
-    assert_eq!((response.status, response.header("x-portcullis-reason")), (502, Some("upstream_reset")));
+    assert_eq!(
+        (response.status, response.header("x-portcullis-reason")),
+        (502, Some("upstream_reset"))
+    );
     assert_eq!(origin.requests() + second.requests() + third.requests(), 3);
 }
 
 /// F10: retries add at most a fifth to the load of an upstream that fails everything.
 #[test]
 fn f10_budget() {
-    let failing = [Origin::http(|_| Reply::status(503, "")), Origin::http(|_| Reply::status(503, ""))];
+    let failing = [
+        Origin::http(|_| Reply::status(503, "")),
+        Origin::http(|_| Reply::status(503, "")),
+    ];
     let site = Site::new(&failing[0])
         .endpoint(failing[1].address())
         .cluster("ejection: { max_ejected: 0% }")
@@ -166,15 +178,23 @@ fn f10_budget() {
     }
     let arrived = failing[0].requests() + failing[1].requests();
     let retries = arrived - requests;
-    assert!((10..=requests / 5).contains(&retries), "{retries} retries of {requests} requests");
-    site.wait_stat(RETRIES, &[("listener", "web")], |count| count == retries as u64);
+    assert!(
+        (10..=requests / 5).contains(&retries),
+        "{retries} retries of {requests} requests"
+    );
+    site.wait_stat(RETRIES, &[("listener", "web")], |count| {
+        count == retries as u64
+    });
     site.neighbour_is_well();
 }
 
 /// The body of a request that was streamed is gone: it is not sent again.
 #[test]
 fn streamed_body_is_not_retried() {
-    let origins = [Origin::http(|_| Reply::status(503, "no")), Origin::http(|_| Reply::status(503, "no"))];
+    let origins = [
+        Origin::http(|_| Reply::status(503, "no")),
+        Origin::http(|_| Reply::status(503, "no")),
+    ];
     let site = Site::new(&origins[0])
         .endpoint(origins[1].address())
         .cluster("ejection: { max_ejected: 0% }")

@@ -15,9 +15,15 @@ fn answers(routes: &str, rows: &[Row<'_>]) {
     let site = Site::new(&origin).routes(routes).start();
     let mut client = site.client();
     for (method, target, host, fields, expected) in rows {
-        client.send(format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n"));
+        client.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n"
+        ));
         let response = client.read_response();
-        assert_eq!(response.text(), *expected, "{method} {target} {host} {fields}");
+        assert_eq!(
+            response.text(),
+            *expected,
+            "{method} {target} {host} {fields}"
+        );
     }
     site.neighbour_is_well();
 }
@@ -88,9 +94,14 @@ fn matches_of_every_kind() {
 #[test]
 fn no_route_is_404() {
     let origin = Origin::http(|_| Reply::ok("x"));
-    let site = Site::new(&origin).routes("- match: { path: /x }\n  cluster: site").start();
+    let site = Site::new(&origin)
+        .routes("- match: { path: /x }\n  cluster: site")
+        .start();
     let response = site.client().get("/y", "a");
-    assert_eq!((response.status, response.header("x-portcullis-reason")), (404, Some("no_route")));
+    assert_eq!(
+        (response.status, response.header("x-portcullis-reason")),
+        (404, Some("no_route"))
+    );
     site.wait_local_replies("no_route", 1);
     assert_eq!(origin.requests(), 0);
     site.neighbour_is_well();
@@ -123,7 +134,11 @@ fn redirects() {
     ];
     for (target, status, location) in rows {
         let response = client.get(target, "a.test");
-        assert_eq!((response.status, response.header("location")), (status, Some(location)), "{target}");
+        assert_eq!(
+            (response.status, response.header("location")),
+            (status, Some(location)),
+            "{target}"
+        );
     }
     assert_eq!(origin.requests(), 0);
 }
@@ -145,7 +160,10 @@ fn direct_responses() {
     let mut client = site.client();
     let tea = client.get("/json", "a");
     assert_eq!((tea.status, tea.text().as_str()), (418, "{\"tea\":true}"));
-    assert_eq!((tea.header("content-type"), tea.header("x-pot")), (Some("application/json"), Some("short")));
+    assert_eq!(
+        (tea.header("content-type"), tea.header("x-pot")),
+        (Some("application/json"), Some("short"))
+    );
     let empty = client.get("/empty", "a");
     assert_eq!((empty.status, empty.header("content-length")), (204, None));
     assert_eq!(client.get("/", "a").text(), "x");
@@ -153,7 +171,13 @@ fn direct_responses() {
 
 #[test]
 fn rewrites() {
-    let origin = Origin::http(|request| Reply::ok(format!("{} {}", request.target, request.header("host").unwrap_or("-"))));
+    let origin = Origin::http(|request| {
+        Reply::ok(format!(
+            "{} {}",
+            request.target,
+            request.header("host").unwrap_or("-")
+        ))
+    });
     let site = Site::new(&origin)
         .routes(
             r"
@@ -210,7 +234,9 @@ fn weighted_clusters() {
 #[test]
 fn field_edits() {
     let origin = Origin::http(|_| {
-        Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-drop: 1\r\nx-set: theirs\r\nset-cookie: a=1\r\n\r\n")
+        Reply::bytes(
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-drop: 1\r\nx-set: theirs\r\nset-cookie: a=1\r\n\r\n",
+        )
     });
     let site = Site::new(&origin)
         .routes(
@@ -254,10 +280,18 @@ fn filters_by_route() {
         )
         .start();
     let mut client = site.client();
-    for (target, listener, route) in [("/", true, false), ("/more", true, true), ("/less", false, false)] {
+    for (target, listener, route) in [
+        ("/", true, false),
+        ("/more", true, true),
+        ("/less", false, false),
+    ] {
         let response = client.get(target, "a");
         let has = |name| response.header(name).is_some();
-        assert_eq!((has("x-listener"), has("x-route")), (listener, route), "{target}");
+        assert_eq!(
+            (has("x-listener"), has("x-route")),
+            (listener, route),
+            "{target}"
+        );
     }
     // What no route takes passes the listener's filters as well.
     site.neighbour_is_well();

@@ -25,13 +25,22 @@ fn h10_same_path_for_match_and_forward() {
         ("unreserved escape", "/%61bc", 200, "/abc"),
         ("denied plainly", "/admin/x", 403, "admin"),
         ("denied through dots", "/public/../admin/x", 403, "admin"),
-        ("denied through escaped dots", "/public/%2E%2e/admin/x", 403, "admin"),
+        (
+            "denied through escaped dots",
+            "/public/%2E%2e/admin/x",
+            403,
+            "admin",
+        ),
         ("denied through an escape", "/%61dmin", 403, "admin"),
         ("denied through a dot", "/./admin", 403, "admin"),
     ];
     for (name, target, status, text) in rows {
         let response = client.get(target, "a.test");
-        assert_eq!((response.status, response.text().as_str()), (status, text), "{name}");
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (status, text),
+            "{name}"
+        );
     }
     site.neighbour_is_well();
 }
@@ -43,7 +52,11 @@ fn h10_targets_that_are_refused() {
     let site = Site::new(&origin).start();
     let rows = [
         ("above the root", "/../a", "path_above_root"),
-        ("above the root, escaped", "/a/%2e%2e/%2e%2e/b", "path_above_root"),
+        (
+            "above the root, escaped",
+            "/a/%2e%2e/%2e%2e/b",
+            "path_above_root",
+        ),
         ("escaped NUL", "/a%00b", "escaped_nul"),
         ("escape of one digit", "/a%2", "bad_escape"),
         ("escape of letters", "/%zz", "bad_escape"),
@@ -80,20 +93,76 @@ fn h10_hosts_that_are_refused() {
     let site = Site::new(&origin).start();
     let rows = [
         ("missing", "GET / HTTP/1.1\r\n\r\n", "missing_host"),
-        ("two", "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "several_hosts"),
-        ("two alike", "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", "several_hosts"),
-        ("listed", "GET / HTTP/1.1\r\nhost: a, b\r\n\r\n", "invalid_host"),
-        ("space", "GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "invalid_host"),
-        ("slash", "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n", "invalid_host"),
-        ("userinfo", "GET / HTTP/1.1\r\nhost: u@a\r\n\r\n", "userinfo"),
-        ("port of letters", "GET / HTTP/1.1\r\nhost: a:http\r\n\r\n", "invalid_port"),
-        ("port too large", "GET / HTTP/1.1\r\nhost: a:65536\r\n\r\n", "invalid_port"),
-        ("absolute, and another host", "GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n", "host_mismatch"),
-        ("absolute, and another port", "GET http://a:81/ HTTP/1.1\r\nhost: a\r\n\r\n", "host_mismatch"),
-        ("absolute with userinfo", "GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n", "userinfo"),
-        ("absolute without a host", "GET http://a/ HTTP/1.1\r\n\r\n", "missing_host"),
-        ("asterisk for GET", "GET * HTTP/1.1\r\nhost: a\r\n\r\n", "invalid_target"),
-        ("authority for GET", "GET a:80 HTTP/1.1\r\nhost: a\r\n\r\n", "invalid_target"),
+        (
+            "two",
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+            "several_hosts",
+        ),
+        (
+            "two alike",
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+            "several_hosts",
+        ),
+        (
+            "listed",
+            "GET / HTTP/1.1\r\nhost: a, b\r\n\r\n",
+            "invalid_host",
+        ),
+        (
+            "space",
+            "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
+            "invalid_host",
+        ),
+        (
+            "slash",
+            "GET / HTTP/1.1\r\nhost: a/b\r\n\r\n",
+            "invalid_host",
+        ),
+        (
+            "userinfo",
+            "GET / HTTP/1.1\r\nhost: u@a\r\n\r\n",
+            "userinfo",
+        ),
+        (
+            "port of letters",
+            "GET / HTTP/1.1\r\nhost: a:http\r\n\r\n",
+            "invalid_port",
+        ),
+        (
+            "port too large",
+            "GET / HTTP/1.1\r\nhost: a:65536\r\n\r\n",
+            "invalid_port",
+        ),
+        (
+            "absolute, and another host",
+            "GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            "host_mismatch",
+        ),
+        (
+            "absolute, and another port",
+            "GET http://a:81/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            "host_mismatch",
+        ),
+        (
+            "absolute with userinfo",
+            "GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            "userinfo",
+        ),
+        (
+            "absolute without a host",
+            "GET http://a/ HTTP/1.1\r\n\r\n",
+            "missing_host",
+        ),
+        (
+            "asterisk for GET",
+            "GET * HTTP/1.1\r\nhost: a\r\n\r\n",
+            "invalid_target",
+        ),
+        (
+            "authority for GET",
+            "GET a:80 HTTP/1.1\r\nhost: a\r\n\r\n",
+            "invalid_target",
+        ),
     ];
     for (name, bytes, reason) in rows {
         site.refuses(&row(name, bytes, 400, reason));
@@ -105,7 +174,13 @@ fn h10_hosts_that_are_refused() {
 /// H10: a route for one host is not reached by another spelling of a target.
 #[test]
 fn h10_absolute_form_is_settled() {
-    let origin = Origin::http(|request| Reply::ok(format!("{} {}", request.target, request.header("host").unwrap_or("-"))));
+    let origin = Origin::http(|request| {
+        Reply::ok(format!(
+            "{} {}",
+            request.target,
+            request.header("host").unwrap_or("-")
+        ))
+    });
     let site = Site::new(&origin)
         .routes("- match: { host: a.test }\n  cluster: site")
         .start();
@@ -126,9 +201,18 @@ fn h10_absolute_form_is_settled() {
 fn h11_head_bombs() {
     let origin = Origin::http(|_| Reply::ok("forwarded"));
     let site = Site::new(&origin).start();
-    let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(101));
-    let long_value = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "v".repeat(40_000));
-    let long_name = format!("GET / HTTP/1.1\r\nhost: a\r\n{}: v\r\n\r\n", "n".repeat(40_000));
+    let many = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\n{}\r\n",
+        "x: y\r\n".repeat(101)
+    );
+    let long_value = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "v".repeat(40_000)
+    );
+    let long_name = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\n{}: v\r\n\r\n",
+        "n".repeat(40_000)
+    );
     let long_target = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "t".repeat(9_000));
     let endless_target = format!("GET /{}", "t".repeat(60_000));
     let empty_lines = "\r\n".repeat(6);
@@ -137,7 +221,12 @@ fn h11_head_bombs() {
         row("long value", &long_value, 431, "head_too_large"),
         row("long name", &long_name, 431, "head_too_large"),
         row("long target", &long_target, 414, "uri_too_long"),
-        row("target without an end", &endless_target, 414, "uri_too_long"),
+        row(
+            "target without an end",
+            &endless_target,
+            414,
+            "uri_too_long",
+        ),
         row("empty lines", &empty_lines, 400, "too_many_empty_lines"),
     ];
     for row in &rows {
@@ -157,12 +246,28 @@ fn h11_limits_are_exact() {
     let head = |target: usize, fields: usize, filler: usize| {
         let target = "t".repeat(target - 1);
         let fields = "x: y\r\n".repeat(fields - 1);
-        format!("GET /{target} HTTP/1.1\r\nhost: a\r\n{fields}\r\n").replacen("x: y", &format!("x: y{}", "z".repeat(filler)), 1)
+        format!("GET /{target} HTTP/1.1\r\nhost: a\r\n{fields}\r\n").replacen(
+            "x: y",
+            &format!("x: y{}", "z".repeat(filler)),
+            1,
+        )
     };
     let padded = |size: usize| head(1, 2, size - head(1, 2, 0).len());
     let rows = [
-        ("target", head(100, 1, 0), head(101, 1, 0), 414, "uri_too_long"),
-        ("fields", head(1, 10, 0), head(1, 11, 0), 431, "too_many_fields"),
+        (
+            "target",
+            head(100, 1, 0),
+            head(101, 1, 0),
+            414,
+            "uri_too_long",
+        ),
+        (
+            "fields",
+            head(1, 10, 0),
+            head(1, 11, 0),
+            431,
+            "too_many_fields",
+        ),
         ("head", padded(1024), padded(1025), 431, "head_too_large"),
     ];
     for (name, within, beyond, status, reason) in rows {

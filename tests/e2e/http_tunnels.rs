@@ -16,7 +16,11 @@ fn masked(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap();
     let mut frame = vec![0x81, 0x80 | length];
     frame.extend_from_slice(&mask);
-    frame.extend(text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        text.bytes()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
@@ -45,9 +49,19 @@ fn websocket_origin() -> Origin {
 fn switched(client: &mut Client) {
     client.send(UPGRADE);
     let response = client.read_response();
-    assert_eq!((response.status, response.header("upgrade")), (101, Some("websocket")));
-    assert!(response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
-    assert_eq!(response.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(
+        (response.status, response.header("upgrade")),
+        (101, Some("websocket"))
+    );
+    assert!(
+        response
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("upgrade"))
+    );
+    assert_eq!(
+        response.header("sec-websocket-accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
 }
 
 #[test]
@@ -72,7 +86,11 @@ fn websocket_frames_pass() {
     assert_eq!(client.read_exact(5), plain("bye"));
     client.expect_closed();
     site.neighbour_is_well();
-    site.wait_stat("portcullis_http_requests_active", &[("listener", "web")], |active| active == 0);
+    site.wait_stat(
+        "portcullis_http_requests_active",
+        &[("listener", "web")],
+        |active| active == 0,
+    );
 }
 
 /// H6: bytes behind the request wait until upstream has switched.
@@ -89,7 +107,10 @@ fn h6_bytes_before_101_are_held() {
             let early = connection.fill();
             connection.socket().set_nonblocking(false)?;
             if early.is_ok() {
-                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "bytes came before the 101"));
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    "bytes came before the 101",
+                ));
             }
             connection.send(SWITCHING)?;
             let bytes = connection.read_exact(masked("early").len())?;
@@ -156,7 +177,11 @@ fn h17_h2c_upgrade() {
     for name in ["upgrade", "http2-settings"] {
         assert_eq!(request.header(name), None, "{name}");
     }
-    assert!(!String::from_utf8_lossy(&request.head).to_ascii_lowercase().contains("h2c"));
+    assert!(
+        !String::from_utf8_lossy(&request.head)
+            .to_ascii_lowercase()
+            .contains("h2c")
+    );
     site.neighbour_is_well();
 }
 
@@ -181,8 +206,14 @@ fn upgrade_by_route() {
         .clusters(&format!("plain: {{ endpoints: [{}] }}", plain.address()))
         .start();
     let mut client = site.client();
-    for (target, protocol, seen) in [("/plain", "websocket", "none"), ("/other", "websocket", "none"), ("/other", "other", "other")] {
-        client.send(format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"));
+    for (target, protocol, seen) in [
+        ("/plain", "websocket", "none"),
+        ("/other", "websocket", "none"),
+        ("/other", "other", "other"),
+    ] {
+        client.send(format!(
+            "GET {target} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+        ));
         assert_eq!(client.read_response().text(), seen, "{target} {protocol}");
     }
     switched(&mut client);
@@ -193,7 +224,9 @@ fn upgrade_by_route() {
 #[test]
 fn idle_tunnel_ends() {
     let origin = websocket_origin();
-    let site = Site::new(&origin).listener("timeouts: { tunnel_idle: 300ms }").start();
+    let site = Site::new(&origin)
+        .listener("timeouts: { tunnel_idle: 300ms }")
+        .start();
     let mut client = site.client();
     switched(&mut client);
     client.send("x");
@@ -210,14 +243,28 @@ fn h17_connect_is_refused() {
     let origin = Origin::http(|_| Reply::ok("forwarded"));
     let site = Site::new(&origin).start();
     let mut client = site.client();
-    client.send(format!("CONNECT {} HTTP/1.1\r\nhost: {}\r\n\r\n", origin.address(), origin.address()));
+    client.send(format!(
+        "CONNECT {} HTTP/1.1\r\nhost: {}\r\n\r\n",
+        origin.address(),
+        origin.address()
+    ));
     let response = client.read_response();
     assert!(matches!(response.status, 404 | 405), "{}", response.status);
     let reason = response.header("x-portcullis-reason").unwrap().to_owned();
     site.wait_local_replies(&reason, 1);
     assert_eq!(origin.connections(), 0);
-    site.refuses(&row("no port", "CONNECT a HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_target"));
-    site.refuses(&row("path", "CONNECT /x HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_target"));
+    site.refuses(&row(
+        "no port",
+        "CONNECT a HTTP/1.1\r\nhost: a\r\n\r\n",
+        400,
+        "invalid_target",
+    ));
+    site.refuses(&row(
+        "path",
+        "CONNECT /x HTTP/1.1\r\nhost: a\r\n\r\n",
+        400,
+        "invalid_target",
+    ));
     site.neighbour_is_well();
 }
 
@@ -243,7 +290,10 @@ fn h17_connect_by_route() {
         let head = String::from_utf8_lossy(&head).into_owned();
         assert_eq!(head.starts_with("HTTP/1.1 200 "), allowed, "{name}: {head}");
         if allowed {
-            assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
+            assert!(
+                !head.to_ascii_lowercase().contains("content-length"),
+                "{head}"
+            );
             client.send("through the tunnel");
             assert_eq!(client.read_exact(18), b"through the tunnel", "{name}");
         }
@@ -262,7 +312,12 @@ fn h17_connect_to_a_closed_port() {
         .start();
     let mut client = site.client();
     client.send("CONNECT any.test:443 HTTP/1.1\r\nhost: any.test:443\r\n\r\n");
-    assert_local("closed port", &client.read_response(), 503, "connect_refused");
+    assert_local(
+        "closed port",
+        &client.read_response(),
+        503,
+        "connect_refused",
+    );
     site.wait_local_replies("connect_refused", 1);
     site.neighbour_is_well();
 }

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use harness::{Connection, ClosedPort, Gate, Origin, Reply, Step};
+use harness::{ClosedPort, Connection, Gate, Origin, Reply, Step};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Site, assert_local};
@@ -13,23 +13,66 @@ use crate::support::{Site, assert_local};
 fn h15_heads_that_are_refused() {
     let fields = "x: y\r\n".repeat(200);
     let many = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{fields}\r\n");
-    let large = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: {}\r\n\r\n", "v".repeat(100_000));
+    let large = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: {}\r\n\r\n",
+        "v".repeat(100_000)
+    );
     let rows = [
         (
             "length and coding",
             "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
             "length_and_coding",
         ),
-        ("two lengths", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd", "invalid_content_length"),
-        ("signed length", "HTTP/1.1 200 OK\r\ncontent-length: +3\r\n\r\nabc", "invalid_content_length"),
-        ("unknown coding", "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nabc", "unknown_transfer_coding"),
-        ("coding in HTTP/1.0", "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "transfer_encoding_in_http10"),
-        ("204 with a body", "HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\nabc", "unexpected_framing"),
-        ("101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "unexpected_upgrade"),
-        ("no HTTP", "220 mail.example.com ESMTP\r\n\r\n", "invalid_status_line"),
-        ("letters for a status", "HTTP/1.1 abc OK\r\n\r\n", "invalid_status_code"),
-        ("bare LF", "HTTP/1.1 200 OK\ncontent-length: 0\n\n", "bare_line_feed"),
-        ("folded field", "HTTP/1.1 200 OK\r\nx: y\r\n z\r\n\r\n", "obs_fold"),
+        (
+            "two lengths",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+            "invalid_content_length",
+        ),
+        (
+            "signed length",
+            "HTTP/1.1 200 OK\r\ncontent-length: +3\r\n\r\nabc",
+            "invalid_content_length",
+        ),
+        (
+            "unknown coding",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nabc",
+            "unknown_transfer_coding",
+        ),
+        (
+            "coding in HTTP/1.0",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "transfer_encoding_in_http10",
+        ),
+        (
+            "204 with a body",
+            "HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\nabc",
+            "unexpected_framing",
+        ),
+        (
+            "101 that nobody asked for",
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+            "unexpected_upgrade",
+        ),
+        (
+            "no HTTP",
+            "220 mail.example.com ESMTP\r\n\r\n",
+            "invalid_status_line",
+        ),
+        (
+            "letters for a status",
+            "HTTP/1.1 abc OK\r\n\r\n",
+            "invalid_status_code",
+        ),
+        (
+            "bare LF",
+            "HTTP/1.1 200 OK\ncontent-length: 0\n\n",
+            "bare_line_feed",
+        ),
+        (
+            "folded field",
+            "HTTP/1.1 200 OK\r\nx: y\r\n z\r\n\r\n",
+            "obs_fold",
+        ),
         ("too many fields", &many, "too_many_fields"),
         ("too large", &large, "head_too_large"),
     ];
@@ -56,8 +99,16 @@ fn h15_connections_that_break() {
     let rows = [
         ("closed at once", vec![Step::Close], "upstream_closed"),
         ("reset at once", vec![Step::Reset], "upstream_reset"),
-        ("half a head", vec![Step::send("HTTP/1.1 200 OK\r\nconte"), Step::Close], "upstream_closed"),
-        ("half a head, reset", vec![Step::send("HTTP/1.1 200 OK\r\nconte"), Step::Reset], "upstream_reset"),
+        (
+            "half a head",
+            vec![Step::send("HTTP/1.1 200 OK\r\nconte"), Step::Close],
+            "upstream_closed",
+        ),
+        (
+            "half a head, reset",
+            vec![Step::send("HTTP/1.1 200 OK\r\nconte"), Step::Reset],
+            "upstream_reset",
+        ),
     ];
     for (name, steps, reason) in rows {
         let origin = Origin::http(move |request| match request.target.as_str() {
@@ -78,11 +129,31 @@ fn h15_connections_that_break() {
 #[test]
 fn h15_bodies_that_break() {
     let rows = [
-        ("truncated length", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", "upstream_truncated"),
-        ("truncated chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc", "upstream_truncated"),
-        ("no last chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "upstream_truncated"),
-        ("bad chunk size", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n", "invalid_chunk_size"),
-        ("bad chunk end", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n", "missing_chunk_end"),
+        (
+            "truncated length",
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
+            "upstream_truncated",
+        ),
+        (
+            "truncated chunk",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc",
+            "upstream_truncated",
+        ),
+        (
+            "no last chunk",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "upstream_truncated",
+        ),
+        (
+            "bad chunk size",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n",
+            "invalid_chunk_size",
+        ),
+        (
+            "bad chunk end",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+            "missing_chunk_end",
+        ),
     ];
     for (name, bytes, reason) in rows {
         let origin = Origin::http(move |request| match request.target.as_str() {
@@ -95,7 +166,8 @@ fn h15_bodies_that_break() {
         let (received, _) = client.read_to_end();
         let text = String::from_utf8_lossy(&received);
         // Either the head had not left yet and a 502 stands in its place, or what came is visibly not whole.
-        let whole = text.ends_with("0\r\n\r\n") || text.contains("\r\n\r\nabc") && text.contains("content-length: 3\r\n");
+        let whole = text.ends_with("0\r\n\r\n")
+            || text.contains("\r\n\r\nabc") && text.contains("content-length: 3\r\n");
         assert!(!whole, "{name}: {text:?}");
         site.wait_local_replies(reason, 1);
         assert_eq!(site.client().get("/", "a").text(), "good", "{name}");
@@ -108,17 +180,37 @@ fn h15_bodies_that_break() {
 fn h15_extra_bytes_are_never_a_response() {
     let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
     let rows = [
-        ("at once", vec![Step::send(format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok{poison}"))]),
+        (
+            "at once",
+            vec![Step::send(format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok{poison}"
+            ))],
+        ),
         (
             "in two writes",
-            vec![Step::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"), Step::send(poison)],
+            vec![
+                Step::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+                Step::send(poison),
+            ],
         ),
         (
             "behind the last chunk",
-            vec![Step::send(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{poison}"))],
+            vec![Step::send(format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{poison}"
+            ))],
         ),
-        ("behind a 204", vec![Step::send(format!("HTTP/1.1 204 No Content\r\n\r\n{poison}"))]),
-        ("behind a 304", vec![Step::send(format!("HTTP/1.1 304 Not Modified\r\n\r\n{poison}"))]),
+        (
+            "behind a 204",
+            vec![Step::send(format!(
+                "HTTP/1.1 204 No Content\r\n\r\n{poison}"
+            ))],
+        ),
+        (
+            "behind a 304",
+            vec![Step::send(format!(
+                "HTTP/1.1 304 Not Modified\r\n\r\n{poison}"
+            ))],
+        ),
     ];
     for (name, steps) in rows {
         let origin = Origin::http(move |_| Reply::steps(steps.clone()));
@@ -140,7 +232,9 @@ fn h15_extra_bytes_are_never_a_response() {
 #[test]
 fn endpoint_killed_under_keep_alive() {
     let mut origin = Origin::http(|_| Reply::ok("alive"));
-    let site = Site::new(&origin).cluster("ejection: { max_ejected: 0% }").start();
+    let site = Site::new(&origin)
+        .cluster("ejection: { max_ejected: 0% }")
+        .start();
     let mut client = site.client();
     assert_eq!(client.get("/", "a").text(), "alive");
     origin.kill();
@@ -156,7 +250,8 @@ fn upstream_timeouts() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = Origin::http(move |request| match request.target.as_str() {
-        "/body" => Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab").then(Step::Wait(held.clone())),
+        "/body" => Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab")
+            .then(Step::Wait(held.clone())),
         _ => Reply::steps([Step::Wait(held.clone())]),
     });
     let site = Site::new(&origin)
@@ -164,7 +259,12 @@ fn upstream_timeouts() {
         .routes("- match: { path: /head }\n  cluster: site\n  timeout: 200ms\n- cluster: site")
         .start();
     let mut client = site.client();
-    assert_local("no head", &client.get("/head", "a"), 504, "upstream_timeout");
+    assert_local(
+        "no head",
+        &client.get("/head", "a"),
+        504,
+        "upstream_timeout",
+    );
     site.wait_local_replies("upstream_timeout", 1);
     // The connection that an answer may still come on is not used again.
     origin.wait_open(1);
@@ -172,7 +272,11 @@ fn upstream_timeouts() {
     let mut client = site.client();
     client.send("GET /body HTTP/1.1\r\nhost: a\r\n\r\n");
     let (received, _) = client.read_to_end();
-    assert!(received.ends_with(b"\r\n\r\nab"), "{:?}", String::from_utf8_lossy(&received));
+    assert!(
+        received.ends_with(b"\r\n\r\nab"),
+        "{:?}",
+        String::from_utf8_lossy(&received)
+    );
     site.wait_local_replies("upstream_stalled", 1);
     site.neighbour_is_well();
     gate.open();
@@ -182,7 +286,9 @@ fn upstream_timeouts() {
 #[test]
 fn connect_timeout() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let _queued = Connection::connect(address).unwrap();
@@ -191,7 +297,12 @@ fn connect_timeout() {
         .cluster("connect_timeout: 200ms")
         .routes("- cluster: site\n  retry: { attempts: 0, on: [reset] }")
         .start();
-    assert_local("blackhole", &site.client().get("/", "a"), 503, "connect_timeout");
+    assert_local(
+        "blackhole",
+        &site.client().get("/", "a"),
+        503,
+        "connect_timeout",
+    );
     site.wait_local_replies("connect_timeout", 1);
     site.neighbour_is_well();
 }
@@ -206,8 +317,13 @@ fn cluster_limits() {
     for (limit, label, reason) in rows {
         let gate = Gate::new();
         let held = gate.clone();
-        let origin = Origin::http(move |_| Reply::steps([Step::Wait(held.clone())]).then(Step::send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")));
-        let site = Site::new(&origin).cluster(&format!("limits: {{ {limit} }}")).start();
+        let origin = Origin::http(move |_| {
+            Reply::steps([Step::Wait(held.clone())])
+                .then(Step::send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))
+        });
+        let site = Site::new(&origin)
+            .cluster(&format!("limits: {{ {limit} }}"))
+            .start();
         let mut held = [site.client(), site.client()];
         for client in &mut held {
             client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -241,7 +357,11 @@ fn gone_client_frees_its_upstream() {
     origin.wait_connections(1);
     client.reset();
     site.wait_local_replies("downstream_reset", 1);
-    site.wait_stat("portcullis_http_requests_active", &[("listener", "web")], |active| active == 0);
+    site.wait_stat(
+        "portcullis_http_requests_active",
+        &[("listener", "web")],
+        |active| active == 0,
+    );
     gate.open();
     origin.wait_open(0);
     site.neighbour_is_well();
@@ -258,6 +378,10 @@ fn all_endpoints_refuse() {
         .start();
     let response = site.client().get("/", "a");
     assert_eq!(response.status, 503);
-    site.wait_stat("portcullis_http_retries_total", &[("listener", "web")], |count| count >= 1);
+    site.wait_stat(
+        "portcullis_http_retries_total",
+        &[("listener", "web")],
+        |count| count >= 1,
+    );
     site.neighbour_is_well();
 }

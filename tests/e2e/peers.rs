@@ -56,7 +56,11 @@ fn nginx(program: &PathBuf) -> Nginx {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let tool = Tool::start(&mut command);
     wait_listening(address);
-    Nginx { address, scratch, tool }
+    Nginx {
+        address,
+        scratch,
+        tool,
+    }
 }
 
 fn gateway(endpoints: &[SocketAddr], more: &str) -> Gateway {
@@ -69,24 +73,48 @@ fn gateway(endpoints: &[SocketAddr], more: &str) -> Gateway {
 
 fn run(command: &mut Command) -> String {
     let output = command.stderr(Stdio::piped()).output().unwrap();
-    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (text, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{command:?}: {text}{errors}");
     text.into_owned()
 }
 
 #[test]
 fn curl_through_to_nginx() {
-    let (Some(server), Some(curl)) = (tool("nginx"), tool("curl")) else { return };
+    let (Some(server), Some(curl)) = (tool("nginx"), tool("curl")) else {
+        return;
+    };
     let nginx = nginx(&server);
     let gateway = gateway(&[nginx.address], "");
     let url = format!("http://{}", gateway.addr("web"));
-    let curl = |arguments: &[&str]| run(Command::new(&curl).args(["-sS", "--max-time", "30"]).args(arguments));
+    let curl = |arguments: &[&str]| {
+        run(Command::new(&curl)
+            .args(["-sS", "--max-time", "30"])
+            .args(arguments))
+    };
 
     assert_eq!(curl(&[&format!("{url}/small.txt")]), "from nginx\n");
-    assert!(curl(&[&format!("{url}/echo"), "-H", "host: shop.test"]).starts_with("GET shop.test 127.0.0.1"));
-    assert_eq!(curl(&["-o", "/dev/null", "-w", "%{http_code}", &format!("{url}/missing")]), "404");
+    assert!(
+        curl(&[&format!("{url}/echo"), "-H", "host: shop.test"])
+            .starts_with("GET shop.test 127.0.0.1")
+    );
+    assert_eq!(
+        curl(&[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &format!("{url}/missing")
+        ]),
+        "404"
+    );
     assert!(curl(&["-I", &format!("{url}/small.txt")]).starts_with("HTTP/1.1 200"));
-    assert_eq!(curl(&["--http1.0", &format!("{url}/small.txt")]), "from nginx\n");
+    assert_eq!(
+        curl(&["--http1.0", &format!("{url}/small.txt")]),
+        "from nginx\n"
+    );
     assert_eq!(curl(&["-r", "5-9", &format!("{url}/small.txt")]), "nginx");
     let copy = nginx.scratch.path().join("copy.bin");
     curl(&["-o", copy.to_str().unwrap(), &format!("{url}/large.bin")]);
@@ -94,7 +122,10 @@ fn curl_through_to_nginx() {
     assert_eq!(checksum(&fs::read(&copy).unwrap()), checksum(&original));
     // Two transfers on one connection.
     let twice = format!("{url}/small.txt");
-    assert_eq!(curl(&["-w", "%{num_connects} ", &twice, &twice]), "from nginx\n1 from nginx\n0 ");
+    assert_eq!(
+        curl(&["-w", "%{num_connects} ", &twice, &twice]),
+        "from nginx\n1 from nginx\n0 "
+    );
 }
 
 const PYTHON: &str = r#"
@@ -125,28 +156,54 @@ server.serve_forever()
 
 #[test]
 fn curl_through_to_python() {
-    let (Some(python), Some(curl)) = (tool("python3"), tool("curl")) else { return };
+    let (Some(python), Some(curl)) = (tool("python3"), tool("curl")) else {
+        return;
+    };
     for version in ["HTTP/1.0", "HTTP/1.1"] {
         let address = free_port();
         let mut command = Command::new(&python);
-        command.args(["-c", PYTHON, &address.port().to_string(), version]).stderr(Stdio::null());
+        command
+            .args(["-c", PYTHON, &address.port().to_string(), version])
+            .stderr(Stdio::null());
         let _server = Tool::start(&mut command);
         wait_listening(address);
         let gateway = gateway(&[address], "");
         let url = format!("http://{}", gateway.addr("web"));
-        let curl = |arguments: &[&str]| run(Command::new(&curl).args(["-sS", "--max-time", "30"]).args(arguments));
-        assert_eq!(curl(&[&format!("{url}/a?b")]), "python GET /a?b\n", "{version}");
+        let curl = |arguments: &[&str]| {
+            run(Command::new(&curl)
+                .args(["-sS", "--max-time", "30"])
+                .args(arguments))
+        };
+        assert_eq!(
+            curl(&[&format!("{url}/a?b")]),
+            "python GET /a?b\n",
+            "{version}"
+        );
         if version == "HTTP/1.0" {
             assert_eq!(curl(&[&format!("{url}/close")]), "python GET /close\n");
         }
-        assert_eq!(curl(&["-d", "some form", &format!("{url}/post")]), "some form", "{version}");
+        assert_eq!(
+            curl(&["-d", "some form", &format!("{url}/post")]),
+            "some form",
+            "{version}"
+        );
         // More than curl sends without asking: it waits for a 100 first.
         let large = "x".repeat(200_000);
         let scratch = Scratch::new();
         let file = scratch.write("form", &large);
         let data = format!("@{}", file.display());
-        let echoed = curl(&["-H", "expect: 100-continue", "--data-binary", &data, &format!("{url}/post")]);
-        assert_eq!(checksum(echoed.as_bytes()), checksum(large.as_bytes()), "{version}");
+        let echoed = curl(&[
+            "-H",
+            "expect: 100-continue",
+            "--data-binary",
+            &data,
+            &format!("{url}/post"),
+        ]);
+        assert_eq!(
+            checksum(echoed.as_bytes()),
+            checksum(large.as_bytes()),
+            "{version}"
+        );
     }
 }
 
@@ -162,7 +219,15 @@ struct Load {
 
 fn wrk(program: &PathBuf, address: SocketAddr, seconds: u32) -> std::process::Child {
     Command::new(program)
-        .args(["-t", "2", "-c", "16", "-d", &format!("{seconds}s"), &format!("http://{address}/small.txt")])
+        .args([
+            "-t",
+            "2",
+            "-c",
+            "16",
+            "-d",
+            &format!("{seconds}s"),
+            &format!("http://{address}/small.txt"),
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -171,16 +236,28 @@ fn wrk(program: &PathBuf, address: SocketAddr, seconds: u32) -> std::process::Ch
 
 fn finish(mut child: std::process::Child) -> Load {
     let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
     child.wait().unwrap();
-    let number = |line: &str| line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse::<u64>().ok());
+    let number = |line: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.trim_end_matches(',').parse::<u64>().ok())
+    };
     let find = |part: &str| text.lines().find(|line| line.contains(part));
     let sum = |line: &str| {
         let words = line.split_whitespace();
-        words.filter_map(|word| word.trim_end_matches(',').parse::<u64>().ok()).sum()
+        words
+            .filter_map(|word| word.trim_end_matches(',').parse::<u64>().ok())
+            .sum()
     };
     Load {
-        requests: find("requests in").and_then(number).unwrap_or_else(|| panic!("wrk said: {text}")),
+        requests: find("requests in")
+            .and_then(number)
+            .unwrap_or_else(|| panic!("wrk said: {text}")),
         errors: find("Non-2xx").map_or(0, sum),
         broken: find("Socket errors").map_or(0, sum),
     }
@@ -189,25 +266,34 @@ fn finish(mut child: std::process::Child) -> Load {
 /// `kill -9` of one of two origins under load loses at most what was in flight there.
 #[test]
 fn origin_killed_under_load() {
-    let (Some(server), Some(load)) = (tool("nginx"), tool("wrk")) else { return };
+    let (Some(server), Some(load)) = (tool("nginx"), tool("wrk")) else {
+        return;
+    };
     let (mut first, second) = (nginx(&server), nginx(&server));
     let gateway = gateway(&[first.address, second.address], "");
     let running = wrk(&load, gateway.addr("web"), 3);
     let name = first.address.to_string();
     let labels = [("endpoint", name.as_str())];
-    gateway.wait_stat("portcullis_endpoint_requests_total", &labels, |count| count > 200);
+    gateway.wait_stat("portcullis_endpoint_requests_total", &labels, |count| {
+        count > 200
+    });
     first.tool.child().kill().unwrap();
     let load = finish(running);
     assert!(load.requests > 500, "{load:?}");
     // wrk has 16 connections: no more than that was in flight.
     assert!(load.errors + load.broken <= 16, "{load:?}");
-    assert_eq!(gateway.connect("web").get("/small.txt", "a").text(), "from nginx\n");
+    assert_eq!(
+        gateway.connect("web").get("/small.txt", "a").text(),
+        "from nginx\n"
+    );
 }
 
 /// Reloads under load lose nothing, and a WebSocket on another listener never notices.
 #[test]
 fn reloads_under_load() {
-    let (Some(server), Some(load)) = (tool("nginx"), tool("wrk")) else { return };
+    let (Some(server), Some(load)) = (tool("nginx"), tool("wrk")) else {
+        return;
+    };
     reloads_for(&server, &load, 4);
 }
 
@@ -215,7 +301,9 @@ fn reloads_under_load() {
 #[test]
 #[ignore = "takes a minute"]
 fn reloads_under_load_for_a_minute() {
-    let (Some(server), Some(load)) = (tool("nginx"), tool("wrk")) else { return };
+    let (Some(server), Some(load)) = (tool("nginx"), tool("wrk")) else {
+        return;
+    };
     reloads_for(&server, &load, 60);
 }
 
@@ -223,7 +311,9 @@ fn reloads_for(server: &PathBuf, load: &PathBuf, seconds: u32) {
     let nginx = nginx(server);
     let echo = Origin::raw(|connection| {
         connection.read_head()?;
-        connection.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")?;
+        connection.send(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        )?;
         while connection.fill()? > 0 {
             let bytes = connection.read_exact(connection.buffered().len())?;
             connection.send(bytes)?;
@@ -249,7 +339,10 @@ fn reloads_for(server: &PathBuf, load: &PathBuf, seconds: u32) {
         reloads += 1;
         assert_eq!(gateway.reload(&config(reloads)).status, 200);
         let path = format!("/number-{reloads}");
-        assert_eq!(Client::connect(gateway.addr("web")).get(&path, "a").status, 200);
+        assert_eq!(
+            Client::connect(gateway.addr("web")).get(&path, "a").status,
+            200
+        );
         chat.send("still here");
         assert_eq!(chat.read_exact(10), b"still here");
         // One each second.
@@ -257,6 +350,10 @@ fn reloads_for(server: &PathBuf, load: &PathBuf, seconds: u32) {
     }
     let load = finish(running);
     assert!(reloads >= seconds / 2, "{reloads} reloads");
-    assert_eq!((load.errors, load.broken), (0, 0), "{load:?} with {reloads} reloads");
+    assert_eq!(
+        (load.errors, load.broken),
+        (0, 0),
+        "{load:?} with {reloads} reloads"
+    );
     assert_eq!(echo.connections(), 1);
 }

@@ -1,5 +1,6 @@
 //! A new configuration touches what it changes and nothing else; a bad one touches nothing (ATTACKS.md F4, F5).
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -12,11 +13,14 @@ const FAILED: &str = "portcullis_config_reload_failed";
 fn config(listeners: &[(&str, &str, &str)], origins: &[(&str, &Origin)]) -> String {
     let mut text = "drain: { timeout: 20s, spread: 0s }\nlisteners:\n".to_owned();
     for (name, listen, keys) in listeners {
-        text += &format!("  {name}:\n    listen: {listen}\n    protocol: http\n    {keys}\n");
+        let _ = writeln!(
+            text,
+            "  {name}:\n    listen: {listen}\n    protocol: http\n    {keys}"
+        );
     }
     text += "clusters:\n";
     for (name, origin) in origins {
-        text += &format!("  {name}: {{ endpoints: [{}] }}\n", origin.address());
+        let _ = writeln!(text, "  {name}: {{ endpoints: [{}] }}", origin.address());
     }
     text
 }
@@ -32,7 +36,9 @@ fn respond(body: &str) -> String {
 fn websocket() -> Origin {
     Origin::raw(|connection| {
         connection.read_head()?;
-        connection.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")?;
+        connection.send(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        )?;
         loop {
             if connection.buffered().is_empty() && connection.fill()? == 0 {
                 return Ok(());
@@ -77,12 +83,24 @@ fn f4_bad_configuration_changes_nothing() {
         ("half a file", good.split_at(good.len() / 2).0.to_owned()),
         ("empty", String::new()),
         ("unknown key", good.replace("protocol:", "protocl:")),
-        ("unknown cluster", good.replace("cluster: site", "cluster: nowhere")),
+        (
+            "unknown cluster",
+            good.replace("cluster: site", "cluster: nowhere"),
+        ),
         ("UDP", good.replace("127.0.0.1:0", "udp://127.0.0.1:0")),
-        ("no endpoints", good.replace(&origin.address().to_string(), "")),
+        (
+            "no endpoints",
+            good.replace(&origin.address().to_string(), ""),
+        ),
         ("a listener too many, whose port is taken", {
             let taken = origin.address().to_string();
-            config(&[("web", ANY, "cluster: site"), ("more", &taken, "cluster: site")], &[("site", &origin)])
+            config(
+                &[
+                    ("web", ANY, "cluster: site"),
+                    ("more", &taken, "cluster: site"),
+                ],
+                &[("site", &origin)],
+            )
         }),
     ];
     for (number, (name, bad)) in rows.iter().enumerate() {
@@ -124,8 +142,14 @@ fn keep_alive_connection_sees_new_routes() {
     let address = gateway.addr("web");
     let mut kept = gateway.connect("web");
     assert_eq!(kept.get("/", "a").text(), "upstream");
-    let changes = reload(&gateway, &document(&format!("{}\n    # x", respond("changed"))));
-    assert_eq!(changes["changed"]["listeners"]["changed"], Value::from(vec!["web"]));
+    let changes = reload(
+        &gateway,
+        &document(&format!("{}\n    # x", respond("changed"))),
+    );
+    assert_eq!(
+        changes["changed"]["listeners"]["changed"],
+        Value::from(vec!["web"])
+    );
     assert_eq!(kept.get("/", "a").text(), "changed");
     reload(&gateway, &document("cluster: site"));
     assert_eq!(kept.get("/", "a").text(), "upstream");
@@ -138,10 +162,19 @@ fn listeners_come_and_go() {
     let origin = Origin::http(|_| Reply::ok("x"));
     let clusters = [("site", &origin)];
     let one = config(&[("web", ANY, "cluster: site")], &clusters);
-    let two = config(&[("web", ANY, "cluster: site"), ("more", ANY, "cluster: site")], &clusters);
+    let two = config(
+        &[
+            ("web", ANY, "cluster: site"),
+            ("more", ANY, "cluster: site"),
+        ],
+        &clusters,
+    );
     let gateway = Gateway::start(&one);
     let changes = reload(&gateway, &two);
-    assert_eq!(changes["changed"]["listeners"]["added"], Value::from(vec!["more"]));
+    assert_eq!(
+        changes["changed"]["listeners"]["added"],
+        Value::from(vec!["more"])
+    );
     let address = gateway.addr("more");
     let mut on_it = Client::connect(address);
     assert_eq!(on_it.get("/", "a").text(), "x");
@@ -149,7 +182,10 @@ fn listeners_come_and_go() {
     assert_eq!(beside.get("/", "a").text(), "x");
 
     let changes = reload(&gateway, &one);
-    assert_eq!(changes["changed"]["listeners"]["removed"], Value::from(vec!["more"]));
+    assert_eq!(
+        changes["changed"]["listeners"]["removed"],
+        Value::from(vec!["more"])
+    );
     on_it.expect_gone();
     assert!(Connection::connect(address).is_err(), "still accepting");
     assert_eq!(beside.get("/", "a").text(), "x");
@@ -160,10 +196,20 @@ fn listeners_come_and_go() {
 fn removed_listener_finishes_its_requests() {
     let gate = Gate::new();
     let held = gate.clone();
-    let origin = Origin::http(move |_| Reply::steps([Step::Wait(held.clone())]).then(Step::send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate")));
+    let origin = Origin::http(move |_| {
+        Reply::steps([Step::Wait(held.clone())]).then(Step::send(
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate",
+        ))
+    });
     let clusters = [("site", &origin)];
     let one = config(&[("web", ANY, "cluster: site")], &clusters);
-    let two = config(&[("web", ANY, "cluster: site"), ("more", ANY, "cluster: site")], &clusters);
+    let two = config(
+        &[
+            ("web", ANY, "cluster: site"),
+            ("more", ANY, "cluster: site"),
+        ],
+        &clusters,
+    );
     let gateway = Gateway::start(&two);
     let mut client = gateway.connect("more");
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -171,7 +217,10 @@ fn removed_listener_finishes_its_requests() {
     reload(&gateway, &one);
     gate.open();
     let response = client.read_response();
-    assert_eq!((response.text().as_str(), response.header("connection")), ("late", Some("close")));
+    assert_eq!(
+        (response.text().as_str(), response.header("connection")),
+        ("late", Some("close"))
+    );
     client.expect_closed();
 }
 
@@ -185,9 +234,15 @@ fn listener_moves() {
     let place = harness::ClosedPort::new();
     let new = place.address();
     drop(place);
-    reload(&gateway, &config(&[("web", &new.to_string(), "cluster: site")], &clusters));
+    reload(
+        &gateway,
+        &config(&[("web", &new.to_string(), "cluster: site")], &clusters),
+    );
     assert_eq!(Client::connect(new).get("/", "a").text(), "x");
-    assert!(Connection::connect(old).is_err(), "the old address still accepts");
+    assert!(
+        Connection::connect(old).is_err(),
+        "the old address still accepts"
+    );
 }
 
 /// A cluster's endpoints change under a listener that does not: its connections stay.
@@ -200,7 +255,10 @@ fn endpoints_change_under_open_connections() {
     let mut kept = gateway.connect("web");
     assert_eq!(kept.get("/", "a").text(), "old");
     let changes = reload(&gateway, &document(&new));
-    assert_eq!(changes["changed"]["clusters"]["changed"], Value::from(vec!["site"]));
+    assert_eq!(
+        changes["changed"]["clusters"]["changed"],
+        Value::from(vec!["site"])
+    );
     assert_eq!(kept.get("/", "a").text(), "new");
     // Idle connections to what is gone are closed.
     old.wait_open(0);
@@ -212,15 +270,25 @@ fn rate_limits_keep_their_counts() {
     let origin = Origin::http(|_| Reply::ok("x"));
     let document = |extra: &str| {
         config(
-            &[("web", ANY, &format!("cluster: site\n    filters: [{{ rate_limit: {{ rate: 3/h }} }}]{extra}"))],
+            &[(
+                "web",
+                ANY,
+                &format!("cluster: site\n    filters: [{{ rate_limit: {{ rate: 3/h }} }}]{extra}"),
+            )],
             &[("site", &origin)],
         )
     };
     let gateway = Gateway::start(&document(""));
     let mut client = gateway.connect("web");
-    assert_eq!([client.get("/", "a").status, client.get("/", "a").status], [200, 200]);
+    assert_eq!(
+        [client.get("/", "a").status, client.get("/", "a").status],
+        [200, 200]
+    );
     reload(&gateway, &document("\n    timeouts: { idle: 55s }"));
-    assert_eq!([client.get("/", "a").status, client.get("/", "a").status], [200, 429]);
+    assert_eq!(
+        [client.get("/", "a").status, client.get("/", "a").status],
+        [200, 429]
+    );
 }
 
 #[test]
@@ -230,9 +298,16 @@ fn hup_reloads() {
     let gateway = Gateway::start(&document("cluster: site"));
     let mut client = gateway.connect("web");
     assert_eq!(client.get("/", "a").text(), "upstream");
-    gateway.rewrite(&document(&format!("{}\n    forward: {{ via: null }}", respond("changed"))));
+    gateway.rewrite(&document(&format!(
+        "{}\n    forward: {{ via: null }}",
+        respond("changed")
+    )));
     gateway.signal(Signal::HUP);
-    gateway.wait_stat("portcullis_config_reloads_total", &[("result", "applied")], |count| count >= 1);
+    gateway.wait_stat(
+        "portcullis_config_reloads_total",
+        &[("result", "applied")],
+        |count| count >= 1,
+    );
     assert_eq!(client.get("/", "a").text(), "changed");
 }
 
@@ -245,12 +320,20 @@ fn file_change_reloads() {
     let mut client = gateway.connect("web");
     assert_eq!(client.get("/", "a").text(), "upstream");
     gateway.rewrite(&document(&respond("renamed")));
-    gateway.wait_stat("portcullis_config_reloads_total", &[("result", "applied")], |count| count == 1);
+    gateway.wait_stat(
+        "portcullis_config_reloads_total",
+        &[("result", "applied")],
+        |count| count == 1,
+    );
     assert_eq!(client.get("/", "a").text(), "renamed");
     // In place, as an editor without manners does it.
     let text = fs::read_to_string(gateway.config_path()).unwrap();
     fs::write(gateway.config_path(), text.replace("renamed", "written")).unwrap();
-    gateway.wait_stat("portcullis_config_reloads_total", &[("result", "applied")], |count| count == 2);
+    gateway.wait_stat(
+        "portcullis_config_reloads_total",
+        &[("result", "applied")],
+        |count| count == 2,
+    );
     assert_eq!(client.get("/", "a").text(), "written");
 }
 
@@ -274,7 +357,11 @@ fn config_map_reloads() {
         link(version, "..data");
     };
     let wait = |applied| {
-        gateway.wait_stat("portcullis_config_reloads_total", &[("result", "applied")], |count| count == applied);
+        gateway.wait_stat(
+            "portcullis_config_reloads_total",
+            &[("result", "applied")],
+            |count| count == applied,
+        );
     };
     publish("..v1", &document(&respond("first")));
     link("..data/portcullis.yaml", "portcullis.yaml");
@@ -293,7 +380,11 @@ fn f5_reloads_leave_the_rest_alone() {
     let echo = websocket();
     let gate = Gate::new();
     let held = gate.clone();
-    let slow = Origin::http(move |_| Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").then(Step::Wait(held.clone())).then(Step::send("half")));
+    let slow = Origin::http(move |_| {
+        Reply::bytes("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf")
+            .then(Step::Wait(held.clone()))
+            .then(Step::send("half"))
+    });
     let site = Origin::http(|_| Reply::ok("x"));
     let document = |number: usize| {
         config(
@@ -303,7 +394,11 @@ fn f5_reloads_leave_the_rest_alone() {
                 ("web", ANY, &respond(&format!("number-{number}"))),
             ],
             &[("echo", &echo), ("slow", &slow), ("site", &site)],
-        ) + &format!("  moving-{}: {{ endpoints: [{}] }}\n", number % 3, site.address())
+        ) + &format!(
+            "  moving-{}: {{ endpoints: [{}] }}\n",
+            number % 3,
+            site.address()
+        )
     };
     let gateway = Gateway::start(&document(0));
     let mut chat = open_websocket(&gateway, "chat");
@@ -322,12 +417,24 @@ fn f5_reloads_leave_the_rest_alone() {
         assert_eq!(kept.get("/", "a").text(), format!("number-{number}"));
     }
     let grown = gateway.resident_bytes().saturating_sub(memory);
-    assert!(grown < 6 * 1024 * 1024, "grown by {grown} bytes in 200 reloads");
-    assert!(gateway.descriptors() <= descriptors + 2, "{} descriptors, {descriptors} before", gateway.descriptors());
+    assert!(
+        grown < 6 * 1024 * 1024,
+        "grown by {grown} bytes in 200 reloads"
+    );
+    assert!(
+        gateway.descriptors() <= descriptors + 2,
+        "{} descriptors, {descriptors} before",
+        gateway.descriptors()
+    );
     gate.open();
     assert_eq!(long.read_exact(4), b"half");
     assert_eq!((echo.connections(), slow.connections()), (1, 1));
-    assert_eq!(gateway.stats().counter("portcullis_config_reloads_total", &[("result", "applied")]), 250);
+    assert_eq!(
+        gateway
+            .stats()
+            .counter("portcullis_config_reloads_total", &[("result", "applied")]),
+        250
+    );
 }
 
 /// What cannot change while the gateway runs is refused, with a word about it.
@@ -351,8 +458,16 @@ fn nothing_changed() {
     let changes = reload(&gateway, &format!("# a comment\n{good}"));
     for kind in ["listeners", "clusters"] {
         for verb in ["added", "changed", "removed"] {
-            assert_eq!(changes["changed"][kind][verb], Value::Array(Vec::new()), "{kind} {verb}");
+            assert_eq!(
+                changes["changed"][kind][verb],
+                Value::Array(Vec::new()),
+                "{kind} {verb}"
+            );
         }
     }
-    gateway.wait_stat("portcullis_config_reloads_total", &[("result", "unchanged")], |count| count >= 1);
+    gateway.wait_stat(
+        "portcullis_config_reloads_total",
+        &[("result", "unchanged")],
+        |count| count >= 1,
+    );
 }

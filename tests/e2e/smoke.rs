@@ -6,11 +6,15 @@ use crate::support::Site;
 
 #[test]
 fn starts_proxies_and_stops() {
-    let origin = Origin::http(|request| Reply::ok(format!("{} {}", request.method, request.target)));
+    let origin =
+        Origin::http(|request| Reply::ok(format!("{} {}", request.method, request.target)));
     let site = Site::new(&origin).start();
     let mut client = site.client();
     let response = client.get("/a?b=c", "site.test");
-    assert_eq!((response.status, response.text().as_str()), (200, "GET /a?b=c"));
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "GET /a?b=c")
+    );
     assert_eq!(origin.next_request().header("host"), Some("site.test"));
 
     let exit = site.gateway.stop();
@@ -42,7 +46,11 @@ fn version_and_schema_are_printed() {
 /// Usage errors are 2, whatever else is wrong.
 #[test]
 fn usage_errors_exit_with_2() {
-    for arguments in [&["run"][..], &["nonsense"], &["check", "--format", "xml", "-c", "x"]] {
+    for arguments in [
+        &["run"][..],
+        &["nonsense"],
+        &["check", "--format", "xml", "-c", "x"],
+    ] {
         let output = harness::portcullis().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }

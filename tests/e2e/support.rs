@@ -4,7 +4,7 @@
 //! before and after whatever a test does: on the connection that it keeps, and on a fresh one. Start at [`Site`].
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::ops::Deref;
 
 use harness::{Client, Gateway, Origin, RawResponse, Reply};
@@ -32,7 +32,7 @@ impl Site {
     }
 
     /// The cluster `site` has this endpoint too.
-    pub(crate) fn endpoint(mut self, address: impl ToString) -> Self {
+    pub(crate) fn endpoint(mut self, address: impl Display) -> Self {
         self.endpoints.push(address.to_string());
         self
     }
@@ -157,7 +157,12 @@ impl Running {
         assert_local(row.name, &response, row.status, row.reason);
         assert_eq!(response.header("connection"), Some("close"), "{}", row.name);
         let (rest, _) = client.read_to_end();
-        assert!(rest.is_empty(), "{}: {:?}", row.name, String::from_utf8_lossy(&rest));
+        assert!(
+            rest.is_empty(),
+            "{}: {:?}",
+            row.name,
+            String::from_utf8_lossy(&rest)
+        );
         self.wait_local_replies(row.reason, before + 1);
     }
 }
