@@ -12,7 +12,7 @@ use portcullis_config::{Located, Node, Percent};
 use portcullis_filter::{FilterList, FilterRegistry, ReadContext as Context};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::filters::http_filters;
 use crate::forward::ForwardConfig;
@@ -161,10 +161,12 @@ impl HttpConfig {
         }
     }
 
-    /// JSON Schema of those keys: an object schema with `properties`, without references to other places.
+    /// JSON Schema of those keys: an object schema with `properties`. What it refers to is in its own `$defs`.
     #[must_use]
     pub fn schema() -> Value {
-        let filters = http_filters().schema();
+        let mut filters = http_filters().schema();
+        let mut definitions = Map::new();
+        take_definitions(&mut filters, &mut definitions);
         let mut schema = inline_schema::<HttpKeys>();
         let mut rule = inline_schema::<RouteRule>();
         set_property(&mut rule, "filters", filters.clone());
@@ -175,6 +177,9 @@ impl HttpConfig {
             "items": rule,
         });
         set_property(&mut schema, "routes", routes);
+        if let Some(object) = schema.as_object_mut() {
+            object.insert("$defs".to_owned(), Value::Object(definitions));
+        }
         schema
     }
 }
@@ -188,6 +193,27 @@ fn inline_schema<T: JsonSchema>() -> Value {
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value()
+}
+
+/// Moves the definitions of each filter to where references look for them.
+fn take_definitions(schema: &mut Value, definitions: &mut Map<String, Value>) {
+    match schema {
+        Value::Array(items) => {
+            for item in items {
+                take_definitions(item, definitions);
+            }
+        }
+        Value::Object(object) => {
+            object.remove("$schema");
+            if let Some(Value::Object(own)) = object.remove("$defs") {
+                definitions.extend(own);
+            }
+            for value in object.values_mut() {
+                take_definitions(value, definitions);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn set_property(schema: &mut Value, name: &str, property: Value) {
