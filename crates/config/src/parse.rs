@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{AliasLimits, DuplicateKeyPolicy};
 use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 
@@ -86,7 +87,6 @@ fn options() -> serde_saphyr::Options {
 
 fn report(source: &Source, error: &serde_saphyr::Error, diagnostics: &mut Diagnostics) {
     let error = error.without_snippet();
-    let message = UserMessageFormatter.format_message(error);
     let span = error
         .location()
         .map_or(Span::NONE, |location| place(source, location));
@@ -94,10 +94,34 @@ fn report(source: &Source, error: &serde_saphyr::Error, diagnostics: &mut Diagno
         .text()
         .lines()
         .nth((span.line as usize).saturating_sub(1));
-    let diagnostic = diagnostics.error(span, format!("this is not valid YAML: {message}"));
+    let diagnostic = diagnostics.error(span, words(error));
     if line.is_some_and(|line| line.contains("${") && line.contains(['{', '[']) && !span.is_none())
     {
         diagnostic.help("within { } and [ ] a variable needs quotes: \"${PORT}\"");
+    }
+}
+
+/// The library's message, or our own where it speaks of its bounds.
+fn words(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    let message = UserMessageFormatter.format_message(error);
+    match error {
+        Error::AliasError { error, .. } => words(error),
+        Error::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => format!("this is nested more than {MAX_DEPTH} levels deep"),
+        // The scanner has its own bound for brackets, which is no budget.
+        _ if message == "recursion limit exceeded" => {
+            format!("this is nested more than {MAX_DEPTH} levels deep")
+        }
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            "this is too large: it has too many parts, or repeats too much through anchors"
+                .to_owned()
+        }
+        _ => format!("this is not valid YAML: {message}"),
     }
 }
 

@@ -136,16 +136,16 @@ fn errors() {
         (
             "too deep in brackets",
             &deep,
-            "this is not valid YAML: ",
+            "this is nested more than 32 levels deep",
             true,
         ),
         (
             "too deep in blocks",
             &deep_blocks,
-            "this is not valid YAML: ",
+            "this is nested more than 32 levels deep",
             true,
         ),
-        ("alias bomb", &bomb, "this is not valid YAML: ", true),
+        ("alias bomb", &bomb, "this is too large", true),
         ("too large", &large, "test.yaml is larger than 1 MiB", false),
         ("infinite", "a: .inf\n", "this is not valid YAML: ", true),
         (
