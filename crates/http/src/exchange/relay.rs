@@ -148,10 +148,8 @@ impl Exchange<'_> {
             }
             self.forward_upload(relay.upstream, piece);
         }
-        if !self.upload.sent || !relay.upstream.has_received() {
-            self.flush_upload(relay, task);
-            *moved |= was_full && !relay.upstream.is_full();
-        }
+        self.flush_upload(relay, task);
+        *moved |= was_full && !relay.upstream.is_full();
         Ok(None)
     }
 

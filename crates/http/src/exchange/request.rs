@@ -9,7 +9,7 @@ use std::sync::Arc;
 use portcullis_filter::Stop;
 
 use super::{Exchange, Halt};
-use crate::forward;
+use crate::forward::{self, MaxForwards};
 use crate::head::{Method, Status};
 use crate::local_reply;
 use crate::message::{Http, Response};
@@ -75,6 +75,7 @@ impl Exchange<'_> {
         if self.record.request.framing_exceeds(self.upload.limit) {
             return Err(self.reply(Status::CONTENT_TOO_LARGE, "body_too_large"));
         }
+        self.count_hop()?;
         self.check_upgrade(route)?;
         self.record.cluster = Some(Arc::clone(target.cluster.shared().name()));
         if self.record.request.head.method == Method::Connect {
@@ -82,6 +83,18 @@ impl Exchange<'_> {
         }
         self.prepare_upstream_request(route)?;
         self.proxy(route, target).await
+    }
+
+    /// RFC 9110 section 7.6.2: with no hop left, TRACE and OPTIONS are answered here. TRACE would echo fields that
+    /// others added, so it is not carried out.
+    fn count_hop(&mut self) -> Result<(), Halt> {
+        match forward::count_hop(&mut self.record.request) {
+            MaxForwards::Go => Ok(()),
+            MaxForwards::Last if self.record.request.head.method == Method::Options => {
+                Err(self.reply(Status::NO_CONTENT, "max_forwards"))
+            }
+            MaxForwards::Last => Err(self.reply(Status::METHOD_NOT_ALLOWED, "max_forwards")),
+        }
     }
 
     /// CONNECT goes only where a route says so; an upgrade only if the route lets its protocol pass.

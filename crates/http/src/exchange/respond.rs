@@ -13,6 +13,7 @@ use crate::fields::Fields;
 use crate::forward;
 use crate::framing::Framing;
 use crate::head::{Method, ResponseHead, Status};
+use crate::local_reply;
 use crate::message::{Response, ResponseBody};
 
 impl Exchange<'_> {
@@ -117,6 +118,8 @@ impl Exchange<'_> {
     }
 
     async fn answer(&mut self, mut response: Response, close: bool) -> Result<(), &'static str> {
+        let settings = &self.service.config.local_reply;
+        local_reply::complete(&mut response, &self.record.request, settings);
         // A filter that stops its own kind of answer would loop: what it says then is an abort.
         match self.filter_response(&mut response).await {
             Ok(()) => {}

@@ -115,7 +115,12 @@ impl<'c> Downstream<'c> {
         }
     }
 
-    fn encode(&mut self, head: &ResponseHead, framing: Framing, persistence: Persistence) -> Result<(), StreamError> {
+    fn encode(
+        &mut self,
+        head: &ResponseHead,
+        framing: Framing,
+        persistence: Persistence,
+    ) -> Result<(), StreamError> {
         let options = Encode {
             framing,
             connection: persistence,

@@ -24,6 +24,9 @@ pub(crate) struct Output {
 /// Pieces up to this are copied behind what already waits: a copy costs less than another vector.
 const SMALL: usize = 8 * 1024;
 
+/// What a queue allocates at first: a head with a small body.
+const FIRST: usize = 1024;
+
 /// Copied bytes that may wait before the queue is full.
 const HIGH_WATER: usize = 32 * 1024;
 
@@ -31,6 +34,9 @@ impl Output {
     /// Lets `write` append head or framing bytes.
     pub(crate) fn push_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if self.large.is_empty() {
+            if self.before.capacity() == 0 {
+                self.before.reserve(FIRST);
+            }
             write(&mut self.before)
         } else {
             write(&mut self.behind)

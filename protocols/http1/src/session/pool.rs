@@ -69,7 +69,9 @@ impl Pool {
     pub(crate) fn put(&self, upstream: Box<Upstream>) {
         let served = upstream.requests;
         let limit = self.cluster.config().pool.max_requests;
-        if limit.is_some_and(|limit| served >= limit.get()) || !self.cluster.has_endpoint(upstream.endpoint) {
+        if limit.is_some_and(|limit| served >= limit.get())
+            || !self.cluster.has_endpoint(upstream.endpoint)
+        {
             return;
         }
         let endpoint = upstream.endpoint;
@@ -98,7 +100,11 @@ fn is_waiting(upstream: &mut Upstream, careful: bool) -> bool {
     let mut quiet = Context::from_waker(Waker::noop());
     let stream = &mut upstream.connection.stream;
     let heard = stream.poll_read_ready(&mut quiet).is_ready();
-    if heard || careful { stream.is_alive() } else { true }
+    if heard || careful {
+        stream.is_alive()
+    } else {
+        true
+    }
 }
 
 impl UpstreamPool for Pool {
@@ -121,9 +127,14 @@ impl UpstreamPool for Pool {
                 .cluster
                 .try_connection()
                 .map_err(|_| ConnectFailure::Limited)?;
-            let stream = connect::to_endpoint(endpoint, &self.cluster.config(), client.client, client.local)
-                .await
-                .map_err(|error| failure(error))?;
+            let stream = connect::to_endpoint(
+                endpoint,
+                &self.cluster.config(),
+                client.client,
+                client.local,
+            )
+            .await
+            .map_err(failure)?;
             let connection = Connection::new(stream, bytes::BytesMut::new());
             let decoder = ResponseDecoder::new(HeadLimits::default());
             let upstream = Upstream::new(

@@ -39,7 +39,9 @@ pub async fn serve(session: Rc<Session>, downstream: portcullis_net::Downstream,
     let mut first = true;
     let accepted = downstream.accepted_at;
     loop {
-        if connection.input.is_empty() && !idle(&session, &mut connection, &mut timer, accepted, first).await {
+        if connection.input.is_empty()
+            && !idle(&session, &mut connection, &mut timer, accepted, first).await
+        {
             break;
         }
         first = false;
@@ -69,7 +71,11 @@ async fn idle(
     let limits = session.service.current();
     let timeouts = limits.timeouts();
     // Until it has sent anything, a new connection is held to the shorter deadline of a head.
-    let patience = if first { timeouts.head() } else { timeouts.idle() };
+    let patience = if first {
+        timeouts.head()
+    } else {
+        timeouts.idle()
+    };
     let deadline = earlier(
         clock::now().checked_add(patience),
         HttpService::deadline(accepted, timeouts.max_connection_age()),
@@ -223,18 +229,24 @@ impl Requests<'_> {
                 }
                 drained
             }
+            // Nothing of this request is unread, so closing destroys nothing on its way.
+            Ended::Complete { request_read: true } | Ended::Tunneled | Ended::Aborted => false,
             Ended::Complete { .. } => {
                 linger(self.connection, self.timer).await;
                 false
             }
-            Ended::Tunneled | Ended::Aborted => false,
         }
     }
 
     /// Answers a request that is no request, and closes.
     async fn refuse(&mut self, service: &HttpService, status: Status, reason: &'static str) {
         service.stats.on_refused(status, reason);
-        let response = local_reply::refuse(status, reason, &service.config.local_reply, &*service.environment.clock);
+        let response = local_reply::refuse(
+            status,
+            reason,
+            &service.config.local_reply,
+            &*service.environment.clock,
+        );
         let ResponseBody::Local(body) = response.body else {
             return;
         };
@@ -243,7 +255,8 @@ impl Requests<'_> {
             connection: Persistence::Close,
         };
         let output = &mut self.connection.output;
-        let encoded = output.push_with(|buffer| encoder::encode_response_head(&response.head, options, buffer));
+        let encoded = output
+            .push_with(|buffer| encoder::encode_response_head(&response.head, options, buffer));
         if encoded.is_ok() {
             output.push_data(body);
             linger(self.connection, self.timer).await;

@@ -7,7 +7,15 @@ use portcullis_net::Sniff;
 
 /// Methods that a connection may begin with to be recognised. Others are HTTP too, but rarely come first.
 const METHODS: [&[u8]; 9] = [
-    b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH ",
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
 ];
 
 /// Whether `prefix` begins with a well-known method and a space.

@@ -57,7 +57,11 @@ impl BodyWriter {
     }
 
     /// Queues the end. The answer is whether the message is whole: `false` if an announced length was not reached.
-    pub(crate) fn finish(&mut self, connection: &mut Connection, trailers: Option<&Fields>) -> bool {
+    pub(crate) fn finish(
+        &mut self,
+        connection: &mut Connection,
+        trailers: Option<&Fields>,
+    ) -> bool {
         let whole = match self {
             Self::Nothing | Self::Finished | Self::Length(0) => true,
             Self::Length(_) => false,
