@@ -6,6 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+/// How long a relay must have been silent to count as finished while the listener drains.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// One end of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -16,6 +19,9 @@ pub enum Side {
 }
 
 impl Side {
+    /// Both ends.
+    pub const BOTH: [Self; 2] = [Self::Downstream, Self::Upstream];
+
     /// The other end.
     #[must_use]
     pub const fn other(self) -> Self {
@@ -31,14 +37,22 @@ impl Side {
 pub enum Input {
     /// So many bytes from this side were written to the other.
     Moved(Side, u64),
+    /// A filter holds bytes until then: waiting for that is not idleness.
+    Held(Instant),
     /// This side sends no more, and everything it sent was written to the other.
     Ended(Side),
     /// The end of the other direction was passed to this side.
     Shut(Side),
-    /// This side reset the connection.
+    /// Reading found that this side reset the connection. Nothing more comes from it.
     Reset(Side),
+    /// Writing found that this side takes no more. What it sent before may still be read.
+    Refused(Side),
     /// Reading from or writing to this side failed in another way.
     Failed(Side),
+    /// A filter stopped the bytes; the label is the reason.
+    Stopped(&'static str),
+    /// The listener drains: the relay ends at that time, or when it falls silent after it.
+    Drain(Instant),
 }
 
 /// What is to be done.
@@ -46,10 +60,10 @@ pub enum Input {
 pub enum Output {
     /// End the direction towards this side (send FIN).
     Shut(Side),
-    /// Reset the connection of this side, then the relay is over.
+    /// Reset the connection of this side; the relay is over.
     Reset(Side),
-    /// Close both: the relay is over.
-    Close(End),
+    /// Close both; the relay is over.
+    Close,
 }
 
 /// How a relay ended.
@@ -63,8 +77,12 @@ pub enum End {
     Failed(Side),
     /// Nothing moved for the idle timeout.
     Idle,
-    /// The hard cap on the duration was reached.
+    /// The hard limit on the duration was reached.
     Expired,
+    /// It had nothing to do while the listener drained.
+    Drained,
+    /// A filter stopped the bytes.
+    Stopped(&'static str),
 }
 
 impl End {
@@ -79,31 +97,62 @@ impl End {
             Self::Failed(Side::Upstream) => "upstream_io",
             Self::Idle => "idle_timeout",
             Self::Expired => "max_duration",
+            Self::Drained => "drained",
+            Self::Stopped(reason) => reason,
         }
     }
 }
 
-/// How far one direction has come.
+/// How far one direction has come. It only moves forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Flow {
     Open,
-    /// Its end was seen and is to be passed on.
+    /// Its end was seen and is to be passed on; nobody was told yet.
     Ending,
+    /// Its end is being passed on.
+    Shutting,
     /// Its end was passed on.
     Ended,
+    /// Its destination takes no more.
+    Refused,
 }
 
-/// A relay between two sides.
+/// A value for each direction, named by where its bytes come from.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pair<T> {
+    up: T,
+    down: T,
+}
+
+impl<T> Pair<T> {
+    const fn of(&self, from: Side) -> &T {
+        match from {
+            Side::Downstream => &self.up,
+            Side::Upstream => &self.down,
+        }
+    }
+
+    const fn of_mut(&mut self, from: Side) -> &mut T {
+        match from {
+            Side::Downstream => &mut self.up,
+            Side::Upstream => &mut self.down,
+        }
+    }
+}
+
+/// A relay between two sides. Hand in what happened, then take every output.
 #[derive(Debug, Clone)]
 pub struct Relay {
-    /// From downstream to upstream, and back.
-    flows: [Flow; 2],
-    bytes: [u64; 2],
+    flows: Pair<Flow>,
+    bytes: Pair<u64>,
     idle: Duration,
+    /// When bytes last moved, or will be let go by a filter.
     active_at: Instant,
     expires_at: Option<Instant>,
-    output: Option<Output>,
+    drains_at: Option<Instant>,
     end: Option<End>,
+    /// What the end asks for, until somebody takes it.
+    farewell: Option<Output>,
 }
 
 impl Relay {
@@ -111,13 +160,17 @@ impl Relay {
     #[must_use]
     pub const fn new(now: Instant, idle: Duration, expires_at: Option<Instant>) -> Self {
         Self {
-            flows: [Flow::Open; 2],
-            bytes: [0; 2],
+            flows: Pair {
+                up: Flow::Open,
+                down: Flow::Open,
+            },
+            bytes: Pair { up: 0, down: 0 },
             idle,
             active_at: now,
             expires_at,
-            output: None,
+            drains_at: None,
             end: None,
+            farewell: None,
         }
     }
 
@@ -128,44 +181,46 @@ impl Relay {
         }
         match input {
             Input::Moved(side, bytes) => {
-                *self.bytes_mut(side) += bytes;
-                self.active_at = now;
+                *self.bytes.of_mut(side) += bytes;
+                self.on_active(now);
             }
-            Input::Ended(side) => {
-                self.active_at = now;
-                if *self.flow(side) == Flow::Open {
-                    *self.flow_mut(side) = Flow::Ending;
-                    self.output = Some(Output::Shut(side.other()));
-                }
-            }
-            Input::Shut(side) => {
-                *self.flow_mut(side.other()) = Flow::Ended;
-                if self.flows == [Flow::Ended; 2] {
-                    self.finish(End::Complete, Output::Close(End::Complete));
-                }
-            }
+            Input::Held(until) => self.on_active(until),
+            Input::Ended(side) => self.on_ended(now, side),
+            Input::Shut(side) => self.on_shut(side),
+            Input::Refused(side) => self.on_refused(side),
             Input::Reset(side) => self.finish(End::Reset(side), Output::Reset(side.other())),
             Input::Failed(side) => self.finish(End::Failed(side), Output::Reset(side.other())),
+            Input::Stopped(reason) => self.finish(End::Stopped(reason), Output::Close),
+            Input::Drain(at) => self.drains_at = Some(at),
         }
         self.check_invariants();
     }
 
     /// Tells the relay the time. It ends if a deadline has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let passed = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         if self.end.is_some() {
             return;
         }
-        if self.expires_at.is_some_and(|at| now >= at) {
-            self.finish(End::Expired, Output::Close(End::Expired));
-        } else if self.idle_at().is_some_and(|at| now >= at) {
-            self.finish(End::Idle, Output::Close(End::Idle));
+        if passed(self.expires_at) {
+            self.finish(End::Expired, Output::Close);
+        } else if passed(self.idle_at()) {
+            self.finish(End::Idle, Output::Close);
+        } else if passed(self.quiet_at()) {
+            self.finish(End::Drained, Output::Close);
         }
         self.check_invariants();
     }
 
     /// The next thing to do, until `None`.
-    pub const fn poll_output(&mut self) -> Option<Output> {
-        self.output.take()
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.end.is_some() {
+            return self.farewell.take();
+        }
+        let ending = |side: &Side| *self.flows.of(*side) == Flow::Ending;
+        let side = Side::BOTH.into_iter().find(ending)?;
+        *self.flows.of_mut(side) = Flow::Shutting;
+        Some(Output::Shut(side.other()))
     }
 
     /// When [`Relay::handle_timeout`] wants to be called.
@@ -174,13 +229,16 @@ impl Relay {
         if self.end.is_some() {
             return None;
         }
-        [self.idle_at(), self.expires_at].into_iter().flatten().min()
+        [self.idle_at(), self.expires_at, self.quiet_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether bytes from this side are still wanted.
     #[must_use]
     pub fn is_open(&self, from: Side) -> bool {
-        self.end.is_none() && *self.flow(from) == Flow::Open
+        self.end.is_none() && *self.flows.of(from) == Flow::Open
     }
 
     /// How the relay ended, once it has.
@@ -192,138 +250,75 @@ impl Relay {
     /// Bytes that were moved from this side to the other.
     #[must_use]
     pub const fn bytes(&self, from: Side) -> u64 {
-        let [up, down] = self.bytes;
-        match from {
-            Side::Downstream => up,
-            Side::Upstream => down,
+        *self.bytes.of(from)
+    }
+
+    fn on_active(&mut self, at: Instant) {
+        self.active_at = self.active_at.max(at);
+    }
+
+    fn on_ended(&mut self, now: Instant, side: Side) {
+        self.on_active(now);
+        if *self.flows.of(side.other()) == Flow::Refused {
+            // It had stopped taking bytes before: what it was sent is lost, and the other side must know.
+            self.finish(End::Reset(side), Output::Reset(side.other()));
+        } else if *self.flows.of(side) == Flow::Open {
+            *self.flows.of_mut(side) = Flow::Ending;
         }
     }
 
-    fn finish(&mut self, end: End, output: Output) {
+    fn on_shut(&mut self, side: Side) {
+        let flow = self.flows.of_mut(side.other());
+        if *flow == Flow::Shutting {
+            *flow = Flow::Ended;
+        }
+        if self.flows.up == Flow::Ended && self.flows.down == Flow::Ended {
+            self.finish(End::Complete, Output::Close);
+        }
+    }
+
+    /// The side is gone or will not read. If more may come from it, that is passed on first: a server that
+    /// refuses an upload has often said why.
+    fn on_refused(&mut self, side: Side) {
+        *self.flows.of_mut(side.other()) = Flow::Refused;
+        if *self.flows.of(side) != Flow::Open {
+            self.finish(End::Reset(side), Output::Reset(side.other()));
+        }
+    }
+
+    fn finish(&mut self, end: End, farewell: Output) {
         self.end = Some(end);
-        self.output = Some(output);
+        self.farewell = Some(farewell);
     }
 
     fn idle_at(&self) -> Option<Instant> {
         self.active_at.checked_add(self.idle)
     }
 
-    const fn flow(&self, from: Side) -> &Flow {
-        let [up, down] = &self.flows;
-        match from {
-            Side::Downstream => up,
-            Side::Upstream => down,
-        }
-    }
-
-    const fn flow_mut(&mut self, from: Side) -> &mut Flow {
-        let [up, down] = &mut self.flows;
-        match from {
-            Side::Downstream => up,
-            Side::Upstream => down,
-        }
-    }
-
-    const fn bytes_mut(&mut self, from: Side) -> &mut u64 {
-        let [up, down] = &mut self.bytes;
-        match from {
-            Side::Downstream => up,
-            Side::Upstream => down,
-        }
+    fn quiet_at(&self) -> Option<Instant> {
+        let quiet = self.active_at.checked_add(QUIET)?;
+        Some(self.drains_at?.max(quiet))
     }
 
     fn check_invariants(&self) {
-        debug_assert!(
-            self.end != Some(End::Complete) || self.flows == [Flow::Ended; 2],
-            "complete with a direction open"
+        let Pair { up, down } = self.flows;
+        debug_assert_eq!(
+            self.end == Some(End::Complete),
+            up == Flow::Ended && down == Flow::Ended,
+            "complete exactly when both directions ended"
         );
         debug_assert!(
-            self.end.is_none() || self.poll_timeout().is_none(),
-            "a deadline after the end"
+            self.end.is_some() || up != Flow::Refused || down == Flow::Open,
+            "a side that takes nothing and sends nothing"
         );
+        debug_assert!(
+            self.end.is_some() || down != Flow::Refused || up == Flow::Open,
+            "a side that takes nothing and sends nothing"
+        );
+        debug_assert!(self.end.is_none() || self.poll_timeout().is_none());
+        debug_assert!(self.farewell.is_none() || self.end.is_some());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn relay(now: Instant) -> Relay {
-        Relay::new(now, Duration::from_secs(10), now.checked_add(Duration::from_secs(60)))
-    }
-
-    #[test]
-    fn each_direction_ends_on_its_own() {
-        let now = Instant::now();
-        let mut relay = relay(now);
-        relay.handle(now, Input::Moved(Side::Downstream, 5));
-        relay.handle(now, Input::Ended(Side::Downstream));
-        assert_eq!(relay.poll_output(), Some(Output::Shut(Side::Upstream)));
-        relay.handle(now, Input::Shut(Side::Upstream));
-        assert!(relay.is_open(Side::Upstream), "the answer may still come");
-        relay.handle(now, Input::Moved(Side::Upstream, 7));
-        relay.handle(now, Input::Ended(Side::Upstream));
-        assert_eq!(relay.poll_output(), Some(Output::Shut(Side::Downstream)));
-        relay.handle(now, Input::Shut(Side::Downstream));
-        assert_eq!(relay.poll_output(), Some(Output::Close(End::Complete)));
-        assert_eq!((relay.bytes(Side::Downstream), relay.bytes(Side::Upstream)), (5, 7));
-    }
-
-    #[test]
-    fn a_reset_goes_to_the_other_side() {
-        let now = Instant::now();
-        for side in [Side::Downstream, Side::Upstream] {
-            let mut relay = relay(now);
-            relay.handle(now, Input::Reset(side));
-            assert_eq!(relay.poll_output(), Some(Output::Reset(side.other())));
-            assert_eq!(relay.end(), Some(End::Reset(side)));
-        }
-    }
-
-    #[test]
-    fn deadlines_end_it() {
-        let now = Instant::now();
-        let mut idle = relay(now);
-        let later = now + Duration::from_secs(9);
-        idle.handle(later, Input::Moved(Side::Upstream, 1));
-        idle.handle_timeout(now + Duration::from_secs(10));
-        assert_eq!(idle.end(), None, "activity moves the deadline");
-        idle.handle_timeout(now + Duration::from_secs(19));
-        assert_eq!(idle.end(), Some(End::Idle));
-        let mut expired = relay(now);
-        let at_cap = now + Duration::from_secs(60);
-        expired.handle(at_cap, Input::Moved(Side::Upstream, 1));
-        expired.handle_timeout(at_cap);
-        assert_eq!(expired.end(), Some(End::Expired));
-    }
-
-    fn input() -> impl Strategy<Value = Input> {
-        let side = prop_oneof![Just(Side::Downstream), Just(Side::Upstream)];
-        (side, 0..8_u8, 0..1000_u64).prop_map(|(side, kind, bytes)| match kind {
-            0..=3 => Input::Moved(side, bytes),
-            4 => Input::Ended(side),
-            5 => Input::Shut(side),
-            6 => Input::Reset(side),
-            _ => Input::Failed(side),
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn it_ends_once_and_then_stays_silent(inputs in prop::collection::vec(input(), 0..40)) {
-            let start = Instant::now();
-            let mut relay = relay(start);
-            for (step, input) in inputs.into_iter().enumerate() {
-                let before = relay.end();
-                relay.handle(start + Duration::from_millis(step as u64), input);
-                let output = relay.poll_output();
-                if before.is_some() {
-                    prop_assert_eq!(relay.end(), before);
-                    prop_assert_eq!(output, None);
-                    prop_assert_eq!(relay.poll_timeout(), None);
-                }
-            }
-        }
-    }
-}
+mod tests;

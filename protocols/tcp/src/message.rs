@@ -1,6 +1,6 @@
 //! What TCP filters see: a connection as one request, its bytes as data, and the record of its life.
 //!
-//! TCP has no messages of its own, so a connection is the request and there is no response. Start at [`Tcp`].
+//! TCP has no messages of its own, so a connection is the request and there is no response. Start at [`TcpMessages`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -50,12 +50,33 @@ pub struct Record {
     pub bytes_up: u64,
     /// Bytes from upstream to downstream.
     pub bytes_down: u64,
-    /// The cluster's name.
+    /// The cluster's name, once one was chosen.
     pub cluster: Option<Arc<str>>,
-    /// The endpoint that was connected.
+    /// The endpoint that was connected, or tried last.
     pub endpoint: Option<Arc<str>>,
     /// How many endpoints were tried.
     pub attempts: u32,
+    /// Whether an endpoint was connected.
+    pub established: bool,
     /// How it ended: `closed`, or the `reason` label of what ended it.
     pub reason: &'static str,
+}
+
+impl Record {
+    /// A connection that was just accepted. Until somebody knows better, it ended because the gateway stopped.
+    #[must_use]
+    pub const fn new(started_at: SystemTime, started: Instant) -> Self {
+        Self {
+            started_at,
+            started,
+            duration: Duration::ZERO,
+            bytes_up: 0,
+            bytes_down: 0,
+            cluster: None,
+            endpoint: None,
+            attempts: 0,
+            established: false,
+            reason: "stopped",
+        }
+    }
 }

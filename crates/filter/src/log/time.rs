@@ -51,7 +51,7 @@ impl Default for TimeFormat {
     /// `2026-11-23T18:50:37.123Z`.
     fn default() -> Self {
         // The default is of this file and compiles, as a test says.
-        Self::new(DEFAULT).unwrap_or(Self(Box::default()))
+        Self::new(DEFAULT).unwrap_or_else(|_| Self(Box::default()))
     }
 }
 

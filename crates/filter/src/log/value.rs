@@ -98,7 +98,7 @@ impl<'a> ValueWriter<'a> {
 pub(super) fn escape(line: &mut Vec<u8>, value: &[u8], style: Style) {
     for chunk in value.utf8_chunks() {
         let mut plain = chunk.valid();
-        while let Some(at) = plain.find(|found| needs_escape(found)) {
+        while let Some(at) = plain.find(needs_escape) {
             let (before, rest) = plain.split_at(at);
             line.extend_from_slice(before.as_bytes());
             let mut rest = rest.chars();

@@ -1,26 +1,31 @@
-//! `bandwidth`: at most so many bytes per time, for each connection or for each combination of facts.
+//! `bandwidth`: at most so many bytes per time, for each connection, each client, or all of a listener.
 //!
 //! Nothing is refused: bytes wait, and the peer feels it as back-pressure. A listener with this filter is copied
 //! through the process instead of spliced in the kernel. Start at [`BandwidthConfig`].
 
-use std::cell::RefCell;
+mod clients;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use portcullis_config::{BuildError, ByteRate, ByteSize, Located};
+use portcullis_config::{BuildError, ByteRate, ByteSize};
 use portcullis_filter::{Context, Filter, FilterContext, FilterKind, Interest, Verdict};
-use portcullis_limit::{Bandwidth as Bucket, SharedBandwidth};
+use portcullis_limit::SharedBandwidth;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::clients::Clients;
 use crate::message::{TcpConnection, TcpMessages};
 
 /// Settings of `bandwidth`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BandwidthConfig {
-    /// Bytes per time, such as `1MiB/s`, each way.
-    pub rate: Located<ByteRate>,
+    /// Bytes per time, such as `1MiB/s`, each way. Less than a byte a second counts as one.
+    pub rate: ByteRate,
     /// Bytes that may pass at once. Default: what the rate allows in one second.
     #[serde(default)]
     pub burst: Option<ByteSize>,
@@ -39,6 +44,8 @@ pub enum Per {
     /// Each connection has the whole rate.
     #[default]
     Connection,
+    /// All connections of a client share the rate, over all workers. A client is an IP address.
+    Client,
     /// All connections of the listener share the rate, over all workers.
     Listener,
 }
@@ -56,16 +63,63 @@ pub enum Direction {
     Down,
 }
 
-/// The filter.
-pub struct Bandwidth {
-    rate: u64,
-    burst: u64,
-    direction: Direction,
-    shared: Option<Arc<[SharedBandwidth; 2]>>,
+impl Direction {
+    const fn includes(self, up: bool) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Up => up,
+            Self::Down => !up,
+        }
+    }
 }
 
-/// One connection's buckets: up, down.
-struct Buckets(RefCell<[Bucket; 2]>);
+/// Bytes per second and at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit {
+    rate: u64,
+    burst: u64,
+}
+
+impl Limit {
+    fn new(config: &BandwidthConfig) -> Self {
+        let seconds = config.rate.per().as_secs().max(1);
+        let rate = config.rate.bytes().div_ceil(seconds);
+        let burst = config.burst.map_or(rate, ByteSize::get).max(1);
+        Self { rate, burst }
+    }
+
+    fn buckets(self, now: Instant) -> Buckets {
+        let bucket = || SharedBandwidth::new(self.rate, self.burst, now);
+        Buckets {
+            up: bucket(),
+            down: bucket(),
+        }
+    }
+}
+
+/// What is counted together, each way.
+#[derive(Debug)]
+struct Buckets {
+    up: SharedBandwidth,
+    down: SharedBandwidth,
+}
+
+/// The filter.
+pub struct Bandwidth {
+    limit: Limit,
+    direction: Direction,
+    counts: Counts,
+}
+
+/// Where a connection finds its buckets.
+enum Counts {
+    Connection,
+    Client(Arc<Clients>),
+    Listener(Arc<Buckets>),
+}
+
+/// The buckets of one connection, for each filter of this kind in the chain.
+struct Held(Vec<(*const Bandwidth, Arc<Buckets>)>);
 
 impl FilterKind<TcpMessages> for Bandwidth {
     const NAME: &'static str = "bandwidth";
@@ -75,18 +129,17 @@ impl FilterKind<TcpMessages> for Bandwidth {
         config: &BandwidthConfig,
         cx: &FilterContext<'_>,
     ) -> Result<Box<dyn Filter<TcpMessages>>, BuildError> {
-        let rate = config.rate.bytes_per_second().max(1);
-        let burst = config.burst.map_or(rate, ByteSize::bytes).max(1);
-        let shared = (config.per == Per::Listener).then(|| {
-            let key = format!("bandwidth {} {rate} {burst}", cx.path);
-            let bucket = || SharedBandwidth::new(rate, burst, cx.now);
-            cx.shared.of(key, || [bucket(), bucket()])
-        });
+        let limit = Limit::new(config);
+        let key = || format!("bandwidth {} {limit:?}", cx.path);
+        let counts = match config.per {
+            Per::Connection => Counts::Connection,
+            Per::Client => Counts::Client(cx.shared.of(key(), || Clients::new(limit))),
+            Per::Listener => Counts::Listener(cx.shared.of(key(), || limit.buckets(cx.now))),
+        };
         Ok(Box::new(Self {
-            rate,
-            burst,
+            limit,
             direction: config.direction,
-            shared,
+            counts,
         }))
     }
 }
@@ -94,28 +147,25 @@ impl FilterKind<TcpMessages> for Bandwidth {
 impl Bandwidth {
     /// Takes the bytes at once, running into debt, and holds them until the debt is paid: the rate is kept
     /// without cutting pieces.
-    fn verdict<'a>(&'a self, up: bool, bytes: usize, cx: &Context) -> Verdict<'a, TcpMessages> {
-        let applies = match self.direction {
-            Direction::Both => true,
-            Direction::Up => up,
-            Direction::Down => !up,
-        };
-        if !applies || bytes == 0 {
+    fn verdict(&self, up: bool, bytes: usize, cx: &Context) -> Verdict<'static, TcpMessages> {
+        if !self.direction.includes(up) || bytes == 0 {
             return Verdict::Continue;
         }
-        let want = bytes as u64;
-        let index = usize::from(!up);
-        let ready = if let Some(shared) = &self.shared {
-            shared.get(index).map(|bucket| bucket.borrow_ahead(want, cx.now))
-        } else {
-            cx.held::<Buckets>().and_then(|buckets| {
-                let mut buckets = buckets.0.borrow_mut();
-                buckets.get_mut(index).map(|bucket| bucket.borrow_ahead(want, cx.now))
-            })
+        let mine = |(filter, buckets): &(*const Self, Arc<Buckets>)| {
+            std::ptr::eq(*filter, self).then(|| Arc::clone(buckets))
         };
-        match ready {
-            Some(at) if at > cx.now => Verdict::Delay(at),
-            _ => Verdict::Continue,
+        let Some(buckets) = cx
+            .held::<Held>()
+            .and_then(|held| held.0.iter().find_map(mine))
+        else {
+            return Verdict::Continue;
+        };
+        let bucket = if up { &buckets.up } else { &buckets.down };
+        let paid = bucket.borrow_ahead(bytes as u64, cx.now);
+        if paid > cx.now {
+            Verdict::Delay(paid)
+        } else {
+            Verdict::Continue
         }
     }
 }
@@ -126,9 +176,12 @@ impl Filter<TcpMessages> for Bandwidth {
     }
 
     fn interest(&self) -> Interest {
-        Interest::REQUEST
-            .and(Interest::REQUEST_DATA)
-            .and(Interest::RESPONSE_DATA)
+        let data = match self.direction {
+            Direction::Both => Interest::REQUEST_DATA.and(Interest::RESPONSE_DATA),
+            Direction::Up => Interest::REQUEST_DATA,
+            Direction::Down => Interest::RESPONSE_DATA,
+        };
+        Interest::REQUEST.and(data)
     }
 
     fn on_request<'a>(
@@ -136,10 +189,15 @@ impl Filter<TcpMessages> for Bandwidth {
         _: &'a mut TcpConnection,
         cx: &'a mut Context,
     ) -> Verdict<'a, TcpMessages> {
-        if self.shared.is_none() {
-            let bucket = || Bucket::new(self.rate, self.burst, cx.now);
-            let buckets = Buckets(RefCell::new([bucket(), bucket()]));
-            cx.hold(buckets);
+        let buckets = match &self.counts {
+            Counts::Connection => Arc::new(self.limit.buckets(cx.now)),
+            Counts::Client(clients) => clients.of(cx.client_ip, cx.now),
+            Counts::Listener(buckets) => Arc::clone(buckets),
+        };
+        let entry = (std::ptr::from_ref(self), buckets);
+        match cx.held_mut::<Held>() {
+            Some(held) => held.0.push(entry),
+            None => cx.hold(Held(vec![entry])),
         }
         Verdict::Continue
     }

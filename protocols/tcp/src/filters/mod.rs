@@ -8,8 +8,8 @@ mod bandwidth;
 use portcullis_filter::FilterRegistry;
 use portcullis_filter::filters::{Allow, Concurrency, Deny, RateLimit};
 
-pub use access_log::{AccessLog, AccessLogConfig};
-pub use bandwidth::{Bandwidth, BandwidthConfig};
+pub use access_log::AccessLog;
+pub use bandwidth::{Bandwidth, BandwidthConfig, Direction, Per};
 
 use crate::message::TcpMessages;
 

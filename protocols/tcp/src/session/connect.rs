@@ -1,10 +1,10 @@
-//! A connection to an endpoint of the cluster, trying others where one cannot be reached.
+//! A connection to an endpoint of a cluster, trying others where one cannot be reached.
 //!
 //! Nothing was sent yet, so trying again is always safe. Start at [`connect`].
 
 use std::sync::Arc;
 
-use portcullis_cluster::{ConnectionPermit, EndpointId, Outcome, PickContext, Picked};
+use portcullis_cluster::{Cluster, ConnectionPermit, EndpointId, Outcome, PickContext, Picked};
 use portcullis_filter::Context;
 use portcullis_net::{Stream, clock};
 use smallvec::SmallVec;
@@ -12,11 +12,11 @@ use smallvec::SmallVec;
 use super::server::TcpServer;
 use crate::message::Record;
 
-/// A connection to an endpoint, and what is kept while it lasts.
+/// A connection to an endpoint, and what is kept while it lasts: it counts as a request in flight there.
 pub(super) struct Upstream {
     pub(super) stream: Stream,
-    pub(super) picked: Picked,
-    _permit: ConnectionPermit,
+    pub(super) _picked: Picked,
+    pub(super) _permit: ConnectionPermit,
 }
 
 /// Connects to an endpoint. The error is the `reason` label.
@@ -25,82 +25,79 @@ pub(super) async fn connect(
     record: &mut Record,
     cx: &Context,
 ) -> Result<Upstream, &'static str> {
-    let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
-    loop {
-        let failure = match try_connect(server, record, cx, &mut tried).await {
-            Ok(upstream) => return Ok(upstream),
-            Err(failure) => failure,
-        };
-        if !failure.retry || record.attempts >= *server.settings.connect_attempts {
-            return Err(failure.reason);
-        }
-        server.stats.retries.inc();
-    }
-}
-
-struct Failure {
-    reason: &'static str,
-    retry: bool,
-}
-
-impl Failure {
-    const fn last(reason: &'static str) -> Self {
-        Self {
-            reason,
-            retry: false,
-        }
-    }
-}
-
-async fn try_connect(
-    server: &TcpServer,
-    record: &mut Record,
-    cx: &Context,
-    tried: &mut SmallVec<[EndpointId; 4]>,
-) -> Result<Upstream, Failure> {
-    let cluster = &server.cluster;
+    let cluster = server.clusters.pick(server.random.next());
+    record.cluster = Some(Arc::from(cluster.name()));
     let permit = cluster
         .try_connection()
-        .map_err(|_| Failure::last("upstream_connection_limit"))?;
+        .map_err(|_| "upstream_connection_limit")?;
     let _pending = cluster
         .try_pending()
-        .map_err(|_| Failure::last("upstream_pending_limit"))?;
-    let started = clock::now();
-    let picked = cluster
-        .pick(&PickContext {
-            now: started,
-            random: server.random.next(),
-            hash: None,
-            tried,
-        })
-        .map_err(|error| Failure::last(error.label()))?;
-    tried.push(picked.id());
-    record.attempts += 1;
-    record.endpoint = Some(Arc::clone(picked.label()));
-    let connected = portcullis_net::connect::to_endpoint(
-        picked.endpoint().endpoint(),
-        &cluster.config(),
-        cx.connection.client,
-        cx.connection.local,
-    )
-    .await;
-    let now = clock::now();
-    let elapsed = now.saturating_duration_since(started);
-    match connected {
-        Ok(stream) => {
-            cluster.on_done(&picked, Outcome::Success, elapsed, now);
-            Ok(Upstream {
-                stream,
-                picked,
-                _permit: permit,
-            })
-        }
-        Err(error) => {
-            cluster.on_done(&picked, Outcome::Failure(error.label()), elapsed, now);
-            Err(Failure {
-                reason: "upstream_connect",
-                retry: true,
-            })
+        .map_err(|_| "upstream_pending_limit")?;
+    let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
+    loop {
+        let attempt = pick(server, cluster, &tried);
+        let picked = match attempt {
+            Ok(picked) => picked,
+            // That there is nothing else to try is not why the first failed.
+            Err(_) if !tried.is_empty() => return Err("upstream_connect"),
+            Err(reason) => return Err(reason),
+        };
+        tried.push(picked.id());
+        record.attempts += 1;
+        record.endpoint = Some(Arc::clone(picked.label()));
+        match reach(cluster, &picked, cx).await {
+            Ok(stream) => {
+                record.established = true;
+                return Ok(Upstream {
+                    stream,
+                    _picked: picked,
+                    _permit: permit,
+                });
+            }
+            Err(reason) if record.attempts >= server.config.connect.attempts.get() => {
+                return Err(reason);
+            }
+            Err("upstream_connect") => server.stats.on_retry(),
+            Err(reason) => return Err(reason),
         }
     }
+}
+
+fn pick(
+    server: &TcpServer,
+    cluster: &Cluster,
+    tried: &[EndpointId],
+) -> Result<Picked, &'static str> {
+    let cx = PickContext {
+        now: clock::now(),
+        random: server.random.next(),
+        hash: None,
+        tried,
+    };
+    cluster
+        .pick(&cx)
+        .map_err(portcullis_cluster::PickError::label)
+}
+
+async fn reach(cluster: &Cluster, picked: &Picked, cx: &Context) -> Result<Stream, &'static str> {
+    let started = clock::now();
+    let config = cluster.config();
+    let connection = &cx.connection;
+    let connected =
+        portcullis_net::connect::to_endpoint(picked, &config, connection.client, connection.local)
+            .await;
+    let now = clock::now();
+    let outcome = match &connected {
+        Ok(_) => Outcome::Success,
+        Err(error) if error.is_local() => Outcome::Neutral,
+        Err(error) => Outcome::Failure(error.label()),
+    };
+    cluster.on_done(picked, outcome, now.saturating_duration_since(started), now);
+    connected.map_err(|error| {
+        if error.is_local() {
+            error.label()
+        } else {
+            "upstream_connect"
+        }
+    })
 }

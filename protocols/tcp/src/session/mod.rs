@@ -1,12 +1,16 @@
 //! TCP over real sockets: filters, an endpoint, then bytes both ways.
 //!
-//! What the relay means is in [`crate::machine`]; how bytes move is in `copy` and `splice`. Start at [`TcpServer`].
+//! What the relay means is in [`crate::machine`]; here it meets streams. In the order of a connection's life:
+//! [`server`], [`connect`], [`relay`] with one [`flow`] for each direction, [`ledger`]. Start at [`TcpServer`].
 
 mod connect;
 mod copy;
+mod flow;
+mod ledger;
 mod relay;
 mod server;
-mod splice;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use server::{Tcp, TcpServer};

@@ -11,14 +11,15 @@ use crate::message::Record;
 /// The counters of one TCP listener on one worker.
 pub(super) struct TcpStats {
     shard: Shard,
-    pub(super) active: Gauge,
+    active: Gauge,
     connections: Counter,
     bytes_up: Counter,
     bytes_down: Counter,
-    pub(super) retries: Counter,
+    retries: Counter,
     duration: Histogram,
-    /// By reason; reasons are labels of the code, so there are few.
-    endings: RefCell<Vec<(&'static str, Counter)>>,
+    /// By reason; reasons are words of the code, so there are few.
+    ended: RefCell<Vec<(&'static str, Counter)>>,
+    rejected: RefCell<Vec<(&'static str, Counter)>>,
 }
 
 impl TcpStats {
@@ -31,7 +32,11 @@ impl TcpStats {
             )
         };
         Self {
-            active: shard.gauge("portcullis_tcp_connections_active", "Connections being proxied.", &[]),
+            active: shard.gauge(
+                "portcullis_tcp_connections_active",
+                "Connections being proxied.",
+                &[],
+            ),
             connections: shard.counter(
                 "portcullis_tcp_connections_total",
                 "Connections that were accepted.",
@@ -46,11 +51,12 @@ impl TcpStats {
             ),
             duration: shard.histogram(
                 "portcullis_tcp_connection_duration_seconds",
-                "From accept to close.",
+                "From accept to close, of connections that reached an endpoint.",
                 Unit::Microseconds,
                 &[],
             ),
-            endings: RefCell::default(),
+            ended: RefCell::default(),
+            rejected: RefCell::default(),
             shard: shard.clone(),
         }
     }
@@ -59,6 +65,11 @@ impl TcpStats {
     pub(super) fn on_start(&self) {
         self.connections.inc();
         self.active.inc();
+    }
+
+    /// Another endpoint is tried.
+    pub(super) fn on_retry(&self) {
+        self.retries.inc();
     }
 
     /// Bytes moved since the last call.
@@ -70,19 +81,39 @@ impl TcpStats {
     /// A connection is over.
     pub(super) fn on_end(&self, record: &Record) {
         self.active.dec();
-        let micros = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX);
-        self.duration.record(micros);
-        let mut endings = self.endings.borrow_mut();
-        if let Some((_, counter)) = endings.iter().find(|(reason, _)| *reason == record.reason) {
-            counter.inc();
-            return;
+        if record.established {
+            let micros = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX);
+            self.duration.record(micros);
+            count(&self.ended, record.reason, || {
+                self.shard.counter(
+                    "portcullis_tcp_connections_ended_total",
+                    "Connections to an endpoint that ended, by reason.",
+                    &[("reason", record.reason)],
+                )
+            });
+        } else {
+            count(&self.rejected, record.reason, || {
+                self.shard.counter(
+                    "portcullis_tcp_rejections_total",
+                    "Connections that reached no endpoint, by reason.",
+                    &[("reason", record.reason)],
+                )
+            });
         }
-        let counter = self.shard.counter(
-            "portcullis_tcp_connections_ended_total",
-            "Connections that ended, by reason; refusals included.",
-            &[("reason", record.reason)],
-        );
-        counter.inc();
-        endings.push((record.reason, counter));
     }
+}
+
+/// Counts a reason; its counter is made when it first happens.
+fn count(
+    known: &RefCell<Vec<(&'static str, Counter)>>,
+    reason: &'static str,
+    make: impl FnOnce() -> Counter,
+) {
+    let mut known = known.borrow_mut();
+    if let Some((_, counter)) = known.iter().find(|(known, _)| *known == reason) {
+        return counter.inc();
+    }
+    let counter = make();
+    counter.inc();
+    known.push((reason, counter));
 }

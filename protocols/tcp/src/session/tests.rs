@@ -1,0 +1,1 @@
+//! One connection through a server, over loopback sockets.
