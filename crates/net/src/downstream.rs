@@ -49,10 +49,7 @@ impl Downstream {
     /// The client: whom a trusted PROXY header names, else the peer. `None` for a Unix socket.
     pub fn client(&self) -> Option<SocketAddr> {
         let named = self.proxied.as_ref().and_then(|header| header.source());
-        named
-            .map(SocketAddress::canonical)
-            .unwrap_or(self.peer.0)
-            .ip()
+        named.map_or(self.peer.0, SocketAddress::canonical).ip()
     }
 
     /// The client's address, for limits and rules.

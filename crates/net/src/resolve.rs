@@ -17,7 +17,7 @@ use portcullis_cluster::AddressFamily;
 use crate::clock;
 
 /// How long an answer that did not come from DNS is good for: it can only change with the configuration.
-const FOREVER: Duration = Duration::from_secs(24 * 3600);
+const FOREVER: Duration = Duration::from_hours(24);
 
 /// How long one question to one server may take, and how often it is asked again. An answer that is late is worth
 /// little: the addresses known already go on being used.

@@ -3,6 +3,9 @@
 //! A case is a heading, a block `text` (with `\r`, `\n`, `\t`, `\0` and `\\` written out) or `hex` (blanks and `#` comments
 //! ignored), and a block `expect`.
 
+// Helpers of tests are not seen as tests by the lints.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::fmt::Write as _;
 
 use bytes::BytesMut;

@@ -123,7 +123,7 @@ fn a_slow_reader_holds_the_sender_back() {
             async {
                 // The receiver does not read before the sender is stuck.
                 tokio::join!(send(&mut client, size), async {
-                    move_all(&mut direction, &from, &mut to).await.unwrap()
+                    move_all(&mut direction, &from, &mut to).await.unwrap();
                 });
             },
             async {

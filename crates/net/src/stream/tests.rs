@@ -52,7 +52,7 @@ fn large_reads_take_the_buffer_and_give_it_back() {
         let (mut near, mut far) = unix_pair();
         let mut addresses = Vec::new();
         for _ in 0..3 {
-            far.write_all(&[7; 48 * 1024]).await.unwrap();
+            far.write_all(&vec![7; 48 * 1024]).await.unwrap();
             let mut input = BytesMut::new();
             assert_eq!(near.read(&mut input).await.unwrap(), 48 * 1024);
             addresses.push(input.as_ptr());
@@ -150,7 +150,7 @@ fn vectored_writes_keep_order() {
 fn a_writer_waits_for_a_slow_reader() {
     run(async {
         let (near, far) = unix_pair();
-        let data = [1_u8; 64 * 1024];
+        let data = vec![1_u8; 64 * 1024];
         let mut sent = 0;
         while let Ok(count) = far.try_write(&data) {
             sent += count;
