@@ -15,7 +15,7 @@ fn start() -> Instant {
 }
 
 fn relay(now: Instant) -> Relay {
-    let expires_at = now.checked_add(Duration::from_secs(60));
+    let expires_at = now.checked_add(Duration::from_mins(1));
     Relay::new(now, Duration::from_secs(10), expires_at)
 }
 
@@ -142,7 +142,8 @@ fn deadlines_end_it() {
     let at = |seconds| start + Duration::from_secs(seconds);
     let up = Input::Moved(Side::Upstream, 1);
     // what, inputs by second, asked at, deadline before, end
-    let rows: [(&str, &[(u64, Input)], u64, u64, Option<End>); 9] = [
+    type Row<'r> = (&'r str, &'r [(u64, Input)], u64, u64, Option<End>);
+    let rows: [Row<'_>; 9] = [
         ("nothing yet", &[], 9, 10, None),
         ("idle", &[], 10, 10, Some(End::Idle)),
         ("activity moves it", &[(9, up)], 18, 19, None),

@@ -51,6 +51,15 @@ impl<'l> Session<'l> {
         }
     }
 
+    /// Whether the kernel carries the bytes from this side.
+    #[cfg(test)]
+    pub(super) const fn is_spliced(&self, from: Side) -> bool {
+        match from {
+            Side::Downstream => self.up.is_spliced(),
+            Side::Upstream => self.down.is_spliced(),
+        }
+    }
+
     /// Moves what one direction has, and tells the machine.
     fn pump(&mut self, from: Side, now: Instant, task: &mut Task<'_>) {
         if !self.machine.is_open(from) {
