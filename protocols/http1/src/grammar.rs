@@ -290,6 +290,7 @@ struct Value {
 
 /// RFC 9112 section 5: white space around the value is left out; it may be empty.
 #[inline]
+#[allow(clippy::unnecessary_wraps)] // a nom parser; the line end behind it judges what stopped the run
 fn field_value(input: &[u8]) -> Parsed<'_, Value> {
     let (run, rest) = input.split_at(text_run(input));
     let leading = white_space(run.iter());
@@ -338,6 +339,7 @@ fn refusal(input: &[u8], otherwise: HeadError) -> HeadError {
 }
 
 /// `Incomplete` cannot happen: no streaming parser is used.
+#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
 fn into_error(error: Err<HeadError>) -> HeadError {
     match error {
         Err::Error(error) | Err::Failure(error) => error,

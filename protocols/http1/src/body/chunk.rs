@@ -96,6 +96,7 @@ fn refusal(input: &[u8], otherwise: BodyError) -> BodyError {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
 fn into_error(error: Err<BodyError>) -> BodyError {
     match error {
         Err::Error(error) | Err::Failure(error) => error,
