@@ -163,8 +163,10 @@ impl Acceptor {
                 permits,
                 load: None,
             }),
-            // Nothing was read, so closing is an orderly end unless the client has sent something already.
-            Err(reached) => self.stats.on_refused(reached.label()),
+            Err(reached) => {
+                socket.refuse();
+                self.stats.on_refused(reached.label());
+            }
         }
     }
 
@@ -189,12 +191,12 @@ impl Acceptor {
                 return;
             }
             let accepted = self.source.poll_accept(cx);
-            let turned_away = matches!(accepted, Poll::Ready(Ok(_)));
-            drop(accepted);
-            self.spare.refill();
-            if !turned_away {
+            let Poll::Ready(Ok((socket, _))) = accepted else {
+                self.spare.refill();
                 return;
-            }
+            };
+            socket.refuse();
+            self.spare.refill();
             self.stats.on_refused(Fault::Descriptors.label());
         }
     }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
+use rustix::net::{RecvFlags, SocketFlags, accept_with, acceptfrom_with, recv};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -29,7 +29,21 @@ impl AcceptedSocket {
             Self::Unix(socket) => tokio::net::UnixStream::from_std(socket)?.into(),
         })
     }
+
+    /// Closes it without serving it. What the client has sent already is read first, since closing over unread bytes
+    /// would be a reset.
+    pub(super) fn refuse(self) {
+        let mut dropped = [0_u8; REFUSED_BYTES];
+        // Whether there was anything does not matter.
+        let _ = match &self {
+            Self::Tcp(socket) => recv(socket, &mut dropped, RecvFlags::DONTWAIT),
+            Self::Unix(socket) => recv(socket, &mut dropped, RecvFlags::DONTWAIT),
+        };
+    }
 }
+
+/// More than a first request or hello has. Whoever sends more at once may be reset.
+const REFUSED_BYTES: usize = 8 * 1024;
 
 /// Gives connections, one after another.
 pub(super) trait AcceptSource {

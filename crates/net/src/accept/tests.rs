@@ -151,7 +151,13 @@ fn connections_beyond_a_limit_are_closed_and_counted() {
             };
             let listener = Listener::new(limits, None, echo);
             let mut served = [listener.connect().await, listener.connect().await];
+            listener.handle.pause();
             let mut refused = listener.connect().await;
+            refused
+                .write_all(b"sent before it was accepted")
+                .await
+                .unwrap();
+            listener.handle.resume();
             assert_eq!(read_all(&mut refused).await, b"", "an orderly end");
             let series = format!("portcullis_listener_refused_total{{reason=\"{reason}\"}}");
             assert_eq!(listener.count(&series), 1);
