@@ -18,7 +18,7 @@ use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
 
 /// The protocol `http`.
-pub struct Http;
+pub(crate) struct Http;
 
 impl Protocol for Http {
     const NAME: &'static str = "http";
@@ -61,7 +61,7 @@ impl Protocol for Http {
 }
 
 /// HTTP, configured for one listener on one worker.
-pub struct HttpServer {
+pub(crate) struct HttpServer {
     listener: Arc<str>,
     session: Rc<Session>,
 }

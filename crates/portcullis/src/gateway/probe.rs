@@ -1,0 +1,151 @@
+//! One health check of one endpoint: a connection, and for HTTP a request on it.
+//!
+//! Every check opens its own connection, as a new client would. No timing and no judgement of what a result
+//! means; see [`super::health`]. Start at [`check`].
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use portcullis_cluster::{Endpoint, HealthProbe, ResolvedAddress};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Why an endpoint did not pass.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// No result within the time for it.
+    Timeout,
+    /// No connection.
+    Connect(io::Error),
+    /// What came back was no HTTP response.
+    Protocol(hyper::Error),
+    /// Another status than expected.
+    Status(StatusCode),
+    /// The check itself cannot be written as a request.
+    Request,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => formatter.write_str("timeout"),
+            Self::Connect(error) => write!(formatter, "no connection: {error}"),
+            Self::Protocol(error) => write!(formatter, "no response: {error}"),
+            Self::Status(status) => write!(formatter, "status {}", status.as_u16()),
+            Self::Request => formatter.write_str("the request cannot be written"),
+        }
+    }
+}
+
+/// Tries the endpoint once, without a limit on time.
+pub(super) async fn check(endpoint: &Endpoint, probe: &HealthProbe) -> Result<(), Failed> {
+    match endpoint.address() {
+        ResolvedAddress::Socket(address) => {
+            let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
+            speak(stream, endpoint, probe).await
+        }
+        ResolvedAddress::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(Failed::Connect)?;
+            speak(stream, endpoint, probe).await
+        }
+    }
+}
+
+async fn speak<S>(stream: S, endpoint: &Endpoint, probe: &HealthProbe) -> Result<(), Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let HealthProbe::Http { path, host, .. } = probe else {
+        return Ok(());
+    };
+    let host = host.as_deref().unwrap_or(endpoint.name());
+    let request = Request::get(path)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, "portcullis-health-check")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| Failed::Request)?;
+    let status = status_of(stream, request).await.map_err(Failed::Protocol)?;
+    if probe.expects(status.as_u16()) {
+        return Ok(());
+    }
+    Err(Failed::Status(status))
+}
+
+async fn status_of<S>(stream: S, request: Request<Empty<Bytes>>) -> hyper::Result<StatusCode>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let response = sender.send_request(request);
+    tokio::pin!(response, connection);
+    tokio::select! {
+        biased;
+        response = &mut response => Ok(response?.status()),
+        // The connection's end answers the request as well, one way or the other.
+        _ = &mut connection => Ok(response.await?.status()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    fn answer(response: &'static [u8]) -> (TcpStream, thread::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let peer = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut head = vec![0; 4096];
+            let length = peer.read(&mut head).unwrap();
+            peer.write_all(response).unwrap();
+            head.truncate(length);
+            head
+        });
+        (TcpStream::from_std(stream).unwrap(), peer)
+    }
+
+    #[test]
+    fn the_status_is_read_and_the_request_is_plain() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        for (row, response, status) in [
+            (
+                "fine",
+                &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..],
+                Some(200),
+            ),
+            ("no length", b"HTTP/1.1 204 No Content\r\n\r\n", Some(204)),
+            ("broken", b"HTTP/1.1 503 Sorry\r\n\r\n", Some(503)),
+            ("another protocol", b"-ERR unknown command\r\n", None),
+            ("nothing", b"", None),
+        ] {
+            runtime.block_on(async {
+                let (stream, peer) = answer(response);
+                let request = Request::get("/healthz")
+                    .header(header::HOST, "site")
+                    .body(Empty::new())
+                    .unwrap();
+                let got = status_of(stream, request).await.ok();
+                assert_eq!(got.map(|status| status.as_u16()), status, "{row}");
+                let head = peer.join().unwrap();
+                assert_eq!(
+                    head, b"GET /healthz HTTP/1.1\r\nhost: site\r\n\r\n",
+                    "{row}"
+                );
+            });
+        }
+    }
+}

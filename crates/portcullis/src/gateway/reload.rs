@@ -1,0 +1,113 @@
+//! From the configuration that runs to the next one: parse, check, compare, build, swap.
+//!
+//! Up to the swap nothing that runs is touched, so whatever goes wrong leaves everything as it was. What did not
+//! change is not looked at. Start at [`Control::reload`].
+
+use std::sync::Arc;
+
+use portcullis_config::BuildError;
+use portcullis_net::{clock, descriptors};
+
+use super::control::Control;
+use super::plan::{Changes, plan, unchangeable};
+use crate::admin::{Refused, Running};
+use crate::limits::default_connections;
+use crate::load::load_text;
+use crate::model::Model;
+
+impl Control {
+    /// Reads the configuration again and runs it, or says why not. `trigger` is who asked, for the log.
+    pub(super) async fn reload(&mut self, trigger: &'static str) -> Result<Changes, Refused> {
+        let result = self.try_reload().await;
+        match &result {
+            Ok(changes) => {
+                tracing::info!(trigger, %changes, "configuration reloaded");
+                self.counters.reload_failed.set(0);
+                if changes.is_empty() {
+                    self.counters.reloads_unchanged.inc();
+                } else {
+                    self.counters.reloads_applied.inc();
+                }
+            }
+            Err(Refused(why)) => {
+                tracing::error!(trigger, "configuration refused, the old one runs on\n{why}");
+                self.counters.reload_failed.set(1);
+                self.counters.reloads_refused.inc();
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<Changes, Refused> {
+        if self.admin.readiness.is_draining() {
+            return Err(Refused("the gateway is draining\n".to_owned()));
+        }
+        let text = self.source.text();
+        self.seen = text.as_ref().ok().cloned();
+        let loaded = load_text(&self.source.name(), text, &self.registry);
+        let (model, report) = loaded.into_parts();
+        let Some(model) = model else {
+            return Err(Refused(report.text(false)));
+        };
+        report.log_warnings();
+        let old = Arc::clone(&self.admin.running.load().model);
+        let fixed = unchangeable(&old, &model);
+        if !fixed.is_empty() {
+            let what = fixed.join(" and ");
+            return Err(Refused(format!(
+                "{what} cannot change while the gateway runs; restart it\n"
+            )));
+        }
+        let changes = plan(&old, &model);
+        self.apply(Arc::new(model), &changes)
+            .await
+            .map_err(|errors| Refused(describe(&errors)))?;
+        Ok(changes)
+    }
+
+    /// Builds everything that is new, then swaps it in: new clusters first, then listeners, then what goes.
+    ///
+    /// # Errors
+    /// Something cannot be built; nothing has changed.
+    pub(super) async fn apply(
+        &mut self,
+        model: Arc<Model>,
+        changes: &Changes,
+    ) -> Result<(), Vec<BuildError>> {
+        let new_clusters = self.clusters.stage(&model, &changes.clusters).await;
+        let sockets = self.listening.open(&model, &changes.listeners)?;
+        self.workers
+            .prepare(
+                &model,
+                changes,
+                &new_clusters.shared(),
+                (&self.listening, &sockets),
+            )
+            .await?;
+        self.clusters
+            .commit(new_clusters, &model, &changes.clusters);
+        self.listening.commit(sockets, &model);
+        self.workers.commit().await;
+        self.listening
+            .set_limits(&model, default_connections(descriptors::limit()));
+        self.publish(model);
+        self.admin.stats.retain_live();
+        Ok(())
+    }
+
+    fn publish(&self, model: Arc<Model>) {
+        let generation = self.admin.running.load().generation + 1;
+        self.admin.running.store(Arc::new(Running {
+            listeners: self.listening.views(&model),
+            clusters: self.clusters.shared(),
+            model,
+            generation,
+            since: clock::wall(),
+        }));
+    }
+}
+
+/// One line for each.
+pub(super) fn describe(errors: &[BuildError]) -> String {
+    errors.iter().map(|error| format!("{error}\n")).collect()
+}

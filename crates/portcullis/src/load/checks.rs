@@ -1,0 +1,86 @@
+//! What can only be seen with the whole configuration at hand: addresses that clash, clusters that nobody uses.
+//!
+//! Each block by itself has been read before. Start at [`address_clashes`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_config::{Diagnostics, ListenAddress, Located, Node, Span, Value};
+
+use super::listeners::Listeners;
+use super::report::Warning;
+use crate::model::RuntimeConfig;
+
+/// A name server is asked for names, so it cannot have one itself.
+pub(super) fn name_server(runtime: &RuntimeConfig, errors: &mut Diagnostics) {
+    if let Some(server) = &runtime.name_server
+        && server.as_socket().is_none()
+    {
+        errors
+            .error(server.span, format!("{} is not an address", server.value))
+            .expected("an address and port such as 10.0.0.53:53");
+    }
+}
+
+/// Reports every pair of listeners, the admin address included, that would have to share an address.
+pub(super) fn address_clashes(
+    listeners: &Listeners<'_>,
+    admin: &Located<ListenAddress>,
+    errors: &mut Diagnostics,
+) {
+    let named = listeners
+        .addresses
+        .iter()
+        .map(|(name, address)| (format!("listener '{name}'"), address));
+    let all: Vec<_> = [("the admin address".to_owned(), admin)]
+        .into_iter()
+        .chain(named)
+        .collect();
+    for (index, (name, address)) in all.iter().enumerate() {
+        let earlier = all.iter().take(index);
+        for (other, taken) in earlier.filter(|(_, taken)| taken.clashes_with(address)) {
+            let error = errors.error(
+                address.span,
+                format!("{name} cannot listen on {address}: {other} has {taken}"),
+            );
+            if taken.span.is_none() {
+                // The default, which is nowhere in the text.
+                error.help("set `admin: { listen: ... }` to move it");
+            } else {
+                error.also(taken.span, format!("{other} listens here"));
+            }
+        }
+    }
+}
+
+/// Warns of clusters that no listener mentions. Protocols have their own ways to name a cluster, so any text that
+/// is a cluster's name counts as a mention.
+pub(super) fn unused_clusters(
+    root: &Node,
+    clusters: &BTreeMap<&str, Span>,
+    warnings: &mut Vec<Warning>,
+) {
+    let mut mentioned = BTreeSet::new();
+    if let Some(listeners) = root.get("listeners") {
+        collect_texts(listeners, &mut mentioned);
+    }
+    let unused = clusters
+        .iter()
+        .filter(|(name, _)| !mentioned.contains(*name));
+    warnings.extend(unused.map(|(name, span)| Warning {
+        span: *span,
+        message: format!("no listener uses cluster '{name}'"),
+    }));
+}
+
+fn collect_texts<'a>(node: &'a Node, texts: &mut BTreeSet<&'a str>) {
+    match &node.value {
+        Value::String(text) => {
+            texts.insert(text);
+        }
+        Value::Sequence(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Mapping(entries) => entries
+            .iter()
+            .for_each(|(_, value)| collect_texts(value, texts)),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::UInt(_) | Value::Float(_) => {}
+    }
+}

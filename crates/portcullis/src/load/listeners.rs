@@ -1,0 +1,214 @@
+//! Reading listeners: the keys that all have, and then the rest by the listener's protocol.
+//!
+//! What the protocol's keys mean is the protocol's business; here is only who reads what. Start at [`read_all`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_config::{Diagnostics, Key, ListenAddress, Located, Node, Span, Value};
+use portcullis_net::{ProxyProtocolConfig, SocketOptions};
+use portcullis_proxy::{ErasedConfig, ReadContext, Registry, detect};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::{check_name, named_blocks};
+use crate::model::{AcceptBalance, ListenerLimits, ListenerModel};
+
+/// What the `listeners` block holds.
+pub(super) struct Listeners<'a> {
+    /// Those without mistakes.
+    pub(super) models: BTreeMap<Arc<str>, Arc<ListenerModel>>,
+    /// Every address that could be read, with the listener's name.
+    pub(super) addresses: Vec<(&'a str, Located<ListenAddress>)>,
+    /// Nothing was written.
+    pub(super) is_none_there: bool,
+}
+
+/// The keys that every listener has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerKeys {
+    /// Where to accept: `host:port`, `:port` for all addresses, or `unix:/path`.
+    listen: Located<ListenAddress>,
+    /// The kind of conversation.
+    #[serde(rename = "protocol")]
+    _protocol: Located<String>,
+    /// Bounds.
+    #[serde(default)]
+    limits: ListenerLimits,
+    /// How accepted connections find their worker. Default `reuse_port`, which costs least.
+    #[serde(default)]
+    balance: Option<AcceptBalance>,
+    /// Expect a PROXY header, version 1 or 2, from these peers.
+    #[serde(default)]
+    proxy_protocol: Option<ProxyProtocolConfig>,
+    /// How its sockets behave.
+    #[serde(default)]
+    socket: SocketOptions,
+}
+
+/// The names of [`ListenerKeys`].
+pub(crate) const LISTENER_KEYS: [&str; 6] = [
+    "listen",
+    "protocol",
+    "limits",
+    "balance",
+    "proxy_protocol",
+    "socket",
+];
+
+/// Keys that later builds have. Silence would be worse than a refusal.
+const NOT_YET: [(&str, &str); 2] = [
+    ("tls", "TLS is not supported by this build"),
+    ("http3", "HTTP/3 is not supported by this build"),
+];
+
+/// Reads the `listeners` block.
+pub(super) fn read_all<'a>(
+    block: Option<&'a Node>,
+    registry: &Registry,
+    clusters: &[String],
+    errors: &mut Diagnostics,
+) -> Listeners<'a> {
+    let entries = named_blocks(block, "listeners", errors);
+    let mut listeners = Listeners {
+        models: BTreeMap::new(),
+        addresses: Vec::new(),
+        is_none_there: block.is_none_or(|block| block.as_mapping().is_some_and(<[_]>::is_empty)),
+    };
+    for (key, node) in entries {
+        check_name("listener", key, errors);
+        let path = format!("listeners.{}", key.name);
+        let mut cx = ReadContext {
+            diagnostics: errors,
+            clusters,
+            path: &path,
+        };
+        let (keys, protocol) = read_one(node, registry, &mut cx);
+        let Some(keys) = keys else { continue };
+        check_listen(&keys.listen, errors);
+        if let Some(protocol) = protocol {
+            let name = key.name.as_str().into();
+            listeners
+                .models
+                .insert(name, Arc::new(model(&keys, protocol)));
+        }
+        listeners.addresses.push((&key.name, keys.listen));
+    }
+    listeners
+}
+
+type Parts = (Option<ListenerKeys>, Option<Arc<dyn ErasedConfig>>);
+
+/// Both halves are read whatever becomes of the other, so that both report their mistakes.
+fn read_one(node: &Node, registry: &Registry, cx: &mut ReadContext<'_>) -> Parts {
+    let name = node.get("protocol").filter(|name| !name.is_broken());
+    let named = name.and_then(|name| Some((name.as_str()?, name.span)));
+    let schema = named.and_then(|(name, _)| protocol_schema(registry, name));
+    let (common, own) = split(node, schema.as_ref());
+    let keys: Option<ListenerKeys> = common.read(cx.diagnostics);
+    let Some((text, span)) = named else {
+        return (keys, None);
+    };
+    let Some(schema) = schema else {
+        unknown_protocol(registry, text, span, cx.diagnostics);
+        return (keys, None);
+    };
+    let own = known_keys(&own, &schema, cx.diagnostics);
+    let config = if text == detect::NAME {
+        detect::read(registry, &own, cx)
+    } else {
+        registry.read(text, &own, cx)
+    };
+    (keys, config)
+}
+
+/// The common keys and the protocol's. Both may have `limits`: how many connections is common, the rest is not.
+fn split(node: &Node, schema: Option<&Json>) -> (Node, Node) {
+    let (mut common, mut own) = node.split(&LISTENER_KEYS);
+    let both = schema.is_some_and(|schema| schema.pointer("/properties/limits").is_some());
+    if !both {
+        return (common, own);
+    }
+    if let (Value::Mapping(common), Value::Mapping(own)) = (&mut common.value, &mut own.value)
+        && let Some((key, limits)) = common.iter_mut().find(|(key, _)| key.name == "limits")
+    {
+        let (ours, theirs) = limits.split(&["connections"]);
+        if theirs
+            .as_mapping()
+            .is_some_and(|entries| !entries.is_empty())
+        {
+            own.push((key.clone(), theirs));
+            *limits = ours;
+        }
+    }
+    (common, own)
+}
+
+/// The schema of a protocol's own keys.
+pub(crate) fn protocol_schema(registry: &Registry, name: &str) -> Option<Json> {
+    if name == detect::NAME {
+        return Some(detect::schema(registry));
+    }
+    registry.schema(name)
+}
+
+/// The names a listener's `protocol` can have.
+pub(crate) fn protocol_names(registry: &Registry) -> Vec<&'static str> {
+    registry.names().chain([detect::NAME]).collect()
+}
+
+fn unknown_protocol(registry: &Registry, name: &str, span: Span, errors: &mut Diagnostics) {
+    let names = protocol_names(registry);
+    let error = errors
+        .error(span, format!("unknown protocol '{name}'"))
+        .expected(format!("one of {}", names.join(", ")));
+    if let Some(near) = portcullis_config::suggest(name, names.iter().copied()) {
+        error.suggest(near);
+    }
+}
+
+/// Reports the keys that neither every listener nor this protocol has, and leaves the others. The protocol would
+/// find them too, but does not know the common keys that may have been meant.
+fn known_keys(own: &Node, schema: &Json, errors: &mut Diagnostics) -> Node {
+    let of_protocol = schema.get("properties").and_then(Json::as_object);
+    let of_protocol: Vec<&str> = of_protocol
+        .map(|keys| keys.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    let all: Vec<&str> = LISTENER_KEYS.iter().chain(&of_protocol).copied().collect();
+    let (known, unknown) = own.split(&of_protocol);
+    if unknown.as_mapping().is_none() {
+        return known;
+    }
+    for (key, _) in unknown.entries() {
+        report_unknown(key, &all, errors);
+    }
+    known
+}
+
+fn report_unknown(key: &Key, known: &[&str], errors: &mut Diagnostics) {
+    match NOT_YET.iter().find(|(name, _)| *name == key.name) {
+        Some((_, why)) => {
+            errors.error(key.span, *why);
+        }
+        None => Node::unknown_key(&key.name, key.span, known, errors),
+    }
+}
+
+fn check_listen(listen: &Located<ListenAddress>, errors: &mut Diagnostics) {
+    if let ListenAddress::Udp(_) = listen.value {
+        errors.error(listen.span, "UDP listeners are not supported by this build");
+    }
+}
+
+fn model(keys: &ListenerKeys, protocol: Arc<dyn ErasedConfig>) -> ListenerModel {
+    ListenerModel {
+        listen: keys.listen.value.clone(),
+        limits: keys.limits.clone(),
+        balance: keys.balance.unwrap_or_default(),
+        proxy_protocol: keys.proxy_protocol.clone(),
+        socket: keys.socket.clone(),
+        protocol,
+    }
+}

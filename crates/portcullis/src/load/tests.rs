@@ -1,0 +1,206 @@
+//! What is reported about configurations, mistake by mistake.
+
+use super::testing::{model, read_text};
+
+/// Every error and warning as `line:column message`, in the order of the report.
+fn said(text: &str) -> Vec<String> {
+    let (model, report) = read_text(text).into_parts();
+    let errors = report.errors().count();
+    assert_eq!(
+        model.is_none(),
+        errors > 0,
+        "a model exactly without errors"
+    );
+    let json = report.json();
+    json.as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let place = |name: &str| entry[name].as_u64().unwrap_or(0);
+            let level = if entry["level"] == "warning" {
+                "warning: "
+            } else {
+                ""
+            };
+            let message = entry["message"].as_str().unwrap();
+            format!("{}:{} {level}{message}", place("line"), place("column"))
+        })
+        .collect()
+}
+
+const CLUSTER: &str = "clusters: { a: { endpoints: [10.0.0.1:80] } }\n";
+
+#[test]
+fn mistakes_with_their_places() {
+    let rows: &[(&str, &str, &[&str])] = &[
+        ("nothing", "", &["0:0 the configuration has no listeners"]),
+        (
+            "an unknown key at the top",
+            "listener: {}\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &["1:1 unknown key 'listener', did you mean 'listeners'?"],
+        ),
+        (
+            "a key of the listener, misspelt",
+            "listeners:\n  web: { lisen: ':80', protocol: fake, cluster: a }",
+            &[
+                "2:3 missing key 'listen'",
+                "2:10 unknown key 'lisen', did you mean 'listen'?",
+            ],
+        ),
+        (
+            "a key of the protocol, misspelt",
+            "listeners:\n  web: { listen: ':80', protocol: fake, clutser: a }",
+            &[
+                "2:3 missing key 'cluster'",
+                "2:41 unknown key 'clutser', did you mean 'cluster'?",
+            ],
+        ),
+        (
+            "an unknown protocol",
+            "listeners:\n  web: { listen: ':80', protocol: fkae, cluster: a }",
+            &["2:35 unknown protocol 'fkae', did you mean 'fake'?"],
+        ),
+        (
+            "an unknown cluster",
+            "listeners:\n  web: { listen: ':80', protocol: fake, cluster: b }",
+            &["2:50 unknown cluster 'b'"],
+        ),
+        (
+            "UDP, TLS and HTTP/3",
+            "listeners:\n  web: { listen: 'udp://:80', protocol: fake, cluster: a, tls: {}, http3: true }",
+            &[
+                "2:18 UDP listeners are not supported by this build",
+                "2:59 TLS is not supported by this build",
+                "2:68 HTTP/3 is not supported by this build",
+            ],
+        ),
+        (
+            "a port taken by another listener, and by the admin address",
+            "listeners:\n  one: { listen: ':80', protocol: fake, cluster: a }\n  \
+             two: { listen: 127.0.0.1:80, protocol: fake, cluster: a }\n  \
+             three: { listen: ':9901', protocol: fake, cluster: a }",
+            &[
+                "3:18 listener 'two' cannot listen on 127.0.0.1:80: listener 'one' has :80",
+                "4:20 listener 'three' cannot listen on :9901: the admin address has 127.0.0.1:9901",
+            ],
+        ),
+        (
+            "an admin address on the network",
+            "admin: { listen: 0.0.0.0:9901 }\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &[
+                "1:18 admin.listen 0.0.0.0:9901 can be reached from other machines; anybody there could stop the gateway",
+            ],
+        ),
+        (
+            "an admin address on the network without a token",
+            "admin: { listen: ':9901', danger_listen_on_network: true }\n\
+             listeners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &[
+                "1:18 admin.danger_listen_on_network needs admin.token: without it anybody could stop the gateway",
+            ],
+        ),
+        (
+            "a name that cannot be a label",
+            "listeners: { 'we b': { listen: ':80', protocol: fake, cluster: a } }",
+            &["1:14 'we b' cannot be the name of a listener"],
+        ),
+        (
+            "wrong kinds",
+            "listeners: [1]\ndrain: 5",
+            &[
+                "1:12 listeners is a list",
+                "2:8 expected a block of keys, found the number 5",
+            ],
+        ),
+        ("syntax", "listeners: {", &["1:12 unclosed bracket '{'"]),
+    ];
+    for (row, text, expected) in rows {
+        assert_eq!(said(&format!("{text}\n{CLUSTER}")), *expected, "{row}");
+    }
+}
+
+#[test]
+fn clusters_are_checked_too() {
+    let rows: &[(&str, &str, &[&str])] = &[
+        (
+            "none that is used",
+            "clusters: {}",
+            &["1:53 unknown cluster 'a'"],
+        ),
+        (
+            "an empty one",
+            "clusters: { a: { endpoints: [] } }",
+            &["2:29 a cluster needs at least one endpoint"],
+        ),
+        (
+            "one that nobody uses",
+            "clusters: { a: { endpoints: [':1:80'] }, b: { endpoints: [10.0.0.1:80] } }",
+            &[
+                "2:30 ':1' is not an address or host name",
+                "2:42 warning: no listener uses cluster 'b'",
+            ],
+        ),
+        (
+            "a name twice",
+            "clusters:\n  a: { endpoints: [10.0.0.1:80] }\n  a: { endpoints: [10.0.0.2:80] }",
+            &["4:3 duplicate key 'a'"],
+        ),
+    ];
+    for (row, text, expected) in rows {
+        let listeners = "listeners: { web: { listen: ':80', protocol: fake, cluster: a } }";
+        assert_eq!(said(&format!("{listeners}\n{text}\n")), *expected, "{row}");
+    }
+}
+
+#[test]
+fn the_report_shows_every_mistake_with_its_line() {
+    let text = "\
+listeners:
+  web:
+    lisen: 127.0.0.1:8080
+    protocol: fake
+    cluster: api
+  ssh: { listen: ':22', protocol: ssh }
+drain: { timeout: soon }
+clusters:
+  apl: { endpoints: [10.0.0.1:80] }
+";
+    let (_, report) = read_text(text).into_parts();
+    assert_eq!(report.text(false), "");
+}
+
+#[test]
+fn a_whole_configuration() {
+    let model = model(
+        "
+admin: { listen: 127.0.0.1:0, token: secret }
+runtime: { workers: { count: 3, pin: true } }
+limits: { connections: 1000 }
+drain: { timeout: 10s, spread: 1s }
+listeners:
+  web:
+    listen: 127.0.0.1:${PORT}
+    protocol: fake
+    cluster: api
+    greeting: ${GREETING:-hello}
+    balance: exact
+    limits: { connections: 10 }
+clusters:
+  api: { endpoints: [10.0.0.1:80] }
+",
+    );
+    assert_eq!(model.admin.token.as_deref(), Some("secret"));
+    assert_eq!(model.runtime.workers.count.map(usize::from), Some(3));
+    assert_eq!(model.limits.connections, Some(1000));
+    assert_eq!(model.drain.timeout.get().as_secs(), 10);
+    let web = &model.listeners["web"];
+    assert_eq!(web.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(web.balance, crate::model::AcceptBalance::Exact);
+    assert_eq!(web.limits.connections, Some(10));
+    assert_eq!(web.protocol.protocol(), "fake");
+    assert!(model.clusters.contains_key("api"));
+    assert_eq!(
+        model.document["listeners"]["web"]["listen"], "127.0.0.1:${PORT}",
+        "the environment is not shown"
+    );
+}
