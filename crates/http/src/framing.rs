@@ -41,6 +41,9 @@ pub enum FramingError {
     /// Transfer-Encoding in an HTTP/1.0 message.
     #[error("transfer-encoding in HTTP/1.0")]
     CodingInOldVersion,
+    /// An HTTP/1.0 request that by its method has a body, and does not say how long it is (RFC 1945 section 7.2.2).
+    #[error("no content-length in an HTTP/1.0 request with a body")]
+    MissingLength,
     /// Transfer-Encoding where no body may be: a 1xx or 204 response, or a CONNECT's success.
     #[error("framing field where no body may be")]
     Unexpected,
@@ -58,6 +61,7 @@ impl WireError for FramingError {
             Self::InvalidCoding => "invalid_transfer_encoding",
             Self::UnknownCoding => "unknown_transfer_coding",
             Self::CodingInOldVersion => "transfer_encoding_in_http10",
+            Self::MissingLength => "missing_content_length",
             Self::Unexpected => "unexpected_framing",
         }
     }
@@ -87,6 +91,9 @@ impl Framing {
                 Err(FramingError::Unexpected)
             }
             Some(framing) => Ok(framing),
+            None if head.version == Version::Http10 && has_body(&head.method) => {
+                Err(FramingError::MissingLength)
+            }
             None => Ok(Self::None),
         }
     }
@@ -162,6 +169,11 @@ impl Framing {
             Err(FramingError::UnknownCoding)
         }
     }
+}
+
+/// Methods whose requests have a body by their meaning. In HTTP/1.0 such a body could only end with the connection.
+const fn has_body(method: &Method) -> bool {
+    matches!(method, Method::Post | Method::Put | Method::Patch)
 }
 
 /// Decimal digits only, no more than 18 of them, so that no arithmetic on lengths can overflow.

@@ -94,25 +94,30 @@ impl HttpService {
 }
 
 /// A service that a reload may replace.
-#[derive(Clone)]
-pub struct ServiceHandle(Rc<RefCell<Rc<HttpService>>>);
+///
+/// All handles of a line of successors share one slot: a connection keeps the handle that it was accepted with, and
+/// sees every later service through it, not only the next one.
+pub struct ServiceHandle(RefCell<Rc<Slot>>);
+
+type Slot = RefCell<Rc<HttpService>>;
 
 impl ServiceHandle {
     /// A handle to `service`.
     #[must_use]
     pub fn new(service: HttpService) -> Self {
-        Self(Rc::new(RefCell::new(Rc::new(service))))
+        Self(RefCell::new(Rc::new(RefCell::new(Rc::new(service)))))
     }
 
     /// The service for the next request.
     #[must_use]
     pub fn current(&self) -> Rc<HttpService> {
-        Rc::clone(&self.0.borrow())
+        Rc::clone(&self.0.borrow().borrow())
     }
 
-    /// Requests from now on use what `successor` holds now.
+    /// Requests from now on use what `successor` holds, now and after it was replaced in turn.
     pub fn replace(&self, successor: &Self) {
-        let service = successor.current();
-        *self.0.borrow_mut() = service;
+        let slot = Rc::clone(&self.0.borrow());
+        *slot.borrow_mut() = successor.current();
+        *successor.0.borrow_mut() = slot;
     }
 }

@@ -11,7 +11,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use portcullis_cluster::{Endpoint, EndpointId, Outcome, PickContext, Picked, RequestPermit};
+use portcullis_cluster::{
+    Endpoint, EndpointId, Outcome, PickContext, PickError, Picked, RequestPermit,
+};
 use smallvec::SmallVec;
 
 use super::relay::{Event, Fault, Intercept, Progress, Relay, Stage};
@@ -34,6 +36,8 @@ pub(super) struct Permits {
 pub(super) enum Failed {
     /// Nothing was sent: no endpoint, or a limit of the cluster.
     Unavailable(&'static str),
+    /// Every endpoint that may be picked was tried.
+    Exhausted,
     /// No stream to the endpoint.
     Connect(ConnectFailure),
     /// The stream broke before a final head.
@@ -72,21 +76,36 @@ impl Exchange<'_> {
         self.collect_body().await?;
         target.budget.on_request(self.downstream.now());
         let mut attempts = Attempts::default();
+        let mut earlier = None;
         loop {
             let Err(failed) = self.attempt(route, target, &mut attempts).await else {
                 return Ok(());
             };
             if !self.may_retry(route, target, &failed, &mut attempts) {
-                return match failed {
-                    Failed::Status(answer) => {
-                        let (head, framing, upstream) = *answer;
-                        self.respond(route, head, framing, upstream).await
-                    }
-                    failed => Err(self.halt_of(failed)),
-                };
+                return self.give_up(route, failed, earlier).await;
             }
-            self.service.stats.retries.inc();
             self.pause(route, &attempts).await;
+            earlier = Some(failed);
+        }
+    }
+
+    /// Answers with the last failure; with the one before if the last is only that there was nothing more to try.
+    async fn give_up(
+        &mut self,
+        route: &Rc<Route>,
+        failed: Failed,
+        earlier: Option<Failed>,
+    ) -> Result<(), Halt> {
+        let failed = match (failed, earlier) {
+            (Failed::Exhausted, Some(earlier)) => earlier,
+            (failed, _) => failed,
+        };
+        match failed {
+            Failed::Status(answer) => {
+                let (head, framing, upstream) = *answer;
+                self.respond(route, head, framing, upstream).await
+            }
+            failed => Err(self.halt_of(failed)),
         }
     }
 
@@ -152,7 +171,13 @@ impl Exchange<'_> {
                 hash: None,
                 tried: &attempts.tried,
             })
-            .map_err(|reason| Failed::Unavailable(reason.label()))?;
+            .map_err(|error| match error {
+                PickError::AllTried => Failed::Exhausted,
+                error => Failed::Unavailable(error.label()),
+            })?;
+        if !attempts.tried.is_empty() {
+            self.service.stats.retries.inc();
+        }
         let endpoint = Arc::clone(picked.endpoint().endpoint());
         attempts.tried.push(endpoint.id());
         self.record.attempts += 1;
@@ -506,7 +531,7 @@ impl Exchange<'_> {
             }
             Failed::Status(..) => idempotent,
             Failed::TimedOut => route.retry.covers(RetryOn::Timeout) && idempotent,
-            Failed::Unavailable(_) | Failed::Halted(_) => false,
+            Failed::Unavailable(_) | Failed::Exhausted | Failed::Halted(_) => false,
         };
         wanted
             && (attempts.tried.len() as u32) <= route.retry.attempts
@@ -518,6 +543,7 @@ impl Exchange<'_> {
         match failed {
             Failed::Halted(halt) => halt,
             Failed::Unavailable(reason) => self.reply(Status::SERVICE_UNAVAILABLE, reason),
+            Failed::Exhausted => self.reply(Status::SERVICE_UNAVAILABLE, "all_tried"),
             Failed::Connect(failure) => self.reply(Status::SERVICE_UNAVAILABLE, failure.label()),
             Failed::Broken { error, .. } => self.reply(
                 Status::BAD_GATEWAY,
@@ -545,9 +571,10 @@ impl Failed {
         match self {
             Self::Connect(failure) if failure.is_local() => Outcome::Neutral,
             Self::Connect(failure) => Outcome::Failure(failure.label()),
-            Self::Broken { stale: true, .. } | Self::Halted(_) | Self::Unavailable(_) => {
-                Outcome::Neutral
-            }
+            Self::Broken { stale: true, .. }
+            | Self::Halted(_)
+            | Self::Exhausted
+            | Self::Unavailable(_) => Outcome::Neutral,
             Self::Broken { error, .. } => Outcome::Failure(error.label()),
             Self::TimedOut => Outcome::Failure("timeout"),
             Self::Status(..) => Outcome::Failure("status"),
