@@ -21,6 +21,7 @@ use portcullis_stats::Shard;
 
 use self::permit::Permit;
 pub use self::permit::{ConnectionPermit, PendingPermit, RequestPermit};
+pub(crate) use self::stats::AvailabilityGauges;
 use self::stats::ClusterStats;
 use self::view::View;
 use crate::{

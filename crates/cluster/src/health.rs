@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use portcullis_config::Percent;
 use portcullis_stats::{Counter, Shard, SharedGauge};
 
+use crate::cluster::AvailabilityGauges;
 use crate::{ClusterShared, Endpoint, HealthCheckConfig};
 
 /// An endpoint changed sides.
@@ -119,6 +120,7 @@ pub struct EndpointHealth {
     shared: Arc<ClusterShared>,
     endpoint: Arc<Endpoint>,
     gauge: SharedGauge,
+    availability: AvailabilityGauges,
     passed: Counter,
     failed: Counter,
 }
@@ -150,6 +152,7 @@ impl EndpointHealth {
         gauge.set(i64::from(healthy));
         Self {
             machine: HealthMachine::new(config, healthy),
+            availability: AvailabilityGauges::new(&shard, shared.name()),
             passed: checks("passed"),
             failed: checks("failed"),
             shared,
@@ -174,6 +177,9 @@ impl EndpointHealth {
         let transition = self.machine.on_result(ok, now)?;
         self.shared.set_healthy(&self.endpoint, ok);
         self.gauge.set(i64::from(ok));
+        // A cluster without requests has nobody else to say so.
+        let (endpoints, available, panic) = self.shared.availability(now);
+        self.availability.set(endpoints, available, panic);
         Some(transition)
     }
 }

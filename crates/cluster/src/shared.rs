@@ -219,6 +219,15 @@ impl ClusterShared {
         self.set().endpoints().iter().map(status).collect()
     }
 
+    /// How many endpoints there are, how many of them may be picked, and whether that is too few.
+    pub(crate) fn availability(&self, now: Instant) -> (usize, usize, bool) {
+        let now = self.epoch.nanos(now);
+        let Published { config, set } = self.published();
+        let all = set.endpoints();
+        let available = all.iter().filter(|e| e.state().is_available(now)).count();
+        (all.len(), available, config.is_panic(available, all.len()))
+    }
+
     pub(crate) fn published(&self) -> Published {
         self.lock().clone()
     }

@@ -11,7 +11,13 @@ pub(super) struct ClusterStats {
     pub(super) ejections_refused: Counter,
     breakers: [BreakerStats; BreakerKind::ALL.len()],
     pick_errors: [Counter; PickError::ALL.len()],
-    /// Facts about the whole process; the worker that rebuilt last has the latest.
+    /// The worker that rebuilt last has the latest.
+    pub(super) availability: AvailabilityGauges,
+}
+
+/// Facts about the whole process: whoever sees a change says so, the workers and the health checks.
+#[derive(Debug)]
+pub(crate) struct AvailabilityGauges {
     panic: SharedGauge,
     endpoints: SharedGauge,
     available: SharedGauge,
@@ -26,11 +32,6 @@ pub(super) struct BreakerStats {
 impl ClusterStats {
     /// `shard` carries the `cluster` label.
     pub(super) fn new(shard: &Shard, cluster: &str) -> Self {
-        let shared = |name, help| {
-            shard
-                .registry()
-                .shared_gauge(name, help, &[("cluster", cluster)])
-        };
         Self {
             panic_picks: shard.counter(
                 "portcullis_cluster_panic_picks_total",
@@ -50,6 +51,34 @@ impl ClusterStats {
                     &[("reason", error.label())],
                 )
             }),
+            availability: AvailabilityGauges::new(shard, cluster),
+        }
+    }
+
+    pub(super) fn on_pick_error(&self, error: PickError) {
+        if let Some(counter) = self.pick_errors.get(error as usize) {
+            counter.inc();
+        }
+    }
+
+    pub(super) fn of(&self, kind: BreakerKind) -> &BreakerStats {
+        let [connections, pending, requests] = &self.breakers;
+        match kind {
+            BreakerKind::Connections => connections,
+            BreakerKind::Pending => pending,
+            BreakerKind::Requests => requests,
+        }
+    }
+}
+
+impl AvailabilityGauges {
+    pub(crate) fn new(shard: &Shard, cluster: &str) -> Self {
+        let shared = |name, help| {
+            shard
+                .registry()
+                .shared_gauge(name, help, &[("cluster", cluster)])
+        };
+        Self {
             panic: shared(
                 "portcullis_cluster_panic",
                 "1 while picks are made among all endpoints because too few are available.",
@@ -62,26 +91,11 @@ impl ClusterStats {
         }
     }
 
-    pub(super) fn on_pick_error(&self, error: PickError) {
-        if let Some(counter) = self.pick_errors.get(error as usize) {
-            counter.inc();
-        }
-    }
-
-    pub(super) fn on_rebuilt(&self, endpoints: usize, available: usize, panic: bool) {
+    pub(crate) fn set(&self, endpoints: usize, available: usize, panic: bool) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.endpoints.set(gauge(endpoints));
         self.available.set(gauge(available));
         self.panic.set(i64::from(panic));
-    }
-
-    pub(super) fn of(&self, kind: BreakerKind) -> &BreakerStats {
-        let [connections, pending, requests] = &self.breakers;
-        match kind {
-            BreakerKind::Connections => connections,
-            BreakerKind::Pending => pending,
-            BreakerKind::Requests => requests,
-        }
     }
 }
 

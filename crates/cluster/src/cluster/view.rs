@@ -158,7 +158,9 @@ impl View {
             .collect();
         self.next_return = self.earliest_return(nanos).and_then(|at| epoch.instant(at));
         self.panic = self.config.is_panic(available.len(), self.endpoints.len());
-        stats.on_rebuilt(self.endpoints.len(), available.len(), self.panic);
+        stats
+            .availability
+            .set(self.endpoints.len(), available.len(), self.panic);
         let choice = if self.panic {
             &self.endpoints
         } else {

@@ -116,6 +116,10 @@ fn results_reach_state_generation_and_stats() {
         snapshot.counter("portcullis_endpoint_health_checks_total", &failed),
         3
     );
+    // Without any worker that picks.
+    let of_cluster = |name| snapshot.gauge(name, &[("cluster", "api")]);
+    assert_eq!(of_cluster("portcullis_cluster_endpoints"), 2);
+    assert_eq!(of_cluster("portcullis_cluster_endpoints_available"), 1);
 
     let restarted = EndpointHealth::new(shared, endpoint, &check(""), &shard);
     assert!(
