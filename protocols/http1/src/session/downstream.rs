@@ -10,7 +10,7 @@ use portcullis_codec::WireError;
 use portcullis_http::head::{Method, RequestHead, ResponseHead, Status, Version};
 use portcullis_http::stream::{BodyPiece, DownstreamStream, StreamError};
 use portcullis_http::{Fields, Framing};
-use portcullis_net::Timer;
+use portcullis_net::{DrainSignal, Timer};
 
 use super::connection::{Connection, Shutdown};
 use super::writer::BodyWriter;
@@ -29,6 +29,7 @@ pub(crate) struct Downstream<'c> {
     version: Version,
     /// Whether the connection goes on after this response, as far as is decided.
     keep: bool,
+    drain: Option<&'c DrainSignal>,
     /// Bytes that a client may send ahead while a request is in progress.
     ahead: usize,
     sent_before: u64,
@@ -41,7 +42,8 @@ enum RequestBody {
 }
 
 impl<'c> Downstream<'c> {
-    /// The stream of a request whose head was read. `keep` is whether the session would keep the connection.
+    /// The stream of a request whose head was read. The session would keep the connection if there is a `drain` signal,
+    /// as long as it is not given.
     pub(crate) fn new(
         connection: &'c mut Connection,
         timer: &'c mut Timer,
@@ -49,7 +51,7 @@ impl<'c> Downstream<'c> {
         framing: Framing,
         limits: BodyLimits,
         ahead: usize,
-        keep: bool,
+        drain: Option<&'c DrainSignal>,
     ) -> Self {
         let body = match BodyDecoder::new(framing, limits) {
             Ok(decoder) if !framing.is_empty() => RequestBody::Decoding(decoder),
@@ -64,7 +66,8 @@ impl<'c> Downstream<'c> {
             writer: BodyWriter::Nothing,
             is_head: head.method == Method::Head,
             version: head.version,
-            keep: keep && message::is_persistent(head.version, &head.fields),
+            keep: drain.is_some() && message::is_persistent(head.version, &head.fields),
+            drain,
             ahead,
         }
     }
@@ -194,7 +197,9 @@ impl DownstreamStream for Downstream<'_> {
     ) -> Result<(), StreamError> {
         let framing = self.framing_for_peer(head, framing);
         let is_silent = self.is_head || head.status.is_bodiless();
-        self.keep &= !close && (is_silent || framing != Framing::UntilClose);
+        // Asked as late as possible: a client that is told will not send its next request into a closing connection.
+        let draining = self.drain.is_none_or(DrainSignal::is_draining);
+        self.keep &= !close && !draining && (is_silent || framing != Framing::UntilClose);
         let persistence = self.persistence(head);
         self.encode(head, framing, persistence)?;
         self.writer = if is_silent {

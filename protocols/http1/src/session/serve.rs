@@ -205,7 +205,7 @@ impl Requests<'_> {
             total_bytes: u64::MAX,
             ..BodyLimits::default()
         };
-        let keep = !self.session.drain.is_draining() && !self.is_too_old(service, now);
+        let drain = (!self.is_too_old(service, now)).then_some(&self.session.drain);
         let mut downstream = Downstream::new(
             self.connection,
             self.timer,
@@ -213,7 +213,7 @@ impl Requests<'_> {
             framing,
             limits,
             service.config.limits.pipelined_bytes(),
-            keep,
+            drain,
         );
         let mut cx = Context::new(Rc::clone(self.facts), now);
         let ended = exchange(service, &mut downstream, head, framing, &mut cx).await;
