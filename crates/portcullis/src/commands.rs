@@ -11,6 +11,7 @@ use clap::Parser as _;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, Output, Quick, ReportFormat};
+use crate::demo;
 use crate::gateway::{self, RunError};
 use crate::load::{self, ConfigSource};
 use crate::logs::ProcessLog;
@@ -39,10 +40,7 @@ pub fn main_with_args(arguments: impl IntoIterator<Item = OsString>) -> ExitCode
         Command::Run(config) => run(ConfigSource::File(config.path), &cli.output),
         Command::Check { config, format } => check(&ConfigSource::File(config.path), format),
         Command::Quick(quick) => run(quick_source(&quick), &cli.output),
-        Command::Demo => {
-            complain("the demo is not in this build");
-            ExitCode::from(FAILED)
-        }
+        Command::Demo => run_demo(&cli.output),
         Command::Schema => print(&format!("{:#}\n", schema::document(&registry()))),
         Command::Version => print(&format!("portcullis {}\n", env!("CARGO_PKG_VERSION"))),
     }
@@ -64,6 +62,19 @@ fn run(source: ConfigSource, output: &Output) -> ExitCode {
         }
         Err(RunError::Failed(error)) => {
             complain(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run_demo(output: &Output) -> ExitCode {
+    match demo::prepare(&mut io::stdout()) {
+        Ok(text) => {
+            let name = "demo".to_owned();
+            run(ConfigSource::Text { name, text }, output)
+        }
+        Err(error) => {
+            complain(&format!("cannot start the demo: {error}"));
             ExitCode::from(FAILED)
         }
     }

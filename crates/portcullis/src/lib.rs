@@ -10,6 +10,7 @@
 mod admin;
 pub mod cli;
 mod commands;
+mod demo;
 pub mod gateway;
 mod http;
 mod limits;

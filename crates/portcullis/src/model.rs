@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use portcullis_cluster::ClusterConfig;
-use portcullis_config::{Duration, ListenAddress, ListenSocket, Located, TargetAddress};
+use portcullis_config::{Duration, ListenAddress, ListenSocket, Located, TargetAddress, Timeout};
 use portcullis_net::{ProxyProtocolConfig, SocketOptions};
 use portcullis_proxy::ErasedConfig;
 use schemars::JsonSchema;
@@ -100,15 +100,15 @@ pub struct DrainConfig {
     /// closed. Default 30s, the time that Kubernetes gives a pod.
     pub timeout: Duration,
     /// Over how much of that time idle connections are closed, so that their clients do not all come back in the
-    /// same moment. Default 5s.
-    pub spread: Duration,
+    /// same moment. Default 5s; `off` closes all of them at once.
+    pub spread: Timeout,
 }
 
 impl Default for DrainConfig {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
-            spread: Duration::from_secs(5),
+            spread: Timeout::from_secs(5),
         }
     }
 }

@@ -59,11 +59,11 @@ pub fn document(registry: &Registry) -> Value {
             ),
         ),
     ];
-    finish(schema::object(properties, &["listeners"]), definitions)
+    finish(&schema::object(properties, &["listeners"]), &definitions)
 }
 
 /// Allows variables everywhere, also in the definitions, and puts the document together.
-fn finish(root: Value, definitions: Definitions) -> Value {
+fn finish(root: &Value, definitions: &Definitions) -> Value {
     let both =
         json!({ "properties": { "root": root, "definitions": { "properties": definitions.0 } } });
     let mut both = Parts::new().finish("Portcullis configuration", both);
@@ -135,40 +135,62 @@ impl Definitions {
     /// Moves the definitions of a part here and makes its references point to them. A definition that another
     /// part has as well is shared; a different one of the same name gets the part's name in front.
     fn embed(&mut self, part: &str, mut schema: Value) -> Value {
-        let Some(object) = schema.as_object_mut() else {
-            return schema;
-        };
-        object.remove("$schema");
-        let Some(Value::Object(own)) = object.remove("$defs") else {
-            return schema;
+        self.hoist(part, &mut schema);
+        schema
+    }
+
+    fn hoist(&mut self, part: &str, schema: &mut Value) {
+        if let Some(object) = schema.as_object_mut() {
+            object.remove("$schema");
+            if let Some(Value::Object(own)) = object.remove("$defs") {
+                let renamed = self.take_in(part, own);
+                redirect(schema, &renamed);
+            }
+        }
+        // Parts may hold parts with definitions of their own.
+        match schema {
+            Value::Object(members) => members
+                .values_mut()
+                .for_each(|member| self.hoist(part, member)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hoist(part, item)),
+            _ => {}
+        }
+    }
+
+    /// Takes in definitions and says which of them got other names.
+    fn take_in(&mut self, part: &str, own: Map<String, Value>) -> Map<String, Value> {
+        let clashes = |(name, definition): &(&String, &Value)| {
+            self.0.get(*name).is_some_and(|other| other != *definition)
         };
         let renamed: Map<String, Value> = own
             .iter()
-            .filter(|(name, definition)| {
-                self.0.get(*name).is_some_and(|other| other != *definition)
-            })
-            .map(|(name, _)| (name.clone(), Value::from(format!("{part}_{name}"))))
+            .filter(clashes)
+            .map(|(name, _)| (name.clone(), Value::from(self.free_name(part, name))))
             .collect();
         for (name, mut definition) in own {
-            let to = renamed
-                .get(&name)
-                .and_then(Value::as_str)
-                .unwrap_or(&name)
-                .to_owned();
             redirect(&mut definition, &renamed);
-            self.0.insert(to, definition);
+            self.hoist(part, &mut definition);
+            let to = renamed.get(&name).and_then(Value::as_str).unwrap_or(&name);
+            self.0.insert(to.to_owned(), definition);
         }
-        redirect(&mut schema, &renamed);
-        schema
+        renamed
+    }
+
+    fn free_name(&self, part: &str, name: &str) -> String {
+        let mut free = format!("{part}_{name}");
+        while self.0.contains_key(&free) {
+            free.push('_');
+        }
+        free
     }
 }
 
-/// Makes references follow definitions that were renamed.
+/// Makes references follow definitions that were renamed. A part inside with definitions of its own means those.
 fn redirect(schema: &mut Value, renamed: &Map<String, Value>) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(|item| redirect(item, renamed)),
-        Value::Object(entries) => {
-            for (keyword, value) in entries {
+        Value::Object(members) if !members.contains_key("$defs") => {
+            for (keyword, value) in members {
                 let target = value
                     .as_str()
                     .and_then(|target| target.strip_prefix("#/$defs/"));

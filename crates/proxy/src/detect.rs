@@ -130,26 +130,19 @@ fn read_candidate(
     })
 }
 
-/// The JSON Schema of the listener's keys.
+/// The JSON Schema of the listener's keys. Each candidate's part keeps its own definitions.
 #[must_use]
 pub fn schema(registry: &Registry) -> Value {
-    let mut definitions = json!({});
-    let entries: Vec<Value> = registry
-        .names()
-        .filter_map(|name| {
-            let mut own = registry.schema(name)?;
-            if let Some(own) = own.as_object_mut().and_then(|own| own.remove("$defs")) {
-                definitions = schema::merge(definitions.take(), own);
-            }
-            let which = schema::object([("protocol", schema::constant(name))], &["protocol"]);
-            Some(schema::merge(which, own))
-        })
-        .collect();
+    let entries = registry.names().filter_map(|name| {
+        let which = schema::object([("protocol", schema::constant(name))], &["protocol"]);
+        Some(schema::merge(which, registry.schema(name)?))
+    });
+    let entries: Vec<Value> = entries.collect();
     let mut keys = schema_for!(Keys).to_value();
     if let Some(items) = keys.pointer_mut("/$defs/Block/properties/protocols/items") {
         *items = json!({ "oneOf": entries });
     }
-    schema::merge(keys, json!({ "$defs": definitions }))
+    keys
 }
 
 impl fmt::Debug for DetectConfig {

@@ -91,7 +91,7 @@ impl AdminSocket {
             Socket::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
             Socket::Unix { listener, .. } => {
                 let address = listener.local_addr()?;
-                let path = address.as_pathname().unwrap_or(Path::new(""));
+                let path = address.as_pathname().unwrap_or_else(|| Path::new(""));
                 Ok(format!("unix:{}", path.display()))
             }
         }

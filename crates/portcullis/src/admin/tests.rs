@@ -101,13 +101,14 @@ fn on_runtime(test: impl Future<Output = ()>) {
 fn readiness_follows_the_state_and_the_operator() {
     on_runtime(async {
         let fixture = fixture();
-        let steps: [(&str, u16, &str, fn(&Admin)); 4] = [
+        type Step = (&'static str, u16, &'static str, fn(&Admin));
+        let steps: [Step; 4] = [
             ("starting", 503, "PRE_INITIALIZING\n", |_| {}),
             ("started", 200, "LIVE\n", |admin| {
-                admin.readiness.on_started()
+                admin.readiness.on_started();
             }),
             ("failed by hand", 503, "DRAINING\n", |admin| {
-                admin.readiness.set_failed(true)
+                admin.readiness.set_failed(true);
             }),
             ("draining", 503, "DRAINING\n", |admin| {
                 admin.readiness.set_failed(false);

@@ -144,14 +144,17 @@ fn statuses(cluster: &ClusterShared) -> impl Iterator<Item = (String, EndpointSt
     labels.into_iter().zip(cluster.statuses(clock::now()))
 }
 
-fn is_panic(cluster: &ClusterShared, snapshot: &Snapshot) -> bool {
-    let labels = [("cluster", &**cluster.name())];
-    snapshot.gauge("portcullis_cluster_panic", &labels) > 0
+/// As the workers see it once they look: from the endpoints' states now.
+fn is_panic(cluster: &ClusterShared) -> bool {
+    let statuses = cluster.statuses(clock::now());
+    let is_available = |status: &&EndpointStatus| status.healthy && status.ejected_for_ms.is_none();
+    let available = statuses.iter().filter(is_available).count();
+    cluster.config().is_panic(available, statuses.len())
 }
 
 fn cluster_text(text: &mut String, cluster: &ClusterShared, snapshot: &Snapshot) {
     let name = cluster.name();
-    let _ = writeln!(text, "{name}::panic::{}", is_panic(cluster, snapshot));
+    let _ = writeln!(text, "{name}::panic::{}", is_panic(cluster));
     for (label, status) in statuses(cluster) {
         let health = if status.healthy {
             "healthy"
@@ -192,7 +195,7 @@ fn cluster_json(cluster: &ClusterShared, snapshot: &Snapshot) -> Value {
         .collect();
     json!({
         "name": cluster.name(),
-        "panic": is_panic(cluster, snapshot),
+        "panic": is_panic(cluster),
         "endpoints": endpoints,
     })
 }

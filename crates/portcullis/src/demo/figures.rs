@@ -30,7 +30,10 @@ pub(super) fn start(admin: SocketAddr) -> io::Result<()> {
 fn fetch(admin: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
@@ -57,7 +60,10 @@ impl Figures {
             good: sum("portcullis_http_responses_total", "code_class=\"2xx\""),
             bad: sum("portcullis_http_responses_total", "code_class=\"5xx\""),
             retries: sum("portcullis_http_retries_total", ""),
-            limited: sum("portcullis_http_local_replies_total", "reason=\"rate_limited\""),
+            limited: sum(
+                "portcullis_http_local_replies_total",
+                "reason=\"rate_limited\"",
+            ),
             active: sum("portcullis_http_requests_active", ""),
             connections: sum("portcullis_tcp_connections_active", ""),
             echoed: sum("portcullis_tcp_bytes_total", ""),
@@ -98,9 +104,17 @@ mod tests {
 
     #[test]
     fn samples_are_summed_by_family_and_label() {
-        let text = "# HELP a_total x\na_total{k=\"1\"} 2\na_total{k=\"2\"} 3\na_total_more 9\nb 4\n";
-        for (family, label, expected) in [("a_total", "", 5.0), ("a_total", "k=\"2\"", 3.0), ("b", "", 4.0)] {
-            assert!((sum(text, family, label) - expected).abs() < 1e-9, "{family} {label}");
+        let text =
+            "# HELP a_total x\na_total{k=\"1\"} 2\na_total{k=\"2\"} 3\na_total_more 9\nb 4\n";
+        for (family, label, expected) in [
+            ("a_total", "", 5.0),
+            ("a_total", "k=\"2\"", 3.0),
+            ("b", "", 4.0),
+        ] {
+            assert!(
+                (sum(text, family, label) - expected).abs() < 1e-9,
+                "{family} {label}"
+            );
         }
     }
 }

@@ -57,15 +57,42 @@ fn explain(out: &mut impl Write, configuration: &str, addresses: &Addresses) -> 
     let Addresses { web, echo, admin } = addresses;
     writeln!(out, "# The configuration of this demo\n\n{configuration}")?;
     writeln!(out, "# Try, in another terminal:")?;
-    writeln!(out, "curl -i http://{web}/                        # the steady origin")?;
-    writeln!(out, "curl -i http://{web}/flaky                   # slow, and every fifth answer is a 503: retried")?;
-    writeln!(out, "curl -i http://{web}/about                   # answered by the gateway itself")?;
-    writeln!(out, "curl -i http://{web}/nothing/here            # no route: 404 with a reason")?;
-    writeln!(out, "for i in $(seq 30); do curl -so /dev/null -w '%{{http_code}} ' http://{web}/limited; done   # 429 after ten")?;
-    writeln!(out, "curl -sN telnet://{echo}                     # TCP echo: type, then Ctrl-C")?;
-    writeln!(out, "curl -s http://{admin}/clusters              # health of the upstreams")?;
-    writeln!(out, "curl -s http://{admin}/metrics               # everything that is counted")?;
-    writeln!(out, "\nCtrl-C ends the demo. Live figures, once a second:\n")
+    writeln!(
+        out,
+        "curl -i http://{web}/                        # the steady origin"
+    )?;
+    writeln!(
+        out,
+        "curl -i http://{web}/flaky                   # slow, and every fifth answer is a 503: retried"
+    )?;
+    writeln!(
+        out,
+        "curl -i http://{web}/about                   # answered by the gateway itself"
+    )?;
+    writeln!(
+        out,
+        "curl -i http://{web}/nothing/here            # no route: 404 with a reason"
+    )?;
+    writeln!(
+        out,
+        "for i in $(seq 30); do curl -so /dev/null -w '%{{http_code}} ' http://{web}/limited; done   # 429 after ten"
+    )?;
+    writeln!(
+        out,
+        "curl -sN telnet://{echo}                     # TCP echo: type, then Ctrl-C"
+    )?;
+    writeln!(
+        out,
+        "curl -s http://{admin}/clusters              # health of the upstreams"
+    )?;
+    writeln!(
+        out,
+        "curl -s http://{admin}/metrics               # everything that is counted"
+    )?;
+    writeln!(
+        out,
+        "\nCtrl-C ends the demo. Live figures, once a second:\n"
+    )
 }
 
 /// The wanted port on the loopback if it is free, else any other.

@@ -5,8 +5,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -60,7 +60,9 @@ impl Origins {
         std::thread::Builder::new()
             .name("demo-origins".to_owned())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
                 let tasks = tokio::task::LocalSet::new();
                 tasks.block_on(&runtime, async move {
                     let http = [(steady, STEADY), (flaky, FLAKY)];

@@ -56,7 +56,7 @@ impl Control {
         tracing::info!(timeout = %config.timeout, connections = self.listening.open_connections(), "draining");
         self.admin.readiness.on_draining();
         self.listening.close();
-        self.workers.drain(config.spread.get());
+        self.workers.drain(config.spread.get().unwrap_or_default());
     }
 
     async fn all_closed(&self) {

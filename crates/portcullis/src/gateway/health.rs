@@ -101,10 +101,9 @@ async fn check_forever(mut health: EndpointHealth, config: HealthCheckConfig, ra
 
 fn report(endpoint: &Endpoint, transition: Transition, result: Result<(), probe::Failed>) {
     let endpoint = &**endpoint.label();
-    match (transition, result) {
-        (Transition::BecameUnhealthy, Err(why)) => {
-            tracing::warn!(endpoint, %why, "endpoint is unhealthy");
-        }
-        _ => tracing::info!(endpoint, "endpoint is healthy"),
+    if let (Transition::BecameUnhealthy, Err(why)) = (transition, result) {
+        tracing::warn!(endpoint, %why, "endpoint is unhealthy");
+    } else {
+        tracing::info!(endpoint, "endpoint is healthy");
     }
 }

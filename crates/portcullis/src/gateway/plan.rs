@@ -154,7 +154,8 @@ clusters:
 
     #[test]
     fn only_what_differs_is_named() {
-        let rows: &[(&str, &[(&str, &str)], &str)] = &[
+        type Edits = &'static [(&'static str, &'static str)];
+        let rows: &[(&str, Edits, &str)] = &[
             ("the same", &[], "nothing changed"),
             (
                 "an address",

@@ -3,13 +3,14 @@
 //! Up to the swap nothing that runs is touched, so whatever goes wrong leaves everything as it was. What did not
 //! change is not looked at. Start at [`Control::reload`].
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use portcullis_config::BuildError;
 use portcullis_net::{clock, descriptors};
 
 use super::control::Control;
-use super::plan::{Changes, plan, unchangeable};
+use super::plan::{Changes, Delta, plan, unchangeable};
 use crate::admin::{Refused, Running};
 use crate::limits::default_connections;
 use crate::load::load_text;
@@ -91,8 +92,27 @@ impl Control {
         self.listening
             .set_limits(&model, default_connections(descriptors::limit()));
         self.publish(model);
+        self.announce(&changes.listeners);
         self.admin.stats.retain_live();
         Ok(())
+    }
+
+    /// Tells whoever started the process where to connect now. Not the log: its form is a promise to programs.
+    fn announce(&self, listeners: &Delta) {
+        let running = self.admin.running.load();
+        let new: Vec<&Arc<str>> = listeners.to_build().collect();
+        for listener in running
+            .listeners
+            .iter()
+            .filter(|listener| new.contains(&&listener.name))
+        {
+            let (name, address) = (&listener.name, &listener.address);
+            // Nobody may be listening on standard error any more; the gateway runs all the same.
+            let _ = writeln!(
+                io::stderr(),
+                "portcullis: listening name={name} address={address}"
+            );
+        }
     }
 
     fn publish(&self, model: Arc<Model>) {
@@ -109,5 +129,9 @@ impl Control {
 
 /// One line for each.
 pub(super) fn describe(errors: &[BuildError]) -> String {
-    errors.iter().map(|error| format!("{error}\n")).collect()
+    errors.iter().fold(String::new(), |mut text, error| {
+        text.push_str(&error.to_string());
+        text.push('\n');
+        text
+    })
 }

@@ -93,7 +93,7 @@ async fn start_and_run(
         return Err(anyhow!("{}", describe(&errors).trim_end()));
     }
     control.admin.readiness.on_started();
-    announce(&control.admin.running.load(), &admin_address);
+    announce_ready(&admin_address);
     let watch = watch(&control.source);
     let inbox = Inbox {
         signals,
@@ -171,18 +171,9 @@ fn resolver(config: &RuntimeConfig) -> Resolver {
     server.map_or_else(Resolver::new, Resolver::with_server)
 }
 
-/// Tells whoever started the process where to connect. Not the log: its form is a promise to programs.
-fn announce(running: &Running, admin: &str) {
-    let mut lines = String::new();
-    for listener in &running.listeners {
-        lines.push_str(&format!(
-            "portcullis: listening name={} address={}\n",
-            listener.name, listener.address
-        ));
-    }
-    lines.push_str(&format!("portcullis: ready admin={admin}\n"));
+fn announce_ready(admin: &str) {
     // Nobody may be listening on standard error any more; the gateway runs all the same.
-    let _ = io::stderr().write_all(lines.as_bytes());
+    let _ = writeln!(io::stderr(), "portcullis: ready admin={admin}");
 }
 
 fn watch(source: &ConfigSource) -> Option<FileWatch> {

@@ -18,12 +18,15 @@ use portcullis_net::accept::{
 use portcullis_net::preface::ProxyPolicy;
 use portcullis_net::worker::{CommandSender, Commands, WorkerId};
 use portcullis_net::{Downstream, DrainSignal, clock, spawn_local};
-use portcullis_proxy::{DynServer, ListenerContext, WorkerContext};
-use tokio::time::timeout;
+use portcullis_proxy::{Clusters, DynServer, ListenerContext, WorkerContext};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::listening::Place;
 use super::workers::{Change, Command, ListenerChange, Shared};
 use crate::model::AcceptBalance;
+
+/// How often clusters without traffic look at what has changed.
+const REFRESH: Duration = Duration::from_millis(500);
 
 /// Everything of one worker.
 pub(super) struct Worker {
@@ -86,7 +89,7 @@ impl Worker {
         let context = WorkerContext {
             id: id.0,
             stats: shared.stats.shard(id.0),
-            clusters: Default::default(),
+            clusters: Clusters::default(),
             shared: Arc::clone(&shared.store),
             seed: shared.seed.clone(),
             random: Rc::new(Random::new(super::start::random_number())),
@@ -104,7 +107,17 @@ impl Worker {
 
     /// Does what it is told until it is told to stop.
     pub(super) async fn run(mut self, mut commands: Commands<Command>) {
-        while let Some(command) = commands.next().await {
+        let mut turns = interval(REFRESH);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let command = tokio::select! {
+                command = commands.next() => command,
+                _ = turns.tick() => {
+                    self.refresh_clusters();
+                    continue;
+                }
+            };
+            let Some(command) = command else { return };
             match command {
                 Command::Prepare(change, answer) => {
                     // The control side waits for the answer; if it has gone, so has everything.
@@ -120,6 +133,15 @@ impl Worker {
                 Command::Stop => return,
             }
         }
+    }
+
+    /// Clusters follow what the control side publishes when they are asked for an endpoint; those that nobody asks
+    /// hear of it here, so that what is shown about them is true.
+    fn refresh_clusters(&self) {
+        let now = clock::now();
+        self.context
+            .clusters
+            .for_each(|cluster| cluster.refresh(now));
     }
 
     /// Builds everything that is new. Clusters that come are findable at once: nobody else asks for them.

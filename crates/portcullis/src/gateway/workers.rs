@@ -227,7 +227,7 @@ impl Change {
             listeners: Vec::new(),
             listeners_gone: changes.listeners.removed.clone(),
             drain_timeout: model.drain.timeout.get(),
-            drain_spread: model.drain.spread.get(),
+            drain_spread: model.drain.spread.get().unwrap_or_default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_config::{Diagnostics, Key, ListenAddress, Located, Node, Span, Value};
+use portcullis_config::{Diagnostics, Key, ListenAddress, Located, Node, Span, Value, suggest};
 use portcullis_net::{ProxyProtocolConfig, SocketOptions};
 use portcullis_proxy::{ErasedConfig, ReadContext, Registry, detect};
 use schemars::JsonSchema;
@@ -106,16 +106,18 @@ fn read_one(node: &Node, registry: &Registry, cx: &mut ReadContext<'_>) -> Parts
     let name = node.get("protocol").filter(|name| !name.is_broken());
     let named = name.and_then(|name| Some((name.as_str()?, name.span)));
     let schema = named.and_then(|(name, _)| protocol_schema(registry, name));
-    let (common, own) = split(node, schema.as_ref());
+    let (mut common, mut own) = split(node, schema.as_ref());
+    if let Some(schema) = &schema {
+        take_out_unknown(&mut common, &mut own, schema, cx.diagnostics);
+    }
     let keys: Option<ListenerKeys> = common.read(cx.diagnostics);
     let Some((text, span)) = named else {
         return (keys, None);
     };
-    let Some(schema) = schema else {
+    if schema.is_none() {
         unknown_protocol(registry, text, span, cx.diagnostics);
         return (keys, None);
-    };
-    let own = known_keys(&own, &schema, cx.diagnostics);
+    }
     let config = if text == detect::NAME {
         detect::read(registry, &own, cx)
     } else {
@@ -164,14 +166,15 @@ fn unknown_protocol(registry: &Registry, name: &str, span: Span, errors: &mut Di
     let error = errors
         .error(span, format!("unknown protocol '{name}'"))
         .expected(format!("one of {}", names.join(", ")));
-    if let Some(near) = portcullis_config::suggest(name, names.iter().copied()) {
+    if let Some(near) = suggest(name, names.iter().copied()) {
         error.suggest(near);
     }
 }
 
-/// Reports the keys that neither every listener nor this protocol has, and leaves the others. The protocol would
-/// find them too, but does not know the common keys that may have been meant.
-fn known_keys(own: &Node, schema: &Json, errors: &mut Diagnostics) -> Node {
+/// Reports the keys that neither every listener nor this protocol has, and takes them out. The protocol would find
+/// them too, but does not know the common keys that may have been meant. What was probably meant is read under its
+/// right name, so that its value is checked and not also reported as missing.
+fn take_out_unknown(common: &mut Node, own: &mut Node, schema: &Json, errors: &mut Diagnostics) {
     let of_protocol = schema.get("properties").and_then(Json::as_object);
     let of_protocol: Vec<&str> = of_protocol
         .map(|keys| keys.keys().map(String::as_str).collect())
@@ -179,20 +182,35 @@ fn known_keys(own: &Node, schema: &Json, errors: &mut Diagnostics) -> Node {
     let all: Vec<&str> = LISTENER_KEYS.iter().chain(&of_protocol).copied().collect();
     let (known, unknown) = own.split(&of_protocol);
     if unknown.as_mapping().is_none() {
-        return known;
+        return;
     }
-    for (key, _) in unknown.entries() {
-        report_unknown(key, &all, errors);
-    }
-    known
-}
-
-fn report_unknown(key: &Key, known: &[&str], errors: &mut Diagnostics) {
-    match NOT_YET.iter().find(|(name, _)| *name == key.name) {
-        Some((_, why)) => {
+    *own = known;
+    for (key, value) in unknown.entries() {
+        if let Some((_, why)) = NOT_YET.iter().find(|(name, _)| *name == key.name) {
             errors.error(key.span, *why);
+            continue;
         }
-        None => Node::unknown_key(&key.name, key.span, known, errors),
+        Node::unknown_key(&key.name, key.span, &all, errors);
+        let Some(meant) = suggest(&key.name, all.iter().copied()) else {
+            continue;
+        };
+        let into = if of_protocol.contains(&meant) {
+            &mut *own
+        } else {
+            &mut *common
+        };
+        if into.get(meant).is_none()
+            && let Value::Mapping(entries) = &mut into.value
+        {
+            let name = meant.to_owned();
+            entries.push((
+                Key {
+                    name,
+                    ..key.clone()
+                },
+                value.clone(),
+            ));
+        }
     }
 }
 

@@ -58,6 +58,9 @@ impl Report {
     #[must_use]
     pub fn text(&self, colours: bool) -> String {
         let mut text = self.errors.render(colours);
+        if !text.is_empty() && !self.warnings.is_empty() {
+            text.push('\n');
+        }
         for warning in &self.warnings {
             let _ = writeln!(
                 text,

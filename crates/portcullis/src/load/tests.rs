@@ -33,7 +33,14 @@ const CLUSTER: &str = "clusters: { a: { endpoints: [10.0.0.1:80] } }\n";
 #[test]
 fn mistakes_with_their_places() {
     let rows: &[(&str, &str, &[&str])] = &[
-        ("nothing", "", &["0:0 the configuration has no listeners"]),
+        (
+            "nothing",
+            "",
+            &[
+                "0:0 the configuration has no listeners",
+                "2:13 warning: no listener uses cluster 'a'",
+            ],
+        ),
         (
             "an unknown key at the top",
             "listener: {}\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
@@ -42,18 +49,12 @@ fn mistakes_with_their_places() {
         (
             "a key of the listener, misspelt",
             "listeners:\n  web: { lisen: ':80', protocol: fake, cluster: a }",
-            &[
-                "2:3 missing key 'listen'",
-                "2:10 unknown key 'lisen', did you mean 'listen'?",
-            ],
+            &["2:10 unknown key 'lisen', did you mean 'listen'?"],
         ),
         (
             "a key of the protocol, misspelt",
             "listeners:\n  web: { listen: ':80', protocol: fake, clutser: a }",
-            &[
-                "2:3 missing key 'cluster'",
-                "2:41 unknown key 'clutser', did you mean 'cluster'?",
-            ],
+            &["2:41 unknown key 'clutser', did you mean 'cluster'?"],
         ),
         (
             "an unknown protocol",
@@ -63,7 +64,10 @@ fn mistakes_with_their_places() {
         (
             "an unknown cluster",
             "listeners:\n  web: { listen: ':80', protocol: fake, cluster: b }",
-            &["2:50 unknown cluster 'b'"],
+            &[
+                "2:50 unknown cluster 'b'",
+                "3:13 warning: no listener uses cluster 'a'",
+            ],
         ),
         (
             "UDP, TLS and HTTP/3",
@@ -110,9 +114,14 @@ fn mistakes_with_their_places() {
             &[
                 "1:12 listeners is a list",
                 "2:8 expected a block of keys, found the number 5",
+                "3:13 warning: no listener uses cluster 'a'",
             ],
         ),
-        ("syntax", "listeners: {", &["1:12 unclosed bracket '{'"]),
+        (
+            "syntax",
+            "listeners: {",
+            &["1:12 this is not valid YAML: unclosed bracket '{'"],
+        ),
     ];
     for (row, text, expected) in rows {
         assert_eq!(said(&format!("{text}\n{CLUSTER}")), *expected, "{row}");
@@ -125,7 +134,7 @@ fn clusters_are_checked_too() {
         (
             "none that is used",
             "clusters: {}",
-            &["1:53 unknown cluster 'a'"],
+            &["1:61 unknown cluster 'a'"],
         ),
         (
             "an empty one",
@@ -136,14 +145,15 @@ fn clusters_are_checked_too() {
             "one that nobody uses",
             "clusters: { a: { endpoints: [':1:80'] }, b: { endpoints: [10.0.0.1:80] } }",
             &[
-                "2:30 ':1' is not an address or host name",
+                "2:30 ':1' is not an address or host name, expected an address such as 10.0.0.1:8080, \
+                 api.example.com:8080 or unix:/run/api.sock",
                 "2:42 warning: no listener uses cluster 'b'",
             ],
         ),
         (
             "a name twice",
             "clusters:\n  a: { endpoints: [10.0.0.1:80] }\n  a: { endpoints: [10.0.0.2:80] }",
-            &["4:3 duplicate key 'a'"],
+            &["4:3 the key 'a' is given twice"],
         ),
     ];
     for (row, text, expected) in rows {
@@ -166,7 +176,36 @@ clusters:
   apl: { endpoints: [10.0.0.1:80] }
 ";
     let (_, report) = read_text(text).into_parts();
-    assert_eq!(report.text(false), "");
+    let expected = "\
+error: unknown key 'lisen', did you mean 'listen'?
+ --> portcullis.yaml:3:5
+  |
+3 |     lisen: 127.0.0.1:8080
+  |     ^^^^^ expected one of 'listen', 'protocol', 'limits', 'balance', 'proxy_protocol', 'socket', 'cluster' or 'greeting'
+
+error: unknown cluster 'api', did you mean 'apl'?
+ --> portcullis.yaml:5:14
+  |
+5 |     cluster: api
+  |              ^^^
+
+error: unknown protocol 'ssh'
+ --> portcullis.yaml:6:35
+  |
+6 |   ssh: { listen: ':22', protocol: ssh }
+  |                                   ^^^ expected one of fake, detect
+
+error: 'soon' is not a duration
+ --> portcullis.yaml:7:19
+  |
+7 | drain: { timeout: soon }
+  |                   ^^^^ expected a duration such as 5s, 250ms or 1m30s
+
+warning: portcullis.yaml:9:3: no listener uses cluster 'apl'
+
+4 errors in the configuration
+";
+    assert_eq!(report.text(false), expected);
 }
 
 #[test]

@@ -175,16 +175,27 @@ impl Writer {
     }
 
     fn run(mut self) {
-        while !self.queue.stop.load(Ordering::Acquire) {
-            thread::park();
-            if !self.queue.stop.load(Ordering::Acquire) {
+        loop {
+            if !self.is_stopping() {
+                thread::park();
+            }
+            if !self.is_stopping() {
                 thread::sleep(GATHER);
             }
+            // Looked at before writing: what came before the word is written.
+            let is_last = self.is_stopping();
             if self.queue.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
             self.write_all();
+            if is_last {
+                return;
+            }
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.queue.stop.load(Ordering::Acquire)
     }
 
     fn reopen(&mut self) {

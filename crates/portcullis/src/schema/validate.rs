@@ -106,10 +106,11 @@ fn apply(
                 .as_object()
                 .is_none_or(|map| map.len() as u64 <= rule.as_u64().unwrap()),
         ),
-        "pattern" => fail_unless(value.as_str().is_none_or(|text| {
-            let pattern = regex::Regex::new(rule.as_str().unwrap()).unwrap();
-            pattern.is_match(text)
-        })),
+        "pattern" => fail_unless(
+            value
+                .as_str()
+                .is_none_or(|text| matches(rule.as_str().unwrap(), text)),
+        ),
         "required" => {
             for name in rule.as_array().unwrap() {
                 let there = value
@@ -127,10 +128,24 @@ fn apply(
                 }
             }
         }
+        "patternProperties" => {
+            for (pattern, schema) in rule.as_object().unwrap() {
+                for (name, child) in value.as_object().into_iter().flatten() {
+                    if matches(pattern, name) {
+                        check(root, schema, child, &format!("{path}/{name}"), found);
+                    }
+                }
+            }
+        }
         "additionalProperties" => {
             let known = schema.get("properties").and_then(Value::as_object);
+            let patterns = schema.get("patternProperties").and_then(Value::as_object);
+            let by_pattern = |name: &str| {
+                let mut patterns = patterns.into_iter().flat_map(|patterns| patterns.keys());
+                patterns.any(|pattern| matches(pattern, name))
+            };
             for (name, child) in value.as_object().into_iter().flatten() {
-                if known.is_none_or(|known| !known.contains_key(name)) {
+                if known.is_none_or(|known| !known.contains_key(name)) && !by_pattern(name) {
                     check(root, rule, child, &format!("{path}/{name}"), found);
                 }
             }
@@ -176,6 +191,10 @@ fn apply(
         "not" => fail_unless(!fits(rule).is_empty()),
         _ => panic!("the validator does not know the keyword {keyword} at {path}"),
     }
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    regex::Regex::new(pattern).unwrap().is_match(text)
 }
 
 fn one_or_many(rule: &Value) -> Vec<&str> {
