@@ -23,3 +23,6 @@ mod peers;
 mod reload;
 mod smoke;
 mod support;
+mod tcp;
+mod tcp_filters;
+mod tcp_proxy_header;
