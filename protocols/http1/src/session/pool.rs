@@ -69,7 +69,8 @@ impl Pool {
     pub(crate) fn put(&self, upstream: Box<Upstream>) {
         let served = upstream.requests;
         let limit = self.cluster.config().pool.max_requests;
-        if limit.is_some_and(|limit| served >= limit.get())
+        if self.speaks_for_one_client()
+            || limit.is_some_and(|limit| served >= limit.get())
             || !self.cluster.has_endpoint(upstream.endpoint)
         {
             return;
@@ -77,6 +78,12 @@ impl Pool {
         let endpoint = upstream.endpoint;
         // A pool that is full hands the connection back; dropping closes it.
         drop(self.idle.borrow_mut().put(endpoint, upstream, clock::now()));
+    }
+
+    /// Whether each connection begins with a PROXY header: it was opened in the name of one client, and a request of
+    /// another one on it would be taken for the first one's.
+    fn speaks_for_one_client(&self) -> bool {
+        self.cluster.config().proxy_protocol.is_some()
     }
 
     fn expire(&self, now: Instant) {
@@ -109,6 +116,10 @@ fn is_waiting(upstream: &mut Upstream, careful: bool) -> bool {
 
 impl UpstreamPool for Pool {
     fn take(&self, endpoint: &Endpoint, careful: bool, now: Instant) -> Option<BoxedUpstream> {
+        // A reload may have switched it on over connections that have no header.
+        if self.speaks_for_one_client() {
+            return None;
+        }
         loop {
             let mut upstream = self.idle.borrow_mut().take(&endpoint.id(), now)?;
             if is_waiting(&mut upstream, careful) {
