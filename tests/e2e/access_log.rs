@@ -91,7 +91,13 @@ fn json_format() {
     assert_eq!(client.get("/x", "a.test").status, 200);
     assert_eq!(client.get("/deny", "a.test").status, 403);
     let lines = lines(&site, &path, 2);
-    let entry: Value = serde_json::from_str(&lines[0]).unwrap();
+    // Two filters with a file in common keep no order between them.
+    let of = |path: &str| -> Value {
+        let entries = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+        let mut entries = entries.filter(|entry: &Value| entry["path"] == path);
+        entries.next().unwrap()
+    };
+    let entry = of("/x");
     let expected: [(&str, Value); 11] = [
         ("method", "GET".into()),
         ("host", "a.test".into()),
@@ -103,14 +109,14 @@ fn json_format() {
         ("cluster", "site".into()),
         ("attempts", 1.into()),
         ("client", "127.0.0.1".into()),
-        ("upstream", origin.address().to_string().into()),
+        ("endpoint", origin.address().to_string().into()),
     ];
     for (key, value) in expected {
         assert_eq!(entry[key], value, "{key}");
     }
-    let denied: Value = serde_json::from_str(&lines[1]).unwrap();
+    let denied = of("/deny");
     assert_eq!(
-        (&denied["status"], &denied["upstream"]),
+        (&denied["status"], &denied["endpoint"]),
         (&403.into(), &Value::Null)
     );
 }
@@ -163,16 +169,16 @@ fn f11_log_injection() {
         let lines = lines(&site, &path, hostile.len());
         assert_eq!(lines.len(), hostile.len(), "{form}: {lines:#?}");
         for line in &lines {
-            assert!(
-                line.bytes().all(|byte| (0x20..0x7f).contains(&byte)),
-                "{form}: {line:?}"
-            );
             if form.contains("json") {
+                assert!(!line.contains(char::is_control), "{form}: {line:?}");
                 let entry: Value = serde_json::from_str(line).unwrap();
-                assert_eq!(entry["path"], "/a%0AGET%20/fake", "{line}");
+                assert_eq!(entry["path"], "/a%0aGET%20/fake", "{line}");
             } else {
+                let printable = |byte: u8| (0x20..0x7f).contains(&byte);
+                assert!(line.bytes().all(printable), "{form}: {line:?}");
                 // Quotes are only the format's own.
-                assert_eq!(line.matches('"').count() % 2, 0, "{line}");
+                let bare = line.replace("\\\\", "").replace("\\\"", "");
+                assert_eq!(bare.matches('"').count() % 2, 0, "{line}");
             }
         }
         site.neighbour_is_well();

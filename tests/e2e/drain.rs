@@ -38,7 +38,7 @@ fn wait_refused(address: std::net::SocketAddr) {
 /// F8.
 #[test]
 fn f8_drain_finishes_what_is_open() {
-    let (gateway, origin, gate) = gated("{ timeout: 20s, spread: 0s }");
+    let (gateway, origin, gate) = gated("{ timeout: 20s, spread: 1ms }");
     let address = gateway.addr("web");
     let admin = gateway.admin();
     let mut idle = gateway.connect("web");
@@ -80,11 +80,46 @@ fn f8_drain_finishes_what_is_open() {
     assert_eq!(exit.code(), Some(0), "{:?}", exit.stderr);
 }
 
+/// F8: connections are told to finish, whether they were accepted before or after a reload of their listener.
+#[test]
+fn f8_drain_after_a_reload() {
+    let origin = Origin::http(|_| Reply::ok("x"));
+    let document = |idle: &str| {
+        format!(
+            "drain: {{ timeout: 20s, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, \
+             cluster: site, timeouts: {{ idle: {idle} }} }}\nclusters:\n  site: {{ endpoints: [{}] }}\n",
+            origin.address()
+        )
+    };
+    let gateway = Gateway::start(&document("1h"));
+    let mut clients = vec![gateway.connect("web")];
+    for idle in ["2h", "3h"] {
+        assert_eq!(gateway.reload(&document(idle)).status, 200);
+        clients.push(gateway.connect("web"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("/", "a").status, 200);
+    }
+    gateway.signal(Signal::TERM);
+    for client in &mut clients {
+        client.expect_closed();
+    }
+    let exit = gateway.wait_exit();
+    assert_eq!(exit.code(), Some(0), "{:?}", exit.stderr);
+    assert!(
+        exit.stderr
+            .iter()
+            .all(|line| !line.contains("drain timeout")),
+        "{:?}",
+        exit.stderr
+    );
+}
+
 /// F8: a second TERM does not wait, nor does INT.
 #[test]
 fn f8_second_signal_stops_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let (gateway, origin, gate) = gated("{ timeout: 1h, spread: 0s }");
+        let (gateway, origin, gate) = gated("{ timeout: 1h, spread: 1ms }");
         let mut waiting = gateway.connect("web");
         waiting.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n");
         origin.wait_connections(1);
@@ -102,7 +137,7 @@ fn f8_second_signal_stops_at_once() {
 /// F8: the bound holds whatever is still open.
 #[test]
 fn f8_drain_timeout() {
-    let (gateway, origin, gate) = gated("{ timeout: 300ms, spread: 0s }");
+    let (gateway, origin, gate) = gated("{ timeout: 300ms, spread: 1ms }");
     let mut waiting = gateway.connect("web");
     waiting.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n");
     origin.wait_connections(1);
@@ -152,7 +187,7 @@ fn f8_no_request_is_lost() {
 /// The admin address drains as well, and `/drain_listeners` leaves the process running.
 #[test]
 fn drain_by_hand() {
-    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 0s }");
+    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 1ms }");
     let address = gateway.addr("web");
     assert_eq!(gateway.admin_post("/drain_listeners").status, 200);
     wait_refused(address);
@@ -165,7 +200,7 @@ fn drain_by_hand() {
 /// USR2 is not there yet, and does no harm.
 #[test]
 fn usr2_says_that_it_is_not_supported() {
-    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 0s }");
+    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 1ms }");
     gateway.signal(Signal::USR2);
     gateway.wait_log("not supported");
     assert_eq!(gateway.connect("web").get("/", "a").text(), "quick");

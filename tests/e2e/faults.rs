@@ -81,7 +81,8 @@ fn f2_client_leaves_at_every_byte_of_the_response() {
         client.read_to_close().len()
     };
     let before = site.descriptors();
-    for cut in 0..whole {
+    // A connection that is kept does not say that it is closed.
+    for cut in 0..whole - "connection: close\r\n".len() {
         let mut client = site.client();
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         let _ = client.read_exact(cut);
@@ -185,28 +186,27 @@ fn f1_descriptors_run_out() {
     for _ in 0..60 {
         crowd.push(Connection::connect(site.addr("web")).unwrap());
     }
-    let exhausted = || site.descriptors() as u64 >= limit - 2;
-    for _ in 0..3000 {
-        if exhausted() {
-            break;
-        }
-        let _ = site.admin_get("/ready");
-    }
-    assert!(exhausted(), "{} of {limit}", site.descriptors());
+    let labels = [("listener", "web"), ("reason", "fd_limit")];
+    let shed = || {
+        let stats = site.stats();
+        stats.counter("portcullis_listener_refused_total", &labels)
+            + stats.counter("portcullis_listener_accept_errors_total", &labels)
+    };
+    assert!((0..3000).any(|_| shed() > 0), "nothing is shed");
     // The open ones are served, though no new connection upstream can be made.
     assert_eq!(kept.get("/", "a").status, 200);
     for target in ["/ready", "/metrics", "/clusters"] {
         assert_eq!(site.admin_get(target).status, 200, "{target}");
     }
-    site.wait_stat(
-        "portcullis_listener_accept_errors_total",
-        &[("listener", "web")],
-        |count| count >= 1,
-    );
     drop(crowd);
-    // It recovers by itself.
-    let mut client = Client::connect(site.addr("web"));
-    assert_eq!(client.get("/", "a").status, 200);
+    // It recovers by itself, as soon as what the crowd held is given back.
+    let recovered = (0..3000).any(|_| {
+        let mut client = site.client();
+        client.try_send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        let response = client.connection().read_response(false);
+        response.is_ok_and(|response| response.status == 200)
+    });
+    assert!(recovered, "it does not recover");
     site.neighbour_is_well();
 }
 

@@ -160,7 +160,7 @@ fn h4_chunks() {
     let rows = [
         ("sign", "+1\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
         ("minus", "-1\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
-        ("prefix", "0x1\r\na\r\n0\r\n\r\n", "invalid_chunk_extension"),
+        ("prefix", "0x1\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
         ("no size", "\r\na\r\n0\r\n\r\n", "invalid_chunk_size"),
         (
             "not hexadecimal",
@@ -204,11 +204,7 @@ fn h4_chunks() {
             "1\r\nab0\r\n\r\n",
             "missing_chunk_end",
         ),
-        (
-            "LF behind the data",
-            "1\r\na\n0\r\n\r\n",
-            "missing_chunk_end",
-        ),
+        ("LF behind the data", "1\r\na\n0\r\n\r\n", "bare_line_feed"),
         (
             "framing as trailer",
             "0\r\ncontent-length: 5\r\n\r\n",
@@ -299,7 +295,7 @@ fn h5_request_line() {
                 "no target",
                 "GET HTTP/1.1\r\nhost: a\r\n\r\n",
                 400,
-                "invalid_target",
+                "invalid_request_line",
             ),
             row(
                 "two spaces",

@@ -146,7 +146,7 @@ fn h10_hosts_that_are_refused() {
         (
             "absolute with userinfo",
             "GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n",
-            "userinfo",
+            "invalid_target",
         ),
         (
             "absolute without a host",

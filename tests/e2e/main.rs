@@ -14,6 +14,7 @@ mod http_filters;
 mod http_flow;
 mod http_framing;
 mod http_hops;
+mod http_pool;
 mod http_retries;
 mod http_routes;
 mod http_targets;

@@ -11,7 +11,7 @@ const FAILED: &str = "portcullis_config_reload_failed";
 
 /// A document of listeners, each with a cluster of its own name.
 fn config(listeners: &[(&str, &str, &str)], origins: &[(&str, &Origin)]) -> String {
-    let mut text = "drain: { timeout: 20s, spread: 0s }\nlisteners:\n".to_owned();
+    let mut text = "drain: { timeout: 20s, spread: 1ms }\nlisteners:\n".to_owned();
     for (name, listen, keys) in listeners {
         let _ = writeln!(
             text,
@@ -299,7 +299,7 @@ fn hup_reloads() {
     let mut client = gateway.connect("web");
     assert_eq!(client.get("/", "a").text(), "upstream");
     gateway.rewrite(&document(&format!(
-        "{}\n    forward: {{ via: null }}",
+        "{}\n    forward: {{ via: off }}",
         respond("changed")
     )));
     gateway.signal(Signal::HUP);

@@ -1,6 +1,9 @@
 //! The smallest sign of life: the binary starts, says so, carries a request, and stops.
 
-use harness::{Origin, Reply};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use harness::{Client, Origin, Reply, Tool};
 
 use crate::support::Site;
 
@@ -41,6 +44,25 @@ fn version_and_schema_are_printed() {
     let schema = harness::portcullis().arg("schema").output().unwrap();
     let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
     assert!(schema.get("properties").is_some());
+}
+
+/// The one-line form: no file, the same gateway.
+#[test]
+fn quick_needs_no_file() {
+    let origin = Origin::http(|_| Reply::ok("quick"));
+    let mut command = harness::portcullis();
+    command
+        .args(["quick", "http", "127.0.0.1:0"])
+        .arg(origin.address().to_string());
+    let mut tool = Tool::start(command.stderr(Stdio::piped()));
+    let errors = BufReader::new(tool.child().stderr.take().unwrap());
+    let mut lines = errors.lines().map_while(Result::ok);
+    let line = lines
+        .find(|line| line.starts_with("portcullis: listening "))
+        .unwrap();
+    let address = line.rsplit_once("address=").unwrap().1.parse().unwrap();
+    assert!(lines.any(|line| line.starts_with("portcullis: ready ")));
+    assert_eq!(Client::connect(address).get("/", "a").text(), "quick");
 }
 
 /// Usage errors are 2, whatever else is wrong.

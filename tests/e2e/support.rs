@@ -71,7 +71,7 @@ impl Site {
         format!(
             "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n{}    routes:\n      \
              - match: {{ host: {BESIDE} }}\n        cluster: beside\n{routes}\
-             drain: {{ timeout: 20s, spread: 0s }}\nclusters:\n  beside: {{ endpoints: [\"{}\"] }}\n  site:\n    endpoints: [{}]\n{}{}",
+             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside: {{ endpoints: [\"{}\"] }}\n  site:\n    endpoints: [{}]\n{}{}",
             self.listener,
             beside.address(),
             self.endpoints.join(", "),
