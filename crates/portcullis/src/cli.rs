@@ -1,6 +1,6 @@
 //! The command line: what can be asked of the binary, and the environment variables that say the same.
 //!
-//! Nothing happens here; [`crate::commands`] carries out what was asked. Start at [`Command`].
+//! Nothing happens here; `commands` carries out what was asked. Start at [`Command`].
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! Running a model: sockets, workers, and the control loop that reloads, drains and answers.
 //!
-//! Traffic is not moved here; it is the workers' and their protocols'. Start at [`run`], then [`control`] for the
-//! loop, [`plan`] for what a reload changes and [`worker`] for the other side of each command.
+//! Traffic is not moved here; it is the workers' and their protocols'. Start at [`run`], then `control` for the
+//! loop, [`plan`] for what a reload changes and `worker` for the other side of each command.
 
 mod clusters;
 mod control;

@@ -1,8 +1,8 @@
 //! From a configuration file to a [`Model`]: every mistake found in one run, each with its place.
 //!
 //! Nothing is opened or started here: what this accepts is what `portcullis check` accepts, and a reload reads
-//! through the same door. Start at [`load`]; listeners are read in [`listeners`], and what can only be seen with
-//! everything at hand (ports that clash, clusters nobody uses) is in [`checks`].
+//! through the same door. Start at [`load`]; listeners are read in `listeners`, and what can only be seen with
+//! everything at hand (ports that clash, clusters nobody uses) is in `checks`.
 
 mod checks;
 mod listeners;

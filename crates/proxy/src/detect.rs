@@ -9,7 +9,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_config::{BuildError, Duration, Located, Node, schema};
+use portcullis_config::{BuildError, Duration, Located, Node, schema, suggest};
 use portcullis_net::preface::{self, SniffBounds, Undecided};
 use portcullis_net::{Downstream, Sniff, clock, spawn_session};
 use portcullis_stats::{Counter, Shard};
@@ -42,7 +42,8 @@ struct Block {
     #[serde(default = "default_timeout")]
     timeout: Duration,
     /// What it may be, in order: each entry is a `protocol` with its own keys, as on a listener.
-    protocols: Located<Vec<Node>>,
+    #[serde(rename = "protocols")]
+    _protocols: Vec<Node>,
 }
 
 fn default_timeout() -> Duration {
@@ -68,15 +69,18 @@ pub fn read(
     raw: &Node,
     cx: &mut ReadContext<'_>,
 ) -> Option<Arc<dyn ErasedConfig>> {
-    let Block { timeout, protocols } = raw.read::<Keys>(cx.diagnostics)?.detect;
-    if protocols.is_empty() {
+    let keys: Option<Keys> = raw.read(cx.diagnostics);
+    // Read from the node, so that the candidates' mistakes are found even if something else is wrong.
+    let protocols = raw.get("detect").and_then(|block| block.get("protocols"))?;
+    let entries = protocols.as_sequence()?;
+    let Some(last) = entries.len().checked_sub(1) else {
         cx.diagnostics
-            .error(protocols.span, "there is nothing to detect");
+            .error_at(protocols, "there is nothing to detect")
+            .expected("a list of protocols");
         return None;
-    }
-    let last = protocols.len() - 1;
+    };
     let mut candidates = Vec::new();
-    for (index, entry) in protocols.iter().enumerate() {
+    for (index, entry) in entries.iter().enumerate() {
         let candidate = read_candidate(registry, entry, cx);
         if let Some(Candidate {
             sniff: None, name, ..
@@ -92,10 +96,9 @@ pub fn read(
         }
         candidates.push(candidate);
     }
-    let candidates = candidates.into_iter().collect::<Option<_>>()?;
     Some(Arc::new(DetectConfig {
-        timeout,
-        candidates,
+        timeout: keys?.detect.timeout,
+        candidates: candidates.into_iter().collect::<Option<_>>()?,
     }))
 }
 
@@ -112,12 +115,16 @@ fn read_candidate(
     let Which { protocol } = which.read(cx.diagnostics)?;
     let Some(name) = registry.names().find(|name| *name == protocol.as_str()) else {
         let names: Vec<&str> = registry.names().collect();
-        cx.diagnostics
+        let error = cx
+            .diagnostics
             .error(
                 protocol.span,
                 format!("unknown protocol '{}'", protocol.as_str()),
             )
             .expected(format!("one of {}", names.join(", ")));
+        if let Some(near) = suggest(&protocol, names.iter().copied()) {
+            error.suggest(near);
+        }
         return None;
     };
     // Whoever looks at bytes cannot say no before there are any.

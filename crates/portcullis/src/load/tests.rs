@@ -118,6 +118,21 @@ fn mistakes_with_their_places() {
             ],
         ),
         (
+            "nothing to detect, and what cannot be",
+            "listeners:\n  \
+             none: { listen: ':80', protocol: detect, detect: { protocols: [] } }\n  \
+             mute:\n    listen: ':81'\n    protocol: detect\n    detect:\n      protocols:\n        \
+             - { protocol: fake, cluster: a }\n        - { protocol: fake, cluster: b }\n  \
+             odd: { listen: ':82', protocol: detect, detect: { protocols: [{ protocol: fkae }], timeuot: 1s } }",
+            &[
+                "2:65 there is nothing to detect",
+                "8:11 fake cannot be recognised by its first bytes",
+                "9:38 unknown cluster 'b'",
+                "10:77 unknown protocol 'fkae', did you mean 'fake'?",
+                "10:86 unknown key 'timeuot', did you mean 'timeout'?",
+            ],
+        ),
+        (
             "syntax",
             "listeners: {",
             &["1:12 this is not valid YAML: unclosed bracket '{'"],
