@@ -3,8 +3,20 @@
 //! Not the fuzzer: the wrappers in `fuzz_targets/` hand these functions to libFuzzer, and `tests/replay.rs`
 //! runs the corpus through them on stable. One module per family; start at [`TARGETS`], then `README.md`.
 
+pub mod config;
+pub mod http1;
+pub mod http1_session;
+pub mod proxy_header;
+
 /// What a target does with one input.
 pub type Body = fn(&[u8]);
 
 /// Every target by name. Names are `family_kind`, where the kind is `decode`, `roundtrip`, `diff` or `session`.
-pub const TARGETS: &[(&str, Body)] = &[];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("http1_decode", http1::decode),
+    ("http1_roundtrip", http1::roundtrip),
+    ("http1_diff", http1::diff),
+    ("http1_session", http1_session::session),
+    ("proxy_header_decode", proxy_header::decode),
+    ("config_parse", config::parse),
+];
