@@ -103,8 +103,9 @@ impl Listener for AdminSocket {
     type Addr = String;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        // Not in the loop: it would take back what was just given up.
+        self.reserve.fill();
         loop {
-            self.reserve.fill();
             match self.socket.accept().await {
                 Ok(stream) => {
                     let refill = Refill(Arc::clone(&self.reserve));
