@@ -93,8 +93,8 @@ async fn start_and_run(
         return Err(anyhow!("{}", describe(&errors).trim_end()));
     }
     control.admin.readiness.on_started();
-    announce_ready(&admin_address);
     let watch = watch(&control.source);
+    announce_ready(&admin_address);
     let inbox = Inbox {
         signals,
         requests: inbox_requests,

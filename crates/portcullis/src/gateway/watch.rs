@@ -45,7 +45,8 @@ impl FileWatch {
             changed,
             watcher,
             linked: None,
-            pending: false,
+            // It may have changed since it was read, before the watch began.
+            pending: true,
         };
         let folder = folder_of(path);
         watch.watcher.watch(&folder, RecursiveMode::NonRecursive)?;
