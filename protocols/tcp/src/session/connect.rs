@@ -15,8 +15,8 @@ use crate::message::Record;
 /// A connection to an endpoint, and what is kept while it lasts: it counts as a request in flight there.
 pub(super) struct Upstream {
     pub(super) stream: Stream,
-    pub(super) _picked: Picked,
-    pub(super) _permit: ConnectionPermit,
+    pub(super) picked: Picked,
+    pub(super) permit: ConnectionPermit,
 }
 
 /// Connects to an endpoint. The error is the `reason` label.
@@ -50,8 +50,8 @@ pub(super) async fn connect(
                 record.established = true;
                 return Ok(Upstream {
                     stream,
-                    _picked: picked,
-                    _permit: permit,
+                    picked,
+                    permit,
                 });
             }
             Err(reason) if record.attempts >= server.config.connect.attempts.get() => {

@@ -66,10 +66,10 @@ impl Filters<'_> {
 /// One direction through this process.
 #[derive(Debug)]
 pub(super) struct Copier {
-    /// Bytes that were read before the relay began.
-    prefix: BytesMut,
     /// What was read and not yet written.
     pending: Bytes,
+    /// The filters have not seen it.
+    unseen: bool,
     held_until: Option<Instant>,
     piece: usize,
     ended: bool,
@@ -77,11 +77,11 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    /// `prefix` is written first.
-    pub(super) const fn new(prefix: BytesMut) -> Self {
+    /// `prefix`, which was read before, is written first.
+    pub(super) fn new(prefix: BytesMut) -> Self {
         Self {
-            prefix,
-            pending: Bytes::new(),
+            unseen: !prefix.is_empty(),
+            pending: prefix.freeze(),
             held_until: None,
             piece: LARGEST,
             ended: false,
@@ -101,7 +101,7 @@ impl Copier {
 
     /// Whether no byte is on its way.
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.prefix.is_empty() && !self.ended
+        self.pending.is_empty() && !self.ended
     }
 
     /// Moves what there is. Ready when `from` has ended and everything it sent is written; pending with
@@ -114,21 +114,18 @@ impl Copier {
         filters: &mut Filters<'_>,
     ) -> Poll<Result<(), Failure>> {
         for _ in 0..MOVES {
-            if let Some(until) = self.held_until {
-                if until > filters.cx.now {
-                    return Poll::Pending;
-                }
-                self.held_until = None;
+            if self.unseen {
+                self.show(filters)?;
             }
+            if self.held_until.is_some_and(|until| until > filters.cx.now) {
+                return Poll::Pending;
+            }
+            self.held_until = None;
             ready!(self.poll_write(task, to))?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_fill(task, from)).map_err(Failure::Read)?;
-            if filters.inspect() {
-                self.held_until = filters.hold(&mut self.pending, self.ended)?;
-                self.on_held(filters.cx.now);
-            }
         }
         task.waker().wake_by_ref();
         Poll::Pending
@@ -153,13 +150,22 @@ impl Copier {
 
     /// Reads the next piece, or learns of the end.
     fn poll_fill(&mut self, task: &mut Task<'_>, from: &mut Stream) -> Poll<io::Result<()>> {
-        let mut piece = std::mem::take(&mut self.prefix);
-        if piece.is_empty() {
-            let count = ready!(from.poll_read_at_most(task, &mut piece, self.piece))?;
-            self.ended = count == 0;
-        }
+        let mut piece = BytesMut::new();
+        let count = ready!(from.poll_read_at_most(task, &mut piece, self.piece))?;
+        self.ended = count == 0;
+        self.unseen = true;
         self.pending = piece.freeze();
         Poll::Ready(Ok(()))
+    }
+
+    /// Shows the filters what was read.
+    fn show(&mut self, filters: &mut Filters<'_>) -> Result<(), Failure> {
+        self.unseen = false;
+        if filters.inspect() {
+            self.held_until = filters.hold(&mut self.pending, self.ended)?;
+            self.on_held(filters.cx.now);
+        }
+        Ok(())
     }
 
     /// Adapts the size of pieces to how long they are held: a slow limit trickles instead of coming in gusts, and a

@@ -32,7 +32,7 @@ enum Carrier {
 
 impl Flow {
     /// `prefix` is written first.
-    pub(super) const fn new(prefix: BytesMut) -> Self {
+    pub(super) fn new(prefix: BytesMut) -> Self {
         Self {
             carrier: Carrier::Copy(Copier::new(prefix)),
             before: 0,

@@ -9,45 +9,59 @@ use std::time::Instant;
 use bytes::BytesMut;
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{Stream, Timer, clock, is_reset};
+use smallvec::SmallVec;
 
 use super::copy::{Failure, Filters};
 use super::flow::Flow;
 use super::ledger::Ledger;
 use crate::machine::{End, Input, Output, Relay, Side};
 
-/// A relay in progress; completes when it is over, with both streams closed.
-pub(super) struct Session<'l> {
-    ledger: &'l mut Ledger,
-    machine: Relay,
+/// A relay in progress; completes when it is over.
+pub(super) struct Session<H> {
+    pub(super) machine: Relay,
     downstream: Stream,
     upstream: Stream,
     up: Flow,
     down: Flow,
     /// Sides whose direction is being ended.
-    shutting: Vec<Side>,
+    shutting: SmallVec<[Side; 2]>,
     timer: Timer,
     drain: Option<DrainListener>,
+    /// Behind the streams, so that who sees a connection counted as over finds it closed.
+    ledger: Ledger,
+    /// What is kept while the relay lasts: places in limits and in the balancer's count.
+    _held: H,
 }
 
-impl<'l> Session<'l> {
-    /// `prefix` was read from downstream already.
-    pub(super) fn new(
-        ledger: &'l mut Ledger,
-        machine: Relay,
-        downstream: Stream,
-        prefix: BytesMut,
-        upstream: Stream,
-    ) -> Self {
+/// The two connections of a relay, and what is kept as long as they.
+pub(super) struct Connections<H> {
+    pub(super) downstream: Stream,
+    /// Read from downstream already.
+    pub(super) prefix: BytesMut,
+    pub(super) upstream: Stream,
+    pub(super) held: H,
+}
+
+impl<H> Session<H> {
+    /// A relay between two connections.
+    pub(super) fn new(ledger: Ledger, machine: Relay, connections: Connections<H>) -> Self {
+        let Connections {
+            downstream,
+            prefix,
+            upstream,
+            held,
+        } = connections;
         Self {
-            drain: Some(ledger.server.drain.listen()),
-            ledger,
             machine,
             downstream,
             upstream,
             up: Flow::new(prefix),
             down: Flow::new(BytesMut::new()),
-            shutting: Vec::new(),
+            shutting: SmallVec::new(),
             timer: Timer::new(),
+            drain: Some(ledger.server.drain.listen()),
+            ledger,
+            _held: held,
         }
     }
 
@@ -145,7 +159,7 @@ impl<'l> Session<'l> {
     }
 }
 
-impl Future for Session<'_> {
+impl<H: Unpin> Future for Session<H> {
     type Output = End;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<End> {
@@ -162,6 +176,7 @@ impl Future for Session<'_> {
             let [up, down] = Side::BOTH.map(|side| session.machine.bytes(side));
             session.ledger.on_bytes(up, down);
             if let Some(end) = session.machine.end() {
+                session.ledger.record.reason = end.label();
                 return Poll::Ready(end);
             }
             let deadline = session.deadline();

@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_cluster::Cluster;
 use portcullis_config::{BuildError, Node};
@@ -15,12 +15,12 @@ use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use portcullis_route::Weighted;
 use serde_json::Value;
 
-use super::connect::{Upstream, connect};
+use super::connect::connect;
 use super::ledger::Ledger;
-use super::relay::Session;
+use super::relay::{Connections, Session};
 use super::stats::TcpStats;
 use crate::config::TcpConfig;
-use crate::machine::Relay;
+use crate::machine::{End, Relay};
 use crate::message::{TcpConnection, TcpMessages};
 
 /// The protocol `tcp`.
@@ -73,49 +73,49 @@ pub struct TcpServer {
 }
 
 impl Server for TcpServer {
-    async fn serve(self: Rc<Self>, downstream: Downstream) {
-        let mut ledger = Ledger::open(self, &downstream);
-        // What is needed only until the relay begins is in a box of its own, so that a connection is small while
-        // it lasts.
-        let reason = match Box::pin(prepare(&mut ledger)).await {
-            Ok(upstream) => relay(&mut ledger, downstream, upstream).await,
-            // TCP has no words for a refusal: the connection is closed.
-            Err(reason) => reason,
-        };
-        ledger.record.reason = reason;
+    // What a connection needs only until it is relayed is in a box that goes away then, so that it is small while
+    // it lasts. An `async fn` would keep its arguments beside that for ever.
+    #[allow(clippy::manual_async_fn)]
+    fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
+        let preparing = Box::pin(prepare(self, downstream));
+        async move {
+            if let Some(session) = preparing.await {
+                session.await;
+            }
+        }
     }
 }
 
-/// Asks the filters and connects an endpoint. The error is the `reason` label.
-async fn prepare(ledger: &mut Ledger) -> Result<Upstream, &'static str> {
-    let server = Rc::clone(&ledger.server);
+/// Asks the filters and connects an endpoint. TCP has no words for a refusal: there is no session, and the
+/// connection is closed.
+async fn prepare(
+    server: Rc<TcpServer>,
+    downstream: Downstream,
+) -> Option<Pin<Box<dyn Future<Output = End>>>> {
+    let mut ledger = Ledger::open(Rc::clone(&server), &downstream);
     let mut request = TcpConnection;
     let asked = server
         .chain
         .on_request(&mut request, &mut ledger.cx, &RuntimeTimer);
-    asked.await.map_err(|stop| reason(&stop))?;
-    connect(&server, &mut ledger.record, &ledger.cx).await
-}
-
-async fn relay(ledger: &mut Ledger, downstream: Downstream, upstream: Upstream) -> &'static str {
-    let server = Rc::clone(&ledger.server);
-    let now = clock::now();
-    let idle = server.config.idle_timeout.get();
-    let expires_at = |limit| ledger.record.started.checked_add(limit);
-    let machine = Relay::new(
-        now,
-        idle.unwrap_or(std::time::Duration::MAX),
-        server.config.max_duration.get().and_then(expires_at),
-    );
-    let Downstream {
-        stream,
-        prefix,
-        guard,
-        ..
-    } = downstream;
-    let end = Session::new(ledger, machine, stream, prefix, upstream.stream).await;
-    drop(guard);
-    end.label()
+    if let Err(stop) = asked.await {
+        ledger.record.reason = reason(&stop);
+        return None;
+    }
+    let upstream = match connect(&server, &mut ledger.record, &ledger.cx).await {
+        Ok(upstream) => upstream,
+        Err(reason) => {
+            ledger.record.reason = reason;
+            return None;
+        }
+    };
+    let machine = server.relay(ledger.record.started);
+    let connections = Connections {
+        downstream: downstream.stream,
+        prefix: downstream.prefix,
+        upstream: upstream.stream,
+        held: (downstream.guard, upstream.picked, upstream.permit),
+    };
+    Some(Box::pin(Session::new(ledger, machine, connections)))
 }
 
 /// The `reason` label of a refusal.
@@ -137,6 +137,14 @@ impl portcullis_filter::Timer for RuntimeTimer {
 }
 
 impl TcpServer {
+    /// A relay with the listener's deadlines, for a connection accepted at `started`.
+    fn relay(&self, started: Instant) -> Relay {
+        let idle = self.config.idle_timeout.get().unwrap_or(Duration::MAX);
+        let longest = self.config.max_duration.get();
+        let expires_at = longest.and_then(|longest| started.checked_add(longest));
+        Relay::new(clock::now(), idle, expires_at)
+    }
+
     /// What filters know of a connection.
     pub(super) fn context(&self, downstream: &Downstream) -> Context {
         Context::new(Rc::new(downstream.facts(&self.listener)), clock::now())

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connect::connect;
 use super::ledger::Ledger;
-use super::relay::Session;
+use super::relay::{Connections, Session};
 use super::server::TcpServer;
 use super::stats::TcpStats;
 use crate::config::{ConnectConfig, TcpConfig};
@@ -102,22 +102,26 @@ async fn connection() -> (Stream, TcpStream) {
     (listener.accept().await.unwrap().0.into(), peer)
 }
 
+/// A relay between a client and an origin that the test plays.
 struct Rig {
-    ledger: Ledger,
-    machine: Relay,
-    sides: [Stream; 2],
+    session: Session<()>,
     client: TcpStream,
     origin: TcpStream,
 }
 
 impl Rig {
-    async fn new(server: &Rc<TcpServer>, idle: Duration) -> Self {
+    async fn new(server: &Rc<TcpServer>, idle: Duration, prefix: &str) -> Self {
         let (downstream, client) = connection().await;
         let (upstream, origin) = connection().await;
+        let connections = Connections {
+            downstream,
+            prefix: BytesMut::from(prefix),
+            upstream,
+            held: (),
+        };
+        let machine = Relay::new(clock::now(), idle, None);
         Self {
-            ledger: ledger(server),
-            machine: Relay::new(clock::now(), idle, None),
-            sides: [downstream, upstream],
+            session: Session::new(ledger(server), machine, connections),
             client,
             origin,
         }
@@ -174,11 +178,8 @@ fn bulk_is_spliced_unless_a_filter_looks() {
             let (filters, seen) = inspect(None);
             let filters = if inspected { filters } else { Vec::new() };
             let server = server(filters, "", &[]);
-            let mut rig = Rig::new(&server, CEILING).await;
-            let [downstream, upstream] = rig.sides;
-            let prefix = BytesMut::from("read before");
-            let mut session =
-                Session::new(&mut rig.ledger, rig.machine, downstream, prefix, upstream);
+            let mut rig = Rig::new(&server, CEILING, "read before").await;
+            let mut session = rig.session;
             let sent = pattern(BYTES);
             let mut received = vec![0; 11 + BYTES];
             tokio::select! {
@@ -191,8 +192,8 @@ fn bulk_is_spliced_unless_a_filter_looks() {
             assert_eq!(session.is_spliced(Side::Downstream), !inspected);
             assert!(!session.is_spliced(Side::Upstream), "nothing moved there");
             drop((rig.client, rig.origin));
-            assert_eq!(session.await, End::Complete);
-            assert_eq!(rig.ledger.record.bytes_up, 11 + BYTES as u64);
+            assert_eq!((&mut session).await, End::Complete);
+            assert_eq!(session.machine.bytes(Side::Downstream), 11 + BYTES as u64);
             assert_eq!(seen.get(), if inspected { 11 + BYTES } else { 0 });
         });
     }
@@ -203,15 +204,8 @@ fn bulk_is_spliced_unless_a_filter_looks() {
 fn f2_single_bytes_pass_both_ways() {
     on_worker(async {
         let server = server(Vec::new(), "", &[]);
-        let mut rig = Rig::new(&server, CEILING).await;
-        let [downstream, upstream] = rig.sides;
-        let session = Session::new(
-            &mut rig.ledger,
-            rig.machine,
-            downstream,
-            BytesMut::new(),
-            upstream,
-        );
+        let rig = Rig::new(&server, CEILING, "").await;
+        let session = rig.session;
         let (mut client, mut origin) = (rig.client, rig.origin);
         let script = async {
             for round in 0..2 {
@@ -248,15 +242,8 @@ fn a_reader_that_stands_still_holds_the_writer_back() {
             let (filters, _) = inspect(None);
             let filters = if inspected { filters } else { Vec::new() };
             let server = server(filters, "", &[]);
-            let mut rig = Rig::new(&server, CEILING).await;
-            let [downstream, upstream] = rig.sides;
-            let mut session = Session::new(
-                &mut rig.ledger,
-                rig.machine,
-                downstream,
-                BytesMut::new(),
-                upstream,
-            );
+            let rig = Rig::new(&server, CEILING, "").await;
+            let mut session = rig.session;
             let piece = pattern(64 * 1024);
             let mut accepted = 0;
             // The writer is blocked when the kernel takes nothing though the relay was asked many times.
@@ -282,15 +269,8 @@ fn a_reader_that_stands_still_holds_the_writer_back() {
 fn a_filter_stops_the_bytes() {
     on_worker(async {
         let server = server(inspect(Some(b'!')).0, "", &[]);
-        let mut rig = Rig::new(&server, CEILING).await;
-        let [downstream, upstream] = rig.sides;
-        let session = Session::new(
-            &mut rig.ledger,
-            rig.machine,
-            downstream,
-            BytesMut::new(),
-            upstream,
-        );
+        let mut rig = Rig::new(&server, CEILING, "").await;
+        let session = rig.session;
         rig.client.write_all(b"stop!").await.unwrap();
         assert_eq!(session.await, End::Stopped("inspected"));
         let mut received = Vec::new();
@@ -308,15 +288,8 @@ fn silence_ends_it_in_time_and_in_a_drain() {
     for (idle, drains, end) in rows {
         on_worker(async {
             let server = server(Vec::new(), "", &[]);
-            let mut rig = Rig::new(&server, idle).await;
-            let [downstream, upstream] = rig.sides;
-            let session = Session::new(
-                &mut rig.ledger,
-                rig.machine,
-                downstream,
-                BytesMut::new(),
-                upstream,
-            );
+            let mut rig = Rig::new(&server, idle, "").await;
+            let session = rig.session;
             if drains {
                 server.drain.drain(clock::now(), Duration::ZERO);
             }
