@@ -88,6 +88,11 @@ pub const INTENDED: &[Difference] = &[
         "RFC 9112 section 6.1: faulty framing",
     ),
     difference(
+        "missing_content_length",
+        "h7 HTTP/1.0 POST without a length",
+        "hyper takes it for an empty body, others would read until the close",
+    ),
+    difference(
         "unexpected_framing",
         "a body on CONNECT",
         "hyper hands the bytes to the tunnel",
@@ -291,4 +296,33 @@ fn assert_refusal_is_known(ours: &Ours, theirs: &Served) {
         odd_target && theirs.refused,
         "hyper refuses {ours:?}: {theirs:?}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::INTENDED;
+
+    #[test]
+    fn every_difference_has_its_vector() {
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../protocols/http1/tests/vectors"
+        );
+        let text: String = ["requests.md", "bodies.md"]
+            .iter()
+            .map(|file| std::fs::read_to_string(format!("{folder}/{file}")).unwrap())
+            .collect();
+        for difference in INTENDED {
+            let shown = text
+                .split("\n### ")
+                .find(|case| case.lines().next() == Some(difference.vector))
+                .unwrap_or_else(|| panic!("no case {:?}", difference.vector));
+            assert!(
+                shown.contains(&format!("error: {} ", difference.label)),
+                "{:?} does not show {}",
+                difference.vector,
+                difference.label
+            );
+        }
+    }
 }
