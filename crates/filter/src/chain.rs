@@ -227,3 +227,140 @@ impl<M: Messages> std::fmt::Debug for FilterChain<M> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Connection;
+
+    struct Bytes;
+
+    impl Messages for Bytes {
+        type Request = ();
+        type Response = ();
+        type Data = Vec<u8>;
+        type Record = ();
+    }
+
+    /// Writes its letter into the data and answers.
+    struct Answer(u8, fn(Instant) -> Verdict<'static, Bytes>);
+
+    impl Filter<Bytes> for Answer {
+        fn name(&self) -> &'static str {
+            "answer"
+        }
+
+        fn interest(&self) -> Interest {
+            Interest::REQUEST_DATA.and(Interest::RESPONSE_DATA)
+        }
+
+        fn on_request_data<'a>(
+            &'a self,
+            data: &'a mut Vec<u8>,
+            _: bool,
+            cx: &'a mut Context,
+        ) -> Verdict<'a, Bytes> {
+            data.push(self.0);
+            (self.1)(cx.now)
+        }
+
+        fn on_response_data<'a>(
+            &'a self,
+            data: &'a mut Vec<u8>,
+            last: bool,
+            cx: &'a mut Context,
+        ) -> Verdict<'a, Bytes> {
+            self.on_request_data(data, last, cx)
+        }
+    }
+
+    fn after(now: Instant, seconds: u64) -> Verdict<'static, Bytes> {
+        Verdict::Delay(now + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn data_is_held_until_the_latest_delay_and_stops_at_the_first_refusal() {
+        #[allow(clippy::disallowed_methods)]
+        let now = Instant::now();
+        let connection = Connection {
+            listener: "test".into(),
+            peer: None,
+            local: None,
+            client: None,
+            secure: false,
+            accepted_at: now,
+            id: 1,
+        };
+        let mut cx = Context::new(Rc::new(connection), now);
+        let go: fn(Instant) -> Verdict<'static, Bytes> = |_| Verdict::Continue;
+        type Row = (
+            &'static str,
+            [Answer; 3],
+            Result<Option<u64>, &'static str>,
+            &'static str,
+        );
+        let rows: [Row; 4] = [
+            (
+                "pass",
+                [Answer(b'a', go), Answer(b'b', go), Answer(b'c', go)],
+                Ok(None),
+                "abc",
+            ),
+            (
+                "held",
+                [
+                    Answer(b'a', |now| after(now, 9)),
+                    Answer(b'b', |now| after(now, 3)),
+                    Answer(b'c', go),
+                ],
+                Ok(Some(9)),
+                "abc",
+            ),
+            (
+                "stopped",
+                [
+                    Answer(b'a', |now| after(now, 9)),
+                    Answer(b'b', |_| Verdict::Stop(Stop::Close("no"))),
+                    Answer(b'c', go),
+                ],
+                Err("no"),
+                "ab",
+            ),
+            (
+                "waiting is a refusal",
+                [
+                    Answer(b'a', |_| Verdict::Wait(Box::pin(async { Ok(()) }))),
+                    Answer(b'b', go),
+                    Answer(b'c', go),
+                ],
+                Err("filter_waits_on_data"),
+                "a",
+            ),
+        ];
+        for (name, answers, wanted, seen) in rows {
+            let filters = answers.map(|answer| Box::new(answer) as Box<dyn Filter<Bytes>>);
+            let chain = FilterChain::new(filters.into());
+            let wanted =
+                wanted.map(|seconds| seconds.map(|seconds| now + Duration::from_secs(seconds)));
+            let mut data = Vec::new();
+            let held = chain.hold_request_data(&mut data, false, &mut cx);
+            let held = held.map_err(|stop| match stop {
+                Stop::Close(reason) => reason,
+                _ => "another stop",
+            });
+            assert_eq!((held, &*data), (wanted, seen.as_bytes()), "{name}");
+            if seen.len() == 3 {
+                cx.reached = 2;
+                data.clear();
+                let _ = chain.hold_response_data(&mut data, false, &mut cx);
+                assert_eq!(
+                    data, b"ba",
+                    "{name}: backwards, and only those that were reached"
+                );
+            }
+        }
+    }
+}

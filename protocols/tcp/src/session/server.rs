@@ -75,7 +75,6 @@ pub struct TcpServer {
 impl Server for TcpServer {
     // What a connection needs only until it is relayed is in a box that goes away then, so that it is small while
     // it lasts. An `async fn` would keep its arguments beside that for ever.
-    #[allow(clippy::manual_async_fn)]
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
         let preparing = Box::pin(prepare(self, downstream));
         async move {
