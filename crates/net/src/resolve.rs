@@ -12,6 +12,7 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::Name;
 use portcullis_cluster::AddressFamily;
 
 use crate::clock;
@@ -128,8 +129,10 @@ impl Resolver {
             AddressFamily::V4 => &servers.v4,
             AddressFamily::V6 => &servers.v6,
         };
+        // Told apart here: later, a bad name and a bad answer are the same kind of error.
+        let name = Name::from_utf8(host).map_err(|_| ResolveError::BadName)?;
         let answer = resolver
-            .lookup_ip(host)
+            .lookup_ip(name)
             .await
             .map_err(|error| reason(&error))?;
         let ttl = answer.valid_until().saturating_duration_since(clock::now());
@@ -200,7 +203,6 @@ fn reason(error: &NetError) -> ResolveError {
         error if error.is_no_records_found() => ResolveError::NotFound,
         NetError::Timeout => ResolveError::TimedOut,
         NetError::NoConnections => ResolveError::NoServers,
-        NetError::Proto(_) => ResolveError::BadName,
         _ => ResolveError::Failed,
     }
 }
