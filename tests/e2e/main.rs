@@ -6,6 +6,7 @@
 mod access_log;
 mod admin;
 mod cluster;
+mod dns;
 mod drain;
 mod examples;
 mod faults;

@@ -23,6 +23,7 @@ pub(crate) struct Site {
     endpoints: Vec<String>,
     cluster: String,
     rest: String,
+    top: String,
 }
 
 impl Site {
@@ -61,6 +62,12 @@ impl Site {
         self
     }
 
+    /// More keys of the document.
+    pub(crate) fn top(mut self, keys: &str) -> Self {
+        push(&mut self.top, keys, 0);
+        self
+    }
+
     /// The document, with the neighbour at this address.
     pub(crate) fn yaml(&self, beside: &Origin) -> String {
         let routes = if self.routes.is_empty() {
@@ -71,12 +78,13 @@ impl Site {
         format!(
             "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n{}    routes:\n      \
              - match: {{ host: {BESIDE} }}\n        cluster: beside\n{routes}\
-             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside: {{ endpoints: [\"{}\"] }}\n  site:\n    endpoints: [{}]\n{}{}",
+             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside: {{ endpoints: [\"{}\"] }}\n  site:\n    endpoints: [{}]\n{}{}{}",
             self.listener,
             beside.address(),
             self.endpoints.join(", "),
             self.cluster,
             self.rest,
+            self.top,
         )
     }
 
