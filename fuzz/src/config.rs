@@ -18,6 +18,10 @@ pub fn parse(data: &[u8]) {
         let _ = node.read::<serde_json::Value>(&mut diagnostics);
     }
     let shown = diagnostics.render(false);
-    assert_eq!(diagnostics.is_empty(), shown.is_empty(), "a complaint that is not shown");
+    assert_eq!(
+        diagnostics.is_empty(),
+        shown.is_empty(),
+        "a complaint that is not shown"
+    );
     let _ = diagnostics.to_json();
 }

@@ -15,8 +15,8 @@ use portcullis_http::forward::{self, ForwardConfig};
 use portcullis_http::normalize::{self, NormalizeConfig};
 use portcullis_http::{Framing, Request, RequestHead};
 use portcullis_http1::{
-    BodyDecoder, BodyLimits, BodyPiece, Connection, Encode, HeadLimits, RequestDecoder, encode_chunk,
-    encode_last_chunk, encode_request_head,
+    BodyDecoder, BodyLimits, BodyPiece, Connection, Encode, HeadLimits, RequestDecoder,
+    encode_chunk, encode_last_chunk, encode_request_head,
 };
 
 /// Requests on one connection that are looked at.
@@ -32,7 +32,10 @@ pub fn session(data: &[u8]) {
             break;
         };
         passed += body.as_ref().map_or(0, Vec::len);
-        assert!(passed + input.len() <= given, "more was taken than was sent");
+        assert!(
+            passed + input.len() <= given,
+            "more was taken than was sent"
+        );
         if !settle(&mut request) {
             break;
         }
@@ -43,7 +46,9 @@ pub fn session(data: &[u8]) {
 
 /// The next request and, if it is all there, its body.
 fn read(input: &mut BytesMut) -> Option<(Request, Option<Vec<u8>>)> {
-    let head = RequestDecoder::new(HeadLimits::default()).decode(input).ok()??;
+    let head = RequestDecoder::new(HeadLimits::default())
+        .decode(input)
+        .ok()??;
     let framing = Framing::of_request(&head).ok()?;
     let body = read_body(framing, input);
     Some((Request::new(head, framing, false), body))
@@ -104,13 +109,23 @@ fn check_forwarded(request: &Request, body: &[u8]) {
         seen.target.path_and_query, request.head.target.path_and_query,
         "the target that was matched is not the one that was sent"
     );
-    let hosts: Vec<&[u8]> = seen.fields.get_all(portcullis_http::KnownField::Host).collect();
-    assert_eq!(hosts, [&request.authority[..]], "the host that was matched is not the one that was sent");
+    let hosts: Vec<&[u8]> = seen
+        .fields
+        .get_all(portcullis_http::KnownField::Host)
+        .collect();
+    assert_eq!(
+        hosts,
+        [&request.authority[..]],
+        "the host that was matched is not the one that was sent"
+    );
     let framing = Framing::of_request(&seen).expect("the framing of what is forwarded is sound");
     assert_eq!(framing, request.framing, "the framing changed");
     let read = read_body(framing, &mut upstream).expect("the body is complete");
     assert_eq!(read, body, "the body changed");
-    assert!(upstream.is_empty(), "bytes behind the request: {upstream:?}");
+    assert!(
+        upstream.is_empty(),
+        "bytes behind the request: {upstream:?}"
+    );
 }
 
 fn write(request: &Request, body: &[u8]) -> Option<Vec<u8>> {

@@ -21,9 +21,16 @@ pub fn decode(data: &[u8]) {
     };
     assert!(data.ends_with(&input), "bytes behind the header changed");
     let mut wire = BytesMut::new();
-    if ProxyHeaderEncoder::new(Version::V2).encode(&header, &mut wire).is_ok() {
+    if ProxyHeaderEncoder::new(Version::V2)
+        .encode(&header, &mut wire)
+        .is_ok()
+    {
         let again = ProxyHeaderDecoder::new().decode(&mut wire);
-        assert_eq!(again, Ok(Some(header)), "what was written reads differently");
+        assert_eq!(
+            again,
+            Ok(Some(header)),
+            "what was written reads differently"
+        );
         assert!(wire.is_empty(), "bytes behind a written header");
     }
 }

@@ -217,7 +217,9 @@ fn f1_listener_limit() {
     let site = Site::new(&origin)
         .listener("limits: { connections: 5 }")
         .start();
-    // The neighbour's is one of the five.
+    // The neighbour's is one of the five, once its second one is gone.
+    let active = "portcullis_listener_connections_active";
+    site.wait_stat(active, &[("listener", "web")], |active| active == 1);
     let mut clients: Vec<Client> = (0..4).map(|_| site.client()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/", "a").status, 200);

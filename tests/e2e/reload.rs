@@ -110,7 +110,8 @@ fn f4_bad_configuration_changes_nothing() {
         let stats = gateway.stats();
         assert_eq!(stats.gauge(FAILED, &[]), 1, "{name}");
         let refused = stats.counter("portcullis_config_reloads_total", &[("result", "refused")]);
-        assert_eq!(refused, number as u64 + 1, "{name}");
+        // The file watch may have tried it as well.
+        assert!(refused > number as u64, "{name}");
         assert_eq!(kept.get("/", "a").text(), "old", "{name}");
         assert_eq!(gateway.connect("web").get("/", "a").text(), "old", "{name}");
     }
@@ -142,14 +143,11 @@ fn keep_alive_connection_sees_new_routes() {
     let address = gateway.addr("web");
     let mut kept = gateway.connect("web");
     assert_eq!(kept.get("/", "a").text(), "upstream");
-    let changes = reload(
+    reload(
         &gateway,
         &document(&format!("{}\n    # x", respond("changed"))),
     );
-    assert_eq!(
-        changes["changed"]["listeners"]["changed"],
-        Value::from(vec!["web"])
-    );
+    gateway.wait_log("listener web changed");
     assert_eq!(kept.get("/", "a").text(), "changed");
     reload(&gateway, &document("cluster: site"));
     assert_eq!(kept.get("/", "a").text(), "upstream");
@@ -170,22 +168,16 @@ fn listeners_come_and_go() {
         &clusters,
     );
     let gateway = Gateway::start(&one);
-    let changes = reload(&gateway, &two);
-    assert_eq!(
-        changes["changed"]["listeners"]["added"],
-        Value::from(vec!["more"])
-    );
+    reload(&gateway, &two);
+    gateway.wait_log("listener more added");
     let address = gateway.addr("more");
     let mut on_it = Client::connect(address);
     assert_eq!(on_it.get("/", "a").text(), "x");
     let mut beside = gateway.connect("web");
     assert_eq!(beside.get("/", "a").text(), "x");
 
-    let changes = reload(&gateway, &one);
-    assert_eq!(
-        changes["changed"]["listeners"]["removed"],
-        Value::from(vec!["more"])
-    );
+    reload(&gateway, &one);
+    gateway.wait_log("listener more removed");
     on_it.expect_gone();
     assert!(Connection::connect(address).is_err(), "still accepting");
     assert_eq!(beside.get("/", "a").text(), "x");
@@ -254,11 +246,8 @@ fn endpoints_change_under_open_connections() {
     let gateway = Gateway::start(&document(&old));
     let mut kept = gateway.connect("web");
     assert_eq!(kept.get("/", "a").text(), "old");
-    let changes = reload(&gateway, &document(&new));
-    assert_eq!(
-        changes["changed"]["clusters"]["changed"],
-        Value::from(vec!["site"])
-    );
+    reload(&gateway, &document(&new));
+    gateway.wait_log("cluster site changed");
     assert_eq!(kept.get("/", "a").text(), "new");
     // Idle connections to what is gone are closed.
     old.wait_open(0);
