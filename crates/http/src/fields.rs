@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use crate::name::KnownField;
 
@@ -16,7 +15,8 @@ use crate::name::KnownField;
 pub struct Fields {
     block: Bytes,
     extra: Vec<u8>,
-    lines: SmallVec<[Line; 12]>,
+    /// On the heap: heads are moved more often than they are made.
+    lines: Vec<Line>,
     present: u64,
 }
 
@@ -93,6 +93,7 @@ impl Fields {
     pub fn with_block(block: Bytes) -> Self {
         Self {
             block,
+            lines: Vec::with_capacity(USUAL_LINES),
             ..Self::default()
         }
     }
@@ -416,6 +417,9 @@ impl Span {
         self.start as usize..self.start as usize + self.len as usize
     }
 }
+
+/// Lines that a head usually has, those that are added included.
+const USUAL_LINES: usize = 16;
 
 /// The members of a comma-separated list field (RFC 9110 section 5.6.1), trimmed, empty ones skipped.
 pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
