@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Client, Origin, Reply, Step};
+use harness::{Client, Connection, Origin, Reply, Step};
 
 use crate::support::{Site, assert_local};
 
@@ -85,6 +85,8 @@ fn endpoint_killed_under_keep_alive() {
     let mut client = site.client();
     assert_eq!(client.get("/", "a").text(), "alive");
     origin.kill();
+    // A process that another test is just starting may hold a copy of the listener until it is what it will be.
+    while Connection::connect(origin.address()).is_ok() {}
     assert_local("dead", &client.get("/", "a"), 503, "connect_refused");
     site.wait_local_replies("connect_refused", 1);
     site.neighbour_is_well();
