@@ -1,8 +1,8 @@
 //! What one hop may tell the next: hop-by-hop fields, and who the client is (ATTACKS.md H16).
 
-use harness::{Origin, RawRequest, Reply};
+use harness::{Client, Origin, RawRequest, Reply};
 
-use crate::support::{Site, row};
+use crate::support::{Site, assert_local, row};
 
 fn origin() -> Origin {
     Origin::http(|_| {
@@ -201,6 +201,27 @@ fn forwarding_can_be_switched_off() {
         assert_eq!(request.header(name), None, "{name}");
     }
     assert_eq!(request.header("host"), Some("a.test"));
+}
+
+/// RFC 9110 section 7.6.2: the count goes down by one, and at zero the request goes no further.
+#[test]
+fn max_forwards() {
+    let origin = origin();
+    let site = Site::new(&origin).start();
+    let mut client = site.client();
+    for (method, status) in [("TRACE", 405), ("OPTIONS", 204)] {
+        let ask = |client: &mut Client, count: &str| {
+            client.send(format!(
+                "{method} /x HTTP/1.1\r\nhost: a\r\nmax-forwards: {count}\r\n\r\n"
+            ));
+            client.read_response()
+        };
+        assert_eq!(ask(&mut client, "3").status, 200);
+        assert_eq!(origin.next_request().header("max-forwards"), Some("2"));
+        assert_local(method, &ask(&mut client, "0"), status, "max_forwards");
+    }
+    assert_eq!(origin.requests(), 2);
+    site.wait_local_replies("max_forwards", 2);
 }
 
 /// The gateway's own answers say why, unless they are told not to; JSON for those who prefer it.
