@@ -51,7 +51,7 @@ pub mod worker;
 pub use {
     address::{ClientAddr, LocalAddr, SocketAddress},
     connect::{ConnectError, connect},
-    downstream::Downstream,
+    downstream::{ConnectionGuard, Downstream},
     drain::DrainSignal,
     sessions::{spawn_local, spawn_session},
     splice::{SpliceDirection, SpliceError},

@@ -18,8 +18,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::SocketAddress;
 
-/// The most that one read takes: what a fast sender has waiting, without spoiling the processor's cache.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// The most that one read takes: what a fast sender has waiting, without spoiling the processor's cache. More than
+/// 64 KiB, so that a message whose body has that popular size comes in one read with its head.
+const SCRATCH_BYTES: usize = 80 * 1024;
 
 /// Up to this a read is copied out of the worker's buffer into an allocation of its own size; a larger one takes the
 /// buffer along. Bounds the memory that a kept piece can hold in vain to four times its size.
@@ -49,7 +50,7 @@ macro_rules! on_socket {
 }
 
 impl Stream {
-    /// Reads what is there, up to 64 KiB, and appends it to `dst`. `Ok(0)` is the peer's end.
+    /// Reads what is there, up to 80 KiB, and appends it to `dst`. `Ok(0)` is the peer's end.
     ///
     /// # Errors
     /// The connection broke; see [`is_reset`].

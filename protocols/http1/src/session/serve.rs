@@ -14,7 +14,7 @@ use portcullis_http::exchange::{Ended, exchange};
 use portcullis_http::head::{RequestHead, Status};
 use portcullis_http::service::{HttpService, ServiceHandle};
 use portcullis_http::{Framing, ResponseBody, local_reply};
-use portcullis_net::{DrainSignal, Timer, clock};
+use portcullis_net::{ConnectionGuard, DrainSignal, Timer, clock};
 
 use super::connection::Connection;
 use super::downstream::Downstream;
@@ -33,31 +33,65 @@ pub struct Session {
 }
 
 /// Serves one connection until it ends.
-pub async fn serve(session: Rc<Session>, downstream: portcullis_net::Downstream, facts: Rc<Facts>) {
-    let mut connection = Connection::new(downstream.stream, downstream.prefix);
-    let mut timer = Timer::new();
-    let mut first = true;
-    let accepted = downstream.accepted_at;
-    loop {
-        if connection.input.is_empty()
-            && !idle(&session, &mut connection, &mut timer, accepted, first).await
-        {
-            break;
+///
+/// Its state is boxed once: a future that owned it would hold it twice, as an argument and as a variable.
+pub fn serve(
+    session: Rc<Session>,
+    downstream: portcullis_net::Downstream,
+    facts: Rc<Facts>,
+) -> impl Future<Output = ()> + 'static {
+    let mut life = Box::new(Life {
+        session,
+        facts,
+        connection: Connection::new(downstream.stream, downstream.prefix),
+        timer: Timer::new(),
+        accepted: downstream.accepted_at,
+        _guard: downstream.guard,
+    });
+    async move { life.run().await }
+}
+
+/// One connection, as long as it lasts.
+struct Life {
+    session: Rc<Session>,
+    facts: Rc<Facts>,
+    connection: Connection,
+    timer: Timer,
+    accepted: Instant,
+    _guard: ConnectionGuard,
+}
+
+impl Life {
+    async fn run(&mut self) {
+        let mut first = true;
+        while self.has_input(first).await {
+            first = false;
+            let requests = Requests {
+                session: &self.session,
+                facts: &self.facts,
+                connection: &mut self.connection,
+                timer: &mut self.timer,
+                accepted: self.accepted,
+            };
+            if !Box::pin(requests.run()).await {
+                return;
+            }
+            self.connection.shrink();
         }
-        first = false;
-        let requests = Requests {
-            session: &session,
-            facts: &facts,
-            connection: &mut connection,
-            timer: &mut timer,
-            accepted,
-        };
-        if !Box::pin(requests.run()).await {
-            break;
-        }
-        connection.shrink();
     }
-    drop(downstream.guard);
+
+    /// Whether there is something to read as a request, now or after waiting for it.
+    async fn has_input(&mut self, first: bool) -> bool {
+        !self.connection.input.is_empty()
+            || idle(
+                &self.session,
+                &mut self.connection,
+                &mut self.timer,
+                self.accepted,
+                first,
+            )
+            .await
+    }
 }
 
 /// Waits for the first byte of a request. The answer is whether there is one.

@@ -250,7 +250,8 @@ impl UpstreamStream for Upstream {
             return;
         }
         self.requests += 1;
-        self.connection.shrink();
+        // The output keeps its buffer: idle upstream connections are few, and the next request needs it at once.
+        self.connection.input = bytes::BytesMut::new();
         debug_assert!(self.connection.shutdown == Shutdown::No);
         if let Some(pool) = self.pool.upgrade() {
             pool.put(self);
