@@ -1,5 +1,5 @@
 //! Access logs: every request has its line, no peer writes one of its own, and rotated files are let go
-//! (ATTACKS.md F11).
+//! (tests/ATTACKS.md F11).
 
 use std::fs;
 use std::path::{Path, PathBuf};

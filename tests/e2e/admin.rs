@@ -1,4 +1,4 @@
-//! The admin address: who may ask, and what is answered (ATTACKS.md F13, F14).
+//! The admin address: who may ask, and what is answered (tests/ATTACKS.md F13, F14).
 
 use harness::{Client, Gateway, Origin, RawResponse, Reply};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Endpoints in and out of use: health checks, ejection, panic, weights (ATTACKS.md F3, F9).
+//! Endpoints in and out of use: health checks, ejection, panic, weights (tests/ATTACKS.md F3, F9).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

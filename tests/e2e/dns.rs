@@ -1,4 +1,4 @@
-//! Endpoints with names: addresses follow the name server, and its bad days change nothing (ATTACKS.md F3).
+//! Endpoints with names: addresses follow the name server, and its bad days change nothing (tests/ATTACKS.md F3).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,4 +1,4 @@
-//! The end of a gateway: nothing new, everything open finished, and a bound on it (ATTACKS.md F8).
+//! The end of a gateway: nothing new, everything open finished, and a bound on it (tests/ATTACKS.md F8).
 
 use std::io::Write;
 

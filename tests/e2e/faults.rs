@@ -1,4 +1,4 @@
-//! Faults of machine and network: descriptors that run out, peers that leave at every byte (ATTACKS.md F1, F2, F7).
+//! Faults of machine and network: descriptors that run out, peers that leave at every byte (tests/ATTACKS.md F1, F2, F7).
 //!
 //! F7, jumps of the wall clock, needs no test here: every deadline is an `Instant`, and the clippy configuration
 //! refuses `SystemTime::now` outside of `net::clock`, whose wall time is only ever printed.

@@ -1,4 +1,4 @@
-//! Time and memory: pipelines, large bodies, back-pressure, and peers that are slow on purpose (ATTACKS.md H12, H13).
+//! Time and memory: pipelines, large bodies, back-pressure, and peers that are slow on purpose (tests/ATTACKS.md H12, H13).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

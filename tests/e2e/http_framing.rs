@@ -1,4 +1,4 @@
-//! Requests whose meaning is in doubt are refused and never forwarded (ATTACKS.md H1 to H5, H7, H10, H11).
+//! Requests whose meaning is in doubt are refused and never forwarded (tests/ATTACKS.md H1 to H5, H7, H10, H11).
 
 use harness::{Origin, Reply};
 

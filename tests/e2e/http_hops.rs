@@ -1,4 +1,4 @@
-//! What one hop may tell the next: hop-by-hop fields, and who the client is (ATTACKS.md H16).
+//! What one hop may tell the next: hop-by-hop fields, and who the client is (tests/ATTACKS.md H16).
 
 use harness::{Client, Origin, RawRequest, Reply};
 

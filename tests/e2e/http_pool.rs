@@ -1,5 +1,5 @@
 //! Connections to upstreams between requests: which are kept, and that nothing on them reaches the wrong request
-//! (ATTACKS.md H15).
+//! (tests/ATTACKS.md H15).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

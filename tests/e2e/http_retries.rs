@@ -1,4 +1,4 @@
-//! When a request is sent again, and when never (ATTACKS.md F10).
+//! When a request is sent again, and when never (tests/ATTACKS.md F10).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -57,6 +57,30 @@ fn listed_statuses() {
         statuses.iter().filter(|status| **status == 503).count(),
         bad.requests() - tried
     );
+    site.neighbour_is_well();
+}
+
+/// A status may pass on the endpoint that gave it: with no other, the same one is asked again.
+#[test]
+fn listed_status_with_one_endpoint() {
+    let count = AtomicUsize::new(0);
+    let origin = Origin::http(move |_| {
+        if count.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            Reply::status(503, "not now")
+        } else {
+            Reply::ok("good")
+        }
+    });
+    let site = Site::new(&origin)
+        .cluster("ejection: { max_ejected: 0% }")
+        .listener("retry_budget: { percent: 100% }")
+        .routes("- cluster: site\n  retry: { attempts: 1, on: [503] }")
+        .start();
+    let mut client = site.client();
+    for number in 0..5 {
+        assert_eq!(client.get("/", "a").text(), "good", "{number}");
+    }
+    assert_eq!(origin.requests(), 10);
     site.neighbour_is_well();
 }
 

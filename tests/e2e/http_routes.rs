@@ -1,4 +1,4 @@
-//! Which route takes a request, and what it does with it (ATTACKS.md F12).
+//! Which route takes a request, and what it does with it (tests/ATTACKS.md F12).
 
 use std::collections::BTreeMap;
 

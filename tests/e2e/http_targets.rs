@@ -1,4 +1,4 @@
-//! Who and what a request is for, settled once; and how large its head may be (ATTACKS.md H10, H11).
+//! Who and what a request is for, settled once; and how large its head may be (tests/ATTACKS.md H10, H11).
 
 use harness::{Origin, Reply};
 

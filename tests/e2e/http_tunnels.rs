@@ -1,4 +1,4 @@
-//! Upgrades, WebSocket and CONNECT: a tunnel begins when both sides have said so (ATTACKS.md H6, H17).
+//! Upgrades, WebSocket and CONNECT: a tunnel begins when both sides have said so (tests/ATTACKS.md H6, H17).
 
 use harness::{Client, Gate, Origin, Reply, Step};
 

@@ -1,5 +1,5 @@
 //! Upstreams that lie, break, stall or are full: the client gets a clear answer, and nothing of it reaches
-//! another client (ATTACKS.md H15).
+//! another client (tests/ATTACKS.md H15).
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! A new configuration touches what it changes and nothing else; a bad one touches nothing (ATTACKS.md F4, F5).
+//! A new configuration touches what it changes and nothing else; a bad one touches nothing (tests/ATTACKS.md F4, F5).
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The PROXY header in front of TCP connections, in and out (ATTACKS.md S4).
+//! The PROXY header in front of TCP connections, in and out (tests/ATTACKS.md S4).
 
 use harness::{Ending, Origin};
 

@@ -212,7 +212,7 @@ fn unhealthy_endpoints_are_not_picked_until_panic() {
     assert_eq!(f.gauge("portcullis_cluster_endpoints", &[]), 4);
 }
 
-/// ATTACKS F9: all checks fail and come back again, over and over; nothing but the thresholds and panic mode decide.
+/// F9 of tests/ATTACKS.md: all checks fail and come back again, over and over; nothing but the thresholds and panic mode decide.
 #[test]
 fn health_flaps_are_damped_and_panic_shows() {
     let f = Fixture::new(2, "\"health_check\": {\"tcp\": {}}");

@@ -1,8 +1,7 @@
-//! One try after another: pick an endpoint, get a stream, send, wait for the head, and decide about failures.
+//! One try after another: pick an endpoint, get a stream, send, wait for the head.
 //!
-//! A request is sent again only where that is safe: nothing of it can have been acted upon, or its method is
-//! idempotent, and its body is still whole. The budget of the cluster bounds all retries. Not the response:
-//! once a final head is accepted there is no way back. Start at [`Exchange::proxy`].
+//! Whether a failure may be tried again is decided in `failure`. Once a final head is accepted there is no way
+//! back. Start at [`Exchange::proxy`].
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -14,16 +13,16 @@ use bytes::{Bytes, BytesMut};
 use portcullis_cluster::{
     Endpoint, EndpointId, Outcome, PickContext, PickError, Picked, RequestPermit,
 };
-use smallvec::SmallVec;
 
+use super::failure::{Attempts, Failed};
 use super::relay::{Event, Fault, Intercept, Progress, Relay, Stage};
 use super::request::ForwardTarget;
-use super::{Exchange, Halt, ResponseState};
+use super::{Exchange, Halt};
 use crate::framing::Framing;
 use crate::head::{ResponseHead, Status};
 use crate::name::KnownField;
-use crate::route::{RetryOn, Route};
-use crate::stream::{BodyPiece, BoxedUpstream, ConnectFailure, StreamError};
+use crate::route::Route;
+use crate::stream::{BodyPiece, BoxedUpstream, StreamError};
 
 /// What is kept while a request is on its way to an endpoint.
 pub(super) struct Permits {
@@ -32,40 +31,6 @@ pub(super) struct Permits {
     _request: RequestPermit,
 }
 
-/// An attempt that brought no response that can be passed on.
-pub(super) enum Failed {
-    /// Nothing was sent: no endpoint, or a limit of the cluster.
-    Unavailable(&'static str),
-    /// Every endpoint that may be picked was tried.
-    Exhausted,
-    /// No stream to the endpoint.
-    Connect(ConnectFailure),
-    /// The stream broke before a final head.
-    Broken {
-        error: StreamError,
-        /// The connection had been idle, and not a byte came back: it was closed while idle.
-        stale: bool,
-        sent: bool,
-    },
-    /// The endpoint answered with a status that the route retries.
-    Status(Box<(ResponseHead, Framing, BoxedUpstream)>),
-    /// No head in time.
-    TimedOut,
-    /// The end of the exchange, whatever the upstream does.
-    Halted(Halt),
-}
-
-/// What is kept between the attempts of one request.
-#[derive(Default)]
-struct Attempts {
-    tried: SmallVec<[EndpointId; 4]>,
-    stale: u32,
-}
-
-/// Connections found closed while idle that are replaced without asking the retry policy.
-const STALE_ATTEMPTS: u32 = 2;
-
-/// Interim responses are few in practice; a flood of them is an attack (the limit is in the configuration).
 impl Exchange<'_> {
     /// Sends the request to the cluster and passes the response on.
     pub(super) async fn proxy(
@@ -112,8 +77,7 @@ impl Exchange<'_> {
     /// The pause that the policy asks for before the next attempt.
     async fn pause(&mut self, route: &Route, attempts: &Attempts) {
         let random = self.service.environment.random.next();
-        let repetition = u32::try_from(attempts.tried.len()).unwrap_or(u32::MAX);
-        let pause = route.retry.pause(repetition.max(1), random);
+        let pause = route.retry.pause(attempts.made.max(1), random);
         if !pause.is_zero()
             && let Some(until) = self.downstream.now().checked_add(pause)
         {
@@ -152,6 +116,32 @@ impl Exchange<'_> {
             .await
     }
 
+    /// An endpoint that was not tried; one that was if there is no other and the failure may pass.
+    fn pick(
+        &self,
+        target: &ForwardTarget,
+        attempts: &mut Attempts,
+        now: Instant,
+    ) -> Result<Picked, Failed> {
+        let pick = |tried: &[EndpointId]| {
+            target.cluster.pick(&PickContext {
+                now,
+                random: self.service.environment.random.next(),
+                hash: None,
+                tried,
+            })
+        };
+        let mut picked = pick(&attempts.tried);
+        if matches!(picked, Err(PickError::AllTried)) && attempts.again {
+            attempts.tried.clear();
+            picked = pick(&[]);
+        }
+        picked.map_err(|error| match error {
+            PickError::AllTried => Failed::Exhausted,
+            error => Failed::Unavailable(error.label()),
+        })
+    }
+
     async fn reach_untried(
         &mut self,
         _route: &Rc<Route>,
@@ -163,21 +153,11 @@ impl Exchange<'_> {
             .cluster
             .try_request()
             .map_err(|_| Failed::Unavailable("upstream_request_limit"))?;
-        let picked = target
-            .cluster
-            .pick(&PickContext {
-                now,
-                random: self.service.environment.random.next(),
-                hash: None,
-                tried: &attempts.tried,
-            })
-            .map_err(|error| match error {
-                PickError::AllTried => Failed::Exhausted,
-                error => Failed::Unavailable(error.label()),
-            })?;
-        if !attempts.tried.is_empty() {
+        let picked = self.pick(target, attempts, now)?;
+        if attempts.made > 0 {
             self.service.stats.retries.inc();
         }
+        attempts.made += 1;
         let endpoint = Arc::clone(picked.endpoint().endpoint());
         attempts.tried.push(endpoint.id());
         self.record.attempts += 1;
@@ -246,9 +226,7 @@ impl Exchange<'_> {
                 .map_err(Failed::Halted)?;
             return Ok(status);
         }
-        if route.retry.covers_status(status)
-            && (attempts.tried.len() as u32) <= route.retry.attempts
-        {
+        if route.retry.covers_status(status) && attempts.made <= route.retry.attempts {
             return Err(Failed::Status(Box::new((head, framing, upstream))));
         }
         self.respond(route, head, framing, upstream)
@@ -408,7 +386,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn is_past_deadline(&self) -> bool {
+    pub(super) fn is_past_deadline(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| self.downstream.now() >= deadline)
     }
@@ -500,84 +478,9 @@ impl Exchange<'_> {
         };
         Halt::ReplyAndClose(Box::new(self.local_reply(status, reason)))
     }
-
-    /// Whether to try again. Counts against the budget.
-    fn may_retry(
-        &mut self,
-        route: &Route,
-        target: &ForwardTarget,
-        failed: &Failed,
-        attempts: &mut Attempts,
-    ) -> bool {
-        let body_is_whole = !self.upload.consumed || self.collected.is_some();
-        if !body_is_whole || self.response != ResponseState::Waiting || self.is_past_deadline() {
-            return false;
-        }
-        let idempotent = self.record.request.head.method.is_idempotent();
-        let wanted = match failed {
-            Failed::Connect(failure) => {
-                !failure.is_local() && route.retry.covers(RetryOn::ConnectFailure)
-            }
-            Failed::Broken {
-                stale: true, sent, ..
-            } if idempotent || !sent => {
-                // Not the endpoint's fault: it may be tried again, on a fresh connection.
-                attempts.stale += 1;
-                attempts.tried.pop();
-                return attempts.stale <= STALE_ATTEMPTS;
-            }
-            Failed::Broken { sent, .. } => {
-                route.retry.covers(RetryOn::Reset) && (idempotent || !sent)
-            }
-            Failed::Status(..) => idempotent,
-            Failed::TimedOut => route.retry.covers(RetryOn::Timeout) && idempotent,
-            Failed::Unavailable(_) | Failed::Exhausted | Failed::Halted(_) => false,
-        };
-        wanted
-            && (attempts.tried.len() as u32) <= route.retry.attempts
-            && target.budget.try_retry(self.downstream.now())
-    }
-
-    /// The answer to a request that found no upstream.
-    pub(super) fn halt_of(&self, failed: Failed) -> Halt {
-        match failed {
-            Failed::Halted(halt) => halt,
-            Failed::Unavailable(reason) => self.reply(Status::SERVICE_UNAVAILABLE, reason),
-            Failed::Exhausted => self.reply(Status::SERVICE_UNAVAILABLE, "all_tried"),
-            Failed::Connect(failure) => self.reply(Status::SERVICE_UNAVAILABLE, failure.label()),
-            Failed::Broken { error, .. } => self.reply(
-                Status::BAD_GATEWAY,
-                match error {
-                    StreamError::Closed => "upstream_closed",
-                    StreamError::Reset => "upstream_reset",
-                    StreamError::Io => "upstream_io",
-                    StreamError::Protocol { label, .. } => label,
-                },
-            ),
-            Failed::TimedOut => self.reply(Status::GATEWAY_TIMEOUT, "upstream_timeout"),
-            Failed::Status(answer) => self.reply(answer.0.status, "upstream_status"),
-        }
-    }
 }
 
 /// Interim responses pass; 101 ends the HTTP conversation and is a final answer here.
 fn is_passed_on(head: &ResponseHead) -> bool {
     head.status.is_interim() && head.status != Status::SWITCHING_PROTOCOLS
-}
-
-impl Failed {
-    /// What the balancer and the ejection count hear.
-    const fn outcome(&self) -> Outcome {
-        match self {
-            Self::Connect(failure) if failure.is_local() => Outcome::Neutral,
-            Self::Connect(failure) => Outcome::Failure(failure.label()),
-            Self::Broken { stale: true, .. }
-            | Self::Halted(_)
-            | Self::Exhausted
-            | Self::Unavailable(_) => Outcome::Neutral,
-            Self::Broken { error, .. } => Outcome::Failure(error.label()),
-            Self::TimedOut => Outcome::Failure("timeout"),
-            Self::Status(..) => Outcome::Failure("status"),
-        }
-    }
 }

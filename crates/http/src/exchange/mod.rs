@@ -1,12 +1,13 @@
 //! One request and its response, from "head read" to "response written", whatever versions meet.
 //!
-//! The phases are files: [`request`](self) settles, routes and filters; `attempt` finds an upstream and retries;
+//! The phases are files: [`request`](self) settles, routes and filters; `attempt` finds an upstream, `failure` decides about retries;
 //! `relay` moves bodies both ways; `respond` writes heads, from upstream or made here; `tunnel` takes over after
 //! an upgrade. Not a connection: keep-alive is for the session to decide, from [`Ended`].
 //!
 //! Start at [`exchange`].
 
 mod attempt;
+mod failure;
 mod relay;
 mod request;
 mod respond;

@@ -95,7 +95,8 @@ fn sum(metrics: &str, family: &str, label: &str) -> f64 {
             let is_family = labels.is_empty() || labels.starts_with('{');
             (is_family && labels.contains(label)).then(|| value.parse::<f64>().ok())?
         })
-        .sum()
+        // Starting from +0: the sum of nothing is -0.
+        .fold(0.0, |total, value| total + value)
 }
 
 #[cfg(test)]
