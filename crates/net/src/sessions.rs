@@ -78,6 +78,8 @@ impl Sessions {
             group: Rc::clone(&self.group),
             slot,
         };
+        // Boxed, because the block below would hold the session twice: as what it captured and as what it awaits.
+        let session = Box::pin(session);
         let task = tokio::task::spawn_local(async move {
             // Dropped when the session ends, is aborted, or panics.
             let _ticket = ticket;
