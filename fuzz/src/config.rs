@@ -11,7 +11,7 @@ pub fn parse(data: &[u8]) {
     };
     let source = Source::new("fuzz.yaml", text);
     let mut diagnostics = Diagnostics::new(&source);
-    let lookup = |name: &str| (name.len() % 2 == 0).then(|| name.to_owned());
+    let lookup = |name: &str| name.len().is_multiple_of(2).then(|| name.to_owned());
     if let Some(node) = load(&source, &lookup, &mut diagnostics) {
         assert_eq!(node, node.clone());
         let _ = node.to_json();

@@ -67,6 +67,7 @@ fn read_body(framing: Framing, input: &mut BytesMut) -> Option<Vec<u8>> {
 }
 
 /// As the exchange does it, before and after routing. The answer is whether the request is accepted.
+#[allow(clippy::disallowed_methods)] // any instant will do: nothing here depends on the time
 fn settle(request: &mut Request) -> bool {
     if normalize::settle(request, &NormalizeConfig::default()).is_err() {
         return false;

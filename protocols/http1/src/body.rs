@@ -1,7 +1,7 @@
 //! The body decoder: takes a body off a buffer in pieces, by the framing that was decided for it.
 //!
 //! Content is sliced out of the read buffer, never copied and never collected. Not the judge of framing (see
-//! [`portcullis_http::Framing`]). Start at [`BodyDecoder`]; the chunked coding's lines are in [`chunk`].
+//! [`portcullis_http::Framing`]). Start at [`BodyDecoder`]; the chunked coding's lines are in `chunk`.
 
 mod chunk;
 
