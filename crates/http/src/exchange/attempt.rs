@@ -91,29 +91,32 @@ impl Exchange<'_> {
         target: &ForwardTarget,
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
-        let (upstream, permits) = self.reach_untried(route, target, attempts).await?;
+        let (upstream, permits) = self.reach_untried(target, attempts).await?;
         let result = self.send_and_respond(route, upstream, attempts).await;
         let (outcome, failed) = match result {
             Ok(status) if status.code() >= 500 => (Outcome::Failure("status"), None),
             Ok(_) => (Outcome::Success, None),
             Err(failed) => (failed.outcome(), Some(failed)),
         };
+        self.report(target, &permits, outcome);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Tells the balancer and the ejection count how an attempt went.
+    fn report(&self, target: &ForwardTarget, permits: &Permits, outcome: Outcome) {
         let now = self.downstream.now();
         let elapsed = now.saturating_duration_since(permits.started);
         target
             .cluster
             .on_done(&permits.picked, outcome, elapsed, now);
-        failed.map_or(Ok(()), Err)
     }
 
     /// A stream to any endpoint.
     pub(super) async fn reach(
         &mut self,
-        route: &Rc<Route>,
         target: &ForwardTarget,
     ) -> Result<(BoxedUpstream, Permits), Failed> {
-        self.reach_untried(route, target, &mut Attempts::default())
-            .await
+        self.reach_untried(target, &mut Attempts::default()).await
     }
 
     /// An endpoint that was not tried; one that was if there is no other and the failure may pass.
@@ -144,7 +147,6 @@ impl Exchange<'_> {
 
     async fn reach_untried(
         &mut self,
-        _route: &Rc<Route>,
         target: &ForwardTarget,
         attempts: &mut Attempts,
     ) -> Result<(BoxedUpstream, Permits), Failed> {
@@ -174,11 +176,7 @@ impl Exchange<'_> {
         match self.connect(target, &endpoint).await {
             Ok(upstream) => Ok((upstream, permits)),
             Err(failed) => {
-                let elapsed = self.downstream.now().saturating_duration_since(now);
-                let now = self.downstream.now();
-                target
-                    .cluster
-                    .on_done(&permits.picked, failed.outcome(), elapsed, now);
+                self.report(target, &permits, failed.outcome());
                 Err(failed)
             }
         }

@@ -79,7 +79,7 @@ impl Exchange<'_> {
         self.check_upgrade(route)?;
         self.record.cluster = Some(Arc::clone(target.cluster.shared().name()));
         if self.record.request.head.method == Method::Connect {
-            return self.connect_tunnel(route, target).await;
+            return self.connect_tunnel(target).await;
         }
         self.prepare_upstream_request(route)?;
         self.proxy(route, target).await

@@ -78,7 +78,7 @@ impl Exchange<'_> {
         asked.map_err(|stop| self.stopped(stop))
     }
 
-    fn queue_head(
+    pub(super) fn queue_head(
         &mut self,
         response: Response,
         announced: Framing,

@@ -4,7 +4,6 @@
 //! wait. Not for HTTP bodies. Start at [`Exchange::tunnel`].
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::relay::{Fault, Intercept, Progress, Relay, Stage};
@@ -13,7 +12,6 @@ use super::{Exchange, Halt, ResponseState};
 use crate::framing::Framing;
 use crate::head::{ResponseHead, Status};
 use crate::message::{Response, ResponseBody};
-use crate::route::Route;
 use crate::stream::UpstreamStream;
 
 impl Exchange<'_> {
@@ -30,12 +28,8 @@ impl Exchange<'_> {
     }
 
     /// A CONNECT that a route allows: its cluster's endpoint is the other end.
-    pub(super) async fn connect_tunnel(
-        &mut self,
-        route: &Rc<Route>,
-        target: &ForwardTarget,
-    ) -> Result<(), Halt> {
-        let (mut upstream, _permits) = match self.reach(route, target).await {
+    pub(super) async fn connect_tunnel(&mut self, target: &ForwardTarget) -> Result<(), Halt> {
+        let (mut upstream, _permits) = match self.reach(target).await {
             Ok(reached) => reached,
             Err(failed) => return Err(self.halt_of(failed)),
         };
@@ -63,12 +57,7 @@ impl Exchange<'_> {
                 .set(crate::KnownField::Upgrade, upgrade);
         }
         self.filter_response(&mut response).await?;
-        self.record.status = Some(response.head.status);
-        self.downstream
-            .send_head(&response.head, Framing::None, false)
-            .map_err(|error| self.downstream_failed(error))?;
-        self.response = ResponseState::Started;
-        self.record.response_fields = response.head.fields;
+        self.queue_head(response, Framing::None, false)?;
         self.downstream.start_tunnel();
         upstream.start_tunnel();
         self.tunnel(upstream).await

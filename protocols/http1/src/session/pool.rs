@@ -15,16 +15,7 @@ use portcullis_net::{ConnectError, clock, connect};
 use super::connection::Connection;
 use super::upstream::Upstream;
 use crate::decoder::ResponseDecoder;
-use crate::limits::{BodyLimits, HeadLimits};
-
-/// Bounds on what an upstream may send. Its body's length costs no memory, so it is not bounded.
-pub(crate) const RESPONSE_LIMITS: BodyLimits = BodyLimits {
-    total_bytes: u64::MAX,
-    chunk_extension_bytes: 256,
-    all_extension_bytes: 16 * 1024 * 1024,
-    trailer_bytes: 8 * 1024,
-    trailer_fields: 32,
-};
+use crate::limits::HeadLimits;
 
 /// How often connections that waited too long are closed.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -20,6 +20,7 @@ use super::writer::BodyWriter;
 use crate::body::BodyDecoder;
 use crate::decoder::ResponseDecoder;
 use crate::encoder::{self, Encode};
+use crate::limits::BodyLimits;
 use crate::message::{self, Connection as Persistence};
 
 /// One connection to an upstream.
@@ -100,7 +101,7 @@ impl Upstream {
         self.response = if framing.is_empty() {
             ResponseBody::Done
         } else {
-            let decoder = BodyDecoder::new(framing, super::pool::RESPONSE_LIMITS);
+            let decoder = BodyDecoder::new(framing, BodyLimits::default());
             ResponseBody::Decoding(decoder.map_err(|error| bad_gateway(error.label()))?)
         };
         Ok(Some((head, framing)))
