@@ -12,7 +12,7 @@ use serde_json::Value;
 /// From the bottom up. A package depends on rows below its own only; `protocols/*` is every package there.
 const ROWS: &[&[&str]] = &[
     &["codec", "config", "stats", "limit"],
-    &["route", "cluster", "filter"],
+    &["route", "cluster", "filter", "tls"],
     &["http", "net"],
     &["proxy"],
     &["protocols/*"],

@@ -1,0 +1,1 @@
+//! The TLS ClientHello: a pure codec for routing without termination.

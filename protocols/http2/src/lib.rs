@@ -1,0 +1,1 @@
+//! HTTP/2: frame codec, guard and session, downstream and upstream.
