@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod health;
+mod http;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 pub use self::endpoint::EndpointConfig;
 pub use self::health::{HealthCheckConfig, HealthProbe, InitialHealth, StatusRange};
+pub use self::http::{UpstreamBudgets, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion};
 pub use self::limits::{CountLimit, LimitsConfig, PoolConfig};
 
 /// A named set of endpoints and how they are used.
@@ -55,6 +57,9 @@ pub struct ClusterConfig {
     pub dns: Located<DnsConfig>,
     /// Begin each connection with a PROXY header of this version. Default: none.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// The version of HTTP spoken to its endpoints, and how HTTP/2 is used. Only HTTP looks at it.
+    #[serde(default)]
+    pub http: Located<UpstreamHttp>,
 }
 
 /// How requests are spread over endpoints, always by weight.
@@ -152,6 +157,17 @@ impl ClusterConfig {
         if self.ejection.base_time > self.ejection.max_time {
             diagnostics.error(self.ejection.span, "base_time is longer than max_time");
         }
+        http::check(&self.http, self.has_tls(), diagnostics);
+    }
+
+    /// The version of HTTP that its endpoints are spoken to in.
+    pub fn http_version(&self) -> UpstreamVersion {
+        self.http.version(self.has_tls())
+    }
+
+    /// Whether connections to its endpoints are encrypted.
+    fn has_tls(&self) -> bool {
+        false
     }
 
     /// Whether endpoints that no check has seen yet may be picked.

@@ -35,7 +35,8 @@ pub use cluster::{Cluster, ConnectionPermit, PendingPermit, PickError, Picked, R
 pub use config::{
     AddressFamily, BalanceConfig, ClusterConfig, CountLimit, DnsConfig, EjectionConfig,
     EndpointConfig, HealthCheckConfig, HealthProbe, InitialHealth, LimitsConfig, PoolConfig,
-    ProxyProtocolVersion, StatusRange,
+    ProxyProtocolVersion, StatusRange, UpstreamBudgets, UpstreamHttp, UpstreamKeepAlive,
+    UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};
 pub use endpoint::{

@@ -50,6 +50,7 @@ fn what_is_accepted() {
         r#""health_check": {"tcp": {}, "interval": "1s"}"#,
         r#""dns": {"family": "v6", "max_endpoints": 4}"#,
         r#""proxy_protocol": "v2""#,
+        r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}}"#,
     ];
     for case in cases {
         assert!(read(case).is_ok(), "{case}: {:?}", read(case));
@@ -152,6 +153,11 @@ fn what_the_check_finds() {
             r#"{"endpoints": ["a:1"], "ejection": {"base_time": "9s", "max_time": "8s"}}"#,
             1,
         ),
+        (r#"{"endpoints": ["a:1"], "http": {"version": "auto"}}"#, 1),
+        (
+            r#"{"endpoints": ["a:1"], "http": {"initial_window": "2KiB"}}"#,
+            1,
+        ),
         (r#"{"endpoints": ["a:1", "b:1"]}"#, 0),
     ];
     for (text, expected) in cases {
@@ -170,6 +176,9 @@ fn every_option_has_a_description() {
         check,
         &schema["$defs"]["EjectionConfig"],
         &schema["$defs"]["DnsConfig"],
+        &schema["$defs"]["UpstreamHttp"],
+        &schema["$defs"]["UpstreamKeepAlive"],
+        &schema["$defs"]["UpstreamBudgets"],
     ] {
         let properties = part["properties"].as_object().unwrap();
         assert!(!properties.is_empty());

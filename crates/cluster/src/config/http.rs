@@ -1,0 +1,155 @@
+//! Which version of HTTP a cluster's endpoints are spoken to in, and how their HTTP/2 connections are used.
+//!
+//! Not the endpoints' limits for HTTP/1 connections: those are in `pool`. Start at [`UpstreamVersion`].
+
+use std::num::NonZeroU32;
+
+use portcullis_config::{ByteSize, Diagnostics, Duration, Located};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The version of HTTP spoken to the endpoints, and how connections of HTTP/2 are used. Other protocols do not look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamHttp {
+    /// The version. Default: `http1` without TLS, `auto` with it.
+    pub version: Option<UpstreamVersion>,
+    /// HTTP/2: how many requests one connection carries at once, at most; fewer if the endpoint wants fewer. Default
+    /// 100, which is what most servers allow, and bounds what the loss of one connection can hurt.
+    pub max_streams: NonZeroU32,
+    /// HTTP/2: how many connections one worker opens to one endpoint. A request that finds all of them full waits for
+    /// a place, at most for `connect_timeout`. Default: as many as the cluster's `limits.connections` allows.
+    pub max_connections_per_endpoint: Option<NonZeroU32>,
+    /// HTTP/2: how much of one response an endpoint may send before it was passed on. Default 256KiB: a full gigabit
+    /// at 2 ms. The connection's own window is this times `max_streams`, so that a client that reads slowly holds up nobody
+    /// else's response; that product is also the most that a connection can make the gateway keep.
+    pub initial_window: ByteSize,
+    /// HTTP/2: after how long a connection takes no more requests. Default: never. For endpoints behind a balancer that looks at
+    /// new connections only.
+    pub max_connection_age: Option<Duration>,
+    /// HTTP/2: when an endpoint has to prove that it is there.
+    pub keep_alive: UpstreamKeepAlive,
+    /// HTTP/2: what an endpoint may send that is no response.
+    pub budgets: UpstreamBudgets,
+}
+
+/// A choice of the version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: chosen by ALPN over TLS, by prior knowledge without.
+    Http2,
+    /// What the endpoint chooses by ALPN; needs TLS.
+    Auto,
+}
+
+/// When an HTTP/2 peer has to prove that it is there, by answering a PING.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamKeepAlive {
+    /// After how long a silence. Default: never by the clock, since some servers (those of gRPC) take regular PINGs for abuse;
+    /// a connection on which a request was given up unanswered is asked in any case.
+    pub interval: Option<Duration>,
+    /// How long the answer may take before the connection is closed. Default 10s.
+    pub timeout: Duration,
+}
+
+/// What an HTTP/2 peer may send that is no message: frames in a second on average, with ten times as many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamBudgets {
+    /// RST_STREAM frames. Default 100: an endpoint that refuses more than that in a second does better behind a limit.
+    pub resets: NonZeroU32,
+    /// SETTINGS frames. Default 1: they are sent once, when a connection begins.
+    pub settings: NonZeroU32,
+    /// PING frames. Default 10.
+    pub pings: NonZeroU32,
+    /// DATA frames without data that do not end a response. Default 10.
+    pub empty_data: NonZeroU32,
+}
+
+impl UpstreamHttp {
+    /// The version, given whether there is TLS.
+    pub fn version(&self, has_tls: bool) -> UpstreamVersion {
+        let unsaid = if has_tls {
+            UpstreamVersion::Auto
+        } else {
+            UpstreamVersion::Http1
+        };
+        self.version.unwrap_or(unsaid)
+    }
+
+    /// The window of a stream, in bytes.
+    pub fn stream_window(&self) -> u32 {
+        u32::try_from(self.initial_window.get())
+            .unwrap_or(MOST_WINDOW)
+            .clamp(LEAST_WINDOW, MOST_WINDOW)
+    }
+
+    /// The window of a connection, in bytes: room for a full window of every stream.
+    pub fn connection_window(&self) -> u32 {
+        self.stream_window()
+            .saturating_mul(self.max_streams.get())
+            .min(MOST_WINDOW)
+    }
+}
+
+/// Reports what is wrong although it is well-formed.
+pub(super) fn check(http: &Located<UpstreamHttp>, has_tls: bool, diagnostics: &mut Diagnostics) {
+    if http.version == Some(UpstreamVersion::Auto) && !has_tls {
+        diagnostics
+            .error(
+                http.span,
+                "version: auto is chosen during the TLS handshake, and the cluster has no tls",
+            )
+            .help("say http1 or http2, or add a tls block");
+    }
+    let window = http.initial_window.get();
+    if !(u64::from(LEAST_WINDOW)..=u64::from(MOST_WINDOW)).contains(&window) {
+        diagnostics
+            .error(http.span, "initial_window is out of range")
+            .expected("64KiB to 1GiB");
+    }
+}
+
+/// RFC 9113 section 6.9.2: what every peer begins with; with less, a response could be refused that was sent in time.
+const LEAST_WINDOW: u32 = 64 * 1024;
+
+/// Half of what the protocol allows (RFC 9113 section 6.9.1), so that no sum overflows.
+const MOST_WINDOW: u32 = 1 << 30;
+
+impl Default for UpstreamHttp {
+    fn default() -> Self {
+        Self {
+            version: None,
+            max_streams: const { NonZeroU32::new(100).unwrap() },
+            max_connections_per_endpoint: None,
+            initial_window: ByteSize::kib(256),
+            max_connection_age: None,
+            keep_alive: UpstreamKeepAlive::default(),
+            budgets: UpstreamBudgets::default(),
+        }
+    }
+}
+
+impl Default for UpstreamKeepAlive {
+    fn default() -> Self {
+        Self {
+            interval: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for UpstreamBudgets {
+    fn default() -> Self {
+        Self {
+            resets: const { NonZeroU32::new(100).unwrap() },
+            settings: const { NonZeroU32::new(1).unwrap() },
+            pings: const { NonZeroU32::new(10).unwrap() },
+            empty_data: const { NonZeroU32::new(10).unwrap() },
+        }
+    }
+}
