@@ -42,6 +42,11 @@ pub enum StreamError {
     /// Reading or writing failed in another way.
     #[error("input or output failed")]
     Io,
+    /// The upstream says that it has not looked at the request (RFC 9113 section 8.7): a stream that it refused,
+    /// or one above the last that its GOAWAY names. Sending it again is safe, whatever its method. Only before a
+    /// response's head; never said of a downstream.
+    #[error("refused before it was looked at")]
+    Unprocessed,
     /// What the peer sent is no HTTP, or breaks a limit. The label says which rule.
     #[error("protocol error: {label}")]
     Protocol {
@@ -60,6 +65,7 @@ impl StreamError {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::Io => "io",
+            Self::Unprocessed => "unprocessed",
             Self::Protocol { label, .. } => label,
         }
     }
@@ -189,6 +195,9 @@ pub enum ConnectFailure {
     /// This process is out of descriptors or local ports: not the endpoint's fault.
     #[error("out of descriptors or ports")]
     Exhausted,
+    /// Connected, but what answers does not speak the version of HTTP that the cluster asks for.
+    #[error("not the version of HTTP that was asked for")]
+    Mismatch,
 }
 
 impl ConnectFailure {
@@ -201,6 +210,7 @@ impl ConnectFailure {
             Self::Unreachable => "connect_unreachable",
             Self::Limited => "upstream_connection_limit",
             Self::Exhausted => "local_exhaustion",
+            Self::Mismatch => "upstream_protocol_mismatch",
         }
     }
 }

@@ -374,6 +374,7 @@ impl Exchange<'_> {
                 StreamError::Closed => "upstream_truncated",
                 StreamError::Reset => "upstream_reset",
                 StreamError::Io => "upstream_io",
+                StreamError::Unprocessed => "upstream_unprocessed",
                 StreamError::Protocol { label, .. } => label,
             }),
             Fault::Deadline if self.is_past_deadline() => Halt::Abort("request_timeout"),

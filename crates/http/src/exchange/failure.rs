@@ -45,10 +45,16 @@ pub(super) struct Attempts {
     /// The last failure may pass on the same endpoint: it is tried again if there is no other.
     pub(super) again: bool,
     stale: u32,
+    unprocessed: u32,
 }
 
 /// Connections found closed while idle that are replaced without asking the retry policy.
 const STALE_ATTEMPTS: u32 = 2;
+
+/// Requests that an upstream gave back unseen and that are sent again without asking the retry policy. Enough for an
+/// upstream that restarts; one that refuses everything costs no more than so many times the load, and the budget
+/// bounds that too.
+const UNPROCESSED_ATTEMPTS: u32 = 2;
 
 impl Exchange<'_> {
     /// Whether to try again. Counts against the budget.
@@ -67,6 +73,15 @@ impl Exchange<'_> {
         let wanted = match failed {
             Failed::Connect(failure) => {
                 !failure.is_local() && route.retry.covers(RetryOn::ConnectFailure)
+            }
+            Failed::Broken {
+                error: StreamError::Unprocessed,
+                ..
+            } => {
+                attempts.again = true;
+                attempts.unprocessed += 1;
+                return attempts.unprocessed <= UNPROCESSED_ATTEMPTS
+                    && target.budget.try_retry(self.downstream.now());
             }
             Failed::Broken {
                 stale: true, sent, ..
@@ -103,6 +118,7 @@ impl Exchange<'_> {
                     StreamError::Closed => "upstream_closed",
                     StreamError::Reset => "upstream_reset",
                     StreamError::Io => "upstream_io",
+                    StreamError::Unprocessed => "upstream_unprocessed",
                     StreamError::Protocol { label, .. } => label,
                 },
             ),
@@ -118,7 +134,12 @@ impl Failed {
         match self {
             Self::Connect(failure) if failure.is_local() => Outcome::Neutral,
             Self::Connect(failure) => Outcome::Failure(failure.label()),
+            // An endpoint that gives requests back is full or restarting, and says so: that is no failure.
             Self::Broken { stale: true, .. }
+            | Self::Broken {
+                error: StreamError::Unprocessed,
+                ..
+            }
             | Self::Halted(_)
             | Self::Exhausted
             | Self::Unavailable(_) => Outcome::Neutral,

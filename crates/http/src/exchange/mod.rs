@@ -195,7 +195,7 @@ impl<'a> Exchange<'a> {
             }
             StreamError::Protocol { label, .. } => Halt::Abort(label),
             StreamError::Closed => Halt::Abort("downstream_closed"),
-            StreamError::Reset => Halt::Abort("downstream_reset"),
+            StreamError::Reset | StreamError::Unprocessed => Halt::Abort("downstream_reset"),
             StreamError::Io => Halt::Abort("downstream_io"),
         }
     }
