@@ -19,7 +19,9 @@ use serde::Deserialize;
 
 pub use self::endpoint::EndpointConfig;
 pub use self::health::{HealthCheckConfig, HealthProbe, InitialHealth, StatusRange};
-pub use self::http::{UpstreamBudgets, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion};
+pub use self::http::{
+    FrameBudget, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion,
+};
 pub use self::limits::{CountLimit, LimitsConfig, PoolConfig};
 
 /// A named set of endpoints and how they are used.

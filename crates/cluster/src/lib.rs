@@ -34,8 +34,8 @@ pub use breaker::{Admission, Breaker, BreakerKind, Overflow};
 pub use cluster::{Cluster, ConnectionPermit, PendingPermit, PickError, Picked, RequestPermit};
 pub use config::{
     AddressFamily, BalanceConfig, ClusterConfig, CountLimit, DnsConfig, EjectionConfig,
-    EndpointConfig, HealthCheckConfig, HealthProbe, InitialHealth, LimitsConfig, PoolConfig,
-    ProxyProtocolVersion, StatusRange, UpstreamBudgets, UpstreamHttp, UpstreamKeepAlive,
+    EndpointConfig, FrameBudget, HealthCheckConfig, HealthProbe, InitialHealth, LimitsConfig,
+    PoolConfig, ProxyProtocolVersion, StatusRange, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive,
     UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU32;
 
-use portcullis_config::{ByteSize, Diagnostics, Duration, Located};
+use portcullis_config::{ByteSize, Diagnostics, Duration, Located, Rate};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,8 +29,8 @@ pub struct UpstreamHttp {
     pub max_connection_age: Option<Duration>,
     /// HTTP/2: when an endpoint has to prove that it is there.
     pub keep_alive: UpstreamKeepAlive,
-    /// HTTP/2: what an endpoint may send that is no response.
-    pub budgets: UpstreamBudgets,
+    /// HTTP/2: what an endpoint may send before its connection is cut.
+    pub guard: UpstreamGuard,
 }
 
 /// A choice of the version of HTTP.
@@ -56,18 +56,45 @@ pub struct UpstreamKeepAlive {
     pub timeout: Duration,
 }
 
-/// What an HTTP/2 peer may send that is no message: frames in a second on average, with ten times as many at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+/// Bounds on the frames that an endpoint may send on one connection, in the words of a listener's `guard`. What is not
+/// said is as there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct UpstreamBudgets {
-    /// RST_STREAM frames. Default 100: an endpoint that refuses more than that in a second does better behind a limit.
-    pub resets: NonZeroU32,
-    /// SETTINGS frames. Default 1: they are sent once, when a connection begins.
-    pub settings: NonZeroU32,
-    /// PING frames. Default 10.
-    pub pings: NonZeroU32,
-    /// DATA frames without data that do not end a response. Default 10.
-    pub empty_data: NonZeroU32,
+pub struct UpstreamGuard {
+    /// Bytes of a frame's payload.
+    pub max_frame: Option<ByteSize>,
+    /// Bytes of a compressed header block.
+    pub header_block: Option<ByteSize>,
+    /// Fields in a header block.
+    pub header_fields: Option<u32>,
+    /// CONTINUATION frames in a header block.
+    pub continuations: Option<u32>,
+    /// RST_STREAM from the endpoint; one for every request is free.
+    pub resets_received: Option<FrameBudget>,
+    /// RST_STREAM from the gateway for what the endpoint did wrong.
+    pub resets_sent: Option<FrameBudget>,
+    /// SETTINGS.
+    pub settings: Option<FrameBudget>,
+    /// PING.
+    pub ping: Option<FrameBudget>,
+    /// WINDOW_UPDATE.
+    pub window_update: Option<FrameBudget>,
+    /// DATA without content that does not end a response.
+    pub empty_data: Option<FrameBudget>,
+    /// DATA with little content that does not end a response, as long as nobody has read it.
+    pub tiny_data: Option<FrameBudget>,
+    /// Frames of unknown kinds.
+    pub unknown: Option<FrameBudget>,
+}
+
+/// How many frames of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FrameBudget {
+    /// Frames in the long run.
+    pub rate: Rate,
+    /// Frames at once, before that counts.
+    pub burst: u32,
 }
 
 impl UpstreamHttp {
@@ -129,7 +156,7 @@ impl Default for UpstreamHttp {
             initial_window: ByteSize::kib(256),
             max_connection_age: None,
             keep_alive: UpstreamKeepAlive::default(),
-            budgets: UpstreamBudgets::default(),
+            guard: UpstreamGuard::default(),
         }
     }
 }
@@ -139,17 +166,6 @@ impl Default for UpstreamKeepAlive {
         Self {
             interval: None,
             timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Default for UpstreamBudgets {
-    fn default() -> Self {
-        Self {
-            resets: const { NonZeroU32::new(100).unwrap() },
-            settings: const { NonZeroU32::new(1).unwrap() },
-            pings: const { NonZeroU32::new(10).unwrap() },
-            empty_data: const { NonZeroU32::new(10).unwrap() },
         }
     }
 }

@@ -50,7 +50,7 @@ fn what_is_accepted() {
         r#""health_check": {"tcp": {}, "interval": "1s"}"#,
         r#""dns": {"family": "v6", "max_endpoints": 4}"#,
         r#""proxy_protocol": "v2""#,
-        r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}}"#,
+        r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}, "guard": {"ping": {"rate": "1/s", "burst": 2}}}"#,
     ];
     for case in cases {
         assert!(read(case).is_ok(), "{case}: {:?}", read(case));
@@ -178,7 +178,7 @@ fn every_option_has_a_description() {
         &schema["$defs"]["DnsConfig"],
         &schema["$defs"]["UpstreamHttp"],
         &schema["$defs"]["UpstreamKeepAlive"],
-        &schema["$defs"]["UpstreamBudgets"],
+        &schema["$defs"]["UpstreamGuard"],
     ] {
         let properties = part["properties"].as_object().unwrap();
         assert!(!properties.is_empty());
