@@ -4,6 +4,7 @@
 //! runs the corpus through them on stable. One module per family; start at [`TARGETS`], then `README.md`.
 
 pub mod config;
+pub mod grpc;
 pub mod http1;
 pub mod http1_session;
 pub mod proxy_header;
@@ -19,4 +20,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http1_session", http1_session::session),
     ("proxy_header_decode", proxy_header::decode),
     ("config_parse", config::parse),
+    ("grpc_message_decode", grpc::message_decode),
+    ("grpc_web_decode", grpc::web_decode),
 ];

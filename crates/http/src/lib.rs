@@ -14,6 +14,7 @@ pub mod fields;
 pub mod filters;
 pub mod forward;
 pub mod framing;
+pub mod grpc;
 pub mod head;
 pub mod local_reply;
 pub mod message;
