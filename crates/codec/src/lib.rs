@@ -5,12 +5,13 @@
 //!
 //! Start at [`Decoder`], then read [`scan`] for how a decoder avoids looking at a byte twice.
 
+pub mod run;
 pub mod scan;
 pub mod table;
 
 use bytes::BytesMut;
 
-pub use table::ByteSet;
+pub use table::{ByteSet, TOKEN};
 
 /// Turns bytes into items, one at a time.
 ///

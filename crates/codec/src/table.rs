@@ -6,6 +6,12 @@
 #[derive(Clone, Copy)]
 pub struct ByteSet([bool; 256]);
 
+/// RFC 9110 section 5.6.2: `tchar`, what names of fields and methods are made of.
+pub const TOKEN: ByteSet = ByteSet::of(b"!#$%&'*+-.^_`|~")
+    .with_range(b'0', b'9')
+    .with_range(b'a', b'z')
+    .with_range(b'A', b'Z');
+
 impl ByteSet {
     /// The set of the bytes in `members`.
     #[must_use]

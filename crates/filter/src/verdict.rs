@@ -24,8 +24,8 @@ pub enum Verdict<'a, M: Messages> {
 
 /// How a message was stopped.
 pub enum Stop<M: Messages> {
-    /// Answer with this.
-    Reply(M::Response),
+    /// Answer with this. Boxed, so that a verdict is small: it passes through every filter of every message.
+    Reply(Box<M::Response>),
     /// Refuse in the protocol's own words.
     Reject(Rejection),
     /// Close the connection without an answer. The label is the counter's reason.

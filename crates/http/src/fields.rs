@@ -1,12 +1,13 @@
 //! The fields of a head (or the trailers of a body): frozen bytes and spans, with edits kept beside them.
 //!
 //! Not a map: order and spelling are those of the wire, and a field that nobody touches is never copied. Edits
-//! mark lines as removed or point them into a second buffer. Start at [`Fields::get`] and [`Fields::append`];
+//! mark lines as removed or point them into a second buffer, where they stand ready to be written. Start at [`Fields::get`] and [`Fields::append`];
 //! decoders build one with [`Fields::with_block`] and [`Fields::push_span`].
 
 use std::ops::Range;
 
 use bytes::Bytes;
+use portcullis_codec::{TOKEN, run};
 
 use crate::name::KnownField;
 
@@ -58,27 +59,33 @@ impl<'a> From<&'a str> for Name<'a> {
     }
 }
 
+/// One line: where its name and value stand, in the block or among the edits.
 #[derive(Debug, Clone, Copy)]
 struct Line {
-    name: Span,
-    value: Span,
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
     known: Option<KnownField>,
-    removed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: u32,
-    len: u32,
     place: Place,
+    /// The line stands there as `name: value` with its CRLF, and both were checked: it may be written as it is.
+    whole: bool,
+    removed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Block,
     Extra,
-    /// The canonical spelling of the known name.
-    Known,
+}
+
+/// What a list of fields is written from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run<'a> {
+    /// One or more whole lines in the form of HTTP/1: checked, each with its CRLF.
+    Lines(&'a [u8]),
+    /// A field that must be checked before it is written.
+    Field(Field<'a>),
 }
 
 impl Fields {
@@ -106,13 +113,44 @@ impl Fields {
         value: Range<usize>,
         known: Option<KnownField>,
     ) {
+        self.push_block_line(&name, &value, known, false);
+    }
+
+    /// As [`Fields::push_span`], for a line of the block that a decoder of HTTP/1 has checked: the name is a token,
+    /// the value has no control byte but tab, and behind the value is nothing but white space and CRLF. If it is
+    /// spelled as the gateway would, it is later written as it stands.
+    #[inline]
+    pub fn push_line(
+        &mut self,
+        name: Range<usize>,
+        value: Range<usize>,
+        known: Option<KnownField>,
+    ) {
+        let is_plain = value.start == name.end + 2
+            && self.block.get(name.end..value.start) == Some(b": ")
+            && self.block.get(value.end..value.end + 2) == Some(b"\r\n");
+        self.push_block_line(&name, &value, known, is_plain);
+    }
+
+    #[inline]
+    fn push_block_line(
+        &mut self,
+        name: &Range<usize>,
+        value: &Range<usize>,
+        known: Option<KnownField>,
+        whole: bool,
+    ) {
         if let Some(field) = known {
             self.present |= field.bit();
         }
         self.lines.push(Line {
-            name: Span::block(&name),
-            value: Span::block(&value),
+            name: name.start as u32,
+            name_len: (name.end - name.start) as u32,
+            value: value.start as u32,
+            value_len: (value.end - value.start) as u32,
             known,
+            place: Place::Block,
+            whole,
             removed: false,
         });
     }
@@ -159,10 +197,10 @@ impl Fields {
             .lines
             .iter()
             .find(|line| line.known == Some(field) && !line.removed)?;
-        let range = line.value.range();
-        Some(match line.value.place {
+        let range = line.value_range();
+        Some(match line.place {
             Place::Block if range.end <= self.block.len() => self.block.slice(range),
-            _ => Bytes::copy_from_slice(self.slice(line.value, None)),
+            _ => Bytes::copy_from_slice(self.value(line)),
         })
     }
 
@@ -177,7 +215,7 @@ impl Fields {
         self.lines
             .iter()
             .filter(move |line| line.known == Some(field) && !line.removed)
-            .map(|line| self.slice(line.value, None))
+            .map(|line| self.value(line))
     }
 
     /// The first value of the field with this name, compared without case.
@@ -187,7 +225,7 @@ impl Fields {
         self.lines
             .iter()
             .find(|line| self.matches(line, name))
-            .map(|line| self.slice(line.value, None))
+            .map(|line| self.value(line))
     }
 
     /// Every value of the field with this name, compared without case, in order.
@@ -195,7 +233,7 @@ impl Fields {
         self.lines
             .iter()
             .filter(move |line| self.matches(line, name))
-            .map(|line| self.slice(line.value, None))
+            .map(|line| self.value(line))
     }
 
     /// Every field in order: name as spelled, value, and which known field it is.
@@ -204,41 +242,56 @@ impl Fields {
         self.lines
             .iter()
             .filter(|line| !line.removed)
-            .map(|line| Field {
-                name: self.slice(line.name, line.known),
-                value: self.slice(line.value, None),
-                known: line.known,
-            })
+            .map(|line| self.field(line))
+    }
+
+    /// Hands the fields to `put` in order, in as few pieces as possible, without those that `skips` names.
+    ///
+    /// # Errors
+    /// The first that `put` answers.
+    #[inline]
+    pub fn try_for_each_run<E>(
+        &self,
+        skips: impl Fn(KnownField) -> bool,
+        mut put: impl FnMut(Run<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Whole lines that stand one behind the other, not handed on yet.
+        let mut run = (Place::Block, 0..0);
+        for line in &self.lines {
+            if line.removed || line.known.is_some_and(&skips) {
+                continue;
+            }
+            let start = line.name as usize;
+            if line.whole && line.place == run.0 && start == run.1.end {
+                run.1.end = line.end();
+                continue;
+            }
+            if !run.1.is_empty() {
+                put(Run::Lines(self.bytes(run.0, run.1)))?;
+            }
+            if line.whole {
+                run = (line.place, start..line.end());
+            } else {
+                run = (Place::Block, 0..0);
+                put(Run::Field(self.field(line)))?;
+            }
+        }
+        if run.1.is_empty() {
+            return Ok(());
+        }
+        put(Run::Lines(self.bytes(run.0, run.1)))
     }
 
     /// Adds a field at the end. The value must hold no CR, LF or NUL: callers check what peers or people wrote.
     pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
-        let name = name.into();
-        debug_assert!(
-            is_field_value(value),
-            "a field value with control bytes: {value:?}"
-        );
-        let (name, known) = match name {
-            Name::Known(field) => {
-                self.present |= field.bit();
-                (
-                    Span {
-                        start: 0,
-                        len: 0,
-                        place: Place::Known,
-                    },
-                    Some(field),
-                )
-            }
-            Name::Other(bytes) => (self.keep(bytes), None),
-        };
-        let value = self.keep(value);
-        self.lines.push(Line {
-            name,
-            value,
-            known,
-            removed: false,
-        });
+        let line = self.keep(name.into(), |extra| extra.extend_from_slice(value));
+        self.lines.push(line);
+    }
+
+    /// As [`Fields::append`], with a value that `write` appends to the buffer it is given.
+    pub fn append_with(&mut self, field: KnownField, write: impl FnOnce(&mut Vec<u8>)) {
+        let line = self.keep(field.into(), write);
+        self.lines.push(line);
     }
 
     /// Makes `value` the only value of the field, in the place of its first line if there was one.
@@ -255,9 +308,16 @@ impl Fields {
             return;
         };
         self.remove_from(name, first + 1);
-        let value = self.keep(value);
+        let Some(old) = self.lines.get(first).copied() else {
+            return;
+        };
+        let spelling = self.name(&old).to_vec();
+        let new = self.keep(Name::Other(&spelling), |extra| {
+            extra.extend_from_slice(value);
+        });
         if let Some(line) = self.lines.get_mut(first) {
-            line.value = value;
+            let known = old.known;
+            *line = Line { known, ..new };
         }
     }
 
@@ -282,12 +342,7 @@ impl Fields {
             if line.removed {
                 continue;
             }
-            let field = Field {
-                name: self.slice(line.name, line.known),
-                value: self.slice(line.value, None),
-                known: line.known,
-            };
-            if !keep(field)
+            if !keep(self.field(&line))
                 && let Some(line) = self.lines.get_mut(index)
             {
                 line.removed = true;
@@ -333,28 +388,77 @@ impl Fields {
         match name {
             Name::Known(field) => line.known == Some(field),
             Name::Other(bytes) => {
-                line.known.is_none() && self.slice(line.name, None).eq_ignore_ascii_case(bytes)
+                line.known.is_none() && self.name(line).eq_ignore_ascii_case(bytes)
             }
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Span {
+    /// Writes a line to the edits, in the form of HTTP/1, so that it can be written as it stands.
+    #[inline]
+    fn keep(&mut self, name: Name<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Line {
         let start = self.extra.len();
-        self.extra.extend_from_slice(bytes);
-        Span {
-            start: start as u32,
-            len: bytes.len() as u32,
+        let (name_len, known) = match name {
+            Name::Known(field) => {
+                self.present |= field.bit();
+                self.extra.extend_from_slice(field.line_start().as_bytes());
+                (field.line_start().len() - 2, Some(field))
+            }
+            Name::Other(bytes) => {
+                self.extra.extend_from_slice(bytes);
+                self.extra.extend_from_slice(b": ");
+                (bytes.len(), None)
+            }
+        };
+        let value = self.extra.len();
+        write(&mut self.extra);
+        let value_len = self.extra.len() - value;
+        self.extra.extend_from_slice(b"\r\n");
+        let mut line = Line {
+            name: start as u32,
+            name_len: name_len as u32,
+            value: value as u32,
+            value_len: value_len as u32,
+            known,
             place: Place::Extra,
+            whole: true,
+            removed: false,
+        };
+        let is_value = is_field_value(self.value(&line));
+        debug_assert!(
+            is_value,
+            "a field value with control bytes: {:?}",
+            self.value(&line)
+        );
+        // What is not fit for the wire stays a field, which the encoder refuses.
+        line.whole = is_value && (known.is_some() || is_token(self.name(&line)));
+        line
+    }
+
+    #[inline]
+    fn field(&self, line: &Line) -> Field<'_> {
+        Field {
+            name: self.name(line),
+            value: self.value(line),
+            known: line.known,
         }
     }
 
     #[inline]
-    fn slice(&self, span: Span, known: Option<KnownField>) -> &[u8] {
-        let range = span.range();
-        match span.place {
+    fn name(&self, line: &Line) -> &[u8] {
+        let start = line.name as usize;
+        self.bytes(line.place, start..start + line.name_len as usize)
+    }
+
+    #[inline]
+    fn value(&self, line: &Line) -> &[u8] {
+        self.bytes(line.place, line.value_range())
+    }
+
+    #[inline]
+    fn bytes(&self, place: Place, range: Range<usize>) -> &[u8] {
+        match place {
             Place::Block => self.block.get(range).unwrap_or_default(),
             Place::Extra => self.extra.get(range).unwrap_or_default(),
-            Place::Known => known.map_or(&[], |field| field.as_str().as_bytes()),
         }
     }
 }
@@ -402,19 +506,16 @@ pub struct Field<'a> {
     pub known: Option<KnownField>,
 }
 
-impl Span {
+impl Line {
     #[inline]
-    const fn block(range: &Range<usize>) -> Self {
-        Self {
-            start: range.start as u32,
-            len: (range.end - range.start) as u32,
-            place: Place::Block,
-        }
+    const fn value_range(&self) -> Range<usize> {
+        self.value as usize..self.value as usize + self.value_len as usize
     }
 
+    /// Just past the CRLF of a line that is whole.
     #[inline]
-    const fn range(self) -> Range<usize> {
-        self.start as usize..self.start as usize + self.len as usize
+    const fn end(&self) -> usize {
+        self.value as usize + self.value_len as usize + 2
     }
 }
 
@@ -431,10 +532,13 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether `value` may be sent as a field value (RFC 9110 section 5.5): no control byte but tab.
 #[must_use]
+#[inline]
 pub fn is_field_value(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    run::text_run(value) == value.len()
+}
+
+fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && TOKEN.contains_all(name)
 }
 
 #[cfg(test)]
@@ -473,6 +577,55 @@ mod tests {
         assert!(!fields.contains(KnownField::Via));
         assert_eq!(text(&fields), "X-Tenant=t3;");
         assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn runs_are_whole_lines_in_order() {
+        let block = Bytes::from_static(b"Host: a\r\nX-A:b\r\nVia: 1.1 x\r\nAccept: c\r\n\r\n");
+        let mut fields = Fields::with_block(block);
+        fields.push_line(0..4, 6..7, Some(KnownField::Host));
+        fields.push_line(9..12, 13..14, None);
+        fields.push_line(16..19, 21..26, Some(KnownField::Via));
+        fields.push_line(28..34, 36..37, Some(KnownField::Accept));
+        let runs = |fields: &Fields, skipped: &[KnownField]| {
+            let mut runs = Vec::new();
+            let put = |run: Run<'_>| {
+                runs.push(match run {
+                    Run::Lines(lines) => String::from_utf8_lossy(lines).into_owned(),
+                    Run::Field(field) => format!("field {:?}", String::from_utf8_lossy(field.name)),
+                });
+                Ok::<(), ()>(())
+            };
+            fields
+                .try_for_each_run(|known| skipped.contains(&known), put)
+                .unwrap();
+            runs
+        };
+        assert_eq!(
+            runs(&fields, &[]),
+            [
+                "Host: a\r\n",
+                "field \"X-A\"",
+                "Via: 1.1 x\r\nAccept: c\r\n"
+            ]
+        );
+        assert_eq!(
+            runs(&fields, &[KnownField::Via]),
+            ["Host: a\r\n", "field \"X-A\"", "Accept: c\r\n"]
+        );
+        fields.remove("x-a");
+        fields.set(KnownField::Host, b"b");
+        fields.append(KnownField::Date, b"d");
+        fields.append_with(KnownField::Server, |value| value.extend_from_slice(b"s"));
+        assert_eq!(
+            runs(&fields, &[]),
+            [
+                "Host: b\r\n",
+                "Via: 1.1 x\r\nAccept: c\r\n",
+                "date: d\r\nserver: s\r\n"
+            ]
+        );
+        assert!(runs(&Fields::new(), &[]).is_empty());
     }
 
     #[test]

@@ -29,8 +29,8 @@ use crate::service::Clock;
 pub(crate) use config::is_token;
 pub use config::{ForwardConfig, ServerField, Token};
 
-/// Bytes for one field value, mostly on the stack.
-type Value = SmallVec<[u8; 128]>;
+/// Where a field value is written: mostly the place it is sent from.
+type Value = Vec<u8>;
 
 /// Finds out who the client is and takes out what it may not say.
 ///
@@ -316,6 +316,10 @@ fn append_via(fields: &mut Fields, version: Version, name: &Token) {
 
 /// Adds a member behind those that are there, all in one line: many readers look only at the first.
 fn append_to_list(fields: &mut Fields, field: KnownField, write: impl FnOnce(&mut Value)) {
+    if !fields.contains(field) {
+        fields.append_with(field, write);
+        return;
+    }
     let mut value = Value::new();
     for line in fields.get_all(field).filter(|line| !line.is_empty()) {
         value.extend_from_slice(line);
@@ -364,17 +368,38 @@ fn has_sane_id(fields: &Fields) -> bool {
 
 /// Random bits in the shape of a version 4 UUID (RFC 9562 section 5.4).
 fn uuid(high: u64, low: u64) -> [u8; 36] {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let high = (high & !0xf000) | 0x4000;
     let low = (low & (u64::MAX >> 2)) | (1 << 63);
-    let mut bits = (u128::from(high) << 64) | u128::from(low);
+    let [a, b, c, d] = hexadecimal(high);
+    let [e, f, g, h] = hexadecimal(low);
     let mut text = [b'-'; 36];
-    for (index, place) in text.iter_mut().enumerate().rev() {
-        if matches!(index, 8 | 13 | 18 | 23) {
-            continue;
+    for (start, digits) in [
+        (0, a),
+        (4, b),
+        (9, c),
+        (14, d),
+        (19, e),
+        (24, f),
+        (28, g),
+        (32, h),
+    ] {
+        if let Some(place) = text.get_mut(start..start + 4) {
+            place.copy_from_slice(&digits.to_be_bytes());
         }
-        *place = DIGITS.get((bits & 0xf) as usize).copied().unwrap_or(b'0');
-        bits >>= 4;
     }
     text
+}
+
+/// Sixteen digits, four to a word, the most significant first.
+fn hexadecimal(bits: u64) -> [u32; 4] {
+    [48, 32, 16, 0].map(|shift| four_digits((bits >> shift) as u16))
+}
+
+/// Four digits at once: a nibble to each byte, then each byte to its digit.
+const fn four_digits(bits: u16) -> u32 {
+    let bits = bits as u32;
+    let nibbles = (bits & 0xf) | (bits & 0xf0) << 4 | (bits & 0xf00) << 8 | (bits & 0xf000) << 12;
+    // 6 carries a nibble above 9 into the fifth bit; `a` is 39 above `0` plus 10.
+    let letters = (nibbles + 0x0606_0606) >> 4 & 0x0101_0101;
+    nibbles + 0x3030_3030 + letters * 39
 }

@@ -29,7 +29,7 @@ pub mod stream;
 mod testing;
 
 pub use config::HttpConfig;
-pub use fields::{Field, Fields, Name};
+pub use fields::{Field, Fields, Name, Run};
 pub use framing::{Framing, FramingError};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version};
 pub use message::{Http, Record, Request, Response, ResponseBody};

@@ -20,6 +20,12 @@ macro_rules! known_fields {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
+
+            /// What a line of this field begins with on an HTTP/1 wire: the name, a colon, a space.
+            #[must_use]
+            pub const fn line_start(self) -> &'static str {
+                match self { $(Self::$variant => concat!($text, ": "),)+ }
+            }
         }
     };
 }
@@ -93,7 +99,7 @@ impl KnownField {
             .iter()
             .take_while(|&&index| index != NONE)
             .filter_map(|&index| Self::ALL.get(usize::from(index)).copied())
-            .find(|field| field.as_str().as_bytes().eq_ignore_ascii_case(name))
+            .find(|field| is_spelling(name, field.as_str().as_bytes()))
     }
 
     /// This field's bit in a presence word.
@@ -102,6 +108,48 @@ impl KnownField {
     pub const fn bit(self) -> u64 {
         1 << (self as u8)
     }
+}
+
+/// Whether `name` is `lower` in any case. `lower` has no upper-case letter.
+#[inline]
+fn is_spelling(name: &[u8], lower: &[u8]) -> bool {
+    if name.len() != lower.len() {
+        return false;
+    }
+    let (words, _) = name.as_chunks::<8>();
+    let (wanted, _) = lower.as_chunks::<8>();
+    words
+        .iter()
+        .zip(wanted)
+        .all(|(word, wanted)| to_lower(u64::from_le_bytes(*word)) == u64::from_le_bytes(*wanted))
+        && to_lower(last_word(name)) == last_word(lower)
+}
+
+/// The last eight bytes, or all of fewer, in an order that depends on the length alone.
+#[inline]
+fn last_word(bytes: &[u8]) -> u64 {
+    if let Some(word) = bytes.last_chunk::<8>() {
+        return u64::from_le_bytes(*word);
+    }
+    if let (Some(front), Some(back)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let (front, back) = (u32::from_le_bytes(*front), u32::from_le_bytes(*back));
+        return u64::from(front) << 32 | u64::from(back);
+    }
+    bytes
+        .iter()
+        .fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// Eight bytes at once: sets bit 5 of `A` to `Z` and of nothing else.
+#[inline]
+const fn to_lower(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let low = word & (ONES * 0x7f);
+    // The high bit of a byte: whether its low bits are at least `A`, past `Z`. No carry leaves a byte.
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let past_z = low + ONES * (0x7f - b'Z' as u64);
+    let upper = from_a & !past_z & !word & (ONES * 0x80);
+    word | (upper >> 2)
 }
 
 const NONE: u8 = u8::MAX;
@@ -140,6 +188,22 @@ const fn buckets() -> [[u8; BUCKET_DEPTH]; BUCKET_COUNT] {
 #[cfg(test)]
 mod tests {
     use super::KnownField;
+
+    #[test]
+    fn lower_case_is_exact_for_every_byte_at_every_place() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut bytes = [b'Z'; 8];
+                bytes[place] = byte;
+                let lower = super::to_lower(u64::from_le_bytes(bytes)).to_le_bytes();
+                assert_eq!(
+                    lower,
+                    bytes.to_ascii_lowercase()[..],
+                    "{byte:#x} at {place}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_known_field_is_found_in_any_case() {

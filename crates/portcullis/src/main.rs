@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-// Chosen for memory: it gives back what a burst of connections took. Speed is within noise of the system's.
+#[cfg(feature = "mimalloc")]
+mod allocator;
+
+// Chosen for memory: it gives back what a burst of connections took.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     portcullis::main_with_args(std::env::args_os())

@@ -269,7 +269,7 @@ fn empty_lines(bytes: &[u8]) -> usize {
 fn fields_of(block: &Bytes, start: usize, limit: usize) -> Result<Fields, HeadError> {
     let mut fields = Fields::with_block(block.clone());
     grammar::fields(block, start, limit, |name, value, known| {
-        fields.push_span(name, value, known);
+        fields.push_line(name, value, known);
     })?;
     Ok(fields)
 }

@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 use portcullis_codec::{Severity, WireError};
 use portcullis_http::{
-    Field, Fields, Framing, KnownField, RequestHead, ResponseHead, Status, TargetForm,
+    Field, Fields, Framing, KnownField, RequestHead, ResponseHead, Run, Status, TargetForm,
 };
 
 use crate::grammar::{TOKEN, is_target, text_run};
@@ -249,11 +249,16 @@ pub fn encode_last_chunk(
 const SLACK: usize = 256;
 
 fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(), EncodeError> {
-    for field in fields.iter() {
-        if !is_written_from_types(field.known, options.connection) {
-            put_field(field, dst)?;
-        }
-    }
+    fields.try_for_each_run(
+        |known| is_written_from_types(known, options.connection),
+        |run| match run {
+            Run::Lines(lines) => {
+                dst.put(lines);
+                Ok(())
+            }
+            Run::Field(field) => put_field(field, dst),
+        },
+    )?;
     match options.framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Chunked => dst.put(b"transfer-encoding: chunked\r\n"),
@@ -274,16 +279,14 @@ fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(
 
 /// Framing and the fate of the connection are ours to say (RFC 9110 section 7.6.1, RFC 9112 section 6).
 #[inline]
-fn is_written_from_types(known: Option<KnownField>, connection: Connection) -> bool {
+fn is_written_from_types(known: KnownField, connection: Connection) -> bool {
     match known {
-        Some(
-            KnownField::ContentLength
-            | KnownField::TransferEncoding
-            | KnownField::Connection
-            | KnownField::KeepAlive
-            | KnownField::ProxyConnection,
-        ) => true,
-        Some(KnownField::Upgrade) => connection != Connection::Upgrade,
+        KnownField::ContentLength
+        | KnownField::TransferEncoding
+        | KnownField::Connection
+        | KnownField::KeepAlive
+        | KnownField::ProxyConnection => true,
+        KnownField::Upgrade => connection != Connection::Upgrade,
         _ => false,
     }
 }

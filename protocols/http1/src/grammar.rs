@@ -4,28 +4,22 @@
 //! allocates, or copies a payload: the decoder has found the end of the unit before it calls in.
 //! Start at [`request_line`], [`status_line`] and [`fields`].
 
-mod run;
 mod target;
 
 use std::ops::Range;
 
 use nom::{Err, IResult, Parser};
-use portcullis_codec::ByteSet;
+use portcullis_codec::run;
 use portcullis_http::{KnownField, Status, Version};
 
-pub(crate) use run::text_run;
+pub(crate) use portcullis_codec::TOKEN;
+pub(crate) use portcullis_codec::run::text_run;
 pub(crate) use target::TargetSpans;
 
 use crate::error::HeadError;
 use crate::limits::{METHOD_BYTES, REASON_BYTES};
 
 type Parsed<'a, T> = IResult<&'a [u8], T, HeadError>;
-
-/// RFC 9110 section 5.6.2: `tchar`.
-pub(crate) const TOKEN: ByteSet = ByteSet::of(b"!#$%&'*+-.^_`|~")
-    .with_range(b'0', b'9')
-    .with_range(b'a', b'z')
-    .with_range(b'A', b'Z');
 
 /// Whether `bytes` may stand in a request line as a target: visible ASCII without `#`, and not empty.
 #[inline]
@@ -151,22 +145,41 @@ pub(crate) fn fields(
         if count > limit {
             return Err(HeadError::TooManyFields);
         }
-        let name_start = block.len() - input.len();
-        let (rest, ((name, known), value, ())) =
-            (field_name, field_value, line_end(HeadError::FieldValue))
-                .parse(input)
-                .map_err(into_error)?;
-        // The value's run stops at the line end; white space around it is not part of it.
-        let value_end = block.len() - rest.len() - 2 - value.trailing;
-        let value_start = value_end - value.length;
+        let at = block.len() - input.len();
+        let (rest, line) = field_line(input).map_err(into_error)?;
+        let value = at + line.value;
         push(
-            name_start..name_start + name.len(),
-            value_start..value_end,
-            known,
+            at..at + line.name,
+            value..value + line.value_len,
+            line.known,
         );
         input = rest;
     }
     Ok(())
+}
+
+/// A field line as offsets from its first byte.
+struct FieldLine {
+    name: usize,
+    known: Option<KnownField>,
+    value: usize,
+    value_len: usize,
+}
+
+/// One line: name, colon, value, line end. Everything that is wrong is found by the parsers of its parts.
+#[inline]
+fn field_line(input: &[u8]) -> Parsed<'_, FieldLine> {
+    let (behind, (name, known)) = field_name(input)?;
+    let (behind, value) = field_value(behind)?;
+    let (rest, ()) = line_end(HeadError::FieldValue)(behind)?;
+    let value_end = input.len() - behind.len() - value.trailing;
+    let line = FieldLine {
+        name: name.len(),
+        known,
+        value: value_end - value.length,
+        value_len: value.length,
+    };
+    Ok((rest, line))
 }
 
 fn method(input: &[u8]) -> Parsed<'_, &[u8]> {
@@ -293,19 +306,29 @@ struct Value {
 #[allow(clippy::unnecessary_wraps)] // a nom parser; the line end behind it judges what stopped the run
 fn field_value(input: &[u8]) -> Parsed<'_, Value> {
     let (run, rest) = input.split_at(text_run(input));
-    let leading = white_space(run.iter());
-    let value = run.get(leading..).unwrap_or_default();
+    // Nearly all lines have one space in front and none behind.
+    let value = match run {
+        [b' ', value @ ..] => value,
+        value => value,
+    };
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if !is_space(value.first()) && !is_space(value.last()) {
+        let length = value.len();
+        return Ok((
+            rest,
+            Value {
+                length,
+                trailing: 0,
+            },
+        ));
+    }
+    let leading = white_space(value.iter());
+    let value = value.get(leading..).unwrap_or_default();
     let trailing = white_space(value.iter().rev());
-    Ok((
-        rest,
-        Value {
-            length: value.len() - trailing,
-            trailing,
-        },
-    ))
+    let length = value.len() - trailing;
+    Ok((rest, Value { length, trailing }))
 }
 
-#[inline]
 fn white_space<'a>(bytes: impl Iterator<Item = &'a u8>) -> usize {
     bytes
         .take_while(|&&byte| byte == b' ' || byte == b'\t')

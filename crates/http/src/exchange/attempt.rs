@@ -47,7 +47,7 @@ impl Exchange<'_> {
                 return Ok(());
             };
             if !self.may_retry(route, target, &failed, &mut attempts) {
-                return self.give_up(route, failed, earlier).await;
+                return Box::pin(self.give_up(route, failed, earlier)).await;
             }
             self.pause(route, &attempts).await;
             earlier = Some(failed);
@@ -219,7 +219,7 @@ impl Exchange<'_> {
         let (head, framing) = self.await_head(route, &mut upstream).await?;
         let status = head.status;
         if status == Status::SWITCHING_PROTOCOLS {
-            self.upgrade(head, &mut *upstream)
+            Box::pin(self.upgrade(head, &mut *upstream))
                 .await
                 .map_err(Failed::Halted)?;
             return Ok(status);

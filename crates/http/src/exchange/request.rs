@@ -79,7 +79,8 @@ impl Exchange<'_> {
         self.check_upgrade(route)?;
         self.record.cluster = Some(Arc::clone(target.cluster.shared().name()));
         if self.record.request.head.method == Method::Connect {
-            return self.connect_tunnel(target).await;
+            // Boxed, as is all that few exchanges do: it would make the future of every exchange larger.
+            return Box::pin(self.connect_tunnel(target)).await;
         }
         self.prepare_upstream_request(route)?;
         self.proxy(route, target).await
@@ -125,7 +126,7 @@ impl Exchange<'_> {
     /// The end that a filter's refusal means.
     pub(super) fn stopped(&self, stop: Stop<Http>) -> Halt {
         match stop {
-            Stop::Reply(response) => Halt::Reply(Box::new(response)),
+            Stop::Reply(response) => Halt::Reply(response),
             Stop::Close(reason) => Halt::Abort(reason),
             Stop::Reject(rejection) => Halt::Reply(Box::new(local_reply::reject(
                 &rejection,

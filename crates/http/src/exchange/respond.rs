@@ -114,7 +114,7 @@ impl Exchange<'_> {
         if self.response != ResponseState::Waiting {
             return Err(response.reason.unwrap_or("response_replaced"));
         }
-        self.answer(*response, close).await
+        Box::pin(self.answer(*response, close)).await
     }
 
     async fn answer(&mut self, mut response: Response, close: bool) -> Result<(), &'static str> {

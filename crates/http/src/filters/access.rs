@@ -103,7 +103,7 @@ impl Rule {
                 kind: RejectionKind::Denied,
             })
         } else {
-            Stop::Reply(local_reply::bare(self.status, "denied"))
+            Stop::Reply(Box::new(local_reply::bare(self.status, "denied")))
         })
     }
 }

@@ -51,10 +51,8 @@ impl Filter<Http> for Buffer {
 
     fn on_request<'a>(&'a self, request: &'a mut Request, _: &'a mut Context) -> Verdict<'a, Http> {
         if request.framing_exceeds(self.max) {
-            return Verdict::Stop(Stop::Reply(local_reply::bare(
-                Status::CONTENT_TOO_LARGE,
-                "body_too_large",
-            )));
+            let reply = local_reply::bare(Status::CONTENT_TOO_LARGE, "body_too_large");
+            return Verdict::Stop(Stop::Reply(Box::new(reply)));
         }
         // Two of them: the tighter one holds.
         let max = request

@@ -192,7 +192,7 @@ impl Filter<Http> for Cors {
         let is_preflight = request.head.method == Method::Options
             && fields.contains(KnownField::AccessControlRequestMethod);
         if is_preflight {
-            return Verdict::Stop(Stop::Reply(self.preflight(origin)));
+            return Verdict::Stop(Stop::Reply(Box::new(self.preflight(origin))));
         }
         if self.allows(origin) {
             cx.hold(Allowed(Bytes::copy_from_slice(origin)));

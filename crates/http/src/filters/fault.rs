@@ -125,7 +125,10 @@ impl Filter<Http> for Fault {
             && self.random.happens(share)
         {
             self.aborted.inc();
-            return Verdict::Stop(Stop::Reply(local_reply::bare(status, "fault_abort")));
+            return Verdict::Stop(Stop::Reply(Box::new(local_reply::bare(
+                status,
+                "fault_abort",
+            ))));
         }
         if let Some((time, share)) = self.delay
             && self.random.happens(share)

@@ -20,6 +20,10 @@ const NAME: ByteSet = ByteSet::of(b"-._~")
     .with_range(b'a', b'z')
     .with_range(b'A', b'Z');
 
+const PLAIN: ByteSet = ByteSet::of(b"-._~")
+    .with_range(b'0', b'9')
+    .with_range(b'a', b'z');
+
 /// Sets [`Request::authority`] and makes Host say the same.
 pub(super) fn settle(request: &mut Request) -> Result<(), RequestError> {
     let fields = &request.head.fields;
@@ -79,6 +83,9 @@ pub(crate) fn check(authority: &[u8]) -> Result<Bytes, RequestError> {
 
 /// Checks `host[:port]` and puts it into lower case. No copy is made where it is so already.
 fn parse(authority: Bytes) -> Result<Bytes, RequestError> {
+    if is_plain(&authority) {
+        return Ok(authority);
+    }
     if authority.contains(&b'@') {
         return Err(RequestError::Userinfo);
     }
@@ -93,6 +100,24 @@ fn parse(authority: Bytes) -> Result<Bytes, RequestError> {
         return Ok(Bytes::from(authority.to_ascii_lowercase()));
     }
     Ok(authority)
+}
+
+/// Whether it is right as it stands: a name or IPv4 address in lower case, with or without a port. Most are, and
+/// this looks at each byte once.
+fn is_plain(authority: &[u8]) -> bool {
+    // A dot may not come first, and not behind another.
+    let mut previous = b'.';
+    for (index, &byte) in authority.iter().enumerate() {
+        if byte == b':' {
+            let port = authority.get(index + 1..).unwrap_or_default();
+            return (1..=255).contains(&index) && port_number(port).is_some();
+        }
+        if !PLAIN.contains(byte) || byte == b'.' && previous == b'.' {
+            return false;
+        }
+        previous = byte;
+    }
+    (1..=255).contains(&authority.len())
 }
 
 /// Host and port of an authority. Brackets stay with the host. `Some("")` is a colon with nothing behind it.

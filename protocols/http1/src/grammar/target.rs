@@ -7,7 +7,9 @@ use nom::Err;
 use portcullis_codec::ByteSet;
 use portcullis_http::{Scheme, TargetForm};
 
-use super::{Parsed, run::target_run};
+use portcullis_codec::run::target_run;
+
+use super::Parsed;
 use crate::error::HeadError;
 
 /// The parts of a target as offsets.

@@ -122,7 +122,7 @@ pub(super) const fn reason(stop: &Stop<TcpMessages>) -> &'static str {
     match stop {
         Stop::Reject(rejection) => rejection.reason,
         Stop::Close(reason) => reason,
-        Stop::Reply(()) => "refused",
+        Stop::Reply(_) => "refused",
     }
 }
 

@@ -1,14 +1,15 @@
 //! Runs of characters, eight bytes at a time.
 //!
-//! Not a parser: each function says how far a run reaches. The bit tricks are exact for the first byte that
+//! Not a parser: each function says how far a run of the characters of HTTP's grammar reaches. The bit tricks are exact for the first byte that
 //! stops a run, which is the only one asked for. Start at [`text_run`].
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// How many bytes at the front may stand in a field value: no control byte but tab (RFC 9110 section 5.5).
+#[must_use]
 #[inline]
-pub(crate) fn text_run(bytes: &[u8]) -> usize {
+pub fn text_run(bytes: &[u8]) -> usize {
     let mut length = 0;
     loop {
         let rest = bytes.get(length..).unwrap_or_default();
@@ -25,8 +26,9 @@ pub(crate) fn text_run(bytes: &[u8]) -> usize {
 }
 
 /// How many bytes at the front may stand in a request target: visible ASCII without `#`.
+#[must_use]
 #[inline]
-pub(crate) fn target_run(bytes: &[u8]) -> usize {
+pub fn target_run(bytes: &[u8]) -> usize {
     run(
         bytes,
         |word| below(word, b'!') | equal(word, b'#') | equal(word, 0x7f) | (word & HIGH_BITS),
@@ -35,8 +37,9 @@ pub(crate) fn target_run(bytes: &[u8]) -> usize {
 }
 
 /// The index of the first colon, or the length.
+#[must_use]
 #[inline]
-pub(super) fn colon(bytes: &[u8]) -> usize {
+pub fn colon(bytes: &[u8]) -> usize {
     run(bytes, |word| equal(word, b':'), |byte| byte == b':')
 }
 
