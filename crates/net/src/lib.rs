@@ -45,6 +45,8 @@ mod stream;
 #[cfg(feature = "runtime")]
 mod timer;
 #[cfg(feature = "runtime")]
+pub mod tls;
+#[cfg(feature = "runtime")]
 pub mod worker;
 
 #[cfg(feature = "runtime")]

@@ -65,6 +65,10 @@ impl SpliceDirection {
         from: &Stream,
         to: &Stream,
     ) -> Poll<Result<(), SpliceError>> {
+        // Both directions have to pass through this process: the kernel would carry ciphertext.
+        if from.is_encrypted() || to.is_encrypted() {
+            return Poll::Ready(Err(SpliceError::Unsupported));
+        }
         for _ in 0..ROUNDS {
             ready!(self.poll_drain(cx, to))?;
             if self.ended {

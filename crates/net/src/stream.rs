@@ -1,7 +1,9 @@
-//! A connected socket, read and written with as few system calls and as little memory as possible.
+//! A connected socket, encrypted or not, read and written with as few system calls and as little memory as possible.
 //!
 //! Reads go through a buffer that belongs to the worker, so a connection that waits holds none. It does not buffer
-//! writes and sets no deadlines. Start at [`Stream::poll_read`].
+//! writes and sets no deadlines; what TLS adds is in [`crate::tls`]. Start at [`Stream::poll_read`].
+
+mod async_io;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -17,17 +19,19 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::SocketAddress;
+use crate::tls::TlsStream;
 
 /// The most that one read takes: what a fast sender has waiting, without spoiling the processor's cache. More than
 /// 64 KiB, so that a message whose body has that popular size comes in one read with its head.
-const SCRATCH_BYTES: usize = 80 * 1024;
+pub(crate) const SCRATCH_BYTES: usize = 80 * 1024;
 
 /// Up to this a read is copied out of the worker's buffer into an allocation of its own size; a larger one takes the
 /// buffer along. Bounds the memory that a kept piece can hold in vain to four times its size.
 const COPY_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    /// What was just read from a socket; empty between two reads.
+    pub(crate) static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// A connected socket of this worker.
@@ -37,14 +41,17 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TLS over one of the others, after its handshake.
+    Tls(Box<TlsStream>),
 }
 
-/// Does the same with whatever socket it is.
+/// Does the same with whatever plain socket it is, and something else with TLS.
 macro_rules! on_socket {
-    ($stream:expr, $socket:ident => $body:expr) => {
+    ($stream:expr, $socket:ident => $body:expr, $tls:ident => $encrypted:expr) => {
         match $stream {
             Stream::Tcp($socket) => $body,
             Stream::Unix($socket) => $body,
+            Stream::Tls($tls) => $encrypted,
         }
     };
 }
@@ -73,37 +80,79 @@ impl Stream {
         dst: &mut BytesMut,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
+        if let Self::Tls(tls) = self {
+            return polled(tls.receive(Some(cx), dst, limit));
+        }
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.reserve(SCRATCH_BYTES);
-            let mut window = (&mut *scratch).limit(limit.clamp(1, SCRATCH_BYTES));
-            // This read knows that a short one has emptied the socket, and saves asking once more.
-            let count =
-                on_socket!(self, socket => ready!(pin!(socket.read_buf(&mut window)).poll(cx)))?;
+            let count = ready!(polled(self.fill(Some(cx), scratch, limit)))?;
             deliver(scratch, dst);
             Poll::Ready(Ok(count))
         })
+    }
+
+    /// Reads what is there into the worker's buffer, at most `limit` bytes. Without a task it does not wait either, but
+    /// nobody is woken.
+    pub(crate) fn fill(
+        &mut self,
+        task: Option<&mut Context<'_>>,
+        scratch: &mut BytesMut,
+        limit: usize,
+    ) -> io::Result<usize> {
+        scratch.reserve(SCRATCH_BYTES);
+        let mut window = scratch.limit(limit.clamp(1, SCRATCH_BYTES));
+        on_socket!(
+            self,
+            socket => match task {
+                // This read knows that a short one has emptied the socket, and saves asking once more.
+                Some(task) => tried(pin!(socket.read_buf(&mut window)).poll(task)),
+                None => socket.try_read_buf(&mut window),
+            },
+            _tls => Err(io::ErrorKind::Unsupported.into())
+        )
+    }
+
+    /// Writes what the kernel takes, as [`fill`](Self::fill) reads.
+    pub(crate) fn drain(
+        &mut self,
+        task: Option<&mut Context<'_>>,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        on_socket!(
+            self,
+            socket => match task {
+                Some(task) => tried(Pin::new(socket).poll_write_vectored(task, slices)),
+                None => socket.try_write_vectored(slices),
+            },
+            tls => tls.send(task, slices)
+        )
     }
 
     /// Reads what is there and appends it to `dst`, without waiting. `Ok(0)` is the peer's end.
     ///
     /// # Errors
     /// `WouldBlock` if nothing is there, else as [`poll_read`](Self::poll_read).
-    pub fn try_read_into(&self, dst: &mut BytesMut) -> io::Result<usize> {
+    pub fn try_read_into(&mut self, dst: &mut BytesMut) -> io::Result<usize> {
+        if let Self::Tls(tls) = self {
+            return tls.receive(None, dst, SCRATCH_BYTES);
+        }
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.reserve(SCRATCH_BYTES);
-            let mut window = (&mut *scratch).limit(SCRATCH_BYTES);
-            let count = on_socket!(self, socket => socket.try_read_buf(&mut window))?;
+            let count = self.fill(None, scratch, SCRATCH_BYTES)?;
             deliver(scratch, dst);
             Ok(count)
         })
     }
 
-    /// Writes as much of `data` as the kernel takes.
+    /// Writes as much of `data` as the kernel takes. Who gets less, or has to wait, goes on with the rest: TLS counts
+    /// the last byte of what it encrypted only when all of it is with the kernel.
     ///
     /// # Errors
     /// The connection broke; see [`is_reset`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        on_socket!(self, socket => Pin::new(socket).poll_write(cx, data))
+        on_socket!(
+            self,
+            socket => Pin::new(socket).poll_write(cx, data),
+            tls => polled(tls.send(Some(cx), &[IoSlice::new(data)]))
+        )
     }
 
     /// As [`poll_write`](Self::poll_write), from several places in one system call.
@@ -115,23 +164,23 @@ impl Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_socket!(self, socket => Pin::new(socket).poll_write_vectored(cx, slices))
+        polled(self.drain(Some(cx), slices))
     }
 
     /// As [`poll_write`](Self::poll_write), without waiting.
     ///
     /// # Errors
     /// `WouldBlock` if the kernel takes nothing now, else as [`poll_write`](Self::poll_write).
-    pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-        on_socket!(self, socket => socket.try_write(data))
+    pub fn try_write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.drain(None, &[IoSlice::new(data)])
     }
 
     /// As [`poll_write_vectored`](Self::poll_write_vectored), without waiting.
     ///
     /// # Errors
     /// As [`try_write`](Self::try_write).
-    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        on_socket!(self, socket => socket.try_write_vectored(slices))
+    pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.drain(None, slices)
     }
 
     /// Writes all of `data`.
@@ -162,7 +211,7 @@ impl Stream {
     /// # Errors
     /// The runtime is going away.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_read_ready(cx))
+        on_socket!(self, socket => socket.poll_read_ready(cx), tls => tls.poll_read_ready(cx))
     }
 
     /// Ready when a write would not wait. May be ready in vain.
@@ -170,15 +219,24 @@ impl Stream {
     /// # Errors
     /// As [`poll_read_ready`](Self::poll_read_ready).
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_write_ready(cx))
+        on_socket!(
+            self,
+            socket => socket.poll_write_ready(cx),
+            tls => tls.socket().poll_write_ready(cx)
+        )
     }
 
-    /// Ends our direction (FIN); reading goes on. Doing it twice, or after the peer has gone, is no error.
+    /// Ends our direction (FIN, and close_notify before it); reading goes on. Doing it twice, or after the peer has gone,
+    /// is no error.
     ///
     /// # Errors
     /// The connection broke.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match on_socket!(self, socket => Pin::new(socket).poll_shutdown(cx)) {
+        match on_socket!(
+            self,
+            socket => Pin::new(socket).poll_shutdown(cx),
+            tls => tls.poll_shutdown(cx)
+        ) {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
                 Poll::Ready(Ok(()))
             }
@@ -189,9 +247,13 @@ impl Stream {
     /// Makes the close a reset instead of an orderly end, so that the peer learns that data was lost. Best effort: a Unix
     /// socket has no reset.
     pub fn reset_on_close(&self) {
-        if let Self::Tcp(socket) = self {
+        match self {
             // Fails only on a socket that is dead already.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            Self::Tcp(socket) => {
+                let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            }
+            Self::Unix(_) => {}
+            Self::Tls(tls) => tls.reset_on_close(),
         }
     }
 
@@ -201,9 +263,13 @@ impl Stream {
     }
 
     /// Whether an idle connection can be used again: the kernel knows of no end, no error and no byte that nobody
-    /// asked for. One system call, whatever the runtime has heard so far.
+    /// asked for. One system call, whatever the runtime has heard so far. TLS looks into what has come: a session
+    /// ticket is no reason to close.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub fn is_alive(&mut self) -> bool {
+        if let Self::Tls(tls) = self {
+            return tls.is_alive();
+        }
         let mut byte = [0_u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(
@@ -220,6 +286,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.peer_addr().map(SocketAddress::canonical),
             Self::Unix(_) => Ok(SocketAddress::Unix),
+            Self::Tls(tls) => tls.socket().peer_addr(),
         }
     }
 
@@ -231,6 +298,22 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.local_addr().map(SocketAddress::canonical),
             Self::Unix(_) => Ok(SocketAddress::Unix),
+            Self::Tls(tls) => tls.socket().local_addr(),
+        }
+    }
+
+    /// Whether what the socket carries is not what is read and written here.
+    #[must_use]
+    pub const fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The protocol that both ends agreed on by ALPN (RFC 7301): `h2`, `http/1.1`. `None` without TLS or agreement.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(tls) => tls.connection().alpn_protocol(),
+            Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 
@@ -241,13 +324,18 @@ impl Stream {
         interest: Interest,
         call: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        on_socket!(self, socket => socket.try_io(interest, call))
+        on_socket!(
+            self,
+            socket => socket.try_io(interest, call),
+            tls => tls.socket().try_io(interest, call)
+        )
     }
 }
 
+/// The socket itself: with TLS its bytes are not those of the conversation.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        on_socket!(self, socket => socket.as_fd())
+        on_socket!(self, socket => socket.as_fd(), tls => tls.socket().as_fd())
     }
 }
 
@@ -263,6 +351,12 @@ impl From<UnixStream> for Stream {
     }
 }
 
+impl From<TlsStream> for Stream {
+    fn from(stream: TlsStream) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
 /// Whether an error of a stream says that the peer has cut the connection rather than ended it. A reset that comes
 /// after the peer's orderly end shows as a broken pipe.
 #[must_use]
@@ -275,8 +369,24 @@ pub fn is_reset(error: &io::Error) -> bool {
     )
 }
 
+/// "Not now" as the runtime says it.
+pub(crate) fn polled<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// "Not now" as the kernel says it.
+fn tried<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
 /// Moves what was read to the caller's buffer and leaves the worker's empty.
-fn deliver(scratch: &mut BytesMut, dst: &mut BytesMut) {
+pub(crate) fn deliver(scratch: &mut BytesMut, dst: &mut BytesMut) {
     if scratch.len() > COPY_BYTES && dst.is_empty() {
         *dst = scratch.split();
     } else {

@@ -110,7 +110,7 @@ fn an_abort_is_seen_as_a_reset() {
 #[test]
 fn an_idle_connection_is_alive_until_something_comes() {
     run(async {
-        for (name, (near, mut far)) in both_pairs().await {
+        for (name, (mut near, mut far)) in both_pairs().await {
             assert!(near.is_alive(), "{name}");
             far.write_all(b"x").await.unwrap();
             poll_fn(|cx| near.poll_read_ready(cx)).await.unwrap();
@@ -149,7 +149,7 @@ fn vectored_writes_keep_order() {
 #[test]
 fn a_writer_waits_for_a_slow_reader() {
     run(async {
-        let (near, far) = unix_pair();
+        let (mut near, mut far) = unix_pair();
         let data = vec![1_u8; 64 * 1024];
         let mut sent = 0;
         while let Ok(count) = far.try_write(&data) {
