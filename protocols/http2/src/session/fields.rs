@@ -117,7 +117,6 @@ fn is_forbidden_trailer(name: &[u8], known: Option<KnownField>) -> bool {
         Some(
             K::AltSvc
             | K::GrpcStatus
-            | K::ProxyAuthenticate
             | K::RateLimit
             | K::RateLimitPolicy
             | K::Referer

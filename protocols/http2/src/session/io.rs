@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use portcullis_net::{Stream, clock};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -30,8 +30,6 @@ struct Inner {
     guard: Guard,
     read_at: Instant,
     written: u64,
-    /// Where a read lands before it is handed on.
-    landing: BytesMut,
 }
 
 impl Wire {
@@ -44,7 +42,6 @@ impl Wire {
                 guard,
                 read_at: clock::now(),
                 written: 0,
-                landing: BytesMut::new(),
             }),
         })
     }
@@ -97,17 +94,14 @@ impl Wire {
     /// Reads and drops what the peer still sends, once `h2` is done: unread bytes would turn the close into a reset, and
     /// that would overtake our GOAWAY. Ready at the end, after an error, or when `bound` bytes were dropped.
     pub(crate) fn poll_discard(&self, task: &mut Context<'_>, bound: &mut usize) -> Poll<()> {
-        let Inner {
-            stream, landing, ..
-        } = &mut *self.inner.borrow_mut();
+        let stream = &mut self.inner.borrow_mut().stream;
         while *bound > 0 {
-            match ready!(stream.poll_read(task, landing)) {
+            let mut dropped = BytesMut::new();
+            match ready!(stream.poll_read(task, &mut dropped)) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => *bound = bound.saturating_sub(count),
             }
-            landing.clear();
         }
-        *landing = BytesMut::new();
         Poll::Ready(())
     }
 }
@@ -121,34 +115,22 @@ impl Inner {
         if self.guard.failed().is_some() {
             return Poll::Pending;
         }
-        let from_prefix = !self.prefix.is_empty();
-        if !from_prefix {
-            self.landing.clear();
-            let count = ready!(self.stream.poll_read_at_most(
-                task,
-                &mut self.landing,
-                target.remaining()
-            ))?;
-            if count == 0 {
-                return Poll::Ready(Ok(()));
+        let before = target.filled().len();
+        if self.prefix.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(task, target))?;
+        } else {
+            let count = self.prefix.len().min(target.remaining());
+            target.put_slice(&self.prefix.split_to(count));
+            if self.prefix.is_empty() {
+                self.prefix = BytesMut::new();
             }
         }
-        let source = if from_prefix {
-            &mut self.prefix
-        } else {
-            &mut self.landing
-        };
-        let count = source.len().min(target.remaining());
-        let bytes = source.get(..count).unwrap_or_default();
         let now = clock::now();
         self.read_at = now;
+        let bytes = target.filled().get(before..).unwrap_or_default();
         if self.guard.handle_received(now, bytes).is_err() {
+            target.set_filled(before);
             return Poll::Pending;
-        }
-        target.put_slice(bytes);
-        source.advance(count);
-        if source.is_empty() {
-            *source = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -208,9 +190,8 @@ impl AsyncWrite for GuardedIo {
         true
     }
 
-    /// The stream keeps nothing back.
-    fn poll_flush(self: Pin<&mut Self>, _task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.inner.borrow_mut().stream).poll_flush(task)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {

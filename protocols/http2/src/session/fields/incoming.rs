@@ -215,8 +215,7 @@ fn target(uri: &Uri, method: &Method, extended: bool) -> Result<Target, FieldErr
 
 /// RFC 9113 section 8.1.1: the length that is stated must be the length that comes; `h2` holds DATA to it.
 fn request_framing(fields: &Fields, method: &Method, ended: bool) -> Result<Framing, FieldError> {
-    let stated =
-        Framing::stated(fields, Version::Http2).map_err(|_| FieldError::Length)?;
+    let stated = Framing::stated(fields, Version::Http2).map_err(|_| FieldError::Length)?;
     match (stated, ended) {
         (Some(Framing::Length(1..)), true) => Err(FieldError::Length),
         (Some(Framing::Length(_)), _) if *method == Method::Connect => Err(FieldError::Length),

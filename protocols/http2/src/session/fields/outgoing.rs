@@ -19,8 +19,8 @@ pub(crate) fn response(
     head: &ResponseHead,
     framing: Framing,
 ) -> Result<http::Response<()>, FieldError> {
-    let status = http::StatusCode::from_u16(head.status.code())
-        .map_err(|_| FieldError::Unsendable)?;
+    let status =
+        http::StatusCode::from_u16(head.status.code()).map_err(|_| FieldError::Unsendable)?;
     let mut headers = header_map(&head.fields)?;
     state_length(&mut headers, framing);
     let mut response = http::Response::new(());
@@ -38,8 +38,8 @@ pub(crate) fn request(
     framing: Framing,
     scheme: Scheme,
 ) -> Result<http::Request<()>, FieldError> {
-    let method = http::Method::from_bytes(head.method.as_bytes())
-        .map_err(|_| FieldError::Unsendable)?;
+    let method =
+        http::Method::from_bytes(head.method.as_bytes()).map_err(|_| FieldError::Unsendable)?;
     let mut headers = header_map(&head.fields)?;
     state_length(&mut headers, framing);
     let mut request = http::Request::new(());

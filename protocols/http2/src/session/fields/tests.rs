@@ -48,7 +48,12 @@ fn requests_come_in() {
             "cookie crumbs are one",
             "GET",
             "http://a.test/",
-            &[("cookie", "a=1"), ("x-a", ""), ("cookie", "b=2"), ("cookie", "c")],
+            &[
+                ("cookie", "a=1"),
+                ("x-a", ""),
+                ("cookie", "b=2"),
+                ("cookie", "c"),
+            ],
             true,
             "cookie=a=1; b=2; c;x-a=;",
             Framing::None,
@@ -101,8 +106,16 @@ fn requests_come_in() {
     ];
     for (name, method, uri, pairs, ended, fields, framing) in rows {
         let (head, found) = request_head(&parts(method, uri, pairs), *ended, BOUNDS).unwrap();
-        assert_eq!((text(&head.fields).as_str(), found), (*fields, *framing), "{name}");
-        assert_eq!(head.target.authority.as_deref(), Some(&b"a.test"[..]), "{name}");
+        assert_eq!(
+            (text(&head.fields).as_str(), found),
+            (*fields, *framing),
+            "{name}"
+        );
+        assert_eq!(
+            head.target.authority.as_deref(),
+            Some(&b"a.test"[..]),
+            "{name}"
+        );
         assert_eq!(head.version, Version::Http2, "{name}");
     }
 }
@@ -110,8 +123,20 @@ fn requests_come_in() {
 #[test]
 fn targets_come_in() {
     let rows = [
-        ("origin", "GET", "http://a.test/x?y", TargetForm::Origin, "/x?y"),
-        ("connect", "CONNECT", "a.test:443", TargetForm::Authority, ""),
+        (
+            "origin",
+            "GET",
+            "http://a.test/x?y",
+            TargetForm::Origin,
+            "/x?y",
+        ),
+        (
+            "connect",
+            "CONNECT",
+            "a.test:443",
+            TargetForm::Authority,
+            "",
+        ),
         ("no authority", "GET", "/x", TargetForm::Origin, "/x"),
         ("asterisk", "OPTIONS", "*", TargetForm::Asterisk, "*"),
     ];
@@ -131,15 +156,64 @@ fn t9_malformed_requests_are_refused() {
     type Row<'a> = (&'a str, &'a str, &'a str, Pairs<'a>, bool, FieldError);
     let root = "http://a.test/";
     let rows: &[Row<'_>] = &[
-        ("connection", "GET", root, &[("connection", "x")], true, E::Connection),
-        ("keep-alive", "GET", root, &[("keep-alive", "x")], true, E::Connection),
-        ("upgrade", "GET", root, &[("upgrade", "websocket")], true, E::Connection),
-        ("proxy", "GET", root, &[("proxy-connection", "x")], true, E::Connection),
-        ("coding", "GET", root, &[("transfer-encoding", "chunked")], true, E::Connection),
+        (
+            "connection",
+            "GET",
+            root,
+            &[("connection", "x")],
+            true,
+            E::Connection,
+        ),
+        (
+            "keep-alive",
+            "GET",
+            root,
+            &[("keep-alive", "x")],
+            true,
+            E::Connection,
+        ),
+        (
+            "upgrade",
+            "GET",
+            root,
+            &[("upgrade", "websocket")],
+            true,
+            E::Connection,
+        ),
+        (
+            "proxy",
+            "GET",
+            root,
+            &[("proxy-connection", "x")],
+            true,
+            E::Connection,
+        ),
+        (
+            "coding",
+            "GET",
+            root,
+            &[("transfer-encoding", "chunked")],
+            true,
+            E::Connection,
+        ),
         ("te", "GET", root, &[("te", "gzip")], true, E::Te),
-        ("space before", "GET", root, &[("x-a", " b")], true, E::Value),
+        (
+            "space before",
+            "GET",
+            root,
+            &[("x-a", " b")],
+            true,
+            E::Value,
+        ),
         ("tab behind", "GET", root, &[("x-a", "b\t")], true, E::Value),
-        ("length of nothing", "POST", root, &[("content-length", "3")], true, E::Length),
+        (
+            "length of nothing",
+            "POST",
+            root,
+            &[("content-length", "3")],
+            true,
+            E::Length,
+        ),
         (
             "two lengths",
             "POST",
@@ -148,8 +222,22 @@ fn t9_malformed_requests_are_refused() {
             false,
             E::Length,
         ),
-        ("signed length", "POST", root, &[("content-length", "+3")], false, E::Length),
-        ("connect with length", "CONNECT", "a.test:1", &[("content-length", "3")], false, E::Length),
+        (
+            "signed length",
+            "POST",
+            root,
+            &[("content-length", "+3")],
+            false,
+            E::Length,
+        ),
+        (
+            "connect with length",
+            "CONNECT",
+            "a.test:1",
+            &[("content-length", "3")],
+            false,
+            E::Length,
+        ),
         ("scheme", "GET", "ftp://a.test/", &[], true, E::Pseudo),
         ("many", "GET", root, &many, true, E::TooMany),
         ("large", "GET", root, &[("x-a", &long)], true, E::TooLarge),
@@ -179,10 +267,22 @@ fn trailers_say_nothing_about_the_message() {
     let mut map = HeaderMap::new();
     map.append("grpc-status", HeaderValue::from_static("0"));
     map.append("x-sum", HeaderValue::from_static("1"));
-    assert_eq!(text(&trailers(&map, BOUNDS).unwrap()), "grpc-status=0;x-sum=1;");
-    for name in ["content-length", "host", "te", "authorization", "transfer-encoding"] {
+    assert_eq!(
+        text(&trailers(&map, BOUNDS).unwrap()),
+        "grpc-status=0;x-sum=1;"
+    );
+    for name in [
+        "content-length",
+        "host",
+        "te",
+        "authorization",
+        "transfer-encoding",
+    ] {
         let mut map = HeaderMap::new();
-        map.append(HeaderName::from_static(name), HeaderValue::from_static("trailers"));
+        map.append(
+            HeaderName::from_static(name),
+            HeaderValue::from_static("trailers"),
+        );
         assert!(trailers(&map, BOUNDS).is_err(), "{name}");
     }
 }
@@ -236,13 +336,48 @@ fn outgoing(method: Method, form: TargetForm, path: &'static str, host: &[u8]) -
 
 #[test]
 fn requests_go_out() {
-    type Row<'a> = (&'a str, Method, TargetForm, &'static str, &'a str, Option<&'a str>);
+    type Row<'a> = (
+        &'a str,
+        Method,
+        TargetForm,
+        &'static str,
+        &'a str,
+        Option<&'a str>,
+    );
     let rows: &[Row<'_>] = &[
-        ("plain", Method::Get, TargetForm::Origin, "/x?y", "a.test:1", Some("https://a.test:1/x?y")),
-        ("connect", Method::Connect, TargetForm::Authority, "", "a.test:1", Some("a.test:1")),
+        (
+            "plain",
+            Method::Get,
+            TargetForm::Origin,
+            "/x?y",
+            "a.test:1",
+            Some("https://a.test:1/x?y"),
+        ),
+        (
+            "connect",
+            Method::Connect,
+            TargetForm::Authority,
+            "",
+            "a.test:1",
+            Some("a.test:1"),
+        ),
         ("no host", Method::Get, TargetForm::Origin, "/", "", None),
-        ("fragment", Method::Get, TargetForm::Origin, "/a#b", "a.test", None),
-        ("space", Method::Get, TargetForm::Origin, "/a b", "a.test", None),
+        (
+            "fragment",
+            Method::Get,
+            TargetForm::Origin,
+            "/a#b",
+            "a.test",
+            None,
+        ),
+        (
+            "space",
+            Method::Get,
+            TargetForm::Origin,
+            "/a b",
+            "a.test",
+            None,
+        ),
     ];
     for (name, method, form, path, host, expected) in rows {
         let head = outgoing(method.clone(), *form, path, host.as_bytes());
