@@ -111,15 +111,23 @@ impl HttpConfig {
     /// Reads the keys of a listener that are not common to all listeners. Mistakes go to the diagnostics, all of
     /// them; `None` if there is nothing usable.
     pub fn read(raw: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        Self::read_with(&http_filters(), raw, cx)
+    }
+
+    /// As [`HttpConfig::read`], with these filters to choose from: HTTP's own and those of what is spoken over it.
+    pub fn read_with(
+        registry: &FilterRegistry<Http>,
+        raw: &Node,
+        cx: &mut Context<'_>,
+    ) -> Option<Self> {
         let keys: HttpKeys = raw.read(cx.diagnostics)?;
-        let registry = http_filters();
         let filters = keys
             .filters
             .as_ref()
             .map_or_else(FilterList::default, |list| {
                 registry.read_list(list, &format!("{}.filters", cx.path), cx.diagnostics)
             });
-        let routes = Self::read_rules(raw, &keys, &registry, &filters, cx)?;
+        let routes = Self::read_rules(raw, &keys, registry, &filters, cx)?;
         Some(Self {
             routes,
             filters,
@@ -164,7 +172,13 @@ impl HttpConfig {
     /// JSON Schema of those keys: an object schema with `properties`. What it refers to is in its own `$defs`.
     #[must_use]
     pub fn schema() -> Value {
-        let mut filters = http_filters().schema();
+        Self::schema_with(&http_filters())
+    }
+
+    /// As [`HttpConfig::schema`], with these filters to choose from.
+    #[must_use]
+    pub fn schema_with(registry: &FilterRegistry<Http>) -> Value {
+        let mut filters = registry.schema();
         let mut definitions = Map::new();
         take_definitions(&mut filters, &mut definitions);
         let mut schema = inline_schema::<HttpKeys>();

@@ -5,6 +5,7 @@
 use portcullis_filter::{Fact, Facts};
 
 use crate::edit::FieldName;
+use crate::grpc;
 use crate::head::Scheme;
 use crate::message::Http;
 use crate::name::KnownField;
@@ -19,9 +20,14 @@ impl Facts for Http {
         "http.header.",
         "http.query.",
         "http.cookie.",
+        "grpc.service",
+        "grpc.method",
     ];
 
     fn fact(name: &str) -> Option<Fact<Self>> {
+        if let Some(name) = name.strip_prefix("grpc.") {
+            return call(name);
+        }
         let name = name.strip_prefix("http.")?;
         let parameter = |kind: &str| {
             let parameter = name.strip_prefix(kind)?;
@@ -53,6 +59,24 @@ impl Facts for Http {
             _ => return None,
         })
     }
+}
+
+/// A part of the name of a gRPC or gRPC-Web call; absent for other requests.
+fn call(name: &str) -> Option<Fact<Http>> {
+    type Part = for<'a> fn((&'a [u8], &'a [u8])) -> &'a [u8];
+    let part: Part = match name {
+        "service" => |(service, _)| service,
+        "method" => |(_, method)| method,
+        _ => return None,
+    };
+    Some(Box::new(move |request, _, key| {
+        let name = grpc::kind(&request.head.fields)
+            .and_then(|_| grpc::split_path(request.head.target.path()));
+        match name {
+            Some(name) => key.write(part(name)),
+            None => key.absent(),
+        }
+    }))
 }
 
 /// The first value: a client that sends two has sent the first.

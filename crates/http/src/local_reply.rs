@@ -1,6 +1,6 @@
 //! The gateway's own answers: refusals, errors, limits.
 //!
-//! Small on purpose: a status, a reason, a line of text or of JSON. Not the `respond` and `redirect` actions of
+//! Small on purpose: a status, a reason, a line of text or of JSON; to a gRPC call its own kind of error. Not the `respond` and `redirect` actions of
 //! routes, whose words are the configuration's. Start at [`reply`].
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fields::{Fields, list_members};
 use crate::forward::date_response;
+use crate::grpc::{self, GrpcKind, GrpcStatus};
 use crate::head::Status;
 use crate::message::{Request, Response, ResponseBody};
 use crate::name::KnownField;
@@ -34,8 +35,9 @@ impl Default for LocalReplyConfig {
     }
 }
 
-/// An answer made here, in JSON if the request prefers it, else in plain text. Interim statuses, 204 and 304 have
-/// no body. For HEAD the body is there for its length; the exchange does not send it.
+/// An answer made here, in JSON if the request prefers it, else in plain text. An error that answers a gRPC call is
+/// a trailers-only response: HTTP 200, and `grpc-status` by [`GrpcStatus::of_reply`]. Interim statuses, 204 and 304
+/// have no body. For HEAD the body is there for its length; the exchange does not send it.
 #[must_use]
 pub fn reply(
     status: Status,
@@ -43,8 +45,39 @@ pub fn reply(
     request: &Request,
     config: &LocalReplyConfig,
 ) -> Response {
+    if status.code() >= 400
+        && let Some(kind) = grpc::kind(&request.head.fields)
+    {
+        return call_reply(status, reason, kind, request, *config);
+    }
     let format = Format::accepted(&request.head.fields);
     make(status, reason, format, *config)
+}
+
+/// "Trailers-Only" of the gRPC protocol document; clients of gRPC-Web look for the same fields in a head.
+fn call_reply(
+    status: Status,
+    reason: &'static str,
+    kind: GrpcKind,
+    request: &Request,
+    config: LocalReplyConfig,
+) -> Response {
+    let mut response = Response::local(Status::OK, reason, Bytes::new());
+    let fields = &mut response.head.fields;
+    fields.reserve(128);
+    let asked = request.head.fields.get(KnownField::ContentType);
+    let mut content_type = kind.content_type().as_bytes().to_vec();
+    content_type.extend_from_slice(grpc::subtype(asked.unwrap_or_default()));
+    fields.append(KnownField::ContentType, &content_type);
+    let phrase = status.canonical_reason();
+    let grpc_status = GrpcStatus::of_reply(status);
+    if config.reason_header {
+        grpc_status.write(&format!("{phrase}: {reason}"), fields);
+        fields.append(KnownField::XPortcullisReason, reason.as_bytes());
+    } else {
+        grpc_status.write(phrase, fields);
+    }
+    response
 }
 
 /// The answer to bytes that were no request, with its date: nothing else will look at it.
@@ -397,6 +430,68 @@ mod tests {
         for (name, mut response, expected) in rows {
             complete(&mut response, &request(None), &LocalReplyConfig::default());
             assert_eq!(body(&response), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn calls_are_answered_in_their_own_words() {
+        let rows: &[(&str, u16, &str, &str)] = &[
+            (
+                "application/grpc",
+                503,
+                "application/grpc",
+                "14 Service Unavailable: r",
+            ),
+            (
+                "application/grpc+proto",
+                504,
+                "application/grpc+proto",
+                "4 Gateway Timeout: r",
+            ),
+            (
+                "application/grpc",
+                413,
+                "application/grpc",
+                "8 Content Too Large: r",
+            ),
+            (
+                "application/grpc",
+                404,
+                "application/grpc",
+                "12 Not Found: r",
+            ),
+            (
+                "application/grpc-web",
+                429,
+                "application/grpc-web",
+                "8 Too Many Requests: r",
+            ),
+            (
+                "application/grpc-web-text+proto",
+                403,
+                "application/grpc-web-text+proto",
+                "7 Forbidden: r",
+            ),
+        ];
+        for (asked, code, content_type, expected) in rows {
+            let mut request = request(Some("application/json"));
+            request
+                .head
+                .fields
+                .append(KnownField::ContentType, asked.as_bytes());
+            let status = Status::from_code(*code).unwrap();
+            let mut reply = bare(status, "r");
+            complete(&mut reply, &request, &LocalReplyConfig::default());
+            assert_eq!(reply.head.status, Status::OK, "{asked} {code}");
+            assert_eq!(body(&reply), "");
+            let field = |name: &str| {
+                let value = reply.head.fields.get_named(name).unwrap();
+                std::str::from_utf8(value).unwrap()
+            };
+            assert_eq!(field("content-type"), *content_type);
+            let said = format!("{} {}", field("grpc-status"), field("grpc-message"));
+            assert_eq!(said, *expected, "{asked} {code}");
+            assert_eq!(reply.reason, Some("r"));
         }
     }
 

@@ -10,6 +10,7 @@ use portcullis_filter::Messages;
 
 use crate::fields::Fields;
 use crate::framing::Framing;
+use crate::grpc::Named;
 use crate::head::{RequestHead, ResponseHead, Scheme, Status};
 
 /// The messages of every HTTP version.
@@ -19,8 +20,19 @@ pub struct Http;
 impl Messages for Http {
     type Request = Request;
     type Response = Response;
-    type Data = Bytes;
+    type Data = Data;
     type Record = Record;
+}
+
+/// A piece of a body as filters see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Data {
+    /// Its bytes; there may be none at the end of the body. A filter may put others in their place, also longer or
+    /// shorter ones if it has seen to the framing when the head passed.
+    pub bytes: Bytes,
+    /// The trailers, with the last piece. A filter may change, take or add them; where the other side's version or
+    /// framing cannot carry trailers, they are left out.
+    pub trailers: Option<Box<Fields>>,
 }
 
 /// A request as filters and routes see it: target settled, framing decided.
@@ -35,12 +47,18 @@ pub struct Request {
     /// `host[:port]`, lower case: the one value used for matching and for forwarding. Empty for HTTP/1.0
     /// requests without Host.
     pub authority: Bytes,
-    /// Ask the exchange to collect the whole body before it goes upstream, if it is at most so long.
+    /// Ask the exchange to collect the whole body before it goes upstream, if it is at most so long. Filters that see
+    /// bodies then see it in one piece.
     pub collect_body: Option<u64>,
+    /// A filter answers this request itself when it has seen the body: it is collected (by
+    /// [`Request::collect_body`]) before the route's action is carried out, whatever that is.
+    pub answered_by_filter: bool,
     /// The longest body accepted; `None` for the listener's or route's own limit.
     pub max_body: Option<u64>,
     /// The protocol asked for by `upgrade`, lower case, when the connection asks for one.
     pub upgrade: Option<Bytes>,
+    /// How much of a gRPC call's name the route spells out.
+    pub grpc_named: Named,
 }
 
 impl Request {
@@ -53,8 +71,10 @@ impl Request {
             scheme: if secure { Scheme::Https } else { Scheme::Http },
             authority: Bytes::new(),
             collect_body: None,
+            answered_by_filter: false,
             max_body: None,
             upgrade: None,
+            grpc_named: Named::No,
         }
     }
 
@@ -87,8 +107,11 @@ impl Request {
 pub struct Response {
     /// The head.
     pub head: ResponseHead,
-    /// Where the body comes from.
+    /// Where the body comes from. A filter that changes the length of an upstream's body says
+    /// [`Framing::Chunked`] here.
     pub body: ResponseBody,
+    /// The trailers of a body made here; those of an upstream come with its last piece.
+    pub trailers: Option<Box<Fields>>,
     /// Why the gateway answered itself: the `reason` label. `None` for a response from upstream.
     pub reason: Option<&'static str>,
 }
@@ -109,6 +132,7 @@ impl Response {
         Self {
             head: ResponseHead::new(status),
             body: ResponseBody::Local(body),
+            trailers: None,
             reason: Some(reason),
         }
     }
@@ -147,4 +171,28 @@ pub struct Record {
     pub attempts: u32,
     /// Why it ended as it did, where that was not a plain response: the `reason` label.
     pub reason: Option<&'static str>,
+}
+
+impl Record {
+    /// The record of `request`, of which nothing has come yet. `started` and `started_at` are now.
+    #[must_use]
+    pub fn new(request: Request, started: Instant, started_at: SystemTime) -> Self {
+        Self {
+            original_path: request.head.target.path_and_query.clone(),
+            request,
+            started_at,
+            started,
+            first_byte: None,
+            duration: Duration::ZERO,
+            request_bytes: 0,
+            response_bytes: 0,
+            status: None,
+            response_fields: Fields::new(),
+            route: None,
+            cluster: None,
+            endpoint: None,
+            attempts: 0,
+            reason: None,
+        }
+    }
 }

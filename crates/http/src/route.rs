@@ -25,6 +25,7 @@ use portcullis_route::{HostPattern, HostRouteTable, Weighted};
 use crate::config::HttpConfig;
 use crate::edit::EditConfig;
 use crate::filters::AccessLog;
+use crate::grpc::{GrpcMatch, Named};
 use crate::head::Method;
 use crate::message::{Http, Record, Request, Response};
 use crate::normalize::RequestError;
@@ -116,6 +117,7 @@ pub struct Route {
     response_edits: EditConfig,
     upgrades: Vec<Box<str>>,
     allows_connect: bool,
+    grpc: Option<GrpcMatch>,
     responses: ByClass,
 }
 
@@ -181,6 +183,7 @@ impl Route {
             response_edits: rule.response_edits.clone(),
             upgrades: rule.upgrades.clone(),
             allows_connect: rule.condition.connect.is_some(),
+            grpc: rule.condition.predicate.grpc.clone(),
             responses: ByClass::new(
                 &stats,
                 "portcullis_http_route_responses_total",
@@ -216,6 +219,14 @@ impl Route {
     #[must_use]
     pub fn allows_connect(&self, request: &Request) -> bool {
         self.allows_connect && request.head.method == Method::Connect
+    }
+
+    /// How much of the name of a gRPC call the rule spells out.
+    #[must_use]
+    pub fn grpc_named(&self, request: &Request) -> Named {
+        self.grpc
+            .as_ref()
+            .map_or(Named::No, |calls| calls.named(request.head.target.path()))
     }
 
     /// The longest wait for a response's head, given the listener's.

@@ -20,6 +20,7 @@ use super::request::ForwardTarget;
 use super::{Exchange, Halt};
 use crate::framing::Framing;
 use crate::head::{ResponseHead, Status};
+use crate::message::Data;
 use crate::name::KnownField;
 use crate::route::Route;
 use crate::stream::{BodyPiece, BoxedUpstream, StreamError};
@@ -38,7 +39,9 @@ impl Exchange<'_> {
         route: &Rc<Route>,
         target: &ForwardTarget,
     ) -> Result<(), Halt> {
-        self.collect_body().await?;
+        if self.record.request.collect_body.is_some() {
+            Box::pin(self.collect_body(route)).await?;
+        }
         target.budget.on_request(self.downstream.now());
         let mut attempts = Attempts::default();
         let mut earlier = None;
@@ -203,6 +206,10 @@ impl Exchange<'_> {
             {
                 return Poll::Ready(Err(Failed::Halted(self.downstream_failed(error))));
             }
+            if let Poll::Ready(()) = self.downstream.poll_deadline(task, self.deadline) {
+                let late = self.reply(Status::GATEWAY_TIMEOUT, "request_timeout");
+                return Poll::Ready(Err(Failed::Halted(late)));
+            }
             Poll::Pending
         });
         connected.await
@@ -224,7 +231,9 @@ impl Exchange<'_> {
                 .map_err(Failed::Halted)?;
             return Ok(status);
         }
-        if route.retry.covers_status(status) && attempts.made <= route.retry.attempts {
+        let is_cause =
+            route.retry.covers_status(status) || self.is_call && route.retry.covers_call(&head);
+        if is_cause && attempts.made <= route.retry.attempts {
             return Err(Failed::Status(Box::new((head, framing, upstream))));
         }
         self.respond(route, head, framing, upstream)
@@ -234,6 +243,7 @@ impl Exchange<'_> {
     }
 
     fn send_request(&mut self, upstream: &mut BoxedUpstream) -> Result<(), Failed> {
+        self.tell_deadline().map_err(Failed::Halted)?;
         let framing = match &self.collected {
             Some(body) if !self.record.request.framing.is_empty() => {
                 Framing::Length(body.len() as u64)
@@ -291,7 +301,7 @@ impl Exchange<'_> {
                     return Ok(*head);
                 }
                 Ok(Event::RequestPiece(piece)) => {
-                    self.filter_piece(route, &mut relay, piece)
+                    self.filter_upload(route, &mut relay, piece)
                         .await
                         .map_err(Failed::Halted)?;
                 }
@@ -340,6 +350,7 @@ impl Exchange<'_> {
         framing: Framing,
         mut upstream: BoxedUpstream,
     ) -> Result<(), Halt> {
+        self.upload.kept = None;
         self.begin_response(head, framing).await?;
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
@@ -357,9 +368,10 @@ impl Exchange<'_> {
             let event = poll_fn(|task| self.poll_relay(&mut relay, task)).await;
             match event {
                 Ok(Event::Done) => break,
-                Ok(Event::RequestPiece(piece) | Event::ResponsePiece(piece)) => {
-                    self.filter_piece(route, &mut relay, piece).await?;
+                Ok(Event::RequestPiece(piece)) => {
+                    self.filter_upload(route, &mut relay, piece).await?;
                 }
+                Ok(Event::ResponsePiece(piece)) => self.filter_download(route, piece).await?,
                 Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
                 Err(fault) => return Err(self.failed_after_head(fault)),
             }
@@ -390,50 +402,54 @@ impl Exchange<'_> {
             .is_some_and(|deadline| self.downstream.now() >= deadline)
     }
 
-    /// Shows a piece to the filters that asked for it, then sends it on.
-    async fn filter_piece(
+    /// Shows a piece of the request to the filters that asked for it, then sends it on.
+    async fn filter_upload(
         &mut self,
-        route: &Rc<Route>,
+        route: &Route,
         relay: &mut Relay<'_>,
         piece: BodyPiece,
     ) -> Result<(), Halt> {
+        let (mut data, last) = opened(piece);
+        self.filter_request_data(route, &mut data, last).await?;
+        for piece in closed(data, last) {
+            self.forward_upload(relay.upstream, piece);
+        }
+        Ok(())
+    }
+
+    async fn filter_request_data(
+        &mut self,
+        route: &Route,
+        data: &mut Data,
+        last: bool,
+    ) -> Result<(), Halt> {
         let timer = Rc::clone(&self.service.environment.timer);
-        let is_response = relay.stage == Stage::Body && relay.intercept.response;
-        let (mut data, last, trailers) = match piece {
-            BodyPiece::Data(data) => (data, false, None),
-            BodyPiece::End => (Bytes::new(), true, None),
-            BodyPiece::Trailers(trailers) => (Bytes::new(), true, Some(trailers)),
-        };
         self.cx.now = self.downstream.now();
-        let asked = if is_response {
-            route
-                .chain
-                .on_response_data(&mut data, last, self.cx, &*timer)
-                .await
-        } else {
-            route
-                .chain
-                .on_request_data(&mut data, last, self.cx, &*timer)
-                .await
-        };
+        let asked = route
+            .chain
+            .on_request_data(data, last, self.cx, &*timer)
+            .await;
+        asked.map_err(|stop| self.stopped(stop))
+    }
+
+    /// Shows a piece of the response to the filters that asked for it, then sends it on.
+    async fn filter_download(&mut self, route: &Route, piece: BodyPiece) -> Result<(), Halt> {
+        let timer = Rc::clone(&self.service.environment.timer);
+        let (mut data, last) = opened(piece);
+        self.cx.now = self.downstream.now();
+        let asked = route
+            .chain
+            .on_response_data(&mut data, last, self.cx, &*timer)
+            .await;
         asked.map_err(|stop| self.stopped(stop))?;
-        let end = trailers.map_or(BodyPiece::End, BodyPiece::Trailers);
-        let pieces = [
-            (!data.is_empty()).then_some(BodyPiece::Data(data)),
-            last.then_some(end),
-        ];
-        for piece in pieces.into_iter().flatten() {
-            if is_response {
-                self.forward_download(piece);
-            } else {
-                self.forward_upload(relay.upstream, piece);
-            }
+        for piece in closed(data, last) {
+            self.forward_download(piece);
         }
         Ok(())
     }
 
     /// Collects the whole body where a filter asked for it.
-    async fn collect_body(&mut self) -> Result<(), Halt> {
+    pub(super) async fn collect_body(&mut self, route: &Route) -> Result<(), Halt> {
         let Some(limit) = self.record.request.collect_body else {
             return Ok(());
         };
@@ -465,7 +481,14 @@ impl Exchange<'_> {
                 Err(fault) => return Err(self.collect_failed(fault)),
             }
         }
-        self.collected = Some(body.freeze());
+        let mut data = Data {
+            bytes: body.freeze(),
+            trailers: None,
+        };
+        if Intercept::of(&route.chain).request {
+            self.filter_request_data(route, &mut data, true).await?;
+        }
+        self.collected = Some(data.bytes);
         Ok(())
     }
 
@@ -477,6 +500,23 @@ impl Exchange<'_> {
         };
         Halt::ReplyAndClose(Box::new(self.local_reply(status, reason)))
     }
+}
+
+/// A piece as filters see it, and whether it is the last.
+fn opened(piece: BodyPiece) -> (Data, bool) {
+    let (bytes, trailers, last) = match piece {
+        BodyPiece::Data(bytes) => (bytes, None, false),
+        BodyPiece::Trailers(trailers) => (Bytes::new(), Some(trailers), true),
+        BodyPiece::End => (Bytes::new(), None, true),
+    };
+    (Data { bytes, trailers }, last)
+}
+
+/// What filters left of a piece, as it goes on.
+fn closed(data: Data, last: bool) -> impl Iterator<Item = BodyPiece> {
+    let bytes = (!data.bytes.is_empty()).then_some(BodyPiece::Data(data.bytes));
+    let end = last.then(|| data.trailers.map_or(BodyPiece::End, BodyPiece::Trailers));
+    [bytes, end].into_iter().flatten()
 }
 
 /// Interim responses pass; 101 ends the HTTP conversation and is a final answer here.

@@ -65,8 +65,10 @@ impl Exchange<'_> {
         failed: &Failed,
         attempts: &mut Attempts,
     ) -> bool {
-        let body_is_whole = !self.upload.consumed || self.collected.is_some();
-        if !body_is_whole || self.response != ResponseState::Waiting || self.is_past_deadline() {
+        if !self.is_body_whole()
+            || self.response != ResponseState::Waiting
+            || self.is_past_deadline()
+        {
             return false;
         }
         let idempotent = self.record.request.head.method.is_idempotent();
@@ -95,7 +97,7 @@ impl Exchange<'_> {
             Failed::Broken { sent, .. } => {
                 route.retry.covers(RetryOn::Reset) && (idempotent || !sent)
             }
-            Failed::Status(..) => idempotent,
+            Failed::Status(answer) => idempotent || route.retry.covers_call(&answer.0),
             Failed::TimedOut => route.retry.covers(RetryOn::Timeout) && idempotent,
             Failed::Unavailable(_) | Failed::Exhausted | Failed::Halted(_) => false,
         };

@@ -2,11 +2,12 @@
 //!
 //! The phases are files: [`request`](self) settles, routes and filters; `attempt` finds an upstream, `failure` decides about retries;
 //! `relay` moves bodies both ways; `respond` writes heads, from upstream or made here; `tunnel` takes over after
-//! an upgrade. Not a connection: keep-alive is for the session to decide, from [`Ended`].
+//! an upgrade; `call` is what gRPC adds. Not a connection: keep-alive is for the session to decide, from [`Ended`].
 //!
 //! Start at [`exchange`].
 
 mod attempt;
+mod call;
 mod failure;
 mod relay;
 mod request;
@@ -14,12 +15,11 @@ mod respond;
 mod tunnel;
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use portcullis_filter::Context;
 
-use crate::fields::Fields;
 use crate::framing::Framing;
 use crate::head::RequestHead;
 use crate::message::{Record, Request, Response};
@@ -68,7 +68,13 @@ struct Exchange<'a> {
     /// The request's body, where a filter asked for all of it.
     collected: Option<Bytes>,
     response: ResponseState,
+    /// How the response's body is delimited, as far as was announced.
+    announced: Framing,
     deadline: Option<Instant>,
+    /// The deadline, or a part of it, is the caller's: upstreams are told what is left of it.
+    tells_deadline: bool,
+    /// The request is a gRPC call.
+    is_call: bool,
     tunneled: bool,
 }
 
@@ -80,6 +86,8 @@ struct Upload {
     sent: bool,
     /// Whether a piece was taken that cannot be sent again.
     consumed: bool,
+    /// What was sent of a gRPC call so far, while it is short enough.
+    kept: Option<call::Kept>,
     limit: u64,
 }
 
@@ -113,32 +121,16 @@ impl<'a> Exchange<'a> {
         cx: &'a mut Context,
     ) -> Self {
         let now = cx.now;
-        let original_path = head.target.path_and_query.clone();
         let request = Request::new(head, framing, cx.connection.secure);
         let upload = Upload {
             read: framing.is_empty(),
             sent: false,
             consumed: false,
+            kept: None,
             limit: service.config.limits.body_bytes(),
         };
         Self {
-            record: Record {
-                request,
-                original_path,
-                started_at: service.environment.clock.wall(),
-                started: now,
-                first_byte: None,
-                duration: Duration::ZERO,
-                request_bytes: 0,
-                response_bytes: 0,
-                status: None,
-                response_fields: Fields::new(),
-                route: None,
-                cluster: None,
-                endpoint: None,
-                attempts: 0,
-                reason: None,
-            },
+            record: Record::new(request, now, service.environment.clock.wall()),
             deadline: HttpService::deadline(now, service.timeouts().request()),
             service,
             downstream,
@@ -147,6 +139,9 @@ impl<'a> Exchange<'a> {
             upload,
             collected: None,
             response: ResponseState::Waiting,
+            announced: Framing::None,
+            tells_deadline: false,
+            is_call: false,
             tunneled: false,
         }
     }
@@ -184,6 +179,9 @@ impl<'a> Exchange<'a> {
             route.on_complete(&self.record);
             self.cx.now = now;
             route.chain.on_complete(&self.record, self.cx);
+        } else {
+            let fallback = self.service.routes.fallback();
+            fallback.chain.on_refused(&self.record, self.cx);
         }
     }
 

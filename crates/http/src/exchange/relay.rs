@@ -176,6 +176,7 @@ impl Exchange<'_> {
     }
 
     pub(super) fn forward_upload(&mut self, upstream: &mut dyn UpstreamStream, piece: BodyPiece) {
+        self.keep_upload(&piece);
         if self.upload.sent {
             return;
         }

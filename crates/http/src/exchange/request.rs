@@ -42,6 +42,7 @@ impl Exchange<'_> {
         if let Some(limit) = route.max_body {
             self.upload.limit = limit;
         }
+        self.record.request.grpc_named = route.grpc_named(&self.record.request);
         self.route = Some(Rc::clone(&route));
         route
     }
@@ -62,6 +63,9 @@ impl Exchange<'_> {
 
     /// Does what the route says.
     pub(super) async fn act(&mut self, route: &Rc<Route>) -> Result<(), Halt> {
+        if self.record.request.answered_by_filter {
+            Box::pin(self.collect_body(route)).await?;
+        }
         let target = match &route.action {
             Action::Forward(targets) => targets.choose(self.service.environment.random.next()),
             Action::Reply(action) => {
@@ -82,6 +86,7 @@ impl Exchange<'_> {
             // Boxed, as is all that few exchanges do: it would make the future of every exchange larger.
             return Box::pin(self.connect_tunnel(target)).await;
         }
+        self.settle_call(route)?;
         self.prepare_upstream_request(route)?;
         self.proxy(route, target).await
     }

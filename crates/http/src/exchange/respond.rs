@@ -38,6 +38,7 @@ impl Exchange<'_> {
         let mut response = Response {
             head,
             body: ResponseBody::Upstream(framing),
+            trailers: None,
             reason: None,
         };
         let service = self.service;
@@ -50,9 +51,12 @@ impl Exchange<'_> {
             route.edit_response(&mut response);
         }
         self.filter_response(&mut response).await?;
-        if matches!(response.body, ResponseBody::Local(_)) {
-            return Err(Halt::Reply(Box::new(response)));
-        }
+        let announced = match response.body {
+            ResponseBody::Local(_) => return Err(Halt::Reply(Box::new(response))),
+            // A filter will change the length.
+            ResponseBody::Upstream(changed) if changed != framing => changed,
+            ResponseBody::Upstream(_) => announced,
+        };
         self.queue_head(response, announced, false)
     }
 
@@ -85,6 +89,7 @@ impl Exchange<'_> {
         close: bool,
     ) -> Result<(), Halt> {
         self.record.status = Some(response.head.status);
+        self.announced = announced;
         self.downstream
             .send_head(&response.head, announced, close)
             .map_err(|error| self.downstream_failed(error))?;
@@ -106,20 +111,22 @@ impl Exchange<'_> {
     ) -> Result<(), &'static str> {
         let (response, close) = match result {
             Ok(()) => return Ok(()),
-            Err(Halt::Abort(reason)) => return Err(reason),
+            Err(Halt::Abort(reason)) => return Box::pin(self.end_call(reason, None)).await,
             Err(Halt::Reply(response)) => (response, false),
             Err(Halt::ReplyAndClose(response)) => (response, true),
         };
         self.record.reason = response.reason.or(self.record.reason);
+        let mut response = response;
+        let settings = &self.service.config.local_reply;
+        local_reply::complete(&mut response, &self.record.request, settings);
         if self.response != ResponseState::Waiting {
-            return Err(response.reason.unwrap_or("response_replaced"));
+            let reason = response.reason.unwrap_or("response_replaced");
+            return Box::pin(self.end_call(reason, Some(response))).await;
         }
         Box::pin(self.answer(*response, close)).await
     }
 
     async fn answer(&mut self, mut response: Response, close: bool) -> Result<(), &'static str> {
-        let settings = &self.service.config.local_reply;
-        local_reply::complete(&mut response, &self.record.request, settings);
         // A filter that stops its own kind of answer would loop: what it says then is an abort.
         match self.filter_response(&mut response).await {
             Ok(()) => {}
@@ -131,8 +138,11 @@ impl Exchange<'_> {
             ResponseBody::Local(body) => std::mem::take(body),
             ResponseBody::Upstream(_) => bytes::Bytes::new(),
         };
+        let trailers = response.trailers.take();
         let framing = if response.head.status.is_bodiless() {
             Framing::None
+        } else if trailers.is_some() {
+            Framing::Chunked
         } else {
             Framing::Length(body.len() as u64)
         };
@@ -142,7 +152,7 @@ impl Exchange<'_> {
         if !body.is_empty() && self.record.request.head.method != Method::Head {
             self.queue_data(body);
         }
-        self.queue_end(None);
+        self.queue_end(trailers.as_deref());
         self.flush().await
     }
 

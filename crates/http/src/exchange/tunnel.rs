@@ -45,6 +45,7 @@ impl Exchange<'_> {
         let mut response = Response {
             head,
             body: ResponseBody::Upstream(Framing::None),
+            trailers: None,
             reason: None,
         };
         crate::forward::clean_response(&mut response.head);

@@ -47,9 +47,6 @@ struct Rule {
 
 impl Rule {
     fn check(config: &AccessConfig, node: &Node, diagnostics: &mut Diagnostics) {
-        if let Some(condition) = &config.condition {
-            condition.check(diagnostics);
-        }
         if config.client.is_none() && config.condition.is_none() {
             diagnostics
                 .error_at(node, "the rule does not say which requests it means")

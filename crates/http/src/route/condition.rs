@@ -9,6 +9,7 @@ use portcullis_route::{
 };
 
 use crate::edit::FieldName;
+use crate::grpc::GrpcMatch;
 use crate::head::Method;
 use crate::message::Request;
 use crate::normalize::split_port;
@@ -56,6 +57,8 @@ pub struct Predicate {
     pub fields: AllOf<FieldMatch>,
     /// Parameters of the query.
     pub query: AllOf<NamedValue>,
+    /// gRPC calls; `None` for any request.
+    pub grpc: Option<GrpcMatch>,
 }
 
 impl Match<Request> for Predicate {
@@ -64,6 +67,7 @@ impl Match<Request> for Predicate {
         self.methods.matches(request.head.method.as_bytes())
             && self.paths.matches(request.head.target.path())
             && self.fields.matches(request)
+            && self.grpc.matches(request)
             && query.iter().all(|wanted| query_matches(wanted, request))
     }
 }
@@ -74,6 +78,7 @@ impl Covers for Predicate {
             && self.methods.covers(&other.methods)
             && self.fields.covers(&other.fields)
             && self.query.covers(&other.query)
+            && self.grpc.covers(&other.grpc)
     }
 }
 

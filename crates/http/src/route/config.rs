@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_config::{ByteSize, Diagnostics, Duration, Located, Node, OneOrMany, Timeout};
+use portcullis_config::{ByteSize, Duration, Located, Node, OneOrMany, Timeout};
 use portcullis_filter::FilterList;
 use portcullis_route::{
     AllOf, AnyOf, HostPattern, MethodSet, NamedValue, PathPattern, ValuePattern,
@@ -20,6 +20,7 @@ use super::reply::ReplyAction;
 use super::retry::{Retry, RetryCause};
 use super::rewrite::Rewrite;
 use crate::edit::{EditConfig, FieldName, FieldValue};
+use crate::grpc::{GrpcMatch, GrpcPattern};
 use crate::head::Scheme;
 use crate::message::Http;
 
@@ -163,20 +164,12 @@ pub struct MatchRule {
     pub headers: BTreeMap<MatchName, ValuePattern>,
     /// Parameters of the query, decoded; patterns as for fields.
     pub query: BTreeMap<String, ValuePattern>,
-    /// gRPC services. Not supported by this build yet.
-    pub grpc: Option<Node>,
+    /// gRPC and gRPC-Web calls: `package.Service/Method`, `package.Service/*` or `package.Service`. Implies POST and a
+    /// content type of gRPC; the CORS preflight for such a call matches too.
+    pub grpc: OneOrMany<GrpcPattern>,
 }
 
 impl MatchRule {
-    /// Reports what this build cannot match.
-    pub(crate) fn check(&self, diagnostics: &mut Diagnostics) {
-        if let Some(grpc) = &self.grpc {
-            diagnostics
-                .error_at(grpc, "matching gRPC is not supported by this build yet")
-                .help("a service is a path: `path: /shop.Cart/*`");
-        }
-    }
-
     /// The paths; `None` for any.
     pub(crate) fn paths(&self) -> Option<AnyOf<PathPattern>> {
         (!self.path.is_empty()).then(|| AnyOf(self.path.0.clone()))
@@ -197,6 +190,7 @@ impl MatchRule {
             methods: self.methods(),
             fields: AllOf(fields.collect()),
             query: AllOf(query.collect()),
+            grpc: (!self.grpc.is_empty()).then(|| GrpcMatch(AnyOf(self.grpc.0.clone()))),
         }
     }
 
@@ -345,7 +339,8 @@ pub struct RetryRule {
     #[serde(default = "default_attempts")]
     pub attempts: Located<u32>,
     /// For what: `connect_failure`, `reset` (before a byte of the response), `timeout`, `gateway_error` (502, 503, 504),
-    /// `5xx`, `4xx`, or statuses such as `503`.
+    /// `5xx`, `4xx`, statuses such as `503`; for gRPC calls `cancelled`, `deadline_exceeded`, `internal`,
+    /// `resource_exhausted` and `unavailable`, where the call failed before its first message.
     pub on: OneOrMany<RetryCause>,
     /// The longest wait for a response's head in each attempt. Default: the route's timeout for every attempt.
     pub per_try_timeout: Option<Duration>,

@@ -123,7 +123,7 @@ impl Reader<'_, '_> {
             });
         self.check_without(&rule.without);
         let upgrades = self.read_upgrades(&rule);
-        let condition = self.read_condition(&rule);
+        let condition = Self::read_condition(&rule);
         let name = rule
             .name
             .as_ref()
@@ -154,8 +154,7 @@ impl Reader<'_, '_> {
         self.cx.diagnostics.error(span, message);
     }
 
-    fn read_condition(&mut self, rule: &RouteRule) -> Condition {
-        rule.condition.check(self.cx.diagnostics);
+    fn read_condition(rule: &RouteRule) -> Condition {
         Condition {
             predicate: rule.condition.predicate(),
             connect: rule.connect.as_ref().map(|places| AnyOf(places.0.clone())),

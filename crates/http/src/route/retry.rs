@@ -10,7 +10,8 @@ use portcullis_limit::RetryBudget;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use crate::head::Status;
+use crate::grpc::GrpcStatus;
+use crate::head::{ResponseHead, Status};
 
 /// When a request is sent again, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Retry {
     pub backoff: Duration,
     on: u8,
     statuses: Statuses,
+    /// A bit for each gRPC status.
+    calls: u32,
 }
 
 /// What a request is sent again for.
@@ -59,11 +62,13 @@ impl Retry {
             backoff: Duration::ZERO,
             on: 0,
             statuses: Statuses::default(),
+            calls: 0,
         };
         for cause in causes {
             match cause {
                 RetryCause::Event(event) => retry.on |= event.bit(),
                 RetryCause::Statuses(first, last) => retry.statuses.insert(first, last),
+                RetryCause::Call(status) => retry.calls |= 1 << status.code(),
             }
         }
         retry
@@ -79,6 +84,22 @@ impl Retry {
     #[must_use]
     pub fn covers_status(&self, status: Status) -> bool {
         self.statuses.contains(status.code())
+    }
+
+    /// Whether any gRPC status is a cause to send again.
+    #[must_use]
+    pub const fn covers_calls(&self) -> bool {
+        self.calls != 0
+    }
+
+    /// Whether a gRPC call that ended with this head, before any message, is a cause to send it again. Whoever lists a
+    /// status says that calls which end so may be made twice, POST or not.
+    #[must_use]
+    pub fn covers_call(&self, head: &ResponseHead) -> bool {
+        self.covers_calls()
+            && head.status == Status::OK
+            && GrpcStatus::of(&head.fields)
+                .is_some_and(|status| self.calls & 1 << status.code() != 0)
     }
 
     /// The pause before repetition number `repetition` (from 1), half of it by chance so that clients of one outage do
@@ -120,13 +141,15 @@ impl Statuses {
 }
 
 /// One word of a retry list: `connect_failure`, `reset`, `timeout`, `gateway_error` (502, 503, 504), `5xx`, or a
-/// status such as `503`.
+/// status such as `503`; for gRPC `cancelled`, `deadline_exceeded`, `internal`, `resource_exhausted`, `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryCause {
     /// Something that happened instead of a response.
     Event(RetryOn),
     /// A status from the first to the last, both included.
     Statuses(u16, u16),
+    /// A gRPC status in a response without messages.
+    Call(GrpcStatus),
 }
 
 const WORDS: &[(&str, RetryCause)] = &[
@@ -139,6 +162,17 @@ const WORDS: &[(&str, RetryCause)] = &[
     ("gateway_error", RetryCause::Statuses(502, 504)),
     ("4xx", RetryCause::Statuses(400, 499)),
     ("5xx", RetryCause::Statuses(500, 599)),
+    ("cancelled", RetryCause::Call(GrpcStatus::Cancelled)),
+    (
+        "deadline_exceeded",
+        RetryCause::Call(GrpcStatus::DeadlineExceeded),
+    ),
+    ("internal", RetryCause::Call(GrpcStatus::Internal)),
+    (
+        "resource_exhausted",
+        RetryCause::Call(GrpcStatus::ResourceExhausted),
+    ),
+    ("unavailable", RetryCause::Call(GrpcStatus::Unavailable)),
 ];
 
 impl<'de> Deserialize<'de> for RetryCause {

@@ -585,7 +585,7 @@ fn mistakes_are_all_found_at_their_lines() {
   - { match: { path: /a/b } }
   - { match: { path: /c }, cluster: a, respond: { status: 200 } }
   - { match: { path: /a/b }, cluster: a }
-  - { name: x, match: { path: /d, grpc: s.S/* }, cluster: a }
+  - { name: x, match: { path: /d }, cluster: a }
   - { name: x, match: { path: /e }, redirect: { status: 200, to: /x } }
   - { match: { path: /f }, redirect: { to: /x, host: b } }
   - { match: { path: /g }, redirect: { to: "javascript:x" } }
@@ -605,6 +605,7 @@ fn mistakes_are_all_found_at_their_lines() {
   - { match: { path: /t }, redirect: { status: 301 } }
   - { connect: [a], cluster: a }
   - { connect: ["a:443"], respond: { status: 200 } }
+  - { match: { grpc: s.S/ }, cluster: a }
 filters:
   - rate_limit: { rate: 1/s }
 "#;
@@ -621,7 +622,6 @@ filters:
         (3, "does not say what happens"),
         (4, "says twice what happens"),
         (5, "can never match: 'routes[0]'"),
-        (6, "gRPC is not supported"),
         (7, "200 is not the status of a redirect"),
         (8, "`to` is the whole target"),
         (9, "not a place to redirect to"),
@@ -641,6 +641,7 @@ filters:
         (23, "the request's own target"),
         (24, "'a' has no port"),
         (25, "needs a cluster to connect to"),
+        (26, "'s.S/' names no gRPC method"),
     ];
     for ((line, text), (expected_line, part)) in lines.iter().zip(expected) {
         assert!(
