@@ -12,6 +12,8 @@ pub mod frame;
 mod grammar;
 pub mod guard;
 pub mod preface;
+#[cfg(feature = "session")]
+pub mod session;
 
 pub use decoder::FrameDecoder;
 pub use encoder::{FrameEncoder, encode_header};

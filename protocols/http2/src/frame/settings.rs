@@ -59,15 +59,14 @@ impl Settings {
 
 /// Reads the entries of a payload; an incomplete one at the end is left out.
 pub(crate) fn entries(payload: &[u8]) -> impl Iterator<Item = (Setting, u32)> {
-    payload
-        .chunks_exact(ENTRY_BYTES)
-        .filter_map(|entry| match *entry {
-            [a, b, c, d, e, f] => Some((
-                Setting(u16::from_be_bytes([a, b])),
-                u32::from_be_bytes([c, d, e, f]),
-            )),
-            _ => None,
-        })
+    payload.chunks_exact(ENTRY_BYTES).filter_map(|entry| {
+        let (setting, value) = entry.split_first_chunk()?;
+        let value = value.first_chunk()?;
+        Some((
+            Setting(u16::from_be_bytes(*setting)),
+            u32::from_be_bytes(*value),
+        ))
+    })
 }
 
 /// Which parameter. Unknown ones are to be ignored.
