@@ -168,7 +168,7 @@ impl ClusterConfig {
     }
 
     /// Whether connections to its endpoints are encrypted.
-    fn has_tls(&self) -> bool {
+    pub fn has_tls(&self) -> bool {
         false
     }
 

@@ -12,10 +12,12 @@ use portcullis_config::{BuildError, Node};
 use portcullis_http::config::HttpConfig;
 use portcullis_http::service::{Clock, Environment, HttpService, ServiceHandle};
 use portcullis_http::stream::UpstreamPool;
-use portcullis_http1::session::{Session, pool_of, serve};
+use portcullis_http1::session::{Session, serve};
 use portcullis_net::{Downstream, SessionTimer, Sniff, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
+
+use crate::upstreams;
 
 /// The protocol `http`.
 pub(crate) struct Http;
@@ -46,7 +48,7 @@ impl Protocol for Http {
         let path = cx.path();
         let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
             let cluster = cx.cluster(name)?;
-            let pool = pool_of(&cluster);
+            let pool = upstreams::pool_of(&cluster, &cx.worker.stats);
             Ok((cluster, pool))
         };
         let service = HttpService::new(Arc::clone(config), environment, &cx.filters(&path), &find)?;

@@ -19,5 +19,6 @@ pub mod logs;
 pub mod model;
 pub mod protocols;
 pub mod schema;
+mod upstreams;
 
 pub use commands::main_with_args;

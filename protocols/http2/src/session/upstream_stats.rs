@@ -1,0 +1,74 @@
+//! The counters of a cluster's HTTP/2 connections on one worker.
+//!
+//! Start at [`UpstreamStats`].
+
+use std::cell::RefCell;
+
+use portcullis_stats::{Counter, Shard};
+
+/// The counters of one cluster.
+pub(crate) struct UpstreamStats {
+    shard: Shard,
+    /// Connections opened.
+    pub(crate) connections: Counter,
+    /// Streams opened.
+    pub(crate) streams: Counter,
+    /// Streams that the peer reset.
+    pub(crate) resets_received: Counter,
+    /// Streams that we gave up.
+    pub(crate) resets_sent: Counter,
+    /// Streams that the peer gave back unprocessed.
+    pub(crate) unprocessed: Counter,
+    /// By reason, made when it first happens: the labels are all in the code.
+    cuts: RefCell<Vec<(&'static str, Counter)>>,
+}
+
+impl UpstreamStats {
+    /// `shard` carries the cluster's label.
+    pub(crate) fn new(shard: Shard) -> Self {
+        let reset = |by| {
+            shard.counter(
+                "portcullis_http2_upstream_resets_total",
+                "Streams to endpoints that were reset, by whom.",
+                &[("by", by)],
+            )
+        };
+        Self {
+            connections: shard.counter(
+                "portcullis_http2_upstream_connections_total",
+                "HTTP/2 connections opened to endpoints.",
+                &[],
+            ),
+            streams: shard.counter(
+                "portcullis_http2_upstream_streams_total",
+                "Streams opened to endpoints.",
+                &[],
+            ),
+            resets_received: reset("endpoint"),
+            resets_sent: reset("gateway"),
+            unprocessed: shard.counter(
+                "portcullis_http2_upstream_unprocessed_total",
+                "Requests that endpoints gave back without looking at them.",
+                &[],
+            ),
+            cuts: RefCell::default(),
+            shard,
+        }
+    }
+
+    /// A connection was ended for what its endpoint did.
+    pub(crate) fn on_cut(&self, reason: &'static str) {
+        let mut cuts = self.cuts.borrow_mut();
+        if let Some((_, counter)) = cuts.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+            return;
+        }
+        let counter = self.shard.counter(
+            "portcullis_http2_upstream_cuts_total",
+            "HTTP/2 connections ended for what their endpoint did, by reason.",
+            &[("reason", reason)],
+        );
+        counter.inc();
+        cuts.push((reason, counter));
+    }
+}
