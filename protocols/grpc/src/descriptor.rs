@@ -110,13 +110,16 @@ fn text(bytes: &[u8]) -> Result<&str, DescriptorError> {
     is_name.then_some(text).ok_or(DescriptorError::Malformed)
 }
 
-enum Value<'a> {
+/// A field's value, as far as it is looked at.
+pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
     Other,
 }
 
 /// The fields of one message: number and value. After a mistake, which is the last item, there is nothing.
-fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Value<'_>), DescriptorError>> {
+pub(crate) fn fields(
+    mut rest: &[u8],
+) -> impl Iterator<Item = Result<(u64, Value<'_>), DescriptorError>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
