@@ -37,7 +37,7 @@ impl Exchange<'_> {
             return Ok(());
         }
         self.is_call = true;
-        self.upload.kept = Some(Kept::default());
+        self.upload.kept = Some(Box::default());
         let Some(value) = head.fields.get(KnownField::GrpcTimeout) else {
             return Ok(());
         };

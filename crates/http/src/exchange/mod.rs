@@ -87,7 +87,7 @@ struct Upload {
     /// Whether a piece was taken that cannot be sent again.
     consumed: bool,
     /// What was sent of a gRPC call so far, while it is short enough.
-    kept: Option<call::Kept>,
+    kept: Option<Box<call::Kept>>,
     limit: u64,
 }
 
