@@ -192,6 +192,15 @@ impl<M: Messages> FilterChain<M> {
         }
     }
 
+    /// Tells the filters that ask for it of a request that was refused before any of them could see it.
+    pub fn on_refused(&self, record: &M::Record, cx: &Context) {
+        for entry in &self.filters {
+            if entry.interest.includes(Interest::REFUSED) {
+                entry.filter.on_complete(record, cx);
+            }
+        }
+    }
+
     fn reached(&self, cx: &Context) -> &[Entry<M>] {
         self.filters.get(..cx.reached).unwrap_or(&self.filters)
     }
@@ -291,6 +300,7 @@ mod tests {
             local: None,
             client: None,
             secure: false,
+            tls: None,
             accepted_at: now,
             id: 1,
         };

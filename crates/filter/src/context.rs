@@ -12,6 +12,8 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use crate::TlsInfo;
+
 /// Facts of a downstream connection that do not change while it lasts.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -25,6 +27,8 @@ pub struct Connection {
     pub client: Option<SocketAddr>,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// What its TLS handshake said, if TLS ends here.
+    pub tls: Option<Arc<TlsInfo>>,
     /// When it was accepted.
     pub accepted_at: Instant,
     /// Unlike any other connection of this process.

@@ -15,6 +15,7 @@ pub mod log;
 mod read;
 mod registry;
 mod shared;
+mod tls;
 mod verdict;
 
 pub use chain::FilterChain;
@@ -23,6 +24,7 @@ pub use facts::{Fact, FactError, Facts};
 pub use read::ReadContext;
 pub use registry::{ConfiguredFilter, FilterContext, FilterKind, FilterList, FilterRegistry};
 pub use shared::SharedStore;
+pub use tls::{AlternativeName, ClientCertificate, Fingerprint, TlsInfo};
 pub use verdict::{Rejection, RejectionKind, Stop, Timer, Verdict};
 
 /// The message types of one protocol, as its filters see them.
@@ -104,6 +106,8 @@ impl Interest {
     pub const RESPONSE_DATA: Self = Self(8);
     /// [`Filter::on_complete`].
     pub const COMPLETE: Self = Self(16);
+    /// [`Filter::on_complete`] also for what was refused before any filter could see it.
+    pub const REFUSED: Self = Self(32);
 
     /// Both this and `other`.
     #[must_use]

@@ -69,6 +69,7 @@ pub(crate) fn context(client: &str) -> Context {
         local: Some("127.0.0.1:8080".parse().unwrap()),
         client: Some(client),
         secure: false,
+        tls: None,
         accepted_at: start(),
         id: 7,
     };

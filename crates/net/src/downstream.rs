@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use portcullis_filter::Connection;
+use portcullis_filter::{Connection, TlsInfo};
 use portcullis_stats::GaugeGuard;
 
 use crate::accept::LoadGuard;
@@ -26,6 +26,8 @@ pub struct Downstream {
     pub peer: ClientAddr,
     /// What a trusted proxy said about the connection.
     pub proxied: Option<Box<ProxyHeader>>,
+    /// What the TLS handshake said, if TLS ends here.
+    pub tls: Option<Arc<TlsInfo>>,
     /// Bytes that were read already and belong before what comes next from the socket.
     pub prefix: BytesMut,
     /// When it was accepted.
@@ -64,7 +66,8 @@ impl Downstream {
             peer: self.peer.0.ip(),
             local: self.local().0.ip(),
             client: self.client(),
-            secure: false,
+            secure: self.tls.is_some(),
+            tls: self.tls.clone(),
             accepted_at: self.accepted_at,
             id: self.id.0,
         }

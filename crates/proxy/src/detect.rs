@@ -164,6 +164,26 @@ impl ErasedConfig for DetectConfig {
         NAME
     }
 
+    /// Those of all candidates. If one has none, its clients offer none or something that nobody here knows, and
+    /// agreeing on nothing would refuse them: then there are none.
+    fn alpn(&self) -> Vec<&'static str> {
+        let each = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.config.alpn());
+        let each: Vec<_> = each.collect();
+        if each.iter().any(Vec::is_empty) {
+            return Vec::new();
+        }
+        let mut all: Vec<&'static str> = Vec::new();
+        for name in each.into_iter().flatten() {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        all
+    }
+
     fn equals(&self, other: &dyn ErasedConfig) -> bool {
         let Some(other) = other.as_any().downcast_ref::<Self>() else {
             return false;

@@ -17,6 +17,9 @@ use crate::ListenerContext;
 pub trait Protocol: 'static {
     /// The value of a listener's `protocol` key.
     const NAME: &'static str;
+    /// The application protocols that it speaks behind TLS (ALPN, RFC 7301), best first. None: it does not agree on any
+    /// by itself, and a listener may name what it likes.
+    const ALPN: &'static [&'static str] = &[];
     /// The protocol's part of a listener's configuration: complete, checked, free of its source format.
     /// Equality decides whether a reload changes the listener.
     type Config: Debug + PartialEq + Send + Sync + 'static;

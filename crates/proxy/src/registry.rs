@@ -18,6 +18,8 @@ use crate::{ListenerContext, Protocol, ReadContext, Server};
 pub trait ErasedConfig: Debug + Send + Sync {
     /// The protocol's name.
     fn protocol(&self) -> &'static str;
+    /// As [`Protocol::ALPN`].
+    fn alpn(&self) -> Vec<&'static str>;
     /// Whether both are of one protocol and equal.
     fn equals(&self, other: &dyn ErasedConfig) -> bool;
     /// As [`Protocol::build`].
@@ -55,6 +57,10 @@ impl<P: Protocol> Debug for Erased<P> {
 impl<P: Protocol> ErasedConfig for Erased<P> {
     fn protocol(&self) -> &'static str {
         P::NAME
+    }
+
+    fn alpn(&self) -> Vec<&'static str> {
+        P::ALPN.to_vec()
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {

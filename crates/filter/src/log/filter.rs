@@ -135,7 +135,7 @@ impl<M: LogRecords> Filter<M> for AccessLog<M> {
     }
 
     fn interest(&self) -> Interest {
-        Interest::COMPLETE
+        Interest::COMPLETE.and(Interest::REFUSED)
     }
 
     fn on_complete(&self, record: &M::Record, cx: &Context) {

@@ -65,6 +65,7 @@ fn context() -> Context {
         local: address("10.0.0.9:80"),
         client: address("192.0.2.7:4321"),
         secure: false,
+        tls: None,
         accepted_at: now(),
         id: 42,
     };

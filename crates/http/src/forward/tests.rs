@@ -35,6 +35,7 @@ fn context(peer: &str) -> Context {
         local: None,
         client: Some(peer),
         secure: false,
+        tls: None,
         accepted_at: Instant::now(),
         id: 1,
     };

@@ -1,19 +1,23 @@
 //! From an accepted socket to a session.
 //!
-//! Reads the PROXY header where there is to be one and hands over to the listener's server, whatever that is at the time. Start at
+//! Reads the PROXY header where there is to be one, ends TLS where the listener does, and hands over to the listener's server, whatever that is at the time. Start at
 //! [`Gate::admit`].
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::stats::TlsStats;
 use super::{Accepted, ListenerStats};
 use crate::downstream::{ConnectionGuard, ConnectionId};
 use crate::listen::BoundAddress;
 use crate::preface::{self, ProxyPolicy};
 use crate::sessions::Sessions;
-use crate::{ClientAddr, Downstream, LocalAddr, SocketAddress};
+use crate::tls::server::ServerTls;
+use crate::tls::{self, TlsRefusal};
+use crate::{ClientAddr, Downstream, LocalAddr, SocketAddress, Stream, clock};
 
 /// What turns the connections of one listener into sessions, on one worker.
 pub struct Gate {
@@ -21,7 +25,14 @@ pub struct Gate {
     sessions: Sessions,
     local: Option<LocalAddr>,
     proxy: RefCell<Option<Rc<ProxyPolicy>>>,
+    tls: RefCell<Option<Rc<GateTls>>>,
     server: RefCell<Rc<dyn Fn(Downstream)>>,
+}
+
+/// TLS as one gate ends it.
+struct GateTls {
+    shared: Arc<ServerTls>,
+    stats: TlsStats,
 }
 
 /// What a gate is made of.
@@ -37,7 +48,7 @@ pub struct GateOptions {
 }
 
 impl Gate {
-    /// A gate in front of `server`, which is called with each connection and starts its session with
+    /// A gate without TLS in front of `server`, which is called with each connection and starts its session with
     /// [`crate::spawn_session`].
     pub fn new(options: GateOptions, server: impl Fn(Downstream) + 'static) -> Rc<Self> {
         let local = match options.address {
@@ -51,6 +62,7 @@ impl Gate {
             sessions: options.sessions,
             local: local.map(LocalAddr),
             proxy: RefCell::new(options.proxy.map(Rc::new)),
+            tls: RefCell::default(),
             server: RefCell::new(Rc::new(server)),
         })
     }
@@ -63,6 +75,15 @@ impl Gate {
     /// Changes whether PROXY headers are read, for connections that come from now on.
     pub fn set_proxy(&self, proxy: Option<ProxyPolicy>) {
         self.proxy.replace(proxy.map(Rc::new));
+    }
+
+    /// Changes whether and how TLS is ended, for connections that come from now on.
+    pub fn set_tls(&self, tls: Option<Arc<ServerTls>>) {
+        let tls = tls.map(|shared| GateTls {
+            shared,
+            stats: TlsStats::new(&self.stats),
+        });
+        self.tls.replace(tls.map(Rc::new));
     }
 
     /// The sessions behind the gate.
@@ -86,40 +107,67 @@ impl Gate {
             stream,
             peer,
             proxied: None,
+            tls: None,
             prefix: BytesMut::new(),
             accepted_at: accepted.accepted_at,
             id: ConnectionId::next(),
             guard,
             local: self.local.map_or_else(OnceCell::new, OnceCell::from),
         };
-        match self.proxy.borrow().clone() {
-            Some(policy) => self.read_proxy_header(downstream, policy),
-            None => self.hand_over(downstream),
+        let proxy = self.proxy.borrow().clone();
+        let tls = self.tls.borrow().clone();
+        if proxy.is_none() && tls.is_none() {
+            self.hand_over(downstream);
+            return;
         }
-    }
-
-    fn read_proxy_header(self: &Rc<Self>, mut downstream: Downstream, policy: Rc<ProxyPolicy>) {
         let gate = Rc::clone(self);
         self.sessions.spawn(async move {
-            let Downstream {
-                stream,
-                prefix,
-                peer,
-                ..
-            } = &mut downstream;
-            match preface::read_proxy_header(stream, prefix, *peer, &policy).await {
-                Ok(header) => {
-                    downstream.proxied = header;
-                    gate.hand_over(downstream);
-                }
-                Err(error) => gate.stats.on_refused(error.label()),
+            match gate.prepare(downstream, proxy, tls).await {
+                Ok(downstream) => gate.hand_over(downstream),
+                Err(reason) => gate.stats.on_refused(reason),
             }
         });
+    }
+
+    /// Everything in front of the protocol that takes time, or the reason why there is no protocol.
+    async fn prepare(
+        &self,
+        mut downstream: Downstream,
+        proxy: Option<Rc<ProxyPolicy>>,
+        tls: Option<Rc<GateTls>>,
+    ) -> Result<Downstream, &'static str> {
+        if let Some(policy) = proxy {
+            let (stream, prefix) = (&mut downstream.stream, &mut downstream.prefix);
+            let header = preface::read_proxy_header(stream, prefix, downstream.peer, &policy);
+            downstream.proxied = header.await.map_err(|error| error.label())?;
+        }
+        match tls {
+            Some(tls) => tls.accept(downstream).await.map_err(TlsRefusal::label),
+            None => Ok(downstream),
+        }
     }
 
     fn hand_over(&self, downstream: Downstream) {
         self.stats.accepted.inc();
         let server = Rc::clone(&self.server.borrow());
         self.sessions.enter(|| server(downstream));
+    }
+}
+
+impl GateTls {
+    /// Ends TLS: the session sees the plain stream.
+    async fn accept(&self, downstream: Downstream) -> Result<Downstream, TlsRefusal> {
+        let begun = self.shared.begin(downstream.client_ip(), clock::now())?;
+        let _in_progress = self.stats.begin();
+        let Downstream { stream, prefix, .. } = downstream;
+        let accepted = tls::accept(stream, prefix, Arc::clone(&begun.config), begun.deadline);
+        let (stream, info) = accepted.await?;
+        self.stats.on_handshake(&info);
+        Ok(Downstream {
+            stream: Stream::from(stream),
+            prefix: BytesMut::new(),
+            tls: Some(Arc::new(info)),
+            ..downstream
+        })
     }
 }

@@ -4,7 +4,8 @@
 
 use std::cell::RefCell;
 
-use portcullis_stats::{Counter, Gauge, Shard};
+use portcullis_filter::TlsInfo;
+use portcullis_stats::{Counter, Gauge, GaugeGuard, Shard};
 
 /// The counters of one listener on one worker.
 #[derive(Debug)]
@@ -56,6 +57,50 @@ impl ListenerStats {
                 &[("reason", reason)],
             )
         });
+    }
+}
+
+/// The counters of one listener's TLS on one worker.
+#[derive(Debug)]
+pub(super) struct TlsStats {
+    /// Whole handshakes and resumed ones, by version: 1.2, then 1.3.
+    handshakes: [[Counter; 2]; 2],
+    in_progress: Gauge,
+}
+
+impl TlsStats {
+    /// Counters beside those of the listener.
+    pub(super) fn new(listener: &ListenerStats) -> Self {
+        let shard = &listener.shard;
+        let handshakes = |version, resumed| {
+            shard.counter(
+                "portcullis_tls_handshakes_total",
+                "Handshakes with clients that succeeded, by version and whether a session was taken up again.",
+                &[("version", version), ("resumed", resumed)],
+            )
+        };
+        Self {
+            handshakes: ["1.2", "1.3"]
+                .map(|version| ["false", "true"].map(|resumed| handshakes(version, resumed))),
+            in_progress: shard.gauge(
+                "portcullis_tls_handshakes_active",
+                "Handshakes with clients that are in progress.",
+                &[],
+            ),
+        }
+    }
+
+    /// Counts a handshake as in progress for as long as the guard lives.
+    pub(super) fn begin(&self) -> GaugeGuard {
+        self.in_progress.guard()
+    }
+
+    /// A handshake succeeded.
+    pub(super) fn on_handshake(&self, info: &TlsInfo) {
+        let [old, new] = &self.handshakes;
+        let [whole, resumed] = if info.version == "TLSv1.2" { old } else { new };
+        let counter = if info.resumed { resumed } else { whole };
+        counter.inc();
     }
 }
 

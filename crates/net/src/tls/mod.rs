@@ -4,6 +4,16 @@
 //! other. Cryptography, records and certificates are rustls's; this room decides who is trusted, which files that
 //! comes from, and when bytes move. Start at [`TlsStream`].
 
+mod certificates;
+mod client_identity;
+pub mod config;
+mod handshake;
+mod san;
+pub mod server;
 mod stream;
 
+pub use certificates::{Certificate, TlsFileError};
+pub use handshake::TlsRefusal;
+pub(crate) use handshake::accept;
+pub use san::{SanPattern, SanPatternError};
 pub use stream::{HandshakeError, TlsStream};
