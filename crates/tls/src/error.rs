@@ -55,12 +55,10 @@ pub enum ClientHelloError {
     BadVersions,
 }
 
-impl WireError for ClientHelloError {
-    fn severity(&self) -> Severity {
-        Severity::Connection
-    }
-
-    fn label(&self) -> &'static str {
+impl ClientHelloError {
+    /// The value of the `reason` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
         match self {
             Self::NotTls => "not_tls",
             Self::Truncated => "client_hello_truncated",
@@ -78,5 +76,15 @@ impl WireError for ClientHelloError {
             Self::BadAlpn => "client_hello_bad_alpn",
             Self::BadVersions => "client_hello_bad_versions",
         }
+    }
+}
+
+impl WireError for ClientHelloError {
+    fn severity(&self) -> Severity {
+        Severity::Connection
+    }
+
+    fn label(&self) -> &'static str {
+        (*self).label()
     }
 }

@@ -60,7 +60,9 @@ fn vectors_hold_for_every_split() {
         let whole = run(&vector.input, []);
         let one_by_one = run(&vector.input, 0..vector.input.len());
         assert_eq!(one_by_one, whole, "{}, byte by byte", vector.name);
-        for cut in 0..vector.input.len() {
+        // Of the long ones every few bytes: all cuts of all bytes are quadratic.
+        let step = 1 + vector.input.len() / 1024;
+        for cut in (0..vector.input.len()).step_by(step) {
             let cut_once = run(&vector.input, [cut]);
             assert_eq!(cut_once, whole, "{}, cut at {cut}", vector.name);
         }

@@ -1,25 +1,31 @@
 //! The keys of a listener with `protocol: tcp`.
 //!
-//! What is common to all listeners is not here. Start at [`TcpConfig::read`].
+//! What is common to all listeners is not here; the rules are in [`routes`]. Start at [`TcpConfig::read`].
+
+mod routes;
 
 use std::num::NonZeroU32;
 
-use portcullis_config::{Located, Node, Timeout};
+use portcullis_config::{Duration, Located, Node, Timeout};
 use portcullis_filter::{FilterList, ReadContext};
-use portcullis_route::Weighted;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use self::routes::RouteConfig;
+use self::routes::{RouteRule, WeightedCluster, read_clusters, read_routes};
 use crate::filters::registry;
 use crate::message::TcpMessages;
+use crate::route::Condition;
 
 /// The configuration of a TCP listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TcpConfig {
-    /// Where connections go: names of clusters with their shares, at least one above 0.
-    pub clusters: Vec<(String, u32)>,
+    /// Where connections go: rules in order, at least one.
+    pub routes: Vec<RouteConfig>,
+    /// How long a client may take to say what rules ask for.
+    pub sniff_timeout: Duration,
     /// How long nothing may move; `None` for ever.
     pub idle_timeout: Timeout,
     /// How long a connection may last in all.
@@ -51,10 +57,15 @@ impl Default for ConnectConfig {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TcpKeys {
-    /// The cluster that connections go to. Either this or `clusters`.
+    /// The cluster that connections go to. Either this, `clusters` or `routes`.
     cluster: Option<Located<String>>,
     /// Clusters that share the connections by weight.
     clusters: Option<Located<Vec<WeightedCluster>>>,
+    /// Rules that say where connections go by what a client of TLS asks for. TLS is not ended for them.
+    routes: Option<Located<Vec<Located<RouteRule>>>>,
+    /// How long a client may take until its first TLS message is whole, where rules ask for what is in it. Default 5s: it is
+    /// sent at once, so this is several lost packets.
+    sniff_timeout: Option<Located<Duration>>,
     /// A connection on which nothing moves for so long is closed. Default 1h: longer than the keep-alive of most
     /// protocols, and short enough that forgotten connections go away. `off` keeps them.
     #[serde(default = "default_idle_timeout")]
@@ -69,23 +80,13 @@ struct TcpKeys {
     filters: Option<Node>,
 }
 
-/// A cluster and its share of the connections.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct WeightedCluster {
-    /// The cluster.
-    cluster: Located<String>,
-    /// Its share, relative to the others. Default 1.
-    #[serde(default = "one")]
-    weight: u32,
+/// As long as a PROXY header may take.
+const fn default_sniff_timeout() -> Duration {
+    Duration::from_secs(5)
 }
 
 const fn default_idle_timeout() -> Timeout {
     Timeout::from_secs(3600)
-}
-
-const fn one() -> u32 {
-    1
 }
 
 impl TcpConfig {
@@ -101,8 +102,20 @@ impl TcpConfig {
             });
         // A log wants to see what other filters refuse, wherever it is listed.
         filters.0.sort_by_key(|filter| filter.name != "access_log");
+        let routes = read_targets(raw, &keys, cx)?;
+        let asks = |route: &RouteConfig| Condition::asks(&route.condition);
+        if let Some(timeout) = &keys.sniff_timeout
+            && !routes.iter().any(asks)
+        {
+            cx.diagnostics
+                .error(timeout.span, "nothing is waited for")
+                .help("`sniff_timeout` goes with routes that match `sni` or `alpn`");
+        }
         Some(Self {
-            clusters: read_clusters(raw, &keys, cx)?,
+            routes,
+            sniff_timeout: keys
+                .sniff_timeout
+                .map_or_else(default_sniff_timeout, Located::into_inner),
             idle_timeout: keys.idle_timeout,
             max_duration: keys.max_duration,
             connect: keys.connect,
@@ -126,43 +139,24 @@ impl TcpConfig {
     }
 }
 
-fn read_clusters(
-    raw: &Node,
-    keys: &TcpKeys,
-    cx: &mut ReadContext<'_>,
-) -> Option<Vec<(String, u32)>> {
-    let (list, span) = match (&keys.cluster, &keys.clusters) {
-        (Some(cluster), None) => {
-            let only = WeightedCluster {
-                cluster: cluster.clone(),
-                weight: 1,
-            };
-            (vec![only], cluster.span)
-        }
-        (None, Some(list)) => (list.value.clone(), list.span),
-        (Some(cluster), Some(list)) => {
-            cx.diagnostics
-                .error(cluster.span, "a listener has either a cluster or clusters")
-                .also(list.span, "the clusters");
-            return None;
-        }
-        (None, None) => {
-            cx.diagnostics
-                .error_at(raw, "the listener does not say where connections go")
-                .expected("`cluster`, or `clusters` with weights");
-            return None;
-        }
+fn read_targets(raw: &Node, keys: &TcpKeys, cx: &mut ReadContext<'_>) -> Option<Vec<RouteConfig>> {
+    let (cluster, clusters) = (keys.cluster.as_ref(), keys.clusters.as_ref());
+    let Some(routes) = &keys.routes else {
+        let span = raw.label_span();
+        let clusters = read_clusters(cluster, clusters, "listener", span, cx)?;
+        return Some(vec![RouteConfig::catch_all(clusters)]);
     };
-    for item in &list {
-        cx.check_cluster(&item.cluster);
-    }
-    let item = |item: WeightedCluster| (item.cluster.into_inner(), item.weight);
-    let shares: Vec<_> = list.into_iter().map(item).collect();
-    if let Err(error) = Weighted::new(shares.iter().cloned()) {
-        cx.diagnostics.error(span, error.to_string());
+    let other = cluster
+        .map(|cluster| cluster.span)
+        .or_else(|| clusters.map(|clusters| clusters.span));
+    if let Some(span) = other {
+        cx.diagnostics
+            .error(span, "a listener has either a cluster or routes")
+            .also(routes.span, "the routes")
+            .help("a route without `match` takes every connection");
         return None;
     }
-    Some(shares)
+    read_routes(routes, cx)
 }
 
 #[cfg(test)]

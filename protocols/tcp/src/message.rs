@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use portcullis_filter::{Fact, Facts, Messages};
+use portcullis_filter::{Context, Fact, Facts, Messages};
 
 /// The messages of TCP.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ impl Messages for TcpMessages {
 }
 
 impl Facts for TcpMessages {
-    const FACTS: &'static [&'static str] = &["tcp.local_port"];
+    const FACTS: &'static [&'static str] = &["tcp.local_port", "tls.sni"];
 
     fn fact(name: &str) -> Option<Fact<Self>> {
         match name {
@@ -28,14 +28,32 @@ impl Facts for TcpMessages {
                 Some(address) => key.write(&address.port().to_be_bytes()),
                 None => key.absent(),
             })),
+            "tls.sni" => Some(Box::new(|connection, cx, key| {
+                match asked_for(connection.server_name.as_ref(), cx) {
+                    Some(name) => key.write(name.as_bytes()),
+                    None => key.absent(),
+                }
+            })),
             _ => None,
         }
     }
 }
 
-/// A connection that asks to be proxied. Its facts are in the filter context.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TcpConnection;
+/// The server name that a client asked for: one that was read on the way, else that of a handshake that ended here.
+pub(crate) fn asked_for<'a>(read: Option<&'a Arc<str>>, cx: &'a Context) -> Option<&'a str> {
+    match (read, &cx.connection.tls) {
+        (Some(name), _) => Some(name),
+        (None, Some(tls)) => tls.server_name.as_deref(),
+        (None, None) => None,
+    }
+}
+
+/// A connection that asks to be proxied. Its other facts are in the filter context.
+#[derive(Debug, Clone, Default)]
+pub struct TcpConnection {
+    /// The server name in the client's first TLS message, where a rule had it read.
+    pub server_name: Option<Arc<str>>,
+}
 
 /// What is known about a connection when it is over. Access logs are written from it.
 #[derive(Debug, Clone)]
@@ -50,6 +68,8 @@ pub struct Record {
     pub bytes_up: u64,
     /// Bytes from upstream to downstream.
     pub bytes_down: u64,
+    /// The server name in the client's first TLS message, where a rule had it read.
+    pub server_name: Option<Arc<str>>,
     /// The cluster's name, once one was chosen.
     pub cluster: Option<Arc<str>>,
     /// The endpoint that was connected, or tried last.
@@ -72,6 +92,7 @@ impl Record {
             duration: Duration::ZERO,
             bytes_up: 0,
             bytes_down: 0,
+            server_name: None,
             cluster: None,
             endpoint: None,
             attempts: 0,

@@ -25,7 +25,9 @@ fn defaults_are_what_the_documents_say() {
     let (config, report) = read("cluster: bastion");
     assert_eq!(report, "");
     let config = config.unwrap();
-    assert_eq!(config.clusters, [("bastion".to_owned(), 1)]);
+    let everything = RouteConfig::catch_all(vec![("bastion".to_owned(), 1)]);
+    assert_eq!(config.routes, [everything]);
+    assert_eq!(config.sniff_timeout, Duration::from_secs(5));
     assert_eq!(config.idle_timeout, Timeout::from_secs(3600));
     assert_eq!(config.max_duration, Timeout::Off);
     assert_eq!(config.connect.attempts.get(), 3);
@@ -35,6 +37,27 @@ fn defaults_are_what_the_documents_say() {
         read("# moved\n\ncluster: bastion").0,
         "the place is no change"
     );
+}
+
+#[test]
+fn rules_are_read_in_order() {
+    let (config, report) = read(
+        "sniff_timeout: 2s\nroutes:\n- match: {sni: [a.example, '*.b.example'], alpn: h2}\n  \
+         cluster: bastion\n- name: named\n  match: {sni: '*'}\n  clusters: [{cluster: spare, weight: 2}]\n- cluster: spare",
+    );
+    assert_eq!(report, "");
+    let config = config.unwrap();
+    assert_eq!(config.sniff_timeout, Duration::from_secs(2));
+    let [first, named, rest] = &config.routes[..] else {
+        panic!("{:?}", config.routes);
+    };
+    assert_eq!(first.name.as_deref(), Some("routes[0]"));
+    let names: Vec<_> = first.server_names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["a.example", "*.b.example"]);
+    assert!(first.condition.named && first.condition.protocols.is_some());
+    assert_eq!(named.name.as_deref(), Some("named"));
+    assert_eq!(named.clusters, [("spare".to_owned(), 2)]);
+    assert!(named.condition.asks() && !rest.condition.asks());
 }
 
 #[test]
@@ -77,6 +100,65 @@ fn mistakes_are_said() {
             "test.yaml:1:40",
         ),
         (
+            "{cluster: bastion, routes: [{cluster: spare}]}",
+            "either a cluster or routes",
+        ),
+        (
+            "{clusters: [{cluster: bastion}], routes: [{cluster: spare}]}",
+            "either a cluster or routes",
+        ),
+        ("routes: []", "there are no routes"),
+        ("routes: [{match: {sni: a}}]", "test.yaml:1:10"),
+        (
+            "routes: [{match: {sni: a}}]",
+            "the route does not say where connections go",
+        ),
+        (
+            "routes: [{cluster: spare, clusters: []}]",
+            "a route has either a cluster or clusters",
+        ),
+        ("routes: [{cluster: spar}]", "did you mean 'spare'"),
+        (
+            "routes: [{match: {snl: a}, cluster: spare}]",
+            "did you mean 'sni'",
+        ),
+        (
+            "routes: [{match: {sni: 'a:443'}, cluster: spare}]",
+            "the port is not part",
+        ),
+        (
+            "routes: [{match: {sni: [a, 192.0.2.1]}, cluster: spare}]",
+            "'192.0.2.1' can never match",
+        ),
+        (
+            "routes: [{match: {sni: '[::1]'}, cluster: spare}]",
+            "can never match",
+        ),
+        (
+            "routes: [{match: {alpn: ''}, cluster: spare}]",
+            "1 to 255 bytes",
+        ),
+        (
+            "routes: [{cluster: spare}, {match: {sni: a}, cluster: bastion}]",
+            "route 'routes[1]' can never match: 'routes[0]' before it",
+        ),
+        (
+            "routes: [{match: {sni: '*.a'}, cluster: spare}, {match: {sni: b.a, alpn: h2}, cluster: spare}]",
+            "can never match",
+        ),
+        (
+            "routes: [{name: x, match: {sni: a}, cluster: spare}, {name: x, cluster: spare}]",
+            "two routes are named 'x'",
+        ),
+        (
+            "{cluster: bastion, sniff_timeout: 1s}",
+            "nothing is waited for",
+        ),
+        (
+            "{routes: [{cluster: bastion}], sniff_timeout: 1s}",
+            "nothing is waited for",
+        ),
+        (
             "{cluster: bastion, filters: [{cors: {}}]}",
             "has no filter 'cors'",
         ),
@@ -91,27 +173,43 @@ fn mistakes_are_said() {
     }
 }
 
-#[test]
-fn the_example_in_the_readme_is_read() {
+/// A listener as one of the README's examples has it, with the clusters of that example.
+fn from_readme(listener: &str) -> TcpConfig {
     let readme = include_str!("../../README.md");
-    let (_, example) = readme.split_once("```yaml\n").unwrap();
-    let (example, _) = example.split_once("```").unwrap();
+    let mut examples = readme
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let key = format!("  {listener}:\n");
+    let example = examples.find(|example| example.contains(&key)).unwrap();
     let source = Source::new("README.md", example);
     let mut diagnostics = Diagnostics::new(&source);
     let node = load(&source, &|_| None, &mut diagnostics).unwrap();
-    let listener = node.get("listeners").unwrap().get("ssh").unwrap();
-    let (_, keys) = listener.split(&["listen", "protocol"]);
-    let clusters = ["bastion".to_owned(), "bastion-new".to_owned()];
+    let block = node.get("listeners").unwrap().get(listener).unwrap();
+    let (_, keys) = block.split(&["listen", "protocol"]);
+    let (_, clusters) = example.split_once("\nclusters:\n").unwrap();
+    let clusters: Vec<String> = clusters
+        .lines()
+        .filter_map(|line| Some(line.trim().split_once(':')?.0.to_owned()))
+        .collect();
     let config = TcpConfig::read(
         &keys,
         &mut ReadContext {
             diagnostics: &mut diagnostics,
             clusters: &clusters,
-            path: "listeners.ssh",
+            path: "listeners.readme",
         },
     );
     assert_eq!(diagnostics.render(false), "");
-    assert_eq!(config.unwrap().filters.0.len(), 6);
+    config.unwrap()
+}
+
+#[test]
+fn the_examples_in_the_readme_are_read() {
+    assert_eq!(from_readme("ssh").filters.0.len(), 6);
+    let secure = from_readme("secure");
+    assert_eq!(secure.routes.len(), 3);
+    assert!(!secure.routes.last().unwrap().condition.asks());
 }
 
 #[test]
@@ -124,6 +222,8 @@ fn the_schema_knows_every_key() {
         [
             "cluster",
             "clusters",
+            "routes",
+            "sniff_timeout",
             "idle_timeout",
             "max_duration",
             "connect",

@@ -7,7 +7,7 @@ use portcullis_filter::log::{
     LogRecords, Operator, OperatorError, Preset, TimeFormat, ValueWriter,
 };
 
-use crate::message::{Record, TcpMessages};
+use crate::message::{Record, TcpMessages, asked_for};
 
 /// `access_log`, one line for each connection when it is over.
 pub type AccessLog = portcullis_filter::log::AccessLog<TcpMessages>;
@@ -18,6 +18,7 @@ impl LogRecords for TcpMessages {
         "BYTES_SENT",
         "DURATION",
         "PROTOCOL",
+        "REQUESTED_SERVER_NAME",
         "RESPONSE_FLAGS",
         "START_TIME",
         "TERMINATION_REASON",
@@ -57,10 +58,16 @@ impl LogRecords for TcpMessages {
                 value.time(&format, record.started_at);
             }));
         }
-        let write = writer(name).ok_or(OperatorError::Unknown)?;
+        let operator: Operator<Self> = match (name, writer(name)) {
+            ("REQUESTED_SERVER_NAME", _) => Box::new(|record: &Record, cx, value| {
+                value.optional(asked_for(record.server_name.as_ref(), cx));
+            }),
+            (_, Some(write)) => Box::new(move |record, _, value| write(record, value)),
+            (_, None) => return Err(OperatorError::Unknown),
+        };
         match argument {
             Some(_) => Err(OperatorError::Argument("no argument")),
-            None => Ok(Box::new(move |record, _, value| write(record, value))),
+            None => Ok(operator),
         }
     }
 }
@@ -92,6 +99,7 @@ fn flag(reason: &str) -> Option<&'static str> {
         "no_endpoints" | "none_available" | "all_tried" => "UH",
         "upstream_reset" | "upstream_io" => "UC",
         "downstream_reset" | "downstream_io" => "DC",
+        "no_route" => "NR",
         "idle_timeout" => "SI",
         "max_duration" => "DT",
         "rate_limited" => "RL",
@@ -120,6 +128,7 @@ mod tests {
             local: None,
             client: "192.0.2.7:4321".parse().ok(),
             secure: false,
+            tls: None,
             accepted_at: now,
             id: 42,
         };
@@ -142,6 +151,7 @@ mod tests {
         record.cluster = Some("bastion".into());
         record.endpoint = Some("10.0.0.1:22".into());
         record.attempts = 2;
+        record.server_name = Some("shop.example".into());
         record.reason = "closed";
     }
 

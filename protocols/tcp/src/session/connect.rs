@@ -2,11 +2,13 @@
 //!
 //! Nothing was sent yet, so trying again is always safe. Start at [`connect`].
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_cluster::{Cluster, ConnectionPermit, EndpointId, Outcome, PickContext, Picked};
 use portcullis_filter::Context;
 use portcullis_net::{Stream, clock};
+use portcullis_route::Weighted;
 use smallvec::SmallVec;
 
 use super::server::TcpServer;
@@ -19,13 +21,14 @@ pub(super) struct Upstream {
     pub(super) permit: ConnectionPermit,
 }
 
-/// Connects to an endpoint. The error is the `reason` label.
+/// Connects to an endpoint of one of `clusters`. The error is the `reason` label.
 pub(super) async fn connect(
     server: &TcpServer,
+    clusters: &Weighted<Rc<Cluster>>,
     record: &mut Record,
     cx: &Context,
 ) -> Result<Upstream, &'static str> {
-    let cluster = server.clusters.pick(server.random.next());
+    let cluster = clusters.pick(server.random.next());
     record.cluster = Some(Arc::from(cluster.name()));
     let permit = cluster
         .try_connection()

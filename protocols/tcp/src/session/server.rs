@@ -1,4 +1,4 @@
-//! The life of one connection: filters, an endpoint, the relay, the ledger.
+//! The life of one connection: a route, filters, an endpoint, the relay, the ledger.
 //!
 //! Start at [`TcpServer`].
 
@@ -7,16 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_cluster::Cluster;
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::{Context, FilterChain, Random, Stop};
 use portcullis_net::{Downstream, DrainSignal, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
-use portcullis_route::Weighted;
 use serde_json::Value;
 
 use super::connect::connect;
 use super::ledger::Ledger;
+use super::opening::Routes;
 use super::relay::{Connections, Session};
 use super::stats::TcpStats;
 use crate::config::TcpConfig;
@@ -42,16 +41,9 @@ impl Protocol for Tcp {
 
     fn build(config: &TcpConfig, cx: &ListenerContext) -> Result<TcpServer, BuildError> {
         let path = format!("{}.filters", cx.path());
-        let share = |(name, weight): &(String, u32)| Ok((cx.cluster(name)?, *weight));
-        let shares: Vec<_> = config
-            .clusters
-            .iter()
-            .map(share)
-            .collect::<Result<_, _>>()?;
         Ok(TcpServer {
             listener: Arc::clone(&cx.listener),
-            clusters: Weighted::new(shares)
-                .map_err(|error| BuildError::new(cx.path(), error.to_string()))?,
+            routes: Routes::new(config, cx)?,
             chain: config.filters.build(&cx.filters(&path))?,
             stats: TcpStats::new(&cx.stats),
             config: config.clone(),
@@ -64,7 +56,7 @@ impl Protocol for Tcp {
 /// TCP, configured for one listener on one worker.
 pub struct TcpServer {
     pub(super) listener: Arc<str>,
-    pub(super) clusters: Weighted<Rc<Cluster>>,
+    pub(super) routes: Routes,
     pub(super) chain: FilterChain<TcpMessages>,
     pub(super) stats: TcpStats,
     pub(super) config: TcpConfig,
@@ -85,14 +77,27 @@ impl Server for TcpServer {
     }
 }
 
-/// Asks the filters and connects an endpoint. TCP has no words for a refusal: there is no session, and the
-/// connection is closed.
+/// Finds a route, asks the filters and connects an endpoint. TCP has no words for a refusal: there is no session, and
+/// the connection is closed.
 async fn prepare(
     server: Rc<TcpServer>,
-    downstream: Downstream,
+    mut downstream: Downstream,
 ) -> Option<Pin<Box<dyn Future<Output = End>>>> {
     let mut ledger = Ledger::open(Rc::clone(&server), &downstream);
-    let mut request = TcpConnection;
+    let connection = Rc::clone(&ledger.cx.connection);
+    let found = match server.routes.find(&mut downstream, &connection).await {
+        Ok(found) => found,
+        Err(reason) => {
+            ledger.record.reason = reason;
+            return None;
+        }
+    };
+    ledger.cx.now = clock::now();
+    ledger.cx.route.clone_from(&found.route.name);
+    ledger.record.server_name.clone_from(&found.server_name);
+    let mut request = TcpConnection {
+        server_name: found.server_name,
+    };
     let asked = server
         .chain
         .on_request(&mut request, &mut ledger.cx, &RuntimeTimer);
@@ -100,7 +105,8 @@ async fn prepare(
         ledger.record.reason = reason(&stop);
         return None;
     }
-    let upstream = match connect(&server, &mut ledger.record, &ledger.cx).await {
+    let clusters = &found.route.clusters;
+    let upstream = match connect(&server, clusters, &mut ledger.record, &ledger.cx).await {
         Ok(upstream) => upstream,
         Err(reason) => {
             ledger.record.reason = reason;

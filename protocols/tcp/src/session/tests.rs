@@ -18,14 +18,16 @@ use portcullis_stats::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connect::connect;
+use super::connect::{Upstream, connect};
 use super::ledger::Ledger;
+use super::opening::{Route, Routes};
 use super::relay::{Connections, Session};
 use super::server::TcpServer;
 use super::stats::TcpStats;
 use crate::config::{ConnectConfig, TcpConfig};
 use crate::machine::{End, Relay, Side};
 use crate::message::{Record, TcpMessages};
+use crate::route::{Condition, Opening};
 
 type Filters = Vec<Box<dyn Filter<TcpMessages>>>;
 
@@ -57,18 +59,25 @@ fn cluster(registry: &Registry, settings: &str, endpoints: &[SocketAddr]) -> Rc<
 
 fn server(filters: Filters, settings: &str, endpoints: &[SocketAddr]) -> Rc<TcpServer> {
     let registry = Registry::new(1);
+    let config = TcpConfig {
+        routes: Vec::new(),
+        sniff_timeout: portcullis_config::Duration::from_secs(5),
+        idle_timeout: Timeout::Off,
+        max_duration: Timeout::Off,
+        connect: ConnectConfig::default(),
+        filters: FilterList::default(),
+    };
+    let route = Route {
+        name: None,
+        clusters: Weighted::new([(cluster(&registry, settings, endpoints), 1)]).unwrap(),
+    };
+    let rules = vec![(Vec::new(), Condition::default(), route)];
     Rc::new(TcpServer {
         listener: "test".into(),
-        clusters: Weighted::new([(cluster(&registry, settings, endpoints), 1)]).unwrap(),
+        routes: Routes::of(rules, &config),
         chain: FilterChain::new(filters),
         stats: TcpStats::new(&registry.shard(0)),
-        config: TcpConfig {
-            clusters: Vec::new(),
-            idle_timeout: Timeout::Off,
-            max_duration: Timeout::Off,
-            connect: ConnectConfig::default(),
-            filters: FilterList::default(),
-        },
+        config,
         drain: DrainSignal::new(),
         random: Rc::new(Random::new(1)),
     })
@@ -82,6 +91,7 @@ fn ledger(server: &Rc<TcpServer>) -> Ledger {
         local: None,
         client: None,
         secure: false,
+        tls: None,
         accepted_at: now,
         id: 1,
     };
@@ -303,6 +313,22 @@ fn silence_ends_it_in_time_and_in_a_drain() {
     }
 }
 
+/// Connects to the cluster of the one rule.
+async fn connect_any(server: &TcpServer, ledger: &mut Ledger) -> Result<Upstream, &'static str> {
+    let found = server
+        .routes
+        .choose(Opening::Plain, "no_route")
+        .ok()
+        .unwrap();
+    connect(
+        server,
+        &found.route.clusters,
+        &mut ledger.record,
+        &ledger.cx,
+    )
+    .await
+}
+
 async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
@@ -355,7 +381,7 @@ fn endpoints_are_tried_one_after_another() {
         for (name, endpoints, settings, wanted, attempts) in rows {
             let server = server(Vec::new(), settings, endpoints);
             let mut ledger = ledger(&server);
-            let connected = connect(&server, &mut ledger.record, &ledger.cx).await;
+            let connected = connect_any(&server, &mut ledger).await;
             assert_eq!(connected.map(drop), wanted, "{name}");
             assert_eq!(ledger.record.established, wanted.is_ok(), "{name}");
             if let Some(attempts) = attempts {
@@ -373,14 +399,10 @@ fn the_limit_on_connections_holds_while_they_last() {
         let address = listener.local_addr().unwrap();
         let server = server(Vec::new(), "limits: {connections: 1}", &[address]);
         let [mut first, mut second] = [ledger(&server), ledger(&server)];
-        let held = connect(&server, &mut first.record, &first.cx).await.ok();
-        let refused = connect(&server, &mut second.record, &second.cx).await;
+        let held = connect_any(&server, &mut first).await.ok();
+        let refused = connect_any(&server, &mut second).await;
         assert_eq!(refused.map(drop), Err("upstream_connection_limit"));
         drop(held);
-        assert!(
-            connect(&server, &mut second.record, &second.cx)
-                .await
-                .is_ok()
-        );
+        assert!(connect_any(&server, &mut second).await.is_ok());
     });
 }

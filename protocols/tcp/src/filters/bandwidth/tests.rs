@@ -33,6 +33,7 @@ fn context(client: u8, now: Instant) -> Context {
         local: None,
         client: Some(SocketAddr::new(ip, 1)),
         secure: false,
+        tls: None,
         accepted_at: now,
         id: 1,
     };
@@ -71,7 +72,7 @@ impl Worker {
         }
         let mut cx = context(client, now);
         {
-            let mut request = TcpConnection;
+            let mut request = TcpConnection::default();
             let asked = self.chain.on_request(&mut request, &mut cx, &NoTimer);
             let mut task = std::task::Context::from_waker(std::task::Waker::noop());
             assert!(std::pin::pin!(asked).poll(&mut task).is_ready());
