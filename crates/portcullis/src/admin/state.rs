@@ -35,6 +35,12 @@ pub(crate) struct Admin {
     pub workers: usize,
 }
 
+impl portcullis_grpc::filters::Readiness for Admin {
+    fn is_ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+}
+
 /// One generation of the configuration, and what it became.
 pub(crate) struct Running {
     /// The configuration.
