@@ -15,6 +15,7 @@ mod reload;
 mod signals;
 mod start;
 mod task;
+mod tls;
 mod watch;
 mod worker;
 mod workers;

@@ -1,8 +1,9 @@
 //! From a configuration file to a [`Model`]: every mistake found in one run, each with its place.
 //!
-//! Nothing is opened or started here: what this accepts is what `portcullis check` accepts, and a reload reads
-//! through the same door. Start at [`load`]; listeners are read in `listeners`, and what can only be seen with
-//! everything at hand (ports that clash, clusters nobody uses) is in `checks`.
+//! Nothing but certificates is read besides the file, and nothing is started here: what this accepts is what
+//! `portcullis check` accepts, and a reload reads through the same door. Start at [`load`]; listeners are read in
+//! `listeners`, and what can only be seen with everything at hand (ports that clash, clusters nobody uses) is in
+//! `checks`.
 
 mod checks;
 mod listeners;
@@ -166,6 +167,7 @@ fn read_document(root: &Node, registry: &Registry, report: &mut Report) -> Optio
             .error(Span::NONE, "the configuration has no listeners")
             .expected("`listeners:` with at least one");
     }
+    report.warnings.extend(listeners.warnings.iter().cloned());
     checks::unused_clusters(root, &clusters.nodes, &mut report.warnings);
     let document = document?;
     let admin = document.admin;

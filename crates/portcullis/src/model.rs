@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use portcullis_cluster::ClusterConfig;
 use portcullis_config::{Duration, ListenAddress, ListenSocket, Located, TargetAddress, Timeout};
+use portcullis_net::tls::config::TlsConfig;
 use portcullis_net::{ProxyProtocolConfig, SocketOptions};
 use portcullis_proxy::ErasedConfig;
 use schemars::JsonSchema;
@@ -124,6 +125,8 @@ pub struct ListenerModel {
     pub balance: AcceptBalance,
     /// Who may speak for somebody else.
     pub proxy_protocol: Option<ProxyProtocolConfig>,
+    /// Whether and how TLS ends here.
+    pub tls: Option<TlsConfig>,
     /// How its sockets behave.
     pub socket: SocketOptions,
     /// What its protocol is told.
@@ -136,6 +139,7 @@ impl PartialEq for ListenerModel {
             && self.limits == other.limits
             && self.balance == other.balance
             && self.proxy_protocol == other.proxy_protocol
+            && self.tls == other.tls
             && self.socket == other.socket
             && self.protocol.equals(&*other.protocol)
     }

@@ -13,7 +13,8 @@ use super::clusters::Clusters;
 use super::listening::Listening;
 use super::plan::Changes;
 use super::signals::{Asked, Signals};
-use super::watch::FileWatch;
+use super::tls::ListenerTls;
+use super::watch::{FileChanges, FileWatch, FilesWatch};
 use super::workers::Workers;
 use crate::admin::{Admin, ControlRequest, Refused};
 use crate::load::ConfigSource;
@@ -33,6 +34,10 @@ pub(super) struct Control {
     pub clusters: Clusters,
     /// The sockets.
     pub listening: Listening,
+    /// The listeners' certificates.
+    pub tls: ListenerTls,
+    /// Says when their files may have changed.
+    pub certificates: FilesWatch,
     /// The threads that move traffic.
     pub workers: Workers,
     /// The access logs.
@@ -93,6 +98,8 @@ pub(super) struct Inbox {
     pub requests: mpsc::Receiver<ControlRequest>,
     /// The file watch, where there is a file.
     pub watch: Option<FileWatch>,
+    /// The watch on certificates.
+    pub certificates: FileChanges,
     /// Names of clusters whose endpoints DNS has changed.
     pub resolved: mpsc::UnboundedReceiver<Arc<str>>,
 }
@@ -105,6 +112,8 @@ pub(super) enum Event {
     Request(ControlRequest),
     /// The configuration file may have changed.
     FileChanged,
+    /// A file that certificates come from may have changed.
+    CertificatesChanged,
     /// DNS changed the endpoints of this cluster.
     Resolved(Arc<str>),
 }
@@ -123,6 +132,7 @@ impl Inbox {
             Some(request) = self.requests.recv() => Event::Request(request),
             Some(cluster) = self.resolved.recv() => Event::Resolved(cluster),
             () = file_changed => Event::FileChanged,
+            () = self.certificates.next() => Event::CertificatesChanged,
         }
     }
 }
@@ -164,6 +174,7 @@ impl Control {
                     self.reload_and_log("file").await;
                 }
             }
+            Event::CertificatesChanged => self.refresh_certificates(),
             Event::Resolved(cluster) => self.clusters.on_resolved(&cluster),
         }
         Next::GoOn

@@ -40,7 +40,8 @@ impl Control {
                     }
                     Event::Signal(asked) => self.handle_small(asked),
                     Event::Request(ControlRequest::Reload(answer)) => self.reload_and_answer(answer).await,
-                    Event::Request(_) | Event::FileChanged => {}
+                    // Nothing accepts any more, so nothing begins a handshake.
+                    Event::Request(_) | Event::FileChanged | Event::CertificatesChanged => {}
                     Event::Resolved(cluster) => self.clusters.on_resolved(&cluster),
                 },
             }

@@ -11,6 +11,7 @@ use portcullis_net::{clock, descriptors};
 
 use super::control::Control;
 use super::plan::{Changes, Delta, plan, unchangeable};
+use super::workers::Ready;
 use crate::admin::{Refused, Running};
 use crate::limits::default_connections;
 use crate::load::load_text;
@@ -77,24 +78,33 @@ impl Control {
     ) -> Result<(), Vec<BuildError>> {
         let new_clusters = self.clusters.stage(&model, &changes.clusters).await;
         let sockets = self.listening.open(&model, &changes.listeners)?;
+        let tls = self.tls.stage(&model, &changes.listeners)?;
+        let ready = Ready {
+            listening: &self.listening,
+            opened: &sockets,
+            tls: &tls,
+        };
         self.workers
-            .prepare(
-                &model,
-                changes,
-                &new_clusters.shared(),
-                (&self.listening, &sockets),
-            )
+            .prepare(&model, changes, &new_clusters.shared(), &ready)
             .await?;
         self.clusters
             .commit(new_clusters, &model, &changes.clusters);
         self.listening.commit(sockets, &model);
+        self.tls.commit(tls, &model);
         self.workers.commit().await;
         self.listening
             .set_limits(&model, default_connections(descriptors::limit()));
         self.publish(model);
+        self.refresh_certificates();
         self.announce(&changes.listeners);
         self.admin.stats.retain_live();
         Ok(())
+    }
+
+    /// Looks at all certificate files again, and watches them where they are now.
+    pub(super) fn refresh_certificates(&mut self) {
+        self.tls.refresh();
+        self.certificates.watch(self.tls.paths());
     }
 
     /// Tells whoever started the process where to connect now. Not the log: its form is a promise to programs.

@@ -29,7 +29,8 @@ use super::listening::Listening;
 use super::plan::plan;
 use super::reload::describe;
 use super::signals::Signals;
-use super::watch::FileWatch;
+use super::tls::ListenerTls;
+use super::watch::{FileWatch, FilesWatch};
 use super::workers::{Shared, Workers};
 use crate::admin::{Admin, AdminSocket, Readiness, Running, router};
 use crate::load::{ConfigSource, load_text};
@@ -83,7 +84,9 @@ async fn start_and_run(
     let admin_address = socket.address()?;
     let (requests, inbox_requests) = mpsc::channel(REQUESTS);
     let (resolved, inbox_resolved) = mpsc::unbounded_channel();
-    let mut control = make(options, &model, seen, (requests, resolved))?;
+    let (certificates, inbox_certificates) = FilesWatch::new();
+    let senders = (requests, resolved, certificates);
+    let mut control = make(options, &model, seen, senders)?;
     let admin = Arc::clone(&control.admin);
     spawn_local(async move { axum::serve(socket, router(admin)).await });
 
@@ -99,6 +102,7 @@ async fn start_and_run(
         signals,
         requests: inbox_requests,
         watch,
+        certificates: inbox_certificates,
         resolved: inbox_resolved,
     };
     control.run(inbox).await;
@@ -108,6 +112,7 @@ async fn start_and_run(
 type Senders = (
     mpsc::Sender<crate::admin::ControlRequest>,
     mpsc::UnboundedSender<Arc<str>>,
+    FilesWatch,
 );
 
 /// The control side with workers that have nothing to do yet.
@@ -115,7 +120,7 @@ fn make(
     options: Options,
     model: &Model,
     seen: Option<String>,
-    (requests, resolved): Senders,
+    (requests, resolved, certificates): Senders,
 ) -> anyhow::Result<Control> {
     let workers = Workers::count(&model.runtime);
     // One shard for each worker, one for the control side, one for the writer of access logs.
@@ -157,6 +162,8 @@ fn make(
         admin: Arc::new(admin),
         clusters: Clusters::new(names, shard.clone(), random),
         listening: Listening::new(workers),
+        tls: ListenerTls::new(shard.clone()),
+        certificates,
         workers: Workers::start(&model.runtime, &shared)?,
         access_logs,
         counters: ControlCounters::new(&shard),

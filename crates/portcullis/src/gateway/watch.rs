@@ -1,11 +1,12 @@
-//! Notices that the configuration file has changed, however it is replaced.
+//! Notices that the configuration file, or a file that it names, has changed, however it is replaced.
 //!
 //! The directory is watched, not the file: editors and Kubernetes replace files by renaming, and a watch on the
 //! old one would see nothing. It reads nothing and decides nothing; a change only says that it is worth looking.
-//! Start at [`FileWatch::start`].
+//! Start at [`FileWatch::start`], and at [`FilesWatch`] for many files that come and go.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
@@ -61,10 +62,7 @@ impl FileWatch {
             self.changed.notified().await;
             self.pending = true;
         }
-        while tokio::time::timeout(SETTLE, self.changed.notified())
-            .await
-            .is_ok()
-        {}
+        settle(&self.changed).await;
         self.pending = false;
         self.follow();
     }
@@ -91,6 +89,122 @@ impl FileWatch {
             self.linked = Some(real);
         }
     }
+}
+
+/// A watch on many files, which can change at any time. Ends when it is dropped.
+pub(super) struct FilesWatch {
+    changed: Arc<Notify>,
+    files: Arc<Mutex<Vec<PathBuf>>>,
+    /// Made for the first file: each costs a thread and one of the few watchers that a user may have.
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+}
+
+/// The changes that a [`FilesWatch`] notices.
+pub(super) struct FileChanges {
+    changed: Arc<Notify>,
+    /// Something changed, and nobody has been told yet.
+    pending: bool,
+}
+
+impl FilesWatch {
+    /// No files yet.
+    pub(super) fn new() -> (Self, FileChanges) {
+        let changed = Arc::new(Notify::new());
+        let changes = FileChanges {
+            changed: Arc::clone(&changed),
+            pending: false,
+        };
+        let watch = Self {
+            changed,
+            files: Arc::default(),
+            watcher: None,
+            folders: BTreeSet::new(),
+        };
+        (watch, changes)
+    }
+
+    /// Watches these files and no others, each also where a symbolic link leads now. What cannot be watched is logged; a
+    /// reload looks at it all the same.
+    pub(super) fn watch<'a>(&mut self, files: impl Iterator<Item = &'a Path>) {
+        let files: Vec<PathBuf> = files.map(Path::to_owned).collect();
+        let real = files.iter().filter_map(|file| file.canonicalize().ok());
+        let folders: BTreeSet<PathBuf> = files
+            .iter()
+            .cloned()
+            .chain(real)
+            .filter_map(|file| folder_of(&file).canonicalize().ok())
+            .collect();
+        *lock(&self.files) = files;
+        if folders.is_empty() {
+            self.watcher = None;
+            self.folders.clear();
+            return;
+        }
+        if let Err(error) = self.watch_folders(folders) {
+            tracing::warn!(%error, "cannot watch certificates; use HUP or POST /reload");
+        }
+    }
+
+    fn watch_folders(&mut self, folders: BTreeSet<PathBuf>) -> notify::Result<()> {
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            none => none.insert(start_watcher(&self.changed, &self.files)?),
+        };
+        for gone in self.folders.difference(&folders) {
+            // Usually gone already: that is what the change was.
+            let _ = watcher.unwatch(gone);
+        }
+        let mut result = Ok(());
+        for folder in &folders {
+            // Again also where there is a watch: the folder may be another one of the same name.
+            let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
+            result = result.and(watched);
+        }
+        self.folders = folders;
+        result
+    }
+}
+
+impl FileChanges {
+    /// As [`FileWatch::changed`].
+    pub(super) async fn next(&mut self) {
+        if !self.pending {
+            self.changed.notified().await;
+            self.pending = true;
+        }
+        settle(&self.changed).await;
+        self.pending = false;
+    }
+}
+
+fn start_watcher(
+    changed: &Arc<Notify>,
+    files: &Arc<Mutex<Vec<PathBuf>>>,
+) -> notify::Result<RecommendedWatcher> {
+    let (changed, files) = (Arc::clone(changed), Arc::clone(files));
+    notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let is_relevant = |event: Event| {
+            let files = lock(&files);
+            files.iter().any(|file| is_relevant(&event, file))
+        };
+        if event.map_or(true, is_relevant) {
+            changed.notify_one();
+        }
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under the lock panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until nothing has changed for a while.
+async fn settle(changed: &Notify) {
+    while tokio::time::timeout(SETTLE, changed.notified())
+        .await
+        .is_ok()
+    {}
 }
 
 /// The file itself, the `..data` link through which Kubernetes replaces all files of a volume at once, or
@@ -191,6 +305,27 @@ mod tests {
                 watch.changed().await;
                 assert_eq!(fs::read_to_string(&file).unwrap(), number.to_string());
             }
+        });
+    }
+
+    #[test]
+    fn many_files_come_and_go() {
+        let [one, other] = [Folder::new("many-one"), Folder::new("many-other")];
+        let [first, second] = [one.0.join("a.pem"), other.0.join("b.pem")];
+        let link = one.0.join("link.pem");
+        fs::write(&first, "1").unwrap();
+        fs::write(&second, "1").unwrap();
+        symlink(&second, &link).unwrap();
+        runtime().block_on(async {
+            let (mut watch, mut changes) = FilesWatch::new();
+            watch.watch([first.as_path()].into_iter());
+            fs::write(&first, "2").unwrap();
+            changes.next().await;
+            watch.watch([first.as_path(), link.as_path()].into_iter());
+            fs::write(&second, "2").unwrap();
+            changes.next().await;
+            watch.watch(std::iter::empty());
+            assert!(watch.watcher.is_none());
         });
     }
 

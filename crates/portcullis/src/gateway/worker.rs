@@ -16,6 +16,7 @@ use portcullis_net::accept::{
     AcceptHandle, Accepted, Acceptor, Gate, GateOptions, ListenerStats, WorkerLoads,
 };
 use portcullis_net::preface::ProxyPolicy;
+use portcullis_net::tls::server::ServerTls;
 use portcullis_net::worker::{CommandSender, Commands, WorkerId};
 use portcullis_net::{Downstream, DrainSignal, clock, spawn_local};
 use portcullis_proxy::{Clusters, DynServer, ListenerContext, WorkerContext};
@@ -72,6 +73,7 @@ struct PreparedListener {
     server: Rc<dyn DynServer>,
     drain: DrainSignal,
     proxy: Option<ProxyPolicy>,
+    tls: Option<Arc<ServerTls>>,
     balance: AcceptBalance,
     /// The gate and acceptor on a socket that is new to this worker.
     accepting: Option<NewAcceptor>,
@@ -180,6 +182,7 @@ impl Worker {
             server,
             drain,
             proxy: change.model.proxy_protocol.as_ref().map(ProxyPolicy::from),
+            tls: change.tls,
             balance: change.model.balance,
             accepting,
             name: change.name,
@@ -261,6 +264,7 @@ impl Worker {
                     existing.accepting.stop();
                 }
                 new.delivery.gate.set_proxy(prepared.proxy);
+                new.delivery.gate.set_tls(prepared.tls);
                 new.delivery.balance.set(prepared.balance);
                 let listener = Listener {
                     server: prepared.server,
@@ -275,6 +279,7 @@ impl Worker {
             (None, Some(existing)) => {
                 existing.gate().set_server(start(&prepared.server));
                 existing.gate().set_proxy(prepared.proxy);
+                existing.gate().set_tls(prepared.tls);
                 existing.delivery.balance.set(prepared.balance);
                 existing.server = prepared.server;
             }

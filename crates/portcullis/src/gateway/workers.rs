@@ -11,12 +11,14 @@ use portcullis_config::BuildError;
 use portcullis_filter::SharedStore;
 use portcullis_limit::Seed;
 use portcullis_net::accept::Accepted;
+use portcullis_net::tls::server::ServerTls;
 use portcullis_net::worker::{self, CommandSender, WorkerHandle, WorkerId};
 use portcullis_stats::Registry;
 use tokio::sync::oneshot;
 
 use super::listening::{Listening, Opened, Place};
 use super::plan::Changes;
+use super::tls::StagedTls;
 use super::worker::Worker;
 use crate::model::{ListenerModel, Model, RuntimeConfig};
 
@@ -60,6 +62,18 @@ pub(super) struct ListenerChange {
     pub model: Arc<ListenerModel>,
     /// Its sockets and counts.
     pub place: Place,
+    /// Its TLS.
+    pub tls: Option<Arc<ServerTls>>,
+}
+
+/// What the control side has made ready for the listeners that come or change.
+pub(super) struct Ready<'a> {
+    /// All sockets.
+    pub listening: &'a Listening,
+    /// Those of these listeners.
+    pub opened: &'a Opened,
+    /// Their TLS.
+    pub tls: &'a StagedTls,
 }
 
 /// What the workers are made with.
@@ -125,13 +139,13 @@ impl Workers {
         model: &Model,
         changes: &Changes,
         clusters: &[Arc<ClusterShared>],
-        (listening, opened): (&Listening, &Opened),
+        ready: &Ready<'_>,
     ) -> Result<(), Vec<BuildError>> {
         let mut answers = Vec::new();
         let mut errors: Vec<BuildError> = Vec::new();
         for (number, worker) in self.0.iter().enumerate() {
             let mut change = Change::new(model, changes, clusters);
-            match place_all(model, changes, (listening, opened), number) {
+            match place_all(model, changes, ready, number) {
                 Ok(listeners) => change.listeners = listeners,
                 Err(error) => {
                     errors.push(error);
@@ -201,18 +215,19 @@ fn stopped() -> BuildError {
 fn place_all(
     model: &Model,
     changes: &Changes,
-    (listening, opened): (&Listening, &Opened),
+    ready: &Ready<'_>,
     worker: usize,
 ) -> Result<Vec<ListenerChange>, BuildError> {
     let mut listeners = Vec::new();
     for name in changes.listeners.to_build() {
         let wanted = model.listeners.get(name);
-        let place = listening.place(opened, name, worker)?;
+        let place = ready.listening.place(ready.opened, name, worker)?;
         if let (Some(model), Some(place)) = (wanted, place) {
             listeners.push(ListenerChange {
                 name: Arc::clone(name),
                 model: Arc::clone(model),
                 place,
+                tls: ready.tls.shared(name),
             });
         }
     }

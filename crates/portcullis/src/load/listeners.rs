@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_config::{Diagnostics, Key, ListenAddress, Located, Node, Span, Value, suggest};
+use portcullis_net::clock;
+use portcullis_net::tls::config::TlsConfig;
+use portcullis_net::tls::server::TlsFiles;
 use portcullis_net::{ProxyProtocolConfig, SocketOptions};
 use portcullis_proxy::{ErasedConfig, ReadContext, Registry, detect};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::report::Warning;
 use super::{check_name, named_blocks};
 use crate::model::{AcceptBalance, ListenerLimits, ListenerModel};
 
@@ -21,6 +25,8 @@ pub(super) struct Listeners<'a> {
     pub(super) models: BTreeMap<Arc<str>, Arc<ListenerModel>>,
     /// Every address that could be read, with the listener's name.
     pub(super) addresses: Vec<(&'a str, Located<ListenAddress>)>,
+    /// What is probably a mistake, and harmless.
+    pub(super) warnings: Vec<Warning>,
     /// Nothing was written.
     pub(super) is_none_there: bool,
 }
@@ -43,26 +49,27 @@ pub(crate) struct ListenerKeys {
     /// Expect a PROXY header, version 1 or 2, from these peers.
     #[serde(default)]
     proxy_protocol: Option<ProxyProtocolConfig>,
+    /// End TLS here: the protocol sees what was encrypted. Default: connections are taken as they come.
+    #[serde(default)]
+    tls: Option<TlsConfig>,
     /// How its sockets behave.
     #[serde(default)]
     socket: SocketOptions,
 }
 
 /// The names of [`ListenerKeys`].
-pub(crate) const LISTENER_KEYS: [&str; 6] = [
+pub(crate) const LISTENER_KEYS: [&str; 7] = [
     "listen",
     "protocol",
     "limits",
     "balance",
     "proxy_protocol",
+    "tls",
     "socket",
 ];
 
 /// Keys that later builds have. Silence would be worse than a refusal.
-const NOT_YET: [(&str, &str); 2] = [
-    ("tls", "TLS is not supported by this build"),
-    ("http3", "HTTP/3 is not supported by this build"),
-];
+const NOT_YET: [(&str, &str); 1] = [("http3", "HTTP/3 is not supported by this build")];
 
 /// Reads the `listeners` block.
 pub(super) fn read_all<'a>(
@@ -75,6 +82,7 @@ pub(super) fn read_all<'a>(
     let mut listeners = Listeners {
         models: BTreeMap::new(),
         addresses: Vec::new(),
+        warnings: Vec::new(),
         is_none_there: block.is_none_or(|block| block.as_mapping().is_some_and(<[_]>::is_empty)),
     };
     for (key, node) in entries {
@@ -88,6 +96,15 @@ pub(super) fn read_all<'a>(
         let (keys, protocol) = read_one(node, registry, &mut cx);
         let Some(keys) = keys else { continue };
         check_listen(&keys.listen, errors);
+        if let Some(tls) = &keys.tls {
+            let alpn = protocol.as_ref().map(|protocol| protocol.alpn());
+            check_tls(
+                tls,
+                &alpn.unwrap_or_default(),
+                errors,
+                &mut listeners.warnings,
+            );
+        }
         if let Some(protocol) = protocol {
             let name = key.name.as_str().into();
             listeners
@@ -220,12 +237,54 @@ fn check_listen(listen: &Located<ListenAddress>, errors: &mut Diagnostics) {
     }
 }
 
+/// Reads the files, too: what is in them decides whether the listener can run.
+fn check_tls(
+    tls: &TlsConfig,
+    alpn: &[&str],
+    errors: &mut Diagnostics,
+    warnings: &mut Vec<Warning>,
+) {
+    let before = errors.count();
+    tls.check(alpn, errors);
+    if errors.count() > before {
+        return;
+    }
+    let files = match TlsFiles::load(tls, tls.alpn_names(alpn), clock::now(), None) {
+        Ok(files) => files,
+        Err(problems) => {
+            for problem in problems {
+                errors.error(problem.span, problem.to_string());
+            }
+            return;
+        }
+    };
+    for (index, (pair, loaded)) in tls
+        .certificates
+        .iter()
+        .zip(files.certificates())
+        .enumerate()
+    {
+        let mut warn = |message: &str| {
+            let message = format!("{}: {message}", loaded.path.display());
+            let span = pair.cert.span;
+            warnings.push(Warning { span, message });
+        };
+        if loaded.certificate.is_expired(clock::wall()) {
+            warn("the certificate has expired, clients will refuse it");
+        }
+        if index > 0 && loaded.certificate.names().next().is_none() {
+            warn("no client will get this certificate: it has no DNS name and is not the first");
+        }
+    }
+}
+
 fn model(keys: &ListenerKeys, protocol: Arc<dyn ErasedConfig>) -> ListenerModel {
     ListenerModel {
         listen: keys.listen.value.clone(),
         limits: keys.limits.clone(),
         balance: keys.balance.unwrap_or_default(),
         proxy_protocol: keys.proxy_protocol.clone(),
+        tls: keys.tls.clone(),
         socket: keys.socket.clone(),
         protocol,
     }
