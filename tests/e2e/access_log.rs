@@ -185,6 +185,35 @@ fn f11_log_injection() {
     }
 }
 
+/// What never became a request leaves its line as well: the listener's logs are told.
+#[test]
+fn what_is_refused_before_routing_is_logged() {
+    let scratch = Scratch::new();
+    let path = file(&scratch);
+    let origin = Origin::http(|_| Reply::ok("x"));
+    let site = Site::new(&origin)
+        .listener(&format!(
+            "filters: [{{ access_log: {{ path: \"{}\", text: '%REQ(:METHOD)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%' }} }}]",
+            path.display()
+        ))
+        .start();
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", "- 400 space_before_colon"),
+        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "GET 400 invalid_host"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET 200 via_upstream"),
+    ] {
+        let earlier = fs::read_to_string(&path).unwrap_or_default();
+        let earlier = earlier.lines().count();
+        let mut client = site.client();
+        client.send(request);
+        let status = client.read_response().status;
+        assert!(expected.contains(&status.to_string()), "{expected}");
+        let lines = lines(&site, &path, earlier + 1);
+        assert_eq!(lines[earlier..], [expected], "{request:?}");
+    }
+    site.neighbour_is_well();
+}
+
 /// F11: what a peer chooses never becomes a label.
 #[test]
 fn f11_labels_are_bounded() {

@@ -8,11 +8,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use portcullis_cluster::Cluster;
 use portcullis_config::BuildError;
-use portcullis_filter::{FilterContext, Random, Timer};
+use portcullis_filter::{Connection, Context, FilterContext, Random, Timer};
 
 use crate::config::{HttpConfig, Timeouts};
+use crate::fields::Fields;
+use crate::framing::Framing;
+use crate::head::{Method, RequestHead, Status, Target, Version};
+use crate::message::{Record, Request};
 use crate::route::{BuildRoutes, Routes};
 use crate::stats::HttpStats;
 use crate::stream::UpstreamPool;
@@ -80,6 +85,25 @@ impl HttpService {
         &self.config.timeouts
     }
 
+    /// Counts and logs what was refused before there was a request to speak of.
+    pub fn on_refused(&self, connection: &Rc<Connection>, status: Status, reason: &'static str) {
+        self.stats.on_refused(status, reason);
+        let head = RequestHead {
+            method: Method::Other(Bytes::new()),
+            target: Target::origin(Bytes::new()),
+            version: Version::Http11,
+            fields: Fields::new(),
+        };
+        let request = Request::new(head, Framing::None, connection.secure);
+        let record = Record {
+            status: Some(status),
+            reason: Some(reason),
+            ..Record::new(request, self.now(), self.environment.clock.wall())
+        };
+        let cx = Context::new(Rc::clone(connection), self.now());
+        self.routes.fallback().chain.on_refused(&record, &cx);
+    }
+
     /// Now, by the worker's clock.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -106,6 +130,12 @@ impl ServiceHandle {
     #[must_use]
     pub fn new(service: HttpService) -> Self {
         Self(RefCell::new(Rc::new(RefCell::new(Rc::new(service)))))
+    }
+
+    /// A handle to the same service, now and after it was replaced.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self(RefCell::new(Rc::clone(&self.0.borrow())))
     }
 
     /// The service for the next request.

@@ -274,7 +274,7 @@ impl Requests<'_> {
 
     /// Answers a request that is no request, and closes.
     async fn refuse(&mut self, service: &HttpService, status: Status, reason: &'static str) {
-        service.stats.on_refused(status, reason);
+        service.on_refused(self.facts, status, reason);
         let response = local_reply::refuse(
             status,
             reason,
