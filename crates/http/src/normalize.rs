@@ -242,10 +242,13 @@ fn check_names(request: &mut Request, underscores: Underscores) -> Result<(), Re
 
 /// The protocol that an HTTP/1.1 request asks to switch to (RFC 9110 section 7.8), if it asks for exactly one,
 /// says so in Connection, and has no body: bytes of a body and bytes of a tunnel could be taken for each other.
+///
+/// In later versions these fields are malformed, and refused before: there they are how a session says that an extended
+/// CONNECT (RFC 8441, RFC 9220) asked for it.
 fn upgrade_of(request: &Request) -> Option<Bytes> {
     let fields = &request.head.fields;
     if !fields.contains(KnownField::Upgrade)
-        || request.head.version != Version::Http11
+        || request.head.version == Version::Http10
         || request.head.method == Method::Connect
         || request.framing != Framing::None && request.framing != Framing::Length(0)
     {

@@ -1,82 +1,194 @@
 //! `protocol: http`: where the versions of HTTP are joined under one name.
 //!
-//! What a request means is `portcullis-http`'s, each wire format its own crate's; here a connection finds its version.
-//! There is one so far. Start at [`Http`].
+//! What a request means is `portcullis-http`'s, each wire format its own crate's; here a connection finds its version,
+//! and a listener's block is taken apart. Start at [`Http`].
+
+mod version;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use portcullis_cluster::Cluster;
-use portcullis_config::{BuildError, Node};
+use portcullis_config::{BuildError, Diagnostics, Located, Node};
+use portcullis_filter::FilterRegistry;
+use portcullis_grpc::filters::grpc_filters;
 use portcullis_http::config::HttpConfig;
+use portcullis_http::filters::http_filters;
 use portcullis_http::service::{Clock, Environment, HttpService, ServiceHandle};
 use portcullis_http::stream::UpstreamPool;
-use portcullis_http1::session::{Session, serve};
+use portcullis_http2::Http2Config;
+use portcullis_http2::session::Http2Stats;
 use portcullis_net::{Downstream, SessionTimer, Sniff, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
+use portcullis_stats::{Counter, Shard};
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::upstreams;
+use version::Version;
 
 /// The protocol `http`.
 pub(crate) struct Http;
 
+/// The configuration of a listener, by who reads it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ListenerConfig {
+    http: Arc<HttpConfig>,
+    http2: Arc<Http2Config>,
+}
+
 impl Protocol for Http {
     const NAME: &'static str = "http";
-    type Config = Arc<HttpConfig>;
+    const ALPN: &'static [&'static str] = &["h2", "http/1.1"];
+    type Config = ListenerConfig;
     type Server = HttpServer;
 
-    fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Arc<HttpConfig>> {
-        HttpConfig::read(raw, cx).map(Arc::new)
+    fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<ListenerConfig> {
+        let (own, rest) = raw.split(&[HTTP2]);
+        let http2 = read_http2(own.get(HTTP2), cx.diagnostics);
+        let http = HttpConfig::read_with(&filters(), &rest, cx);
+        Some(ListenerConfig {
+            http: Arc::new(http?),
+            http2: Arc::new(http2?),
+        })
     }
 
     fn schema() -> Value {
-        HttpConfig::schema()
+        let mut schema = HttpConfig::schema_with(&filters());
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        });
+        let http2 = settings
+            .into_generator()
+            .into_root_schema_for::<Http2Config>();
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert(HTTP2.to_owned(), http2.to_value());
+        }
+        schema
     }
 
     fn sniff(prefix: &[u8]) -> Sniff {
-        portcullis_http1::session::sniff(prefix)
+        match (
+            portcullis_http1::session::sniff(prefix),
+            portcullis_http2::sniff(prefix),
+        ) {
+            (Sniff::Yes, _) | (_, Some(true)) => Sniff::Yes,
+            (Sniff::No, Some(false)) => Sniff::No,
+            _ => Sniff::NeedMore,
+        }
     }
 
-    fn build(config: &Arc<HttpConfig>, cx: &ListenerContext) -> Result<HttpServer, BuildError> {
-        let environment = Environment {
-            clock: Rc::new(WorkerClock),
-            timer: Rc::new(SessionTimer),
-            random: Rc::clone(&cx.worker.random),
-        };
-        let path = cx.path();
-        let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
-            let cluster = cx.cluster(name)?;
-            let pool = upstreams::pool_of(&cluster, &cx.worker.stats);
-            Ok((cluster, pool))
-        };
-        let service = HttpService::new(Arc::clone(config), environment, &cx.filters(&path), &find)?;
+    fn build(config: &ListenerConfig, cx: &ListenerContext) -> Result<HttpServer, BuildError> {
+        let service = ServiceHandle::new(build_service(&config.http, cx)?);
         Ok(HttpServer {
             listener: Arc::clone(&cx.listener),
-            session: Rc::new(Session {
-                service: ServiceHandle::new(service),
+            http2: Rc::new(portcullis_http2::session::Session {
+                service: service.share(),
+                drain: cx.drain.clone(),
+                config: Arc::clone(&config.http2),
+                stats: Http2Stats::new(&cx.stats),
+            }),
+            http1: Rc::new(portcullis_http1::session::Session {
+                service,
                 drain: cx.drain.clone(),
             }),
+            connections: Connections::new(&cx.stats),
         })
     }
+}
+
+/// The key of the block that is HTTP/2's own.
+const HTTP2: &str = "http2";
+
+fn read_http2(node: Option<&Node>, diagnostics: &mut Diagnostics) -> Option<Http2Config> {
+    let Some(node) = node else {
+        return Some(Http2Config::default());
+    };
+    let config: Located<Http2Config> = node.read(diagnostics)?;
+    Http2Config::check(&config, diagnostics);
+    Some(config.into_inner())
+}
+
+fn build_service(
+    config: &Arc<HttpConfig>,
+    cx: &ListenerContext,
+) -> Result<HttpService, BuildError> {
+    let environment = Environment {
+        clock: Rc::new(WorkerClock),
+        timer: Rc::new(SessionTimer),
+        random: Rc::clone(&cx.worker.random),
+    };
+    let path = cx.path();
+    let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
+        let cluster = cx.cluster(name)?;
+        let pool = upstreams::pool_of(&cluster, &cx.worker.stats);
+        Ok((cluster, pool))
+    };
+    HttpService::new(Arc::clone(config), environment, &cx.filters(&path), &find)
+}
+
+/// What a listener or route may list: the filters of HTTP, and those of what is spoken over it.
+fn filters() -> FilterRegistry<portcullis_http::Http> {
+    grpc_filters(http_filters())
 }
 
 /// HTTP, configured for one listener on one worker.
 pub(crate) struct HttpServer {
     listener: Arc<str>,
-    session: Rc<Session>,
+    http1: Rc<portcullis_http1::session::Session>,
+    http2: Rc<portcullis_http2::session::Session>,
+    connections: Connections,
 }
 
 impl Server for HttpServer {
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
         let facts = Rc::new(downstream.facts(&self.listener));
-        serve(Rc::clone(&self.session), downstream, facts)
+        let mut downstream = Box::new(downstream);
+        async move {
+            match version::choose(&mut downstream, &self.http1).await {
+                None => {}
+                Some(Version::Http1) => {
+                    self.connections.http1.inc();
+                    let session = Rc::clone(&self.http1);
+                    portcullis_http1::session::serve(session, *downstream, facts).await;
+                }
+                Some(Version::Http2) => {
+                    self.connections.http2.inc();
+                    let session = Rc::clone(&self.http2);
+                    portcullis_http2::session::serve(session, *downstream, facts).await;
+                }
+            }
+        }
     }
 
     /// Connections that stay open see the new routes and filters at their next request.
     fn on_replaced(&self, successor: &Rc<Self>) {
-        self.session.service.replace(&successor.session.service);
+        self.http1.service.replace(&successor.http1.service);
+        self.http2.service.replace(&successor.http2.service);
+    }
+}
+
+/// Connections by version.
+struct Connections {
+    http1: Counter,
+    http2: Counter,
+}
+
+impl Connections {
+    fn new(stats: &Shard) -> Self {
+        let of = |version| {
+            stats.counter(
+                "portcullis_http_connections_total",
+                "Connections that asked for something, by version of HTTP.",
+                &[("version", version)],
+            )
+        };
+        Self {
+            http1: of("http1"),
+            http2: of("http2"),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! no runtime; the `session` feature brings those. Not a decompressor of header blocks: `h2` is. Start at [`guard`] for
 //! what a connection may do, at [`decoder`] for what a frame is.
 
+mod config;
 pub mod decoder;
 pub mod encoder;
 mod error;
@@ -15,6 +16,7 @@ pub mod preface;
 #[cfg(feature = "session")]
 pub mod session;
 
+pub use config::{Http2Config, KeepAliveConfig, StallConfig};
 pub use decoder::FrameDecoder;
 pub use encoder::{FrameEncoder, encode_header};
 pub use error::{EncodeError, FrameError};

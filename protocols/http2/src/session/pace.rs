@@ -1,0 +1,88 @@
+//! Whether something that waits to be read is read fast enough.
+//!
+//! Pure: time and progress come in. A dribble does not count as progress until enough of it has come together, so a peer
+//! cannot hold memory by opening its window a byte at a time. Start at [`Pace::deadline`].
+
+use std::time::{Duration, Instant};
+
+use crate::config::StallConfig;
+
+/// The least that must get through, and in what time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PaceRule {
+    bytes: u64,
+    window: Duration,
+}
+
+impl From<StallConfig> for PaceRule {
+    fn from(config: StallConfig) -> Self {
+        Self {
+            bytes: config.bytes.get().max(1),
+            window: config.window.get(),
+        }
+    }
+}
+
+/// Where the current window began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pace(Option<Mark>);
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    since: Instant,
+    sent: u64,
+}
+
+impl Pace {
+    /// By when more must have got through; `None` while nothing waits. `sent` is what has got through so far. A deadline that
+    /// has passed means a stall.
+    pub(crate) fn deadline(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        waits: bool,
+        rule: PaceRule,
+    ) -> Option<Instant> {
+        if !waits {
+            self.0 = None;
+            return None;
+        }
+        let fresh = Mark { since: now, sent };
+        let mark = self.0.get_or_insert(fresh);
+        if sent.saturating_sub(mark.sent) >= rule.bytes {
+            *mark = fresh;
+        }
+        mark.since.checked_add(rule.window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: PaceRule = PaceRule {
+        bytes: 100,
+        window: Duration::from_secs(10),
+    };
+
+    #[test]
+    fn only_enough_progress_moves_the_deadline() {
+        let start = portcullis_net::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let rows = [
+            ("nothing waits", 0, 0, false, None),
+            ("begins to wait", 1, 50, true, Some(11)),
+            ("dribble", 5, 149, true, Some(11)),
+            ("enough", 6, 150, true, Some(16)),
+            ("dribble again", 15, 249, true, Some(16)),
+            ("late", 17, 249, true, Some(16)),
+            ("all of it gone", 18, 249, false, None),
+            ("waits anew", 20, 249, true, Some(30)),
+        ];
+        let mut pace = Pace::default();
+        for (name, seconds, sent, waits, expected) in rows {
+            let found = pace.deadline(at(seconds), sent, waits, RULE);
+            assert_eq!(found, expected.map(at), "{name}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One stream: its head is checked, then it is an exchange like any other.
+//!
+//! Start at [`serve_stream`].
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use portcullis_filter::Context;
+use portcullis_http::exchange::exchange;
+use portcullis_http::head::{RequestHead, Status};
+use portcullis_http::service::HttpService;
+use portcullis_http::stream::DownstreamStream as _;
+use portcullis_http::{Framing, ResponseBody, local_reply};
+use portcullis_net::clock;
+
+use super::common::Common;
+use super::downstream::Downstream;
+use super::fields::{self, FieldError, HeadBounds};
+use super::stats::reason;
+use super::tunnel::Tunnel;
+
+/// Serves one stream until its response is written, or the stream is reset.
+pub(crate) async fn serve_stream(
+    common: Rc<Common>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let _active = common.session.stats.streams_active.guard();
+    let service = common.session.service.current();
+    let (parts, body) = request.into_parts();
+    let bounds = bounds_of(&service);
+    let read = read_head(&parts, body.is_end_stream(), bounds, &service);
+    let is_head = parts.method == http::Method::HEAD;
+    drop(parts);
+    let mut downstream = Downstream::new(Rc::clone(&common), respond, body, is_head, bounds);
+    let (head, framing, tunnel) = match read {
+        Ok(read) => read,
+        Err(error) => return refuse(&service, &mut downstream, error).await,
+    };
+    let Some(_held) = common.hold_head(&head) else {
+        common.session.stats.on_refused(reason::HEADS);
+        downstream.reset(Reason::REFUSED_STREAM);
+        return;
+    };
+    downstream.set_tunnel(tunnel);
+    let mut cx = Context::new(Rc::clone(&common.facts), clock::now());
+    // Whatever is left of the stream ends when it is dropped: a body that nobody read is refused by a reset that
+    // follows the response (RFC 9113 section 8.1).
+    exchange(&service, &mut downstream, head, framing, &mut cx).await;
+}
+
+/// How large a head may be.
+pub(crate) fn bounds_of(service: &HttpService) -> HeadBounds {
+    let limits = &service.config.limits;
+    HeadBounds {
+        bytes: limits.head_bytes(),
+        fields: limits.fields(),
+        path: limits.uri_bytes(),
+    }
+}
+
+fn read_head(
+    parts: &http::request::Parts,
+    ended: bool,
+    bounds: HeadBounds,
+    service: &HttpService,
+) -> Result<(RequestHead, Framing, Tunnel), FieldError> {
+    let (mut head, mut framing) = fields::request_head(parts, ended, bounds)?;
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    let random = &service.environment.random;
+    let tunnel = Tunnel::of(&mut head, &mut framing, protocol, random)?;
+    Ok((head, framing, tunnel))
+}
+
+/// Answers a request that is too much, and resets one that is malformed (RFC 9113 section 8.1.1).
+async fn refuse(service: &HttpService, downstream: &mut Downstream, error: FieldError) {
+    let Some(status) = error.status() else {
+        service.stats.on_downstream_error(error.label());
+        downstream.reset(Reason::PROTOCOL_ERROR);
+        return;
+    };
+    service.stats.on_refused(status, error.label());
+    answer(service, downstream, status, error.label()).await;
+}
+
+async fn answer(
+    service: &HttpService,
+    downstream: &mut Downstream,
+    status: Status,
+    reason: &'static str,
+) {
+    let response = local_reply::refuse(
+        status,
+        reason,
+        &service.config.local_reply,
+        &*service.environment.clock,
+    );
+    let ResponseBody::Local(body) = response.body else {
+        return;
+    };
+    let framing = Framing::Length(body.len() as u64);
+    if downstream
+        .send_head(&response.head, framing, false)
+        .is_err()
+    {
+        return;
+    }
+    downstream.send_data(body);
+    downstream.send_end(None);
+    let deadline = clock::now().checked_add(service.timeouts().body_progress());
+    poll_fn(|task| match downstream.poll_flush(task) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => downstream.poll_deadline(task, deadline),
+    })
+    .await;
+}
