@@ -6,6 +6,8 @@
 pub mod calls;
 pub mod health;
 mod stats;
+#[cfg(test)]
+mod tests;
 pub mod web;
 
 use bytes::Bytes;
