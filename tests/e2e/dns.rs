@@ -1,7 +1,7 @@
 //! Endpoints with names: addresses follow the name server, and its bad days change nothing (tests/ATTACKS.md F3).
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -23,103 +23,171 @@ enum Answer {
     Failure,
     /// Bytes that are no answer.
     Garbage,
+    /// These addresses, and a datagram says only that it holds no more: ask over TCP (RFC 7766 section 5).
+    OverTcp(Vec<Ipv4Addr>),
+    /// As above, and then nothing over TCP.
+    NotOverTcp,
 }
 
-/// A name server for one test.
+/// How a question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Datagram,
+    Tcp,
+}
+
+/// A name server for one test, over UDP and TCP on the same number.
 struct NameServer {
     address: SocketAddr,
-    answer: Arc<Mutex<Answer>>,
-    questions: Arc<AtomicUsize>,
-    stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    state: Arc<State>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct State {
+    answer: Mutex<Answer>,
+    questions: AtomicUsize,
+    over_tcp: AtomicUsize,
+    stopping: AtomicBool,
 }
 
 impl NameServer {
     fn start(answer: Answer) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = socket.local_addr().unwrap();
-        let answer = Arc::new(Mutex::new(answer));
-        let questions = Arc::new(AtomicUsize::new(0));
-        let stopping = Arc::new(AtomicBool::new(false));
-        let shared = (
-            Arc::clone(&answer),
-            Arc::clone(&questions),
-            Arc::clone(&stopping),
-        );
-        let thread = thread::spawn(move || {
-            let (answer, questions, stopping) = shared;
-            while !stopping.load(Ordering::Acquire) {
-                let _ = serve(&socket, &answer, &questions);
-            }
+        let (datagrams, streams) = bind();
+        let state = Arc::new(State {
+            answer: Mutex::new(answer),
+            questions: AtomicUsize::new(0),
+            over_tcp: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
         });
+        let address = datagrams.local_addr().unwrap();
+        let [first, second] = [Arc::clone(&state), Arc::clone(&state)];
+        let threads = vec![
+            thread::spawn(move || {
+                while !first.stopping.load(Ordering::Acquire) {
+                    let _ = first.serve(&datagrams);
+                }
+            }),
+            thread::spawn(move || {
+                for stream in streams.incoming().map_while(Result::ok) {
+                    if second.stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    let state = Arc::clone(&second);
+                    // Ends when the gateway does.
+                    thread::spawn(move || state.serve_stream(stream));
+                }
+            }),
+        ];
         Self {
             address,
-            answer,
-            questions,
-            stopping,
-            thread: Some(thread),
+            state,
+            threads,
         }
     }
 
     fn says(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
+        *self.state.answer.lock().unwrap() = answer;
     }
 
     fn questions(&self) -> usize {
-        self.questions.load(Ordering::Acquire)
+        self.state.questions.load(Ordering::Acquire)
     }
+
+    fn questions_over_tcp(&self) -> usize {
+        self.state.over_tcp.load(Ordering::Acquire)
+    }
+}
+
+/// A number that is free for datagrams and for streams.
+fn bind() -> (UdpSocket, TcpListener) {
+    let both = || {
+        let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let datagrams = UdpSocket::bind(streams.local_addr().ok()?).ok()?;
+        Some((datagrams, streams))
+    };
+    (0..100).find_map(|_| both()).unwrap()
 }
 
 impl Drop for NameServer {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
-        // Wakes the thread.
+        self.state.stopping.store(true, Ordering::Release);
+        // Wakes the threads.
         let _ = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|socket| socket.send_to(&[], self.address));
-        if let Some(thread) = self.thread.take() {
+        let _ = TcpStream::connect(self.address);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
-/// Answers one question (RFC 1035 section 4.1).
-fn serve(socket: &UdpSocket, answer: &Mutex<Answer>, questions: &AtomicUsize) -> io::Result<()> {
-    let mut question = [0; 512];
-    let (length, client) = socket.recv_from(&mut question)?;
-    if length < 12 {
-        return Ok(());
-    }
-    let name = question[12..length]
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap();
-    let end = 12 + name + 5;
-    let wants_v4 = question[12 + name + 1..12 + name + 3] == [0, 1];
-    questions.fetch_add(1, Ordering::AcqRel);
-    let (code, addresses, seconds) = match answer.lock().unwrap().clone() {
-        Answer::Addresses(addresses, seconds) if wants_v4 => (0, addresses, seconds),
-        Answer::Addresses(..) | Answer::Empty => (0, Vec::new(), 0),
-        Answer::Unknown => (3, Vec::new(), 0),
-        Answer::Failure => (2, Vec::new(), 0),
-        Answer::Garbage => {
-            socket.send_to(&[question[0], question[1], 0x81, 0x80, 0xff], client)?;
-            return Ok(());
+impl State {
+    /// Answers one question.
+    fn serve(&self, socket: &UdpSocket) -> io::Result<()> {
+        let mut question = [0; 512];
+        let (length, client) = socket.recv_from(&mut question)?;
+        if let Some(reply) = self.reply(&question[..length], Way::Datagram) {
+            socket.send_to(&reply, client)?;
         }
-    };
-    let mut reply = question[..2].to_vec();
-    reply.extend([0x81, 0x80 | code, 0, 1, 0]);
-    reply.push(u8::try_from(addresses.len()).unwrap());
-    reply.extend([0, 0, 0, 0]);
-    reply.extend(&question[12..end]);
-    for address in addresses {
-        reply.extend([0xc0, 12, 0, 1, 0, 1]);
-        reply.extend(seconds.to_be_bytes());
-        reply.extend([0, 4]);
-        reply.extend(address.octets());
+        Ok(())
     }
-    socket.send_to(&reply, client)?;
-    Ok(())
+
+    /// Answers questions, each behind its length (RFC 1035 section 4.2.2).
+    fn serve_stream(&self, mut stream: TcpStream) -> io::Result<()> {
+        loop {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut question)?;
+            let Some(reply) = self.reply(&question, Way::Tcp) else {
+                return Ok(());
+            };
+            let length = u16::try_from(reply.len()).unwrap().to_be_bytes();
+            stream.write_all(&[&length[..], &reply].concat())?;
+        }
+    }
+
+    /// The answer to one question (RFC 1035 section 4.1).
+    fn reply(&self, question: &[u8], way: Way) -> Option<Vec<u8>> {
+        let name = question.get(12..)?.iter().position(|&byte| byte == 0)?;
+        let end = 12 + name + 5;
+        let wants_v4 = question[12 + name + 1..12 + name + 3] == [0, 1];
+        let count = match way {
+            Way::Datagram => &self.questions,
+            Way::Tcp => &self.over_tcp,
+        };
+        count.fetch_add(1, Ordering::AcqRel);
+        let (flags, code, addresses, seconds) = match (self.answer.lock().unwrap().clone(), way) {
+            (Answer::Addresses(addresses, seconds), _) if wants_v4 => (0, 0, addresses, seconds),
+            (Answer::OverTcp(addresses), Way::Tcp) if wants_v4 => (0, 0, addresses, 1),
+            (Answer::OverTcp(_) | Answer::NotOverTcp, Way::Datagram) => {
+                (TRUNCATED, 0, Vec::new(), 0)
+            }
+            (Answer::Addresses(..) | Answer::OverTcp(_) | Answer::Empty, _) => {
+                (0, 0, Vec::new(), 0)
+            }
+            (Answer::Unknown, _) => (0, 3, Vec::new(), 0),
+            (Answer::Failure, _) => (0, 2, Vec::new(), 0),
+            (Answer::NotOverTcp, Way::Tcp) => return None,
+            (Answer::Garbage, _) => return Some(vec![question[0], question[1], 0x81, 0x80, 0xff]),
+        };
+        let mut reply = question[..2].to_vec();
+        reply.extend([0x81 | flags, 0x80 | code, 0, 1, 0]);
+        reply.push(u8::try_from(addresses.len()).unwrap());
+        reply.extend([0, 0, 0, 0]);
+        reply.extend(&question[12..end]);
+        for address in addresses {
+            reply.extend([0xc0, 12, 0, 1, 0, 1]);
+            reply.extend(u32::to_be_bytes(seconds));
+            reply.extend([0, 4]);
+            reply.extend(address.octets());
+        }
+        Some(reply)
+    }
 }
+
+/// The bit TC.
+const TRUNCATED: u8 = 2;
 
 /// A site whose endpoint is a name, on this origin's port.
 fn site(origin: &Origin, server: &NameServer, dns: &str) -> Running {
@@ -225,6 +293,47 @@ fn f3_ttl_of_zero() {
         let _ = site.stats();
     }
     assert_eq!(server.questions(), 1);
+}
+
+/// F3: an answer too long for a datagram is asked for again over TCP.
+#[test]
+fn f3_truncated_answers_come_over_tcp() {
+    let origin = Origin::http(|_| Reply::ok("x"));
+    let addresses: Vec<_> = (1..=60)
+        .map(|last| Ipv4Addr::new(127, 0, 0, last))
+        .collect();
+    let server = NameServer::start(Answer::OverTcp(addresses));
+    let site = site(
+        &origin,
+        &server,
+        "min_ttl: 5m, max_ttl: 10m, max_endpoints: 60",
+    );
+    assert_eq!(server.questions_over_tcp(), 1);
+    let resolved = [("cluster", "site"), ("result", "resolved")];
+    site.wait_stat(LOOKUPS, &resolved, |count| count == 1);
+    wait_endpoints(&site, 60);
+    assert!(site.admin_get("/clusters").text().contains("127.0.0.60:"));
+    site.neighbour_is_well();
+}
+
+/// F3: a truncated answer with nothing behind it is a failure like any other: what was good is still used.
+#[test]
+fn f3_truncated_answers_without_tcp() {
+    let origin = Origin::http(|_| Reply::ok("x"));
+    let server = NameServer::start(here());
+    let site = site(&origin, &server, QUICK);
+    let mut client = site.client();
+    assert_eq!(client.get("/", "a").text(), "x");
+    let failed = [("cluster", "site"), ("result", "failed")];
+    server.says(Answer::NotOverTcp);
+    site.wait_stat(LOOKUPS, &failed, |count| count > 0);
+    assert!(server.questions_over_tcp() > 0);
+    assert_eq!(client.get("/", "a").text(), "x");
+    server.says(Answer::OverTcp(
+        [1, 2].map(|last| Ipv4Addr::new(127, 0, 0, last)).into(),
+    ));
+    wait_endpoints(&site, 2);
+    site.neighbour_is_well();
 }
 
 /// F3: a hostile answer is cut to what is configured.

@@ -4,16 +4,27 @@ use std::collections::BTreeMap;
 
 use harness::{Gateway, Origin, Reply};
 
-use crate::support::Site;
+use crate::support::{Running, Site};
 
 /// A request line's target, a host, more fields, and the body of the answer expected.
 type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
 
+const ROUTED: &str = "portcullis_http_route_responses_total";
+
+/// Waits until the route of this name has given so many responses of this class.
+#[track_caller]
+fn wait_routed(site: &Running, route: &str, class: &str, count: u64) {
+    let labels = [("route", route), ("code_class", class)];
+    site.wait_stat(ROUTED, &labels, |value| value == count);
+}
+
+/// Routes that answer with their own names.
 #[track_caller]
 fn answers(routes: &str, rows: &[Row<'_>]) {
     let origin = Origin::http(|_| Reply::ok("site"));
     let site = Site::new(&origin).routes(routes).start();
     let mut client = site.client();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for (method, target, host, fields, expected) in rows {
         client.send(format!(
             "{method} {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n"
@@ -24,7 +35,12 @@ fn answers(routes: &str, rows: &[Row<'_>]) {
             *expected,
             "{method} {target} {host} {fields}"
         );
+        *counts.entry(expected).or_default() += 1;
     }
+    for (route, count) in &counts {
+        wait_routed(&site, route, "2xx", *count);
+    }
+    assert_eq!(origin.requests() as u64, counts["site"]);
     site.neighbour_is_well();
 }
 
@@ -32,33 +48,47 @@ fn answers(routes: &str, rows: &[Row<'_>]) {
 fn matches_of_every_kind() {
     answers(
         r"
-- match: { host: exact.test, path: /only }
+- name: host and path
+  match: { host: exact.test, path: /only }
   respond: { status: 200, body: host and path }
-- match: { host: exact.test }
+- name: exact host
+  match: { host: exact.test }
   respond: { status: 200, body: exact host }
-- match: { host: '*.wild.test' }
+- name: wildcard host
+  match: { host: '*.wild.test' }
   respond: { status: 200, body: wildcard host }
-- match: { path: /exact }
+- name: exact path
+  match: { path: /exact }
   respond: { status: 200, body: exact path }
-- match: { path: /tree/* }
+- name: prefix
+  match: { path: /tree/* }
   respond: { status: 200, body: prefix }
-- match: { path: '/glob/*/end' }
+- name: glob
+  match: { path: '/glob/*/end' }
   respond: { status: 200, body: glob }
-- match: { path: '~^/item/[0-9]+$' }
+- name: regex
+  match: { path: '~^/item/[0-9]+$' }
   respond: { status: 200, body: regex }
-- match: { path: [/one, /two] }
+- name: list
+  match: { path: [/one, /two] }
   respond: { status: 200, body: list }
-- match: { method: DELETE }
+- name: method
+  match: { method: DELETE }
   respond: { status: 200, body: method }
-- match: { headers: { x-key: value } }
+- name: field
+  match: { headers: { x-key: value } }
   respond: { status: 200, body: field }
-- match: { headers: { x-any: '*' } }
+- name: field present
+  match: { headers: { x-any: '*' } }
   respond: { status: 200, body: field present }
-- match: { query: { debug: '1' } }
+- name: query
+  match: { query: { debug: '1' } }
   respond: { status: 200, body: query }
-- match: { path: /both, method: [PUT, PATCH] }
+- name: both
+  match: { path: /both, method: [PUT, PATCH] }
   respond: { status: 200, body: both }
-- cluster: site
+- name: site
+  cluster: site
 ",
         &[
             ("GET", "/only", "exact.test", "", "host and path"),
@@ -103,6 +133,7 @@ fn no_route_is_404() {
         (404, Some("no_route"))
     );
     site.wait_local_replies("no_route", 1);
+    wait_routed(&site, "no_route", "4xx", 1);
     assert_eq!(origin.requests(), 0);
     site.neighbour_is_well();
 }
@@ -141,6 +172,10 @@ fn redirects() {
         );
     }
     assert_eq!(origin.requests(), 0);
+    for position in 1..=4 {
+        wait_routed(&site, &format!("routes[{position}]"), "3xx", 1);
+    }
+    site.neighbour_is_well();
 }
 
 #[test]
@@ -167,6 +202,11 @@ fn direct_responses() {
     let empty = client.get("/empty", "a");
     assert_eq!((empty.status, empty.header("content-length")), (204, None));
     assert_eq!(client.get("/", "a").text(), "x");
+    for (position, class) in [(1, "4xx"), (2, "2xx"), (3, "2xx")] {
+        wait_routed(&site, &format!("routes[{position}]"), class, 1);
+    }
+    assert_eq!(origin.requests(), 1);
+    site.neighbour_is_well();
 }
 
 #[test]
@@ -205,6 +245,9 @@ fn rewrites() {
     for (target, expected) in rows {
         assert_eq!(client.get(target, "a.test").text(), expected, "{target}");
     }
+    for (position, count) in [(1, 2), (2, 1), (3, 2)] {
+        wait_routed(&site, &format!("routes[{position}]"), "2xx", count);
+    }
     site.neighbour_is_well();
 }
 
@@ -229,6 +272,19 @@ fn weighted_clusters() {
     // Ten standard deviations around 100 of 500.
     assert!((10..190).contains(&counts["light"]), "{counts:?}");
     assert_eq!(counts.len(), 2, "{counts:?}");
+    wait_routed(&site, "routes[1]", "2xx", 500);
+    for (cluster, count) in [
+        ("site", counts["heavy"]),
+        ("light", counts["light"]),
+        ("never", 0),
+    ] {
+        let labels = [("cluster", cluster)];
+        site.wait_stat("portcullis_endpoint_requests_total", &labels, |value| {
+            value == count
+        });
+    }
+    assert_eq!(never.connections(), 0);
+    site.neighbour_is_well();
 }
 
 #[test]
@@ -257,6 +313,7 @@ fn field_edits() {
     assert_eq!(request.header_all("x-set"), ["ours"]);
     assert_eq!(request.header_all("x-add"), ["zero", "one", "two"]);
     assert_eq!(request.header("x-drop"), None);
+    wait_routed(&site, "routes[1]", "2xx", 1);
     site.neighbour_is_well();
 }
 
@@ -293,7 +350,9 @@ fn filters_by_route() {
             "{target}"
         );
     }
-    // What no route takes passes the listener's filters as well.
+    for position in 1..=3 {
+        wait_routed(&site, &format!("routes[{position}]"), "2xx", 1);
+    }
     site.neighbour_is_well();
 }
 
@@ -308,6 +367,8 @@ fn f12_hostile_regex_and_path() {
     let long = "a".repeat(7000);
     assert_eq!(client.get(&format!("/{long}!"), "a").text(), "no match");
     assert_eq!(client.get(&format!("/{long}"), "a").text(), "match");
+    wait_routed(&site, "routes[1]", "2xx", 1);
+    wait_routed(&site, "routes[2]", "2xx", 1);
     site.neighbour_is_well();
 }
 
@@ -330,6 +391,8 @@ fn catch_all_is_not_for_connect() {
     let site = Site::new(&origin).start();
     let mut client = site.client();
     client.send("CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n");
-    assert!(client.read_response().status >= 400);
+    assert_eq!(client.read_response().status, 404);
     assert_eq!(origin.connections(), 0);
+    site.wait_local_replies("no_route", 1);
+    site.neighbour_is_well();
 }

@@ -6,6 +6,7 @@
 mod access_log;
 mod admin;
 mod cluster;
+mod detect;
 mod dns;
 mod drain;
 mod examples;
@@ -19,6 +20,7 @@ mod http_pool;
 mod http_retries;
 mod http_routes;
 mod http_targets;
+mod http_timeouts;
 mod http_tunnels;
 mod http_upstream;
 mod peers;

@@ -5,9 +5,11 @@
 
 use std::cell::RefCell;
 use std::fmt::{Display, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 
-use harness::{Client, Gateway, Origin, RawResponse, Reply};
+use harness::{Client, Connection, Gateway, Origin, RawResponse, Reply};
+use socket2::{Domain, Socket, Type};
 
 /// The host that leads to the neighbour's origin.
 const BESIDE: &str = "neighbour.test";
@@ -212,6 +214,31 @@ pub(crate) fn assert_local(name: &str, response: &RawResponse, status: u16, reas
         String::from_utf8_lossy(&response.head),
         response.text()
     );
+}
+
+/// A host that does not answer: a listener whose queue is full drops what comes.
+pub(crate) struct BlackHole {
+    address: SocketAddr,
+    _full: (Socket, Connection),
+}
+
+impl BlackHole {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let queued = Connection::connect(address).unwrap();
+        Self {
+            address,
+            _full: (socket, queued),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// A checksum of bytes, so that a failure does not print megabytes (FNV-1a).

@@ -6,7 +6,7 @@ use std::{io, thread};
 use harness::{ClosedPort, Connection, Ending, Origin, Signal};
 
 use super::{REJECTIONS, Running, Tcp, report, sink};
-use crate::support::{checksum, noise};
+use crate::support::{BlackHole, checksum, noise};
 
 /// F9: an endpoint that refuses costs no connection while another is there.
 #[test]
@@ -65,6 +65,30 @@ fn f10_the_connection_limit_of_a_cluster() {
     let mut next = tcp.client();
     next.send("y");
     assert_eq!(next.read_exact(1), b"y");
+    tcp.neighbour_is_well();
+}
+
+/// So does its limit on connections that are being made.
+#[test]
+fn f10_the_pending_limit_of_a_cluster() {
+    let hole = BlackHole::new();
+    let mut tcp = Tcp::to(&[hole.address()])
+        .cluster("connect_timeout: 10m")
+        .cluster("limits: { pending: 1 }")
+        .start();
+    let labels = [("cluster", "origin"), ("limit", "pending")];
+    let pending = |count| {
+        tcp.wait_stat("portcullis_cluster_active", &labels, |value| value == count);
+    };
+    let mut waiting = tcp.client();
+    pending(1);
+    tcp.client().expect_closed();
+    tcp.wait_rejected("upstream_pending_limit", 1);
+    tcp.wait_stat("portcullis_cluster_overflows_total", &labels, |count| {
+        count == 1
+    });
+    waiting.expect_quiet();
+    pending(1);
     tcp.neighbour_is_well();
 }
 
