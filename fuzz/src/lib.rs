@@ -7,6 +7,8 @@ pub mod config;
 pub mod grpc;
 pub mod http1;
 pub mod http1_session;
+pub mod http2;
+pub mod http2_session;
 pub mod proxy_header;
 
 /// What a target does with one input.
@@ -18,6 +20,10 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http1_roundtrip", http1::roundtrip),
     ("http1_diff", http1::diff),
     ("http1_session", http1_session::session),
+    ("http2_frame_decode", http2::decode),
+    ("http2_frame_roundtrip", http2::roundtrip),
+    ("http2_diff", http2::diff),
+    ("http2_session", http2_session::session),
     ("proxy_header_decode", proxy_header::decode),
     ("config_parse", config::parse),
     ("grpc_message_decode", grpc::message_decode),
