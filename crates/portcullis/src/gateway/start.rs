@@ -59,10 +59,12 @@ pub(super) fn run(options: Options) -> Result<(), RunError> {
     let text = options.source.text();
     let seen = text.as_ref().ok().cloned();
     let loaded = load_text(&options.source.name(), text, &options.registry);
+    let logs = loaded.logs().clone();
     let (model, report) = loaded.into_parts();
     let Some(model) = model else {
         return Err(RunError::Configuration(Box::new(report)));
     };
+    options.log.start(&logs).context("cannot open the log")?;
     report.log_warnings();
     descriptors::raise_limit();
     let runtime = Builder::new_current_thread()
@@ -155,11 +157,15 @@ fn make(
         workers,
         stats,
     };
+    let admin = Arc::new(admin);
+    shared
+        .store
+        .provide::<Arc<dyn portcullis_grpc::filters::Readiness>>(Arc::<Admin>::clone(&admin));
     Ok(Control {
         source: options.source,
         seen,
         registry: options.registry,
-        admin: Arc::new(admin),
+        admin,
         clusters: Clusters::new(names, shard.clone(), random),
         listening: Listening::new(workers),
         tls: ListenerTls::new(shard.clone()),
