@@ -23,6 +23,7 @@ mod http_targets;
 mod http_timeouts;
 mod http_tunnels;
 mod http_upstream;
+mod logs;
 mod peers;
 mod reload;
 mod smoke;

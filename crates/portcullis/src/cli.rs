@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tracing::Level;
 
+use crate::logs::{LogFormat, LogLevels, LogOverrides, LogTarget};
+
 /// A memory-safe gateway for TCP and HTTP.
 #[derive(Debug, Parser)]
 #[command(
@@ -81,18 +83,17 @@ pub struct Output {
     /// Log less; twice for errors only.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub quiet: u8,
-    /// How the log is written on standard error.
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        env = "PORTCULLIS_LOG_FORMAT"
-    )]
-    pub log_format: LogFormat,
-    /// The log level, or levels by module: `info`, `info,portcullis_net=debug`. Goes before `-v` and `-q`.
+    /// The log level, or levels by module: `info`, `info,portcullis_net=debug`. Goes before `-v` and `-q`, and they
+    /// before `logs.level`.
     #[arg(long, global = true, value_name = "LEVELS", env = "PORTCULLIS_LOG")]
-    pub log: Option<String>,
+    pub log: Option<LogLevels>,
+    /// How the log is written. Goes before `logs.format`, which is text unless said otherwise.
+    #[arg(long, global = true, value_enum, env = "PORTCULLIS_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Where the log goes: `stderr` or the absolute path of a file. Goes before `logs.to`, which is stderr unless said
+    /// otherwise.
+    #[arg(long, global = true, value_name = "PLACE", env = "PORTCULLIS_LOG_TO")]
+    pub log_to: Option<LogTarget>,
 }
 
 /// How mistakes are printed.
@@ -105,26 +106,28 @@ pub enum ReportFormat {
     Json,
 }
 
-/// How the log is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line of text each.
-    #[default]
-    Text,
-    /// One JSON object each.
-    Json,
-}
-
 impl Output {
-    /// The level that `-v` and `-q` ask for; information without either.
+    /// What is said here about the log; it goes before the configuration.
     #[must_use]
-    pub const fn level(&self) -> Level {
+    pub fn log_overrides(&self) -> LogOverrides {
+        LogOverrides {
+            level: self
+                .log
+                .clone()
+                .or_else(|| self.level().map(LogLevels::from)),
+            format: self.log_format,
+            to: self.log_to.clone(),
+        }
+    }
+
+    /// The level that `-v` and `-q` ask for.
+    const fn level(&self) -> Option<Level> {
         match (self.quiet, self.verbose) {
-            (0, 0) => Level::INFO,
-            (0, 1) => Level::DEBUG,
-            (0, _) => Level::TRACE,
-            (1, _) => Level::WARN,
-            _ => Level::ERROR,
+            (0, 0) => None,
+            (0, 1) => Some(Level::DEBUG),
+            (0, _) => Some(Level::TRACE),
+            (1, _) => Some(Level::WARN),
+            _ => Some(Level::ERROR),
         }
     }
 }
@@ -153,15 +156,30 @@ mod tests {
     #[test]
     fn levels_follow_the_flags() {
         for (flags, level) in [
-            (&[][..], Level::INFO),
-            (&["-v"], Level::DEBUG),
-            (&["-vv"], Level::TRACE),
-            (&["-q"], Level::WARN),
-            (&["-qq"], Level::ERROR),
+            (&[][..], None),
+            (&["-v"], Some("debug")),
+            (&["-vv"], Some("trace")),
+            (&["-q"], Some("warn")),
+            (&["-qq"], Some("error")),
+            (&["-v", "--log", "warn,a=debug"], Some("warn,a=debug")),
         ] {
             let line = ["portcullis", "version"].iter().chain(flags);
             let cli = Cli::try_parse_from(line).unwrap();
-            assert_eq!(cli.output.level(), level, "{flags:?}");
+            let level = level.map(|level| level.parse().unwrap());
+            assert_eq!(cli.output.log_overrides().level, level, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_about_the_log_are_usage_errors() {
+        for flags in [
+            ["--log", "loud"],
+            ["--log-format", "xml"],
+            ["--log-to", "log/portcullis.log"],
+        ] {
+            let line = ["portcullis", "version"].iter().chain(&flags);
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{flags:?}");
         }
     }
 }

@@ -47,13 +47,7 @@ pub fn main_with_args(arguments: impl IntoIterator<Item = OsString>) -> ExitCode
 }
 
 fn run(source: ConfigSource, output: &Output) -> ExitCode {
-    let log = match ProcessLog::start(output) {
-        Ok(log) => log,
-        Err(error) => {
-            complain(&error.to_string());
-            return ExitCode::from(USAGE);
-        }
-    };
+    let log = ProcessLog::new(output.log_overrides());
     match gateway::run(source, registry(), log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(RunError::Configuration(report)) => {

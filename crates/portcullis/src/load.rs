@@ -29,6 +29,7 @@ pub(crate) use listeners::{ListenerKeys, protocol_names, protocol_schema};
 pub use report::Report;
 
 use crate::admin::check_address;
+use crate::logs::LogsConfig;
 use crate::model::{AdminConfig, DrainConfig, Model, ProcessLimits, RuntimeConfig};
 
 /// Where a configuration comes from.
@@ -71,10 +72,17 @@ impl ConfigSource {
 #[derive(Debug)]
 pub struct Loaded {
     model: Option<Model>,
+    logs: LogsConfig,
     report: Report,
 }
 
 impl Loaded {
+    /// What the process is to say of itself; the default if there are mistakes.
+    #[must_use]
+    pub const fn logs(&self) -> &LogsConfig {
+        &self.logs
+    }
+
     /// The model, if there are no mistakes, and the report.
     #[must_use]
     pub fn into_parts(self) -> (Option<Model>, Report) {
@@ -106,6 +114,7 @@ pub fn load_text(name: &str, text: io::Result<String>, registry: &Registry) -> L
         }
         Err(error) => Loaded {
             model: None,
+            logs: LogsConfig::default(),
             report: Report::of_error(name, format!("cannot read {name}: {error}")),
         },
     }
@@ -119,10 +128,13 @@ pub fn read(
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Loaded {
     let mut report = Report::new(source);
-    let model = portcullis_config::load(source, environment, &mut report.errors)
-        .and_then(|root| read_document(&root, registry, &mut report));
+    let read = portcullis_config::load(source, environment, &mut report.errors)
+        .and_then(|root| read_document(&root, registry, &mut report))
+        .filter(|_| report.errors.is_empty());
+    let (model, logs) = read.unzip();
     Loaded {
-        model: model.filter(|_| report.errors.is_empty()),
+        model,
+        logs: logs.unwrap_or_default(),
         report,
     }
 }
@@ -134,6 +146,9 @@ struct Document {
     /// The admin address.
     #[serde(default)]
     admin: AdminConfig,
+    /// What the process says of itself. No part of the model: it moves no traffic.
+    #[serde(default)]
+    logs: LogsConfig,
     /// Threads.
     #[serde(default)]
     runtime: RuntimeConfig,
@@ -152,7 +167,11 @@ struct Document {
 }
 
 /// Goes on after every mistake that leaves something to check.
-fn read_document(root: &Node, registry: &Registry, report: &mut Report) -> Option<Model> {
+fn read_document(
+    root: &Node,
+    registry: &Registry,
+    report: &mut Report,
+) -> Option<(Model, LogsConfig)> {
     let errors = &mut report.errors;
     let document: Option<Document> = root.read(errors);
     let clusters = read_clusters(root.get("clusters"), errors);
@@ -176,7 +195,7 @@ fn read_document(root: &Node, registry: &Registry, report: &mut Report) -> Optio
     }
     checks::name_server(&document.runtime, errors);
     checks::address_clashes(&listeners, &admin.listen, errors);
-    Some(Model {
+    let model = Model {
         admin,
         runtime: document.runtime,
         limits: document.limits,
@@ -184,7 +203,8 @@ fn read_document(root: &Node, registry: &Registry, report: &mut Report) -> Optio
         listeners: listeners.models,
         clusters: clusters.configs,
         document: root.to_json(),
-    })
+    };
+    Some((model, document.logs))
 }
 
 /// What the `clusters` block holds.

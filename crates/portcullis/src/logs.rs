@@ -1,62 +1,122 @@
-//! What the process says on standard error: its log, in text or JSON, with levels that can change while it runs.
+//! What the process says about itself: its log, in text or JSON, with levels that can change while it runs.
 //!
-//! Not the access log, which sessions write line by line; that is [`access`]. Start at [`ProcessLog::start`].
+//! Not the access log, which sessions write line by line; that is [`access`]. What can be set is in [`config`], where
+//! lines go in `writer`. Start at [`ProcessLog`].
 
 pub mod access;
+pub mod config;
+mod writer;
 
-use std::io::stderr;
-use std::str::FromStr;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-use crate::cli::{LogFormat, Output};
+pub use config::{LevelError, LogFormat, LogLevels, LogTarget, LogsConfig};
+use writer::LogWriter;
 
-/// The log of the process. Clones change the same levels.
-#[derive(Debug, Clone)]
-pub struct ProcessLog {
-    levels: Option<reload::Handle<Targets, Registry>>,
+/// What the command line and the environment say about the log. It goes before the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOverrides {
+    /// The levels.
+    pub level: Option<LogLevels>,
+    /// How lines are written.
+    pub format: Option<LogFormat>,
+    /// Where they go.
+    pub to: Option<LogTarget>,
 }
 
-/// Levels that nobody can read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' is no log level; expected off, error, warn, info, debug or trace, or such levels by module"
-)]
-pub struct LevelError(String);
+/// The log of the process. Clones are the same log.
+#[derive(Debug, Clone)]
+pub struct ProcessLog(Arc<Log>);
+
+#[derive(Debug)]
+struct Log {
+    overrides: LogOverrides,
+    running: OnceLock<Running>,
+}
+
+/// A log that was started.
+#[derive(Debug)]
+struct Running {
+    /// What was set last, by the configuration and the command line.
+    config: Mutex<LogsConfig>,
+    /// `None` where somebody else logs for the process already.
+    levels: Option<reload::Handle<Targets, Registry>>,
+    writer: LogWriter,
+}
 
 impl ProcessLog {
-    /// Starts logging as the command line says. The second start in one process logs where the first does, and
-    /// its levels cannot be changed.
-    ///
-    /// # Errors
-    /// The levels given with `--log` make no sense.
-    pub fn start(output: &Output) -> Result<Self, LevelError> {
-        let levels = match &output.log {
-            Some(levels) => parse_levels(levels)?,
-            None => own_level(output.level()),
-        };
-        let (levels, handle) = reload::Layer::new(levels);
-        let lines = fmt::layer().with_writer(stderr).with_ansi(false);
-        let lines = match output.log_format {
-            LogFormat::Text => lines.boxed(),
-            LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        };
-        let started = tracing_subscriber::registry()
-            .with(lines.with_filter(levels))
-            .try_init();
-        Ok(Self {
-            levels: started.is_ok().then_some(handle),
-        })
+    /// A log that says nothing yet: it starts once the configuration is known.
+    #[must_use]
+    pub fn new(overrides: LogOverrides) -> Self {
+        Self(Arc::new(Log {
+            overrides,
+            running: OnceLock::new(),
+        }))
     }
 
-    /// A log whose levels cannot be changed, for tests.
+    /// A log that never starts, for tests.
     #[must_use]
-    pub const fn none() -> Self {
-        Self { levels: None }
+    pub fn none() -> Self {
+        Self::new(LogOverrides::default())
+    }
+
+    /// Starts logging as the configuration and the command line say. The second log to start in one process logs
+    /// where the first does, and its levels cannot be changed; starting the same one twice does nothing.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn start(&self, config: &LogsConfig) -> io::Result<()> {
+        if self.0.running.get().is_some() {
+            return Ok(());
+        }
+        let config = self.0.overrides.over(config);
+        let writer = LogWriter::open(&config.to)?;
+        let levels = subscribe(&config, &writer);
+        let _ = self.0.running.set(Running {
+            config: Mutex::new(config),
+            levels,
+            writer,
+        });
+        Ok(())
+    }
+
+    /// The settings in which `config` differs from what runs and that cannot change while it does. What the command
+    /// line says stays as it is and is no difference.
+    #[must_use]
+    pub fn unchangeable(&self, config: &LogsConfig) -> Vec<&'static str> {
+        let Some(running) = self.0.running.get() else {
+            return Vec::new();
+        };
+        let wanted = self.0.overrides.over(config);
+        let current = running.config();
+        [
+            ("logs.format", current.format != wanted.format),
+            ("logs.to", current.to != wanted.to),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+
+    /// Takes over the levels of a new configuration. Whether that changes anything: levels that the command line
+    /// sets do not change, and levels that were set with [`ProcessLog::set_levels`] last until the configured ones do.
+    pub fn configure(&self, config: &LogsConfig) -> bool {
+        let Some(running) = self.0.running.get() else {
+            return false;
+        };
+        let wanted = self.0.overrides.over(config).level;
+        let mut current = running.config();
+        if current.level == wanted {
+            return false;
+        }
+        running.set_levels(&wanted);
+        current.level = wanted;
+        true
     }
 
     /// Changes the levels: one for the gateway's own modules, or a list by module.
@@ -64,71 +124,178 @@ impl ProcessLog {
     /// # Errors
     /// The levels make no sense; nothing changes.
     pub fn set_levels(&self, levels: &str) -> Result<(), LevelError> {
-        let levels = parse_levels(levels)?;
-        if let Some(handle) = &self.levels {
-            // Fails only when the subscriber is gone, and then there is nothing to log to.
-            let _ = handle.reload(levels);
+        let levels = levels.parse()?;
+        if let Some(running) = self.0.running.get() {
+            running.set_levels(&levels);
         }
         Ok(())
     }
+
+    /// Opens the file again, for whoever has just moved it away. A file that cannot be opened any more is written to
+    /// where it is now.
+    pub fn reopen(&self) {
+        if let Some(running) = self.0.running.get()
+            && let Err(error) = running.writer.reopen()
+        {
+            tracing::error!(%error, "cannot open the log again");
+        }
+    }
 }
 
-/// Libraries speak when something is wrong, however much the gateway itself says.
-fn own_level(level: Level) -> Targets {
-    Targets::new()
-        .with_default(level.min(Level::WARN))
-        .with_target("portcullis", level)
+impl Running {
+    fn config(&self) -> MutexGuard<'_, LogsConfig> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_levels(&self, levels: &LogLevels) {
+        if let Some(handle) = &self.levels {
+            // Fails only when the subscriber is gone, and then there is nothing to log to.
+            let _ = handle.reload(levels.targets());
+        }
+    }
 }
 
-fn parse_levels(text: &str) -> Result<Targets, LevelError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(LevelError(text.to_owned()));
+impl LogOverrides {
+    fn over(&self, config: &LogsConfig) -> LogsConfig {
+        let own = self.clone();
+        LogsConfig {
+            level: own.level.unwrap_or_else(|| config.level.clone()),
+            format: own.format.unwrap_or(config.format),
+            to: own.to.unwrap_or_else(|| config.to.clone()),
+        }
     }
-    if let Ok(level) = Level::from_str(text) {
-        return Ok(own_level(level));
-    }
-    if !text.contains('=') && !text.contains(',') && text != "off" {
-        // `Targets` would take a lone word for a module to log everything of.
-        return Err(LevelError(text.to_owned()));
-    }
-    Targets::from_str(text).map_err(|_| LevelError(text.to_owned()))
+}
+
+/// Makes this the process's log, unless there is one.
+fn subscribe(config: &LogsConfig, writer: &LogWriter) -> Option<reload::Handle<Targets, Registry>> {
+    let (levels, handle) = reload::Layer::new(config.level.targets());
+    let writer = writer.clone();
+    let lines = fmt::layer()
+        .with_writer(move || writer.clone())
+        .with_ansi(false);
+    let lines = match config.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let started = tracing_subscriber::registry()
+        .with(lines.with_filter(levels))
+        .try_init();
+    started.is_ok().then_some(handle)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn config(level: &str, format: LogFormat, to: &str) -> LogsConfig {
+        LogsConfig {
+            level: level.parse().unwrap(),
+            format,
+            to: to.parse().unwrap(),
+        }
+    }
+
+    /// A log that runs as told, without touching the process's subscriber.
+    fn running(overrides: LogOverrides, configured: &LogsConfig) -> ProcessLog {
+        let log = ProcessLog::new(overrides);
+        let config = log.0.overrides.over(configured);
+        let running = Running {
+            writer: LogWriter::open(&config.to).unwrap(),
+            config: Mutex::new(config),
+            levels: None,
+        };
+        log.0.running.set(running).unwrap();
+        log
+    }
+
     #[test]
-    fn levels_are_words_or_lists() {
-        for (text, module, level, logged) in [
-            ("info", "portcullis_net", Level::INFO, true),
-            ("info", "portcullis_net", Level::DEBUG, false),
-            ("debug", "hyper", Level::INFO, false),
-            ("debug", "hyper", Level::WARN, true),
-            ("off", "portcullis", Level::ERROR, false),
+    fn the_command_line_goes_before_the_configuration() {
+        let configured = config("debug", LogFormat::Json, "/a");
+        let rows = [
+            ("nothing", LogOverrides::default(), configured.clone()),
             (
-                "warn,portcullis_net=trace",
-                "portcullis_net::accept",
-                Level::TRACE,
+                "level",
+                LogOverrides {
+                    level: Some("warn".parse().unwrap()),
+                    ..LogOverrides::default()
+                },
+                config("warn", LogFormat::Json, "/a"),
+            ),
+            (
+                "the rest",
+                LogOverrides {
+                    level: None,
+                    format: Some(LogFormat::Text),
+                    to: Some(LogTarget::Stderr),
+                },
+                config("debug", LogFormat::Text, "stderr"),
+            ),
+        ];
+        for (name, overrides, expected) in rows {
+            assert_eq!(overrides.over(&configured), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_new_configuration_changes_levels_and_nothing_else() {
+        let first = config("info", LogFormat::Text, "stderr");
+        let fixed = LogOverrides {
+            level: Some("warn".parse().unwrap()),
+            format: Some(LogFormat::Text),
+            to: Some(LogTarget::Stderr),
+        };
+        let rows: [(&str, &LogOverrides, LogsConfig, &[&str], bool); 5] = [
+            (
+                "the same",
+                &LogOverrides::default(),
+                first.clone(),
+                &[],
+                false,
+            ),
+            (
+                "levels",
+                &LogOverrides::default(),
+                config("debug", LogFormat::Text, "stderr"),
+                &[],
                 true,
             ),
             (
-                "warn,portcullis_net=trace",
-                "portcullis_http",
-                Level::INFO,
+                "format",
+                &LogOverrides::default(),
+                config("info", LogFormat::Json, "stderr"),
+                &["logs.format"],
                 false,
             ),
-        ] {
-            let levels = parse_levels(text).unwrap();
-            assert_eq!(
-                levels.would_enable(module, &level),
-                logged,
-                "{text} {module} {level}"
-            );
+            (
+                "place",
+                &LogOverrides::default(),
+                config("info", LogFormat::Text, "/var/log/a"),
+                &["logs.to"],
+                false,
+            ),
+            (
+                "all of it, with a command line that says otherwise",
+                &fixed,
+                config("debug", LogFormat::Json, "/var/log/a"),
+                &[],
+                false,
+            ),
+        ];
+        for (name, overrides, next, unchangeable, changes) in rows {
+            let log = running(overrides.clone(), &first);
+            assert_eq!(log.unchangeable(&next), unchangeable, "{name}");
+            assert_eq!(log.configure(&next), changes, "{name}");
+            assert!(!log.configure(&next), "{name}: once");
         }
-        for text in ["", "loud", "portcullis=loud"] {
-            assert!(parse_levels(text).is_err(), "{text:?}");
-        }
+    }
+
+    #[test]
+    fn a_log_that_does_not_run_changes_nothing() {
+        let log = ProcessLog::none();
+        let config = config("debug", LogFormat::Json, "/a");
+        assert_eq!(log.unchangeable(&config), Vec::<&str>::new());
+        assert!(!log.configure(&config));
+        assert_eq!(log.set_levels("debug"), Ok(()));
+        assert!(log.set_levels("loud").is_err());
     }
 }

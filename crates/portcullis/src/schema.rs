@@ -10,6 +10,7 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
 use crate::load::{ListenerKeys, protocol_names, protocol_schema};
+use crate::logs::LogsConfig;
 use crate::model::{AdminConfig, DrainConfig, ListenerLimits, ProcessLimits, RuntimeConfig};
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub fn document(registry: &Registry) -> Value {
     };
     let properties = [
         ("admin", definitions.embed_type::<AdminConfig>("admin")),
+        ("logs", definitions.embed_type::<LogsConfig>("logs")),
         (
             "runtime",
             definitions.embed_type::<RuntimeConfig>("runtime"),

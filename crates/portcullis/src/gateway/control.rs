@@ -186,6 +186,7 @@ impl Control {
             Asked::ReopenLogs => {
                 tracing::info!("opening the log files again");
                 self.access_logs.reopen();
+                self.admin.log.reopen();
             }
             Asked::Upgrade => tracing::warn!("USR2: upgrading the binary is not supported yet"),
             Asked::Reload | Asked::Drain | Asked::Stop => {}

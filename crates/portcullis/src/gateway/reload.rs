@@ -47,23 +47,28 @@ impl Control {
         let text = self.source.text();
         self.seen = text.as_ref().ok().cloned();
         let loaded = load_text(&self.source.name(), text, &self.registry);
+        let logs = loaded.logs().clone();
         let (model, report) = loaded.into_parts();
         let Some(model) = model else {
             return Err(Refused(report.text(false)));
         };
         report.log_warnings();
         let old = Arc::clone(&self.admin.running.load().model);
-        let fixed = unchangeable(&old, &model);
+        let mut fixed = unchangeable(&old, &model);
+        fixed.extend(self.admin.log.unchangeable(&logs));
         if !fixed.is_empty() {
             let what = fixed.join(" and ");
             return Err(Refused(format!(
                 "{what} cannot change while the gateway runs; restart it\n"
             )));
         }
-        let changes = plan(&old, &model);
+        let mut changes = plan(&old, &model);
         self.apply(Arc::new(model), &changes)
             .await
             .map_err(|errors| Refused(describe(&errors)))?;
+        if self.admin.log.configure(&logs) {
+            changes.settings.push("logs");
+        }
         Ok(changes)
     }
 
