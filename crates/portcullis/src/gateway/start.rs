@@ -60,12 +60,10 @@ pub(super) fn run(options: Options) -> Result<(), RunError> {
     let seen = text.as_ref().ok().cloned();
     let loaded = load_text(&options.source.name(), text, &options.registry);
     let logs = loaded.logs().clone();
-    let logs = loaded.logs().clone();
     let (model, report) = loaded.into_parts();
     let Some(model) = model else {
         return Err(RunError::Configuration(Box::new(report)));
     };
-    options.log.start(&logs).context("cannot open the log")?;
     options.log.start(&logs).context("cannot open the log")?;
     report.log_warnings();
     descriptors::raise_limit();
