@@ -207,3 +207,23 @@ fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
     bytes.split_at_checked(9 + length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::INTENDED;
+
+    #[test]
+    fn every_difference_has_its_vector() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../protocols/http2/tests/vectors/frames.md"
+        );
+        let text = std::fs::read_to_string(file).unwrap();
+        for difference in INTENDED {
+            let shown = text
+                .split("\n### ")
+                .any(|case| case.lines().next() == Some(difference.vector));
+            assert!(shown, "no case {:?}", difference.vector);
+        }
+    }
+}

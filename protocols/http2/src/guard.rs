@@ -147,17 +147,19 @@ impl Guard {
     pub fn handle_received(&mut self, now: Instant, bytes: &[u8]) -> Result<(), GuardError> {
         self.check_failed()?;
         let result = self.read_received(now, bytes);
-        self.note(result)
+        self.failed = result.err();
+        result
     }
 
     /// Looks at bytes that have been written to the peer.
     ///
     /// # Errors
-    /// The peer made us reset more streams than it may: as for [`Guard::handle_received`].
+    /// The peer made us reset more streams than it may, or has gone too far before: as for [`Guard::handle_received`].
+    /// The bytes have been written all the same, and what they are is still noted.
     pub fn handle_sent(&mut self, now: Instant, bytes: &[u8]) -> Result<(), GuardError> {
-        self.check_failed()?;
         let result = self.read_sent(now, bytes);
-        self.note(result)
+        self.failed = self.failed.or(result.err());
+        self.check_failed()
     }
 
     /// The session has taken a piece of `length` bytes of content off a stream: it no longer takes memory here.
@@ -213,11 +215,6 @@ impl Guard {
         self.failed.map_or(Ok(()), Err)
     }
 
-    fn note(&mut self, result: Result<(), GuardError>) -> Result<(), GuardError> {
-        self.failed = result.err();
-        result
-    }
-
     fn nanos(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.since);
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
@@ -241,12 +238,13 @@ impl Guard {
     fn read_sent(&mut self, now: Instant, bytes: &[u8]) -> Result<(), GuardError> {
         let nanos = self.nanos(now);
         let mut bytes = bytes;
+        let mut result = Ok(());
         while let Some(step) = self.sent.next(&mut bytes) {
             if let Step::Frame(seen) = step {
-                self.on_sent(nanos, &seen)?;
+                result = result.and(self.on_sent(nanos, &seen));
             }
         }
-        Ok(())
+        result
     }
 
     fn on_received(&mut self, now: Instant, nanos: u64, seen: &Seen) -> Result<(), GuardError> {

@@ -120,7 +120,11 @@ fn a_refusal_is_final() {
         guard.handle_received(later, b""),
         Err(GuardError::PingFlood)
     );
-    assert_eq!(guard.handle_sent(later, b""), Err(GuardError::PingFlood));
+    // The farewell is still noted.
+    let goaway = raw(GOAWAY, 0, 0, &[0; 8]);
+    let refused = Err(GuardError::PingFlood);
+    assert_eq!(guard.handle_sent(later, &goaway), refused);
+    assert!(guard.has_sent_goaway());
 }
 
 #[test]
@@ -287,6 +291,8 @@ fn resets_of_ours_count_when_the_peer_is_to_blame() {
             code.label()
         );
         assert_eq!(guard.frames().resets_sent, 4, "{}", code.label());
+        let together = greeted(Role::Server, &small(), now).handle_sent(now, &reset.repeat(4));
+        assert_eq!(together, expected, "{} in one write", code.label());
     }
 }
 
