@@ -114,7 +114,7 @@ fn text_formats_write_what_the_table_says() {
 /// F11: no value can end a line, leave its quotes or reach a terminal as a command.
 #[test]
 fn f11_values_are_escaped() {
-    let rows: [(&str, &'static [u8], &str, &str); 7] = [
+    let rows: [(&str, &'static [u8], &str, &str); 8] = [
         ("line feed", b"a\nb\r", r"a\x0ab\x0d", r"a\u000ab\u000d"),
         ("quote", b"a\" \\", r#"a\" \\"#, r#"a\" \\"#),
         (
@@ -134,6 +134,12 @@ fn f11_values_are_escaped() {
             "a\u{2028}b".as_bytes(),
             r"a\u{2028}b",
             r"a\u2028b",
+        ),
+        (
+            "paragraph separator",
+            "a\u{2029}b".as_bytes(),
+            r"a\u{2029}b",
+            r"a\u2029b",
         ),
         ("letters of the world", "åß漢".as_bytes(), "åß漢", "åß漢"),
         ("no UTF-8", b"a\xff\xc3", r"a\xff\xc3", "a\u{fffd}\u{fffd}"),
