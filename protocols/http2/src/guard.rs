@@ -157,8 +157,9 @@ impl Guard {
     /// The peer made us reset more streams than it may, or has gone too far before: as for [`Guard::handle_received`].
     /// The bytes have been written all the same, and what they are is still noted.
     pub fn handle_sent(&mut self, now: Instant, bytes: &[u8]) -> Result<(), GuardError> {
-        let result = self.read_sent(now, bytes);
-        self.failed = self.failed.or(result.err());
+        if let Err(error) = self.read_sent(now, bytes) {
+            self.failed.get_or_insert(error);
+        }
         self.check_failed()
     }
 
@@ -241,7 +242,8 @@ impl Guard {
         let mut result = Ok(());
         while let Some(step) = self.sent.next(&mut bytes) {
             if let Step::Frame(seen) = step {
-                result = result.and(self.on_sent(nanos, &seen));
+                let handled = self.on_sent(nanos, &seen);
+                result = result.and(handled);
             }
         }
         result
