@@ -26,7 +26,7 @@ use self::stats::ClusterStats;
 use self::view::View;
 use crate::{
     BreakerKind, ClusterConfig, ClusterShared, Ejection, EndpointId, LocalEndpoint, Outcome,
-    Overflow, PickContext,
+    Overflow, PickContext, Transport,
 };
 
 /// One cluster on one worker. Kept in an `Rc`; everything changes in place.
@@ -111,6 +111,11 @@ impl Cluster {
     /// The configuration this worker goes by.
     pub fn config(&self) -> Arc<ClusterConfig> {
         Arc::clone(self.core.view.borrow().config())
+    }
+
+    /// What connecting takes besides the configuration, as this worker goes by it.
+    pub fn transport(&self) -> Option<Transport> {
+        self.core.view.borrow().transport().cloned()
     }
 
     /// Picks an endpoint for one attempt of a request and counts it as in flight there until the returned

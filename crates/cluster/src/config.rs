@@ -9,6 +9,7 @@ mod http;
 mod limits;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -23,6 +24,7 @@ pub use self::http::{
     FrameBudget, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion,
 };
 pub use self::limits::{CountLimit, LimitsConfig, PoolConfig};
+pub use self::tls::{ClientCertificate, TrustedRoots, UpstreamTls, UpstreamTlsVersion};
 
 /// A named set of endpoints and how they are used.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -57,6 +59,8 @@ pub struct ClusterConfig {
     /// How names are resolved.
     #[serde(default)]
     pub dns: Located<DnsConfig>,
+    /// Encrypt connections to the endpoints. Default: they are not.
+    pub tls: Option<UpstreamTls>,
     /// Begin each connection with a PROXY header of this version. Default: none.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// The version of HTTP spoken to its endpoints, and how HTTP/2 is used. Only HTTP looks at it.
@@ -160,6 +164,9 @@ impl ClusterConfig {
             diagnostics.error(self.ejection.span, "base_time is longer than max_time");
         }
         http::check(&self.http, self.has_tls(), diagnostics);
+        if let Some(tls) = &self.tls {
+            tls::check(tls, &self.endpoints, diagnostics);
+        }
     }
 
     /// The version of HTTP that its endpoints are spoken to in.
@@ -169,7 +176,7 @@ impl ClusterConfig {
 
     /// Whether connections to its endpoints are encrypted.
     pub fn has_tls(&self) -> bool {
-        false
+        self.tls.is_some()
     }
 
     /// Whether endpoints that no check has seen yet may be picked.

@@ -33,10 +33,10 @@ pub use balance::{LeastRequest, LoadBalancer, PickContext, Random, RoundRobin};
 pub use breaker::{Admission, Breaker, BreakerKind, Overflow};
 pub use cluster::{Cluster, ConnectionPermit, PendingPermit, PickError, Picked, RequestPermit};
 pub use config::{
-    AddressFamily, BalanceConfig, ClusterConfig, CountLimit, DnsConfig, EjectionConfig,
-    EndpointConfig, FrameBudget, HealthCheckConfig, HealthProbe, InitialHealth, LimitsConfig,
-    PoolConfig, ProxyProtocolVersion, StatusRange, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive,
-    UpstreamVersion,
+    AddressFamily, BalanceConfig, ClientCertificate, ClusterConfig, CountLimit, DnsConfig,
+    EjectionConfig, EndpointConfig, FrameBudget, HealthCheckConfig, HealthProbe, InitialHealth,
+    LimitsConfig, PoolConfig, ProxyProtocolVersion, StatusRange, TrustedRoots, UpstreamGuard,
+    UpstreamHttp, UpstreamKeepAlive, UpstreamTls, UpstreamTlsVersion, UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};
 pub use endpoint::{
@@ -47,4 +47,4 @@ pub use local::LocalEndpoint;
 pub use outcome::Outcome;
 pub use pool::{IdleLimits, IdlePool};
 pub use set::EndpointSet;
-pub use shared::{ClusterShared, Ejection, EndpointStatus};
+pub use shared::{ClusterShared, Ejection, EndpointStatus, Transport};

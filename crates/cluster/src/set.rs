@@ -67,6 +67,20 @@ impl EndpointSet {
         set
     }
 
+    /// The same endpoints with new identities and no history.
+    pub(crate) fn renewed(&self, healthy: bool) -> Self {
+        let nobody = Self {
+            endpoints: Vec::new(),
+            next_id: self.next_id,
+        };
+        let resolved = |endpoint: &Arc<Endpoint>| ResolvedEndpoint {
+            name: Arc::clone(endpoint.name()),
+            address: endpoint.address().clone(),
+            weight: endpoint.weight(),
+        };
+        Self::diffed_from(&nobody, self.endpoints.iter().map(resolved), healthy)
+    }
+
     /// The endpoints, in configured order.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
@@ -136,6 +150,10 @@ mod tests {
         assert!(Arc::ptr_eq(third.endpoints()[1].state(), state));
 
         assert!(EndpointSet::diffed_from(&second, [c(), b()], true).is_same(&second));
+        let renewed = second.renewed(true);
+        let ids: Vec<u64> = renewed.endpoints().iter().map(|e| e.id().0).collect();
+        assert_eq!(ids, [3, 4], "an identity is never given twice");
+        assert!(renewed.endpoints()[1].state().is_healthy());
         assert!(!third.is_same(&second));
     }
 

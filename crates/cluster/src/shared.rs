@@ -4,6 +4,8 @@
 //! are touched; the lock is for publishing, rebuilding and ejecting, all of them rare. Start at
 //! [`ClusterShared`].
 
+use std::any::Any;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,6 +33,30 @@ pub struct ClusterShared {
 pub(crate) struct Published {
     pub(crate) config: Arc<ClusterConfig>,
     pub(crate) set: Arc<EndpointSet>,
+    pub(crate) transport: Option<Transport>,
+}
+
+/// What connecting takes besides the configuration, such as keys that were read from files. Made by the control side
+/// and understood by whoever connects; nothing here looks into it.
+#[derive(Clone)]
+pub struct Transport(Arc<dyn Any + Send + Sync>);
+
+impl Transport {
+    /// Something to find again with [`get`](Self::get).
+    pub fn new<T: Any + Send + Sync>(made: Arc<T>) -> Self {
+        Self(made)
+    }
+
+    /// What it was made of, if it was a `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
 }
 
 /// Read on every pick, so it keeps away from the breakers that every request writes.
@@ -78,13 +104,28 @@ impl ClusterShared {
         endpoints: impl IntoIterator<Item = ResolvedEndpoint>,
         now: Instant,
     ) -> Arc<Self> {
+        Self::with_transport(name, config, None, endpoints, now)
+    }
+
+    /// As [`new`](Self::new), when connecting takes more than the configuration.
+    pub fn with_transport(
+        name: &str,
+        config: Arc<ClusterConfig>,
+        transport: Option<Transport>,
+        endpoints: impl IntoIterator<Item = ResolvedEndpoint>,
+        now: Instant,
+    ) -> Arc<Self> {
         let set = Arc::new(EndpointSet::new(endpoints, config.starts_healthy()));
         Arc::new(Self {
             name: name.into(),
             epoch: Epoch::new(now),
             generation: Generation::default(),
             breakers: BreakerKind::ALL.map(|kind| Breaker::new(config.limits.of(kind))),
-            published: Mutex::new(Published { config, set }),
+            published: Mutex::new(Published {
+                config,
+                set,
+                transport,
+            }),
         })
     }
 
@@ -108,6 +149,11 @@ impl ClusterShared {
         Arc::clone(&self.lock().config)
     }
 
+    /// What connecting takes besides the configuration.
+    pub fn transport(&self) -> Option<Transport> {
+        self.lock().transport.clone()
+    }
+
     /// Grows with every change that workers must see. They look at each pick and rebuild by themselves.
     pub fn generation(&self) -> u64 {
         self.generation.0.load(Acquire)
@@ -118,9 +164,22 @@ impl ClusterShared {
     /// Endpoints are not taken from it: [`publish_endpoints`](Self::publish_endpoints) follows. Without a
     /// health check there is nobody left to call an endpoint healthy again, so all of them are.
     pub fn publish_config(&self, config: Arc<ClusterConfig>) {
+        let transport = self.transport();
+        self.publish(config, transport);
+    }
+
+    /// As [`publish_config`](Self::publish_config), with what connecting takes in the same step.
+    ///
+    /// With other TLS settings all endpoints are new ones: what is known of the old ones, and every connection to
+    /// them, was found out in another way.
+    pub fn publish(&self, config: Arc<ClusterConfig>, transport: Option<Transport>) {
         let mut published = self.lock();
         if published.config == config {
             return;
+        }
+        published.transport = transport;
+        if published.config.tls != config.tls {
+            published.set = Arc::new(published.set.renewed(config.starts_healthy()));
         }
         for (kind, breaker) in BreakerKind::ALL.into_iter().zip(&self.breakers) {
             breaker.set_limit(config.limits.of(kind));
@@ -222,7 +281,7 @@ impl ClusterShared {
     /// How many endpoints there are, how many of them may be picked, and whether that is too few.
     pub(crate) fn availability(&self, now: Instant) -> (usize, usize, bool) {
         let now = self.epoch.nanos(now);
-        let Published { config, set } = self.published();
+        let Published { config, set, .. } = self.published();
         let all = set.endpoints();
         let available = all.iter().filter(|e| e.state().is_available(now)).count();
         (all.len(), available, config.is_panic(available, all.len()))

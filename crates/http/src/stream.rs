@@ -195,6 +195,9 @@ pub enum ConnectFailure {
     /// This process is out of descriptors or local ports: not the endpoint's fault.
     #[error("out of descriptors or ports")]
     Exhausted,
+    /// Reached, and TLS failed; the label says how.
+    #[error("TLS failed: {0}")]
+    Tls(&'static str),
     /// Connected, but what answers does not speak the version of HTTP that the cluster asks for.
     #[error("not the version of HTTP that was asked for")]
     Mismatch,
@@ -210,6 +213,7 @@ impl ConnectFailure {
             Self::Unreachable => "connect_unreachable",
             Self::Limited => "upstream_connection_limit",
             Self::Exhausted => "local_exhaustion",
+            Self::Tls(label) => label,
             Self::Mismatch => "upstream_protocol_mismatch",
         }
     }

@@ -1,6 +1,6 @@
 //! Connections towards endpoints.
 //!
-//! One attempt to one address: choosing another endpoint and keeping idle connections is for whoever calls. Start at
+//! One attempt to one address, TLS and PROXY header included: choosing another endpoint and keeping idle connections is for whoever calls. Start at
 //! [`to_endpoint`] and [`connect`].
 
 use std::io;
@@ -9,14 +9,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use portcullis_cluster::{ClusterConfig, Endpoint, ProxyProtocolVersion, ResolvedAddress};
+use portcullis_cluster::{
+    Cluster, ClusterConfig, ClusterShared, Endpoint, ProxyProtocolVersion, ResolvedAddress,
+    Transport,
+};
 use portcullis_codec::Encoder as _;
+use portcullis_filter::Connection;
 use rustix::io::Errno;
+use rustls::{AlertDescription, CertificateError};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, UnixStream};
 
 use crate::listen::apply;
 use crate::proxy_header::{ProxyHeaderEncoder, Version};
+use crate::tls::upstream::ClientTls;
+use crate::tls::{AlpnOffer, HandshakeError, TlsStream};
 use crate::{ProxyHeader, SocketOptions, Stream};
 
 /// Why a connection could not be made.
@@ -46,6 +53,27 @@ pub enum ConnectError {
     /// There is no such Unix socket.
     #[error("no such socket")]
     NotFound,
+    /// Its certificate is from nobody who is trusted, or is none.
+    #[error("the certificate is not trusted")]
+    TlsCertificate,
+    /// Its certificate has expired, or is not valid yet.
+    #[error("the certificate is out of date")]
+    TlsCertificateExpired,
+    /// Its certificate is somebody else's.
+    #[error("the certificate has another name")]
+    TlsCertificateName,
+    /// It does not speak the application protocol that it has to.
+    #[error("no application protocol in common")]
+    TlsAlpn,
+    /// It does not want to go on with the handshake, and says so.
+    #[error("the TLS handshake was refused")]
+    TlsAlert,
+    /// It does not speak TLS, or not so that there is an agreement.
+    #[error("the TLS handshake failed")]
+    TlsHandshake,
+    /// What the cluster needs for TLS was never made: not the endpoint's fault.
+    #[error("TLS is not set up")]
+    TlsUnavailable,
     /// Something else.
     #[error("connect failed")]
     Other,
@@ -64,6 +92,13 @@ impl ConnectError {
             Self::NoLocalPort => "no_local_port",
             Self::Denied => "denied",
             Self::NotFound => "not_found",
+            Self::TlsCertificate => "tls_certificate",
+            Self::TlsCertificateExpired => "tls_certificate_expired",
+            Self::TlsCertificateName => "tls_certificate_name",
+            Self::TlsAlpn => "tls_alpn",
+            Self::TlsAlert => "tls_alert",
+            Self::TlsHandshake => "tls_handshake",
+            Self::TlsUnavailable => "tls_unavailable",
             Self::Other => "connect_error",
         }
     }
@@ -71,7 +106,25 @@ impl ConnectError {
     /// Whether the cause is on this side, so that it says nothing about the endpoint.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::DescriptorLimit | Self::NoLocalPort)
+        matches!(
+            self,
+            Self::DescriptorLimit | Self::NoLocalPort | Self::TlsUnavailable
+        )
+    }
+
+    /// Whether it was reached, and TLS is what failed.
+    #[must_use]
+    pub const fn is_tls(self) -> bool {
+        matches!(
+            self,
+            Self::TlsCertificate
+                | Self::TlsCertificateExpired
+                | Self::TlsCertificateName
+                | Self::TlsAlpn
+                | Self::TlsAlert
+                | Self::TlsHandshake
+                | Self::TlsUnavailable
+        )
     }
 }
 
@@ -98,32 +151,147 @@ impl From<&io::Error> for ConnectError {
     }
 }
 
-/// Connects to an endpoint as its cluster is configured: within its timeout, and with a PROXY header in front that
-/// names `client` and `local` if it wants one.
+impl From<&HandshakeError> for ConnectError {
+    fn from(error: &HandshakeError) -> Self {
+        match error {
+            HandshakeError::Io(error) => match Self::from(error) {
+                // An end in the middle, most of all.
+                Self::Other => Self::TlsHandshake,
+                error => error,
+            },
+            HandshakeError::Tls(rustls::Error::InvalidCertificate(error)) => of_certificate(error),
+            HandshakeError::Tls(
+                rustls::Error::NoApplicationProtocol
+                | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
+            ) => Self::TlsAlpn,
+            HandshakeError::Tls(rustls::Error::AlertReceived(_)) => Self::TlsAlert,
+            HandshakeError::Tls(_) => Self::TlsHandshake,
+        }
+    }
+}
+
+const fn of_certificate(error: &CertificateError) -> ConnectError {
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => ConnectError::TlsCertificateExpired,
+        CertificateError::NotValidForName
+        | CertificateError::NotValidForNameContext { .. }
+        // One of our own rules: no name is among those that `san` allows.
+        | CertificateError::ApplicationVerificationFailure => ConnectError::TlsCertificateName,
+        _ => ConnectError::TlsCertificate,
+    }
+}
+
+/// Connects to an endpoint as its cluster is configured: within its timeout, with a PROXY header in the name of `client`
+/// if it wants one, and encrypted if it has TLS, where `offer` is what can be spoken then.
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub async fn to_endpoint(
+    cluster: &Cluster,
     endpoint: &Endpoint,
-    config: &ClusterConfig,
-    client: Option<SocketAddr>,
-    local: Option<SocketAddr>,
+    offer: AlpnOffer,
+    client: Option<&Connection>,
 ) -> Result<Stream, ConnectError> {
+    let config = cluster.config();
+    let transport = cluster.transport();
+    let first = proxy_header(&config, client);
+    let way = Way {
+        endpoint,
+        config: &config,
+        transport: transport.as_ref(),
+        first: first.as_deref().unwrap_or_default(),
+    };
+    way.connect(offer).await
+}
+
+/// Connects to an endpoint in nobody's name, as health checks do; without a PROXY header.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn to_check(
+    cluster: &ClusterShared,
+    endpoint: &Endpoint,
+    offer: AlpnOffer,
+) -> Result<Stream, ConnectError> {
+    let config = cluster.config();
+    let transport = cluster.transport();
+    let way = Way {
+        endpoint,
+        config: &config,
+        transport: transport.as_ref(),
+        first: &[],
+    };
+    way.connect(offer).await
+}
+
+/// The PROXY header that endpoints of the cluster want.
+fn proxy_header(config: &ClusterConfig, client: Option<&Connection>) -> Option<BytesMut> {
+    let (source, target) = client.map_or((None, None), |client| (client.client, client.local));
     let version = config.proxy_protocol.map(|version| match version {
         ProxyProtocolVersion::V1 => Version::V1,
         ProxyProtocolVersion::V2 => Version::V2,
     });
-    let header = version.map(|version| {
+    version.map(|version| {
         let mut bytes = BytesMut::new();
-        let header = ProxyHeader::of_connection(client, local);
+        let header = ProxyHeader::of_connection(source, target);
         // A header without values is never too long.
         let _ = ProxyHeaderEncoder::new(version).encode(&header, &mut bytes);
         bytes
-    });
-    let first = header.as_deref().unwrap_or_default();
-    let address = endpoint.address();
-    let options = SocketOptions::default();
-    connect_with(address, config.connect_timeout.get(), &options, first).await
+    })
+}
+
+/// All that it takes to reach an endpoint.
+struct Way<'a> {
+    endpoint: &'a Endpoint,
+    config: &'a ClusterConfig,
+    transport: Option<&'a Transport>,
+    /// What is written before TLS.
+    first: &'a [u8],
+}
+
+impl Way<'_> {
+    async fn connect(&self, offer: AlpnOffer) -> Result<Stream, ConnectError> {
+        // Never without, where the configuration wants it.
+        let tls = match (self.config.has_tls(), self.transport) {
+            (false, _) => None,
+            (true, Some(transport)) => Some(transport.get().ok_or(ConnectError::TlsUnavailable)?),
+            (true, None) => return Err(ConnectError::TlsUnavailable),
+        };
+        let connecting = async {
+            let options = SocketOptions::default();
+            let stream = open(self.endpoint.address(), &options, self.first).await?;
+            match tls {
+                Some(tls) => encrypt(stream, tls, self.endpoint.name(), offer).await,
+                None => Ok(stream),
+            }
+        };
+        within(self.config.connect_timeout.get(), connecting).await
+    }
+}
+
+/// Makes the connection an encrypted one. What the endpoint sends before its answer to our hello is no TLS, and ends it.
+async fn encrypt(
+    stream: Stream,
+    tls: &ClientTls,
+    endpoint: &str,
+    offer: AlpnOffer,
+) -> Result<Stream, ConnectError> {
+    let connection = tls.connection(endpoint, offer);
+    let connection = connection.map_err(|_| ConnectError::TlsUnavailable)?;
+    let mut stream =
+        TlsStream::new(stream, connection, &[]).map_err(|error| ConnectError::from(&error))?;
+    if let Err(error) = stream.handshake().await {
+        let reason = ConnectError::from(&error);
+        tracing::debug!(endpoint, %error, reason = reason.label(), "TLS to an endpoint failed");
+        return Err(reason);
+    }
+    if !offer.accepts(stream.connection().alpn_protocol()) {
+        return Err(ConnectError::TlsAlpn);
+    }
+    Ok(stream.into())
 }
 
 /// Connects to an address.
@@ -148,7 +316,23 @@ pub async fn connect_with(
     options: &SocketOptions,
     first: &[u8],
 ) -> Result<Stream, ConnectError> {
-    let connecting = async {
+    within(timeout, open(address, options, first)).await
+}
+
+async fn within(
+    timeout: Duration,
+    connecting: impl Future<Output = Result<Stream, ConnectError>>,
+) -> Result<Stream, ConnectError> {
+    let connected = tokio::time::timeout(timeout, connecting).await;
+    connected.unwrap_or(Err(ConnectError::TimedOut))
+}
+
+async fn open(
+    address: &ResolvedAddress,
+    options: &SocketOptions,
+    first: &[u8],
+) -> Result<Stream, ConnectError> {
+    let opened = async {
         let mut stream = match address {
             ResolvedAddress::Socket(address) => connect_tcp(*address, options).await?,
             ResolvedAddress::Unix(path) => connect_unix(path).await?,
@@ -156,11 +340,7 @@ pub async fn connect_with(
         stream.write_all(first).await?;
         Ok(stream)
     };
-    match tokio::time::timeout(timeout, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(ConnectError::from(&error)),
-        Err(_) => Err(ConnectError::TimedOut),
-    }
+    opened.await.map_err(|error: io::Error| (&error).into())
 }
 
 async fn connect_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {

@@ -3,6 +3,7 @@
 //! Traffic is not moved here; it is the workers' and their protocols'. Start at [`run`], then `control` for the
 //! loop, [`plan`] for what a reload changes and `worker` for the other side of each command.
 
+mod cluster_tls;
 mod clusters;
 mod control;
 mod dns;

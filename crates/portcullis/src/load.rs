@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use portcullis_cluster::ClusterConfig;
 use portcullis_config::{Diagnostics, Key, Node, Source, Span};
+use portcullis_net::tls::upstream::ClientTlsFiles;
 use portcullis_proxy::Registry;
 use serde::Deserialize;
 
@@ -225,12 +226,20 @@ fn read_clusters<'a>(block: Option<&'a Node>, errors: &mut Diagnostics) -> Clust
         check_name("cluster", key, errors);
         if let Some(config) = node.read::<ClusterConfig>(errors) {
             config.check(errors);
+            check_tls(&config, errors);
             clusters
                 .configs
                 .insert(key.name.as_str().into(), Arc::new(config));
         }
     }
     clusters
+}
+
+/// Reads the files that the cluster's TLS names, to see whether they can be used.
+fn check_tls(config: &ClusterConfig, errors: &mut Diagnostics) {
+    for error in ClientTlsFiles::load(config).err().unwrap_or_default() {
+        errors.error(error.span, error.to_string());
+    }
 }
 
 /// The entries of a block that maps names to blocks; anything else in its place is an error.

@@ -15,13 +15,14 @@ use crate::endpoint::Nanos;
 use crate::shared::Published;
 use crate::{
     ClusterConfig, ClusterShared, Endpoint, EndpointSet, LoadBalancer, LocalEndpoint, Outcome,
-    PickContext,
+    PickContext, Transport,
 };
 
 pub(super) struct View {
     shard: Shard,
     generation: u64,
     config: Arc<ClusterConfig>,
+    transport: Option<Transport>,
     set: Arc<EndpointSet>,
     set_version: u64,
     /// All of the set, in its order.
@@ -43,12 +44,17 @@ impl View {
     ) -> Self {
         // The generation is read before what it stands for: a change in between is found by the next pick.
         let generation = shared.generation();
-        let Published { config, set } = shared.published();
+        let Published {
+            config,
+            set,
+            transport,
+        } = shared.published();
         let mut view = Self {
             balancer: config.balance.build(shard.index() as u64),
             shard,
             generation,
             config,
+            transport,
             set: Arc::default(),
             set_version: 0,
             endpoints: Rc::default(),
@@ -63,6 +69,10 @@ impl View {
 
     pub(super) fn config(&self) -> &Arc<ClusterConfig> {
         &self.config
+    }
+
+    pub(super) fn transport(&self) -> Option<&Transport> {
+        self.transport.as_ref()
     }
 
     pub(super) fn endpoints(&self) -> &Rc<[Rc<LocalEndpoint>]> {
@@ -116,11 +126,16 @@ impl View {
     ) {
         if generation != self.generation {
             self.generation = generation;
-            let Published { config, set } = shared.published();
+            let Published {
+                config,
+                set,
+                transport,
+            } = shared.published();
             if config.balance != self.config.balance {
                 self.balancer = config.balance.build(self.shard.index() as u64);
             }
             self.config = config;
+            self.transport = transport;
             self.replace_set(set);
         }
         self.rebuild(shared, stats, now);

@@ -104,6 +104,11 @@ impl Certificate {
         })
     }
 
+    /// What signs for it.
+    pub(super) const fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
     /// The DNS names that it serves, in lower case.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| &**name)

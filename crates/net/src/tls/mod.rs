@@ -11,9 +11,12 @@ mod handshake;
 mod san;
 pub mod server;
 mod stream;
+pub mod upstream;
+mod verify;
 
 pub use certificates::{Certificate, TlsFileError};
 pub use handshake::TlsRefusal;
 pub(crate) use handshake::accept;
 pub use san::{SanPattern, SanPatternError};
 pub use stream::{HandshakeError, TlsStream};
+pub use upstream::AlpnOffer;

@@ -72,7 +72,12 @@ impl HealthChecks {
                     &checks.config,
                     &self.shard,
                 );
-                let task = check_forever(health, checks.config.clone(), Rc::clone(&self.random));
+                let task = check_forever(
+                    health,
+                    Arc::clone(cluster),
+                    checks.config.clone(),
+                    Rc::clone(&self.random),
+                );
                 Task::new(spawn_local(task))
             });
         }
@@ -84,12 +89,18 @@ impl HealthChecks {
     }
 }
 
-async fn check_forever(mut health: EndpointHealth, config: HealthCheckConfig, random: Rc<Random>) {
+async fn check_forever(
+    mut health: EndpointHealth,
+    cluster: Arc<ClusterShared>,
+    config: HealthCheckConfig,
+    random: Rc<Random>,
+) {
     let mut due = health.machine().first_check(clock::now(), random.next());
     loop {
         sleep_until(due.into()).await;
         let endpoint = Arc::clone(health.endpoint());
-        let checked = timeout(config.timeout.get(), probe::check(&endpoint, &config.probe)).await;
+        let checking = probe::check(&cluster, &endpoint, &config.probe);
+        let checked = timeout(config.timeout.get(), checking).await;
         let result = checked.unwrap_or(Err(probe::Failed::Timeout));
         let now = clock::now();
         if let Some(transition) = health.on_result(result.is_ok(), now) {

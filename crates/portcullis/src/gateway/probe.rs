@@ -1,19 +1,18 @@
-//! One health check of one endpoint: a connection, and for HTTP a request on it.
+//! One health check of one endpoint: a connection, encrypted if the cluster has TLS, and for HTTP a request on it.
 //!
 //! Every check opens its own connection, as a new client would. No timing and no judgement of what a result
 //! means; see [`super::health`]. Start at [`check`].
 
 use std::fmt;
-use std::io;
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use portcullis_cluster::{Endpoint, HealthProbe, ResolvedAddress};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe};
+use portcullis_net::tls::AlpnOffer;
+use portcullis_net::{ConnectError, Stream, connect};
 
 /// Why an endpoint did not pass.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(super) enum Failed {
     /// No result within the time for it.
     Timeout,
     /// No connection.
-    Connect(io::Error),
+    Connect(ConnectError),
     /// What came back was no HTTP response.
     Protocol(hyper::Error),
     /// Another status than expected.
@@ -42,24 +41,19 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Tries the endpoint once, without a limit on time.
-pub(super) async fn check(endpoint: &Endpoint, probe: &HealthProbe) -> Result<(), Failed> {
-    match endpoint.address() {
-        ResolvedAddress::Socket(address) => {
-            let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
-            speak(stream, endpoint, probe).await
-        }
-        ResolvedAddress::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(Failed::Connect)?;
-            speak(stream, endpoint, probe).await
-        }
-    }
-}
-
-async fn speak<S>(stream: S, endpoint: &Endpoint, probe: &HealthProbe) -> Result<(), Failed>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+/// Tries the endpoint once, with no other limit on time than the cluster's for connecting.
+pub(super) async fn check(
+    cluster: &ClusterShared,
+    endpoint: &Endpoint,
+    probe: &HealthProbe,
+) -> Result<(), Failed> {
+    let offer = match probe {
+        HealthProbe::Http { .. } => AlpnOffer::Http1,
+        HealthProbe::Tcp => AlpnOffer::None,
+    };
+    let stream = connect::to_check(cluster, endpoint, offer)
+        .await
+        .map_err(Failed::Connect)?;
     let HealthProbe::Http { path, host, .. } = probe else {
         return Ok(());
     };
@@ -77,10 +71,7 @@ where
     Err(Failed::Status(status))
 }
 
-async fn status_of<S>(stream: S, request: Request<Empty<Bytes>>) -> hyper::Result<StatusCode>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+async fn status_of(stream: Stream, request: Request<Empty<Bytes>>) -> hyper::Result<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let response = sender.send_request(request);
     tokio::pin!(response, connection);
@@ -100,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(response: &'static [u8]) -> (TcpStream, thread::JoinHandle<Vec<u8>>) {
+    fn answer(response: &'static [u8]) -> (Stream, thread::JoinHandle<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_nonblocking(true).unwrap();
@@ -112,7 +103,8 @@ mod tests {
             head.truncate(length);
             head
         });
-        (TcpStream::from_std(stream).unwrap(), peer)
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        (stream.into(), peer)
     }
 
     #[test]

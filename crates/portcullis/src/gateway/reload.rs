@@ -81,7 +81,7 @@ impl Control {
         model: Arc<Model>,
         changes: &Changes,
     ) -> Result<(), Vec<BuildError>> {
-        let new_clusters = self.clusters.stage(&model, &changes.clusters).await;
+        let new_clusters = self.clusters.stage(&model, &changes.clusters).await?;
         let sockets = self.listening.open(&model, &changes.listeners)?;
         let tls = self.tls.stage(&model, &changes.listeners)?;
         let ready = Ready {
@@ -106,10 +106,12 @@ impl Control {
         Ok(())
     }
 
-    /// Looks at all certificate files again, and watches them where they are now.
+    /// Watches all certificate files where they are now, and then looks at them, so that no change is missed.
     pub(super) fn refresh_certificates(&mut self) {
+        let paths = self.tls.paths().chain(self.clusters.tls_paths());
+        self.certificates.watch(paths);
         self.tls.refresh();
-        self.certificates.watch(self.tls.paths());
+        self.clusters.refresh_tls();
     }
 
     /// Tells whoever started the process where to connect now. Not the log: its form is a promise to programs.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use portcullis_cluster::{Cluster, Endpoint, EndpointId, IdlePool};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
+use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, clock, connect};
 
 use super::connection::Connection;
@@ -129,14 +130,10 @@ impl UpstreamPool for Pool {
                 .cluster
                 .try_connection()
                 .map_err(|_| ConnectFailure::Limited)?;
-            let stream = connect::to_endpoint(
-                endpoint,
-                &self.cluster.config(),
-                client.client,
-                client.local,
-            )
-            .await
-            .map_err(failure)?;
+            let offer = AlpnOffer::Http1;
+            let stream = connect::to_endpoint(&self.cluster, endpoint, offer, Some(client))
+                .await
+                .map_err(failure)?;
             let connection = Connection::new(stream, bytes::BytesMut::new());
             let decoder = ResponseDecoder::new(HeadLimits::default());
             let upstream = Upstream::new(
@@ -155,6 +152,7 @@ const fn failure(error: ConnectError) -> ConnectFailure {
     match error {
         ConnectError::Refused => ConnectFailure::Refused,
         ConnectError::TimedOut => ConnectFailure::TimedOut,
+        error if error.is_tls() => ConnectFailure::Tls(error.label()),
         error if error.is_local() => ConnectFailure::Exhausted,
         _ => ConnectFailure::Unreachable,
     }

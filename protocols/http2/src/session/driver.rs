@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{Builder, Connection};
-use portcullis_cluster::{ClusterConfig, ConnectionPermit, Endpoint, FrameBudget, UpstreamHttp};
+use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, FrameBudget, UpstreamHttp};
 use portcullis_http::stream::ConnectFailure;
+use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, Stream, Timer, clock};
 
 use super::io::{GuardedIo, Wire};
@@ -140,12 +141,11 @@ fn reason_of(error: &h2::Error) -> Option<&'static str> {
 
 /// Connects to an endpoint within the cluster's connect timeout.
 pub(super) async fn connect(
+    cluster: &Cluster,
     endpoint: &Endpoint,
-    config: &ClusterConfig,
     client: Option<&portcullis_filter::Connection>,
 ) -> Result<Stream, ConnectFailure> {
-    let (source, target) = client.map_or((None, None), |client| (client.client, client.local));
-    portcullis_net::connect::to_endpoint(endpoint, config, source, target)
+    portcullis_net::connect::to_endpoint(cluster, endpoint, AlpnOffer::Http2, client)
         .await
         .map_err(failure)
 }
@@ -154,6 +154,7 @@ const fn failure(error: ConnectError) -> ConnectFailure {
     match error {
         ConnectError::Refused => ConnectFailure::Refused,
         ConnectError::TimedOut => ConnectFailure::TimedOut,
+        error if error.is_tls() => ConnectFailure::Tls(error.label()),
         error if error.is_local() => ConnectFailure::Exhausted,
         _ => ConnectFailure::Unreachable,
     }

@@ -133,7 +133,7 @@ impl Pool {
         client: &ClientConnection,
     ) -> Result<BoxedUpstream, ConnectFailure> {
         let permit = self.permit()?;
-        let stream = driver::connect(endpoint, &self.cluster.config(), Some(client)).await?;
+        let stream = driver::connect(&self.cluster, endpoint, Some(client)).await?;
         self.adopt(stream, endpoint, permit).await
     }
 
@@ -224,11 +224,11 @@ impl Pool {
             lane.opening += 1;
         }
         let pool = Weak::clone(&self.me);
-        let config = self.cluster.config();
+        let cluster = Rc::clone(&self.cluster);
         let opening = self.opening(&endpoint, permit);
         portcullis_net::spawn_local(async move {
-            let opened = match driver::connect(&endpoint, &config, None).await {
-                Ok(stream) => opening.begin(stream, &config.http).await,
+            let opened = match driver::connect(&cluster, &endpoint, None).await {
+                Ok(stream) => opening.begin(stream, &cluster.config().http).await,
                 Err(failure) => Err(failure),
             };
             if let Some(pool) = pool.upgrade() {

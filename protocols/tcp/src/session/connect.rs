@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use portcullis_cluster::{Cluster, ConnectionPermit, EndpointId, Outcome, PickContext, Picked};
 use portcullis_filter::Context;
+use portcullis_net::connect::to_endpoint;
+use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{Stream, clock};
 use portcullis_route::Weighted;
 use smallvec::SmallVec;
@@ -84,11 +86,9 @@ fn pick(
 
 async fn reach(cluster: &Cluster, picked: &Picked, cx: &Context) -> Result<Stream, &'static str> {
     let started = clock::now();
-    let config = cluster.config();
-    let connection = &cx.connection;
-    let connected =
-        portcullis_net::connect::to_endpoint(picked, &config, connection.client, connection.local)
-            .await;
+    let client = Some(&*cx.connection);
+    // TLS is not told what goes through it, unless the cluster says so.
+    let connected = to_endpoint(cluster, picked, AlpnOffer::None, client).await;
     let now = clock::now();
     let outcome = match &connected {
         Ok(_) => Outcome::Success,

@@ -1,0 +1,81 @@
+//! TLS towards the endpoints of one cluster: what the workers share, and the files it is made from.
+//!
+//! The control side has the [`ClientTlsFiles`]: it reads, compares and builds. Workers have the [`ClientTls`]: they
+//! take what was built last for each new connection, so files change without touching a connection. Connecting itself
+//! is [`crate::connect`]'s. Start at [`ClientTlsFiles::load`].
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::ClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, Error};
+
+pub use files::{ClientTlsError, ClientTlsFiles};
+
+/// The application protocols that whoever connects can speak (ALPN). A cluster can say others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlpnOffer {
+    /// None are named: what is spoken is not for TLS to know.
+    None,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/2 rather than HTTP/1.1.
+    AnyHttp,
+}
+
+impl AlpnOffer {
+    /// The names, best first.
+    const fn names(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::None => &[],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::AnyHttp => &[b"h2", b"http/1.1"],
+        }
+    }
+
+    /// Whether the outcome can be spoken. Servers without ALPN speak HTTP/1; HTTP/2 has to be agreed on (RFC 9113
+    /// section 3.2).
+    pub(crate) fn accepts(self, agreed: Option<&[u8]>) -> bool {
+        match agreed {
+            Some(agreed) => self == Self::None || self.names().contains(&agreed),
+            None => self != Self::Http2,
+        }
+    }
+}
+
+/// What the workers need for TLS to the endpoints of one cluster.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// Whom each endpoint must prove to be, by its name in the configuration.
+    names: HashMap<Box<str>, ServerName<'static>>,
+    /// In place of what is offered.
+    alpn: Option<Vec<Vec<u8>>>,
+    config: ArcSwap<ClientConfig>,
+}
+
+impl ClientTls {
+    /// The client's side of a connection to the endpoint of this name.
+    pub(crate) fn connection(
+        &self,
+        endpoint: &str,
+        offer: AlpnOffer,
+    ) -> Result<ClientConnection, Error> {
+        let name = self.names.get(endpoint);
+        let name = name.ok_or_else(|| Error::General("an endpoint without a name".into()))?;
+        let alpn = self.alpn.clone().unwrap_or_else(|| {
+            let names = offer.names().iter();
+            names.map(|name| name.to_vec()).collect()
+        });
+        let config = Arc::clone(&self.config.load());
+        ClientConnection::new_with_alpn(config, name.clone(), alpn)
+    }
+}
