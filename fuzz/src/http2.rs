@@ -45,23 +45,24 @@ pub fn roundtrip(data: &[u8]) {
         bytes.to_vec()
     };
     let whole = |bytes: &[u8]| {
-        let (frames, _) = decode_all(bytes);
+        let (frames, ..) = decode_all(bytes);
         (!frames.is_empty()).then_some(frames)
     };
     laws::roundtrip(data, whole, encode);
 }
 
-/// Frames up to the end or to the first error that ends the connection; errors of single streams are stepped over.
-fn decode_all(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>) {
+/// Frames up to the end or to the first error that ends the connection, and how many bytes are left. Errors of single
+/// streams are stepped over.
+fn decode_all(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>, usize) {
     let mut buffer = BytesMut::from(bytes);
     let mut decoder = FrameDecoder::new(LEAST_MAX_FRAME_SIZE);
     let mut frames = Vec::new();
     loop {
         match decoder.decode(&mut buffer) {
             Ok(Some(frame)) => frames.push(frame),
-            Ok(None) => return (frames, None),
+            Ok(None) => return (frames, None, buffer.len()),
             Err(error) if error.severity() == Severity::Stream => {}
-            Err(error) => return (frames, Some(error)),
+            Err(error) => return (frames, Some(error), buffer.len()),
         }
     }
 }
