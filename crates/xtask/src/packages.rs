@@ -32,6 +32,11 @@ pub(crate) const NEEDED: &[Needed] = &[
         purpose: "a real HTTP client",
     },
     Needed {
+        probe: &["nghttp", "--version"],
+        package: "nghttp2-client",
+        purpose: "real HTTP/2 clients: nghttp, h2load",
+    },
+    Needed {
         // wrk -v prints its version and fails, as it does for any usage.
         probe: &["sh", "-c", "command -v wrk"],
         package: "wrk",
