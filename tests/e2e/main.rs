@@ -11,6 +11,7 @@ mod dns;
 mod drain;
 mod examples;
 mod faults;
+mod grpc;
 mod http_bodies;
 mod http_filters;
 mod http_flow;
