@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::BytesMut;
-use portcullis_codec::{Decoder as _, WireError as _};
+use portcullis_codec::Decoder as _;
 use portcullis_testkit::vectors;
 use portcullis_tls::{ClientHello, ClientHelloDecoder};
 

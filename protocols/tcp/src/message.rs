@@ -20,7 +20,7 @@ impl Messages for TcpMessages {
 }
 
 impl Facts for TcpMessages {
-    const FACTS: &'static [&'static str] = &["tcp.local_port", "tls.sni"];
+    const FACTS: &'static [&'static str] = &["tcp.local_port"];
 
     fn fact(name: &str) -> Option<Fact<Self>> {
         match name {
@@ -28,6 +28,7 @@ impl Facts for TcpMessages {
                 Some(address) => key.write(&address.port().to_be_bytes()),
                 None => key.absent(),
             })),
+            // Common, but here a name may have been read without TLS being ended.
             "tls.sni" => Some(Box::new(|connection, cx, key| {
                 match asked_for(connection.server_name.as_ref(), cx) {
                     Some(name) => key.write(name.as_bytes()),
@@ -99,5 +100,55 @@ impl Record {
             established: false,
             reason: "stopped",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use portcullis_filter::facts::Descriptor;
+    use portcullis_filter::{Connection, TlsInfo};
+    use portcullis_limit::Seed;
+
+    use super::*;
+
+    #[allow(clippy::disallowed_methods)] // any instant will do
+    fn context(ended: Option<&str>) -> Context {
+        let now = Instant::now();
+        let tls = ended.map(|name| TlsInfo {
+            server_name: Some(name.into()),
+            alpn: None,
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            resumed: false,
+            client: None,
+        });
+        let connection = Connection {
+            listener: "tcp".into(),
+            peer: None,
+            local: None,
+            client: None,
+            secure: tls.is_some(),
+            tls: tls.map(Arc::new),
+            accepted_at: now,
+            id: 1,
+        };
+        Context::new(Rc::new(connection), now)
+    }
+
+    #[test]
+    fn the_server_name_is_the_one_that_was_read_or_that_of_the_handshake() {
+        let descriptor = Descriptor::<TcpMessages>::new(["tls.sni"], Seed::fixed(1)).unwrap();
+        let key = |read: Option<&str>, ended| {
+            let request = TcpConnection {
+                server_name: read.map(Arc::from),
+            };
+            descriptor.key(&request, &context(ended)).unwrap()
+        };
+        let named = key(Some("a.example"), None);
+        assert_eq!(named, key(None, Some("a.example")));
+        assert_ne!(named, key(Some("b.example"), None));
+        assert_ne!(named, key(None, None));
     }
 }
