@@ -1,7 +1,8 @@
 //! `new-protocol`: a crate under `protocols/` from the template, with every room in its place.
 //!
-//! The template is a working protocol (a line echo), so that what is made builds, passes its tests, and can
-//! be turned into the real thing one room at a time. It lives in `template/`.
+//! The template is a working protocol (a line echo with codec, machine and session), so that what is made builds,
+//! passes its tests, can be registered as it is, and can be turned into the real thing one room at a time. It lives
+//! in `template/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,14 @@ const TEMPLATE: &[(&str, &str)] = &[
         include_str!("../template/src/config.rs.in"),
     ),
     (
+        "src/session.rs",
+        include_str!("../template/src/session.rs.in"),
+    ),
+    (
+        "src/session/tests.rs",
+        include_str!("../template/src/session/tests.rs.in"),
+    ),
+    (
         "tests/vectors.rs",
         include_str!("../template/tests/vectors.rs.in"),
     ),
@@ -58,25 +67,62 @@ pub(crate) fn run(workspace: &Workspace, name: &str) -> Result<bool> {
     let mut format = workspace.cargo();
     format.args(["fmt", "--package", &format!("portcullis-{name}")]);
     let _ = succeeds(&mut format);
-    let kind = type_name(name);
     println!(
         "made {}: a line echo that builds and whose tests pass",
         folder.display()
     );
     println!("  cargo test --package portcullis-{name}");
     println!();
-    println!(
-        "Then, once it has a session (`src/session.rs` behind a feature `session`, as in protocols/tcp):"
-    );
-    println!("  Cargo.toml, [workspace.dependencies]:");
-    println!("    portcullis-{name} = {{ path = \"protocols/{name}\", default-features = false }}");
-    println!("  crates/portcullis/Cargo.toml, [dependencies]:");
-    println!("    portcullis-{name} = {{ workspace = true, features = [\"session\"] }}");
-    println!("  crates/portcullis/src/protocols.rs:");
-    println!("    .with::<portcullis_{name}::{kind}>()");
+    println!("Then, so that listeners can name it:");
+    for FollowUp { place, line } in follow_up(name) {
+        println!("  {place}:");
+        println!("    {line}");
+    }
+    println!("And what every protocol brings:");
     println!("  fuzz/ (see its README.md): {name}_decode, {name}_roundtrip, {name}_session");
     println!("  tests/e2e/{name}.rs, and its `mod` line in tests/e2e/main.rs");
+    println!(
+        "  a row in README.md and ARCHITECTURE.md, a line in CHANGELOG.md, a file in examples/"
+    );
     Ok(true)
+}
+
+/// A line that makes the new crate known, and where it goes.
+struct FollowUp {
+    place: &'static str,
+    line: String,
+}
+
+/// Every line that registering the new crate as it is takes.
+fn follow_up(name: &str) -> [FollowUp; 5] {
+    let kind = type_name(name);
+    let line = |place, line| FollowUp { place, line };
+    [
+        line(
+            "Cargo.toml, [workspace.dependencies]",
+            format!(
+                "portcullis-{name} = {{ path = \"protocols/{name}\", default-features = false }}"
+            ),
+        ),
+        line(
+            "crates/portcullis/Cargo.toml, [dependencies]",
+            format!("portcullis-{name} = {{ workspace = true, features = [\"session\"] }}"),
+        ),
+        line(
+            "crates/portcullis/src/protocols.rs, in `registry`",
+            format!(".with::<portcullis_{name}::{kind}>()"),
+        ),
+        line(
+            "deny.toml, [bans] deny, at its end",
+            format!(
+                "{{ crate = \"portcullis-{name}\", wrappers = [\"portcullis\", \"portcullis-fuzz\"] }},"
+            ),
+        ),
+        line(
+            "deny.toml, [bans] deny, among the wrappers of tokio, which its tests run on",
+            format!("\"portcullis-{name}\","),
+        ),
+    ]
 }
 
 /// Writes the crate below `protocols`: its folder.
