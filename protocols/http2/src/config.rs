@@ -61,8 +61,8 @@ pub struct StallConfig {
     /// Bytes of responses that must get through in each `window` while more of them wait. Default 1KiB: the slowest real
     /// link carries more, and a client that opens its window by single bytes does not.
     pub bytes: ByteSize,
-    /// Over how long that is measured. Default 30s. A stream that is slower is reset; if the whole connection is, it
-    /// is ended.
+    /// Over how long that is measured. Default 30s, which outlasts any retransmission that still succeeds. A connection that is
+    /// slower as a whole is ended; one stream that is slower for twice as long, while others go on, is reset.
     pub window: Duration,
 }
 

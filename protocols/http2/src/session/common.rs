@@ -18,6 +18,7 @@ pub(crate) struct Common {
     pub(crate) facts: Rc<Facts>,
     pub(crate) wire: Rc<Wire>,
     pub(crate) pace: PaceRule,
+    pub(crate) stream_pace: PaceRule,
     /// Bytes of heads that are held.
     heads: Cell<usize>,
     /// Bytes of responses that wait for the peer's windows.
@@ -30,7 +31,8 @@ impl Common {
             session: Rc::clone(session),
             facts,
             wire: Rc::clone(wire),
-            pace: session.config.stall.into(),
+            pace: PaceRule::of_connection(session.config.stall),
+            stream_pace: PaceRule::of_stream(session.config.stall),
             heads: Cell::new(0),
             waiting: Cell::new(0),
         })

@@ -339,7 +339,9 @@ impl DownstreamStream for Downstream {
     fn poll_deadline(&mut self, task: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
         let now = clock::now();
         let waits = !self.queue.is_empty();
-        let pace = self.pace.deadline(now, self.sent, waits, self.common.pace);
+        let pace = self
+            .pace
+            .deadline(now, self.sent, waits, self.common.stream_pace);
         if pace.is_some_and(|pace| pace <= now) && !self.stalled {
             self.stalled = true;
             self.common.session.stats.on_refused(reason::STREAM_STALLED);

@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{Builder, Connection};
@@ -143,9 +143,10 @@ fn reason_of(error: &h2::Error) -> Option<&'static str> {
 pub(super) async fn connect(
     cluster: &Cluster,
     endpoint: &Endpoint,
+    offer: AlpnOffer,
     client: Option<&portcullis_filter::Connection>,
 ) -> Result<Stream, ConnectFailure> {
-    portcullis_net::connect::to_endpoint(cluster, endpoint, AlpnOffer::Http2, client)
+    portcullis_net::connect::to_endpoint(cluster, endpoint, offer, client)
         .await
         .map_err(failure)
 }

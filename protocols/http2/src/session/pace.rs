@@ -14,11 +14,22 @@ pub(crate) struct PaceRule {
     window: Duration,
 }
 
-impl From<StallConfig> for PaceRule {
-    fn from(config: StallConfig) -> Self {
+impl PaceRule {
+    /// For everything that a connection sends together.
+    pub(crate) fn of_connection(config: StallConfig) -> Self {
         Self {
             bytes: config.bytes.get().max(1),
             window: config.window.get(),
+        }
+    }
+
+    /// For one stream: twice the time, so that a peer that reads nothing at all loses its connection, and only one that
+    /// reads other streams keeps it.
+    pub(crate) fn of_stream(config: StallConfig) -> Self {
+        let whole = Self::of_connection(config);
+        Self {
+            window: whole.window.saturating_mul(2),
+            ..whole
         }
     }
 }

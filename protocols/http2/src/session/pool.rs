@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
+use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{Stream, clock};
 use portcullis_stats::Shard;
 
@@ -74,6 +75,21 @@ impl Pool {
         pool
     }
 
+    /// Connects to an endpoint that may choose between HTTP/2 and HTTP/1 by ALPN: what it chose is a property of the stream.
+    ///
+    /// # Errors
+    /// No connection could be made.
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        client: &ClientConnection,
+    ) -> Result<(Stream, ConnectionPermit), ConnectFailure> {
+        let permit = self.permit()?;
+        let offer = AlpnOffer::AnyHttp;
+        let stream = driver::connect(&self.cluster, endpoint, offer, Some(client)).await?;
+        Ok((stream, permit))
+    }
+
     /// Makes a connection of a stream on which the peer has agreed to HTTP/2, and gives a request a place on it. `permit` is
     /// its place within the cluster's limit.
     ///
@@ -133,7 +149,8 @@ impl Pool {
         client: &ClientConnection,
     ) -> Result<BoxedUpstream, ConnectFailure> {
         let permit = self.permit()?;
-        let stream = driver::connect(&self.cluster, endpoint, Some(client)).await?;
+        let offer = AlpnOffer::Http2;
+        let stream = driver::connect(&self.cluster, endpoint, offer, Some(client)).await?;
         self.adopt(stream, endpoint, permit).await
     }
 
@@ -227,7 +244,8 @@ impl Pool {
         let cluster = Rc::clone(&self.cluster);
         let opening = self.opening(&endpoint, permit);
         portcullis_net::spawn_local(async move {
-            let opened = match driver::connect(&cluster, &endpoint, None).await {
+            let offer = AlpnOffer::Http2;
+            let opened = match driver::connect(&cluster, &endpoint, offer, None).await {
                 Ok(stream) => opening.begin(stream, &cluster.config().http).await,
                 Err(failure) => Err(failure),
             };
