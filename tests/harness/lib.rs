@@ -20,6 +20,8 @@ mod binary;
 mod client;
 mod connection;
 mod gateway;
+mod h2_client;
+mod h2_frames;
 mod http;
 mod origin;
 mod scratch;
@@ -34,6 +36,11 @@ pub use binary::portcullis;
 pub use client::Client;
 pub use connection::{Connection, Ending};
 pub use gateway::{Exit, Gateway};
+pub use h2_client::{H2Client, H2Response, read_h2_body, read_h2_response};
+pub use h2_frames::{
+    H2_PREFACE, RawFrame, RawH2, RawH2End, RawH2Response, h2_block, h2_frame, h2_indexed_field,
+    h2_numbers, h2_settings, read_h2_frame,
+};
 pub use http::{RawRequest, RawResponse};
 pub use origin::{ClosedPort, Origin};
 /// The signals that [`Gateway::signal`] sends: `Signal::TERM`, `HUP`, `USR1`, `USR2`, `INT`, `KILL`.
