@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use portcullis_limit::{Key, KeyBuilder, Seed};
 
-use crate::{Context, Messages};
+use crate::{AlternativeName, ClientCertificate, Context, Messages};
 
 /// Writes one fact of a request into a key. A fact that the request does not have is written as absent, which is
 /// a value of its own: leaving a header out does not escape a limit.
@@ -25,7 +25,16 @@ pub trait Facts: Messages + Sized {
 }
 
 /// The facts that every protocol has.
-pub const COMMON: &[&str] = &["client.ip", "client.network", "listener", "route"];
+pub const COMMON: &[&str] = &[
+    "client.ip",
+    "client.network",
+    "listener",
+    "route",
+    "tls.sni",
+    "tls.client.san",
+    "tls.client.subject",
+    "tls.client.fingerprint",
+];
 
 /// A name that is no fact of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,13 +46,13 @@ pub struct FactError {
     pub known: Vec<&'static str>,
 }
 
-/// The fact with this name, common or the protocol's own.
+/// The fact with this name, the protocol's own or a common one.
 ///
 /// # Errors
 /// There is none: the error lists those that there are.
 pub fn resolve<M: Facts>(name: &str) -> Result<Fact<M>, FactError> {
-    common::<M>(name)
-        .or_else(|| M::fact(name))
+    M::fact(name)
+        .or_else(|| common::<M>(name))
         .ok_or_else(|| FactError {
             name: name.to_owned(),
             known: COMMON.iter().chain(M::FACTS).copied().collect(),
@@ -59,8 +68,36 @@ fn common<M: Messages>(name: &str) -> Option<Fact<M>> {
             Some(route) => key.write(route.as_bytes()),
             None => key.absent(),
         }),
+        "tls.sni" => Box::new(|_, cx, key| {
+            let tls = cx.connection.tls.as_ref();
+            write_text(tls.and_then(|tls| tls.server_name.as_deref()), key);
+        }),
+        // The one that stands for the client: see `ClientCertificate::name`.
+        "tls.client.san" => Box::new(|_, cx, key| {
+            let name = client(cx).and_then(ClientCertificate::name);
+            write_text(name.map(AlternativeName::as_str), key);
+        }),
+        "tls.client.subject" => {
+            Box::new(|_, cx, key| write_text(client(cx).map(|client| &*client.subject), key))
+        }
+        "tls.client.fingerprint" => Box::new(|_, cx, key| match client(cx) {
+            Some(client) => key.write(&client.fingerprint.0),
+            None => key.absent(),
+        }),
         _ => return None,
     })
+}
+
+/// The certificate that the client has shown.
+fn client(cx: &Context) -> Option<&ClientCertificate> {
+    cx.connection.tls.as_ref()?.client.as_ref()
+}
+
+fn write_text(text: Option<&str>, key: &mut KeyBuilder<'_>) {
+    match text {
+        Some(text) => key.write(text.as_bytes()),
+        None => key.absent(),
+    }
 }
 
 fn write_ip(ip: IpAddr, key: &mut KeyBuilder<'_>) {

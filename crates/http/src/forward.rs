@@ -10,6 +10,7 @@
 //! `Expect` and `Trailer` pass: they speak of the body, which passes as well.
 
 mod client;
+mod client_cert;
 mod config;
 #[cfg(test)]
 mod tests;
@@ -77,6 +78,7 @@ pub fn prepare_request(
     if config.forwarded {
         append_forwarded(request, peer);
     }
+    client_cert::append(&mut request.head.fields, cx);
     if config.request_id && !has_sane_id(&request.head.fields) {
         request
             .head

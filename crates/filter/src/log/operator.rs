@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::{TimeFormatError, ValueWriter};
-use crate::{Context, Messages};
+use crate::{ClientCertificate, Context, Messages, TlsInfo};
 
 /// Writes one value of a record.
 pub type Operator<M> = Box<dyn Fn(&<M as Messages>::Record, &Context, ValueWriter<'_>)>;
@@ -75,9 +75,18 @@ pub(super) const COMMON: &[&str] = &[
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
     "DOWNSTREAM_LOCAL_ADDRESS",
     "DOWNSTREAM_LOCAL_PORT",
+    "DOWNSTREAM_PEER_DNS_SAN",
+    "DOWNSTREAM_PEER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER",
+    "DOWNSTREAM_PEER_SERIAL",
+    "DOWNSTREAM_PEER_SUBJECT",
+    "DOWNSTREAM_PEER_URI_SAN",
     "DOWNSTREAM_REMOTE_ADDRESS",
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    "DOWNSTREAM_TLS_CIPHER",
+    "DOWNSTREAM_TLS_VERSION",
     "LISTENER_NAME",
+    "REQUESTED_SERVER_NAME",
     "ROUTE_NAME",
 ];
 
@@ -122,6 +131,53 @@ fn common<M: LogRecords>(name: &str) -> Option<Operator<M>> {
         }
         "LISTENER_NAME" => Box::new(|_, cx, value| value.text(&*cx.connection.listener)),
         "ROUTE_NAME" => Box::new(|_, cx, value| value.optional(cx.route.as_deref())),
+        _ => return tls::<M>(name),
+    })
+}
+
+/// Those about TLS; without it, or without a client certificate, there is no value.
+fn tls<M: LogRecords>(name: &str) -> Option<Operator<M>> {
+    Some(match name {
+        "DOWNSTREAM_TLS_CIPHER" => of_tls::<M>(|tls, value| value.text(tls.cipher)),
+        "DOWNSTREAM_TLS_VERSION" => of_tls::<M>(|tls, value| value.text(tls.version)),
+        "REQUESTED_SERVER_NAME" => {
+            of_tls::<M>(|tls, value| value.optional(tls.server_name.as_deref()))
+        }
+        "DOWNSTREAM_PEER_DNS_SAN" => {
+            of_client::<M>(|client, value| value.optional(joined(client.dns_names())))
+        }
+        "DOWNSTREAM_PEER_FINGERPRINT_256" => {
+            of_client::<M>(|client, value| value.display(client.fingerprint))
+        }
+        "DOWNSTREAM_PEER_ISSUER" => of_client::<M>(|client, value| value.text(&*client.issuer)),
+        "DOWNSTREAM_PEER_SERIAL" => of_client::<M>(|client, value| value.text(&*client.serial)),
+        "DOWNSTREAM_PEER_SUBJECT" => of_client::<M>(|client, value| value.text(&*client.subject)),
+        "DOWNSTREAM_PEER_URI_SAN" => {
+            of_client::<M>(|client, value| value.optional(joined(client.uris())))
+        }
         _ => return None,
     })
+}
+
+fn of_tls<M: LogRecords>(write: fn(&TlsInfo, ValueWriter<'_>)) -> Operator<M> {
+    Box::new(move |_, cx, value| match &cx.connection.tls {
+        Some(tls) => write(tls, value),
+        None => value.absent(),
+    })
+}
+
+fn of_client<M: LogRecords>(write: fn(&ClientCertificate, ValueWriter<'_>)) -> Operator<M> {
+    Box::new(move |_, cx, value| {
+        let tls = cx.connection.tls.as_ref();
+        match tls.and_then(|tls| tls.client.as_ref()) {
+            Some(client) => write(client, value),
+            None => value.absent(),
+        }
+    })
+}
+
+/// Names with commas in between, as Envoy writes them; `None` if there are none.
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let names: Vec<&str> = names.collect();
+    (!names.is_empty()).then(|| names.join(","))
 }

@@ -9,6 +9,7 @@
 mod attempt;
 mod call;
 mod failure;
+mod misdirected;
 mod relay;
 mod request;
 mod respond;

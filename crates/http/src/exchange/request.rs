@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use portcullis_filter::Stop;
 
+use super::misdirected::is_misdirected;
 use super::{Exchange, Halt};
 use crate::forward::{self, MaxForwards};
 use crate::head::{Method, Status};
@@ -25,6 +26,9 @@ impl Exchange<'_> {
             return Err(Halt::ReplyAndClose(Box::new(reply)));
         }
         self.cx.client_ip = forward::identify(&mut self.record.request, self.cx, &config.forward);
+        if is_misdirected(&self.record.request, &self.cx.connection, &config.forward) {
+            return Err(self.reply(Status::MISDIRECTED_REQUEST, "misdirected"));
+        }
         Ok(())
     }
 

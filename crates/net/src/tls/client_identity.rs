@@ -248,21 +248,23 @@ fn short_name(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// RFC 4514 section 2.4. Control characters are escaped as well: the text stands in logs and fields.
+/// RFC 4514 section 2.4. Quotes, backslashes and all that is no visible ASCII are written as hexadecimal bytes: so the
+/// text can stand in logs and, quoted, in fields, and every reader finds the same end of it.
 fn escape(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {
         let at_edge =
             (index == 0 && matches!(character, ' ' | '#')) || (index == last && character == ' ');
-        if character.is_control() {
+        let is_plain = character == ' ' || character.is_ascii_graphic();
+        if !is_plain || matches!(character, '"' | '\\') {
             let mut bytes = [0; 4];
             for byte in character.encode_utf8(&mut bytes).bytes() {
                 let _ = write!(text, "\\{byte:02X}");
             }
             continue;
         }
-        if at_edge || matches!(character, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+        if at_edge || matches!(character, '+' | ',' | ';' | '<' | '>') {
             text.push('\\');
         }
         text.push(character);
@@ -303,7 +305,7 @@ mod tests {
         let der = certificate(
             &[
                 (DnType::CountryName, "FR"),
-                (DnType::OrganizationName, "Acme, \"Inc\""),
+                (DnType::OrganizationName, "Acm\u{e9}, \"Inc\""),
                 (DnType::CommonName, " al\u{7}ice"),
             ],
             vec![
@@ -314,7 +316,10 @@ mod tests {
             ],
         );
         let kept = identify(&der).unwrap();
-        assert_eq!(&*kept.subject, "CN=\\ al\\07ice,O=Acme\\, \\\"Inc\\\",C=FR");
+        assert_eq!(
+            &*kept.subject,
+            "CN=\\ al\\07ice,O=Acm\\C3\\A9\\, \\22Inc\\22,C=FR"
+        );
         assert_eq!(kept.subject, kept.issuer);
         assert_eq!(&*kept.serial, "0abc");
         let names: Vec<&str> = kept.names.iter().map(AlternativeName::as_str).collect();
