@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::{io, iter};
 
 use rustix::net::{RecvFlags, recv};
+use rustls::pki_types::ServerName;
 
 use crate::connection::{Connection, Ending};
 use crate::http::RawResponse;
@@ -35,6 +37,24 @@ impl Client {
     #[must_use]
     pub fn connect_unix(path: &Path) -> Self {
         expect(Connection::connect_unix(path), "connect")
+    }
+
+    /// Connects to a TCP address and begins TLS with the server of this name.
+    ///
+    /// # Errors
+    /// The handshake fails: `InvalidData` with rustls's error inside, or what the socket says.
+    #[track_caller]
+    pub fn connect_tls(
+        address: SocketAddr,
+        config: &Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let mut client = Self::connect(address);
+        let name = ServerName::try_from(name.to_owned()).expect("a server name");
+        let session = rustls::ClientConnection::new(Arc::clone(config), name);
+        let session = session.map_err(io::Error::other)?;
+        client.connection.start_tls(session)?;
+        Ok(client)
     }
 
     /// The connection below, whose methods return errors instead of panicking.

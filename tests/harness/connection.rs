@@ -22,10 +22,11 @@ pub enum Ending {
     Reset,
 }
 
-/// A connected stream socket and the bytes read from it that nobody has asked for yet.
+/// A connected stream socket, maybe with TLS on it, and the bytes read from it that nobody has asked for yet.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
+    tls: Option<Box<rustls::Connection>>,
     buffer: Vec<u8>,
 }
 
@@ -75,8 +76,28 @@ impl Connection {
         let _ = socket.set_tcp_nodelay(true);
         Ok(Self {
             socket,
+            tls: None,
             buffer: Vec::new(),
         })
+    }
+
+    /// Begins TLS, as the client or server that `session` is, and completes the handshake.
+    ///
+    /// # Errors
+    /// `InvalidData` with rustls's error inside, or what the socket says.
+    pub fn start_tls(&mut self, session: impl Into<rustls::Connection>) -> io::Result<()> {
+        let tls = self.tls.insert(Box::new(session.into()));
+        tls.set_buffer_limit(None);
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut self.socket)?;
+        }
+        Ok(())
+    }
+
+    /// TLS, once it was started.
+    #[must_use]
+    pub fn tls(&self) -> Option<&rustls::Connection> {
+        self.tls.as_deref()
     }
 
     /// The socket, for options that a test wants to set.
@@ -102,14 +123,22 @@ impl Connection {
     /// # Errors
     /// The peer is gone, or takes nothing for [`CEILING`].
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.socket.write_all(bytes.as_ref())
+        let Some(tls) = &mut self.tls else {
+            return self.socket.write_all(bytes.as_ref());
+        };
+        tls.writer().write_all(bytes.as_ref())?;
+        flush(tls, &mut self.socket)
     }
 
-    /// Ends this direction (FIN); the other stays open.
+    /// Ends this direction (FIN); the other stays open. TLS is told first.
     ///
     /// # Errors
     /// The connection is gone already.
-    pub fn half_close(&self) -> io::Result<()> {
+    pub fn half_close(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            flush(tls, &mut self.socket)?;
+        }
         self.socket.shutdown(Shutdown::Write)
     }
 
@@ -131,7 +160,11 @@ impl Connection {
     /// A reset, or nothing for [`CEILING`].
     pub fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 16 * 1024];
-        let count = match self.socket.read(&mut piece) {
+        let read = match &mut self.tls {
+            Some(tls) => read_tls(tls, &mut self.socket, &mut piece),
+            None => self.socket.read(&mut piece),
+        };
+        let count = match read {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(self.silence()),
             other => other?,
         };
@@ -290,6 +323,32 @@ impl Connection {
         let shown = &self.buffer[..self.buffer.len().min(2048)];
         format!("{:?}", String::from_utf8_lossy(shown))
     }
+}
+
+/// Reads decrypted bytes; `Ok(0)` is the end that TLS announced, and an end without it is `UnexpectedEof`.
+fn read_tls(
+    tls: &mut rustls::Connection,
+    socket: &mut Socket,
+    piece: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        match tls.reader().read(piece) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        tls.read_tls(socket)?;
+        let state = tls.process_new_packets();
+        // Alerts and answers go out whatever came.
+        let _ = flush(tls, socket);
+        state.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+    }
+}
+
+fn flush(tls: &mut rustls::Connection, socket: &mut Socket) -> io::Result<()> {
+    while tls.wants_write() {
+        tls.write_tls(socket)?;
+    }
+    Ok(())
 }
 
 /// Whether an error means that the peer reset the connection.

@@ -27,6 +27,7 @@ mod origin;
 mod scratch;
 mod script;
 mod stats;
+pub mod tls;
 mod tools;
 mod watched;
 
