@@ -4,14 +4,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use harness::tls::Authority;
 use harness::{Scratch, portcullis};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// In a directory with the certificates that examples name.
 fn check(file: &Path) -> Output {
+    let scratch = Scratch::new();
+    let authority = Authority::new("examples");
+    scratch.write("ca.pem", authority.pem());
+    for (name, host) in [
+        ("web", "example.com"),
+        ("api", "api.example.com"),
+        ("client", "client.example.com"),
+    ] {
+        let issued = authority.issue(&[host]);
+        scratch.write(&format!("{name}.pem"), issued.cert);
+        scratch.write(&format!("{name}.key"), issued.key);
+    }
     portcullis()
+        .current_dir(scratch.path())
         .arg("check")
         .arg("-c")
         .arg(file)
@@ -50,6 +65,7 @@ fn documents_show_what_is_accepted() {
     let mut count = 0;
     for document in [
         "README.md",
+        "protocols/grpc/README.md",
         "protocols/http1/README.md",
         "protocols/tcp/README.md",
     ] {
