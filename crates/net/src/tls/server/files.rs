@@ -11,7 +11,7 @@ use portcullis_config::Located;
 use portcullis_filter::Fingerprint;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -269,6 +269,8 @@ impl Parts<'_> {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(choice));
         config.alpn_protocols = self.alpn.to_vec();
+        // Sessions live in tickets alone: a store would be this process's memory at a client's disposal.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         match ticketer {
             Some(ticketer) => config.ticketer = Arc::clone(ticketer),
             None => config.send_tls13_tickets = 0,
