@@ -80,6 +80,14 @@ def cancel():
     print(call.code().name)
 
 
+def broken():
+    try:
+        for answer in channel.unary_stream("/test.Echo/Hold")(b"", timeout=PATIENCE):
+            print(answer, flush=True)
+    except grpc.RpcError as error:
+        print(error.code().name, error.details())
+
+
 def health_checks(*more):
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", *more, "unknown"):

@@ -232,6 +232,22 @@ fn cancellation_reaches_the_server() {
     assert_calls(&gateway, "Unary", "cancelled", 1);
 }
 
+/// The server dies in the middle of a stream: the client hears of it in trailers.
+#[test]
+fn a_broken_stream_ends_with_a_status() {
+    let Some(python) = Python::find() else { return };
+    let server = Server::start(&python);
+    let gateway = gateway(&server, "filters: [grpc]", "");
+    let mut client = client(&python, &gateway, "broken");
+    let mut lines = BufReader::new(client.stdout.take().unwrap());
+    assert_eq!(line(&mut lines), "b'one'");
+    drop(server);
+    let end = line(&mut lines);
+    assert!(end.starts_with("UNAVAILABLE upstream_"), "{end}");
+    assert!(client.wait().unwrap().success());
+    assert_calls(&gateway, "other", "unavailable", 1);
+}
+
 /// The gateway's own health where it is asked for, else the server's.
 #[test]
 fn health_is_the_servers_or_the_gateways() {

@@ -40,11 +40,19 @@ def both(requests, context):
         yield b"<" + request + b">"
 
 
+def hold(request, context):
+    yield b"one"
+    gone = threading.Event()
+    context.add_callback(gone.set)
+    gone.wait(30)
+
+
 class Echo(grpc.GenericRpcHandler):
     def service(self, details):
         return {
             "/test.Echo/Unary": grpc.unary_unary_rpc_method_handler(unary),
             "/test.Echo/Server": grpc.unary_stream_rpc_method_handler(server_stream),
+            "/test.Echo/Hold": grpc.unary_stream_rpc_method_handler(hold),
             "/test.Echo/Client": grpc.stream_unary_rpc_method_handler(client_stream),
             "/test.Echo/Both": grpc.stream_stream_rpc_method_handler(both),
         }.get(details.method)
