@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::TlsInfo;
+use crate::{ClientCertificate, TlsInfo};
 
 /// Facts of a downstream connection that do not change while it lasts.
 #[derive(Debug, Clone)]
@@ -36,6 +36,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The certificate that the client has proved to be its own.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.client.as_ref()
+    }
+
     /// The client's address; unspecified (`0.0.0.0`) for a Unix socket without a PROXY header.
     #[must_use]
     pub fn client_ip(&self) -> IpAddr {

@@ -74,23 +74,22 @@ fn common<M: Messages>(name: &str) -> Option<Fact<M>> {
         }),
         // The one that stands for the client: see `ClientCertificate::name`.
         "tls.client.san" => Box::new(|_, cx, key| {
-            let name = client(cx).and_then(ClientCertificate::name);
+            let name = cx.connection.client_certificate();
+            let name = name.and_then(ClientCertificate::name);
             write_text(name.map(AlternativeName::as_str), key);
         }),
-        "tls.client.subject" => {
-            Box::new(|_, cx, key| write_text(client(cx).map(|client| &*client.subject), key))
-        }
-        "tls.client.fingerprint" => Box::new(|_, cx, key| match client(cx) {
-            Some(client) => key.write(&client.fingerprint.0),
-            None => key.absent(),
+        "tls.client.subject" => Box::new(|_, cx, key| {
+            let client = cx.connection.client_certificate();
+            write_text(client.map(|client| &*client.subject), key);
         }),
+        "tls.client.fingerprint" => {
+            Box::new(|_, cx, key| match cx.connection.client_certificate() {
+                Some(client) => key.write(&client.fingerprint.0),
+                None => key.absent(),
+            })
+        }
         _ => return None,
     })
-}
-
-/// The certificate that the client has shown.
-fn client(cx: &Context) -> Option<&ClientCertificate> {
-    cx.connection.tls.as_ref()?.client.as_ref()
 }
 
 fn write_text(text: Option<&str>, key: &mut KeyBuilder<'_>) {

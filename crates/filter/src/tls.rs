@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::SanPattern;
+
 /// What is known of an encrypted downstream connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsInfo {
@@ -71,6 +73,13 @@ impl ClientCertificate {
         first(|name| matches!(name, AlternativeName::Uri(_)))
             .or_else(|| first(|name| matches!(name, AlternativeName::Dns(_))))
             .or_else(|| self.names.first())
+    }
+
+    /// Whether one of its names is meant by one of these patterns.
+    #[must_use]
+    pub fn is_named(&self, patterns: &[SanPattern]) -> bool {
+        let is_meant = |name| patterns.iter().any(|pattern| pattern.matches(name));
+        self.names.iter().any(is_meant)
     }
 
     /// The URIs among the alternative names.

@@ -1,31 +1,55 @@
-//! `allow` and `deny` by the client's network.
+//! `allow` and `deny` by the client's network, by the name in its certificate, or by both.
 //!
-//! Not authentication: an address says where a peer is, not who it is. Start at [`NetworksConfig`].
+//! An address says where a peer is, not who it is; a certificate that was verified says who it is. Start at
+//! [`ClientsConfig`].
 
-use std::net::IpAddr;
-
-use portcullis_config::{BuildError, Network};
+use portcullis_config::{BuildError, Diagnostics, Network, Node};
 use portcullis_stats::Counter;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Context, Filter, FilterContext, FilterKind, Interest, Messages, Rejection, RejectionKind, Stop,
-    Verdict,
+    Context, Filter, FilterContext, FilterKind, Interest, Messages, Rejection, RejectionKind,
+    SanPattern, Stop, Verdict,
 };
 
 /// Settings of `allow` and `deny`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NetworksConfig {
-    /// The clients meant, such as `[10.0.0.0/8, ::1]`.
-    pub client: Vec<Network>,
+pub struct ClientsConfig {
+    /// The networks meant, such as `[10.0.0.0/8, ::1]`. Default: all.
+    pub client: Option<Vec<Network>>,
+    /// The names meant: one of those in the certificate that the client has shown to a listener with `tls` and
+    /// `client_certificates`, such as `[billing.corp, "*.ops.corp", "spiffe://corp/*"]`. A client that has shown none is
+    /// not meant. Default: all, shown or not.
+    pub san: Option<Vec<SanPattern>>,
 }
 
-impl NetworksConfig {
-    fn contains(&self, ip: IpAddr) -> bool {
-        self.client.iter().any(|network| network.contains(ip))
+impl ClientsConfig {
+    fn check(&self, node: &Node, diagnostics: &mut Diagnostics) {
+        if self.client.is_none() && self.san.is_none() {
+            diagnostics
+                .error_at(node, "the rule does not say which clients it means")
+                .expected("client, san, or both");
+        }
     }
+
+    fn means(&self, cx: &Context) -> bool {
+        let contains = |networks: &Vec<Network>| {
+            networks
+                .iter()
+                .any(|network| network.contains(cx.client_ip))
+        };
+        self.client.as_ref().is_none_or(contains)
+            && self.san.as_ref().is_none_or(|names| is_named(cx, names))
+    }
+}
+
+/// Whether the client has proved to have one of these names.
+#[must_use]
+pub fn is_named(cx: &Context, names: &[SanPattern]) -> bool {
+    let certificate = cx.connection.client_certificate();
+    certificate.is_some_and(|certificate| certificate.is_named(names))
 }
 
 /// Refuses every client that is not listed.
@@ -35,17 +59,17 @@ pub struct Allow(Rule);
 pub struct Deny(Rule);
 
 struct Rule {
-    networks: NetworksConfig,
+    clients: ClientsConfig,
     refused: Counter,
 }
 
 impl Rule {
-    fn new(name: &'static str, networks: &NetworksConfig, cx: &FilterContext<'_>) -> Self {
+    fn new(name: &'static str, clients: &ClientsConfig, cx: &FilterContext<'_>) -> Self {
         Self {
-            networks: networks.clone(),
+            clients: clients.clone(),
             refused: cx.stats.counter(
                 "portcullis_access_denied_total",
-                "Requests refused by the client's network.",
+                "Requests refused by a rule.",
                 &[("filter", cx.path), ("rule", name)],
             ),
         }
@@ -65,10 +89,14 @@ impl Rule {
 
 impl<M: Messages> FilterKind<M> for Allow {
     const NAME: &'static str = "allow";
-    type Config = NetworksConfig;
+    type Config = ClientsConfig;
+
+    fn check(config: &ClientsConfig, node: &Node, diagnostics: &mut Diagnostics) {
+        config.check(node, diagnostics);
+    }
 
     fn build(
-        config: &NetworksConfig,
+        config: &ClientsConfig,
         cx: &FilterContext<'_>,
     ) -> Result<Box<dyn Filter<M>>, BuildError> {
         Ok(Box::new(Self(Rule::new("allow", config, cx))))
@@ -85,16 +113,20 @@ impl<M: Messages> Filter<M> for Allow {
     }
 
     fn on_request<'a>(&'a self, _: &'a mut M::Request, cx: &'a mut Context) -> Verdict<'a, M> {
-        self.0.verdict(!self.0.networks.contains(cx.client_ip))
+        self.0.verdict(!self.0.clients.means(cx))
     }
 }
 
 impl<M: Messages> FilterKind<M> for Deny {
     const NAME: &'static str = "deny";
-    type Config = NetworksConfig;
+    type Config = ClientsConfig;
+
+    fn check(config: &ClientsConfig, node: &Node, diagnostics: &mut Diagnostics) {
+        config.check(node, diagnostics);
+    }
 
     fn build(
-        config: &NetworksConfig,
+        config: &ClientsConfig,
         cx: &FilterContext<'_>,
     ) -> Result<Box<dyn Filter<M>>, BuildError> {
         Ok(Box::new(Self(Rule::new("deny", config, cx))))
@@ -111,6 +143,6 @@ impl<M: Messages> Filter<M> for Deny {
     }
 
     fn on_request<'a>(&'a self, _: &'a mut M::Request, cx: &'a mut Context) -> Verdict<'a, M> {
-        self.0.verdict(self.0.networks.contains(cx.client_ip))
+        self.0.verdict(self.0.clients.means(cx))
     }
 }

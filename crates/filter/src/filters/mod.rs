@@ -7,7 +7,7 @@ mod access;
 mod concurrency;
 mod rate_limit;
 
-pub use access::{Allow, Deny, NetworksConfig};
+pub use access::{Allow, ClientsConfig, Deny, is_named};
 pub use concurrency::{Concurrency, ConcurrencyConfig};
 pub use rate_limit::{RateLimit, RateLimitConfig};
 

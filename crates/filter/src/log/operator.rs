@@ -167,13 +167,12 @@ fn of_tls<M: LogRecords>(write: fn(&TlsInfo, ValueWriter<'_>)) -> Operator<M> {
 }
 
 fn of_client<M: LogRecords>(write: fn(&ClientCertificate, ValueWriter<'_>)) -> Operator<M> {
-    Box::new(move |_, cx, value| {
-        let tls = cx.connection.tls.as_ref();
-        match tls.and_then(|tls| tls.client.as_ref()) {
+    Box::new(
+        move |_, cx, value| match cx.connection.client_certificate() {
             Some(client) => write(client, value),
             None => value.absent(),
-        }
-    })
+        },
+    )
 }
 
 /// Names with commas in between, as Envoy writes them; `None` if there are none.

@@ -1,11 +1,13 @@
-//! `allow` and `deny` by the client's network, by what is asked for, or by both.
+//! `allow` and `deny` by the client's network, by the name in its certificate, by what is asked for, or by several.
 //!
 //! Not authentication. Replaces the filters of the same names that other protocols share: those know no requests.
 //! Start at [`AccessConfig`].
 
 use portcullis_config::{BuildError, Diagnostics, Located, Network, Node};
+use portcullis_filter::filters::is_named;
 use portcullis_filter::{
-    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, Stop, Verdict,
+    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern,
+    Stop, Verdict,
 };
 use portcullis_route::{AnyOf, HostPattern, Match as _};
 use portcullis_stats::Counter;
@@ -24,6 +26,10 @@ use crate::route::config::MatchRule;
 pub struct AccessConfig {
     /// The clients meant, such as `[10.0.0.0/8, ::1]`. Default: all.
     pub client: Option<Located<Vec<Network>>>,
+    /// The names meant: one of those in the certificate that the client has shown to a listener with `tls` and
+    /// `client_certificates`, such as `[billing.corp, "*.ops.corp", "spiffe://corp/*"]`. A client that has shown none is
+    /// not meant. Default: all, shown or not.
+    pub san: Option<Vec<SanPattern>>,
     /// The requests meant, as in a route. Default: all.
     #[serde(rename = "match")]
     pub condition: Option<MatchRule>,
@@ -39,6 +45,7 @@ pub struct Deny(Rule);
 
 struct Rule {
     clients: Option<Vec<Network>>,
+    names: Option<Vec<SanPattern>>,
     hosts: Option<AnyOf<HostPattern>>,
     predicate: Predicate,
     status: Status,
@@ -47,10 +54,10 @@ struct Rule {
 
 impl Rule {
     fn check(config: &AccessConfig, node: &Node, diagnostics: &mut Diagnostics) {
-        if config.client.is_none() && config.condition.is_none() {
+        if config.client.is_none() && config.san.is_none() && config.condition.is_none() {
             diagnostics
                 .error_at(node, "the rule does not say which requests it means")
-                .expected("client, match, or both");
+                .expected("client, san, match, or several of them");
         }
         if let Some(status) = &config.status
             && !(400..=599).contains(&status.value)
@@ -66,6 +73,7 @@ impl Rule {
         let hosts = condition.map(|condition| condition.host.0.clone());
         Self {
             clients: config.client.as_ref().map(|clients| clients.value.clone()),
+            names: config.san.clone(),
             hosts: hosts.filter(|hosts| !hosts.is_empty()).map(AnyOf),
             predicate: condition.map(MatchRule::predicate).unwrap_or_default(),
             status: config
@@ -85,6 +93,7 @@ impl Rule {
         self.clients
             .as_ref()
             .is_none_or(|clients| clients.iter().any(|network| network.contains(cx.client_ip)))
+            && self.names.as_ref().is_none_or(|names| is_named(cx, names))
             && self.hosts.matches(request.host())
             && self.predicate.matches(request)
     }

@@ -16,8 +16,7 @@ const LONGEST: usize = 4 * 1024;
 
 /// Adds an element for the certificate that the client of this connection has shown, if it has.
 pub(super) fn append(fields: &mut Fields, cx: &Context) {
-    let tls = cx.connection.tls.as_ref();
-    if let Some(certificate) = tls.and_then(|tls| tls.client.as_ref()) {
+    if let Some(certificate) = cx.connection.client_certificate() {
         append_to_list(fields, KnownField::XForwardedClientCert, |value| {
             write(value, certificate);
         });

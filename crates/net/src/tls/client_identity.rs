@@ -22,7 +22,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Name;
 
 use super::config::{ClientCertificatesConfig, ClientMode};
-use super::san::SanPattern;
+use super::SanPattern;
 
 /// Certificates that a client may send, its own included. Real chains have two to four.
 const LONGEST_CHAIN: usize = 8;

@@ -10,7 +10,7 @@ use portcullis_config::{Diagnostics, Duration, Located, Rate};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use super::san::SanPattern;
+use super::SanPattern;
 
 /// TLS, ended here.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -14,7 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::client_identity::identify;
-use super::san::SanPattern;
+use super::SanPattern;
 
 /// Verifies the certificates of a cluster's endpoints.
 #[derive(Debug)]

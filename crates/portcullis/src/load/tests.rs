@@ -70,12 +70,20 @@ fn mistakes_with_their_places() {
             ],
         ),
         (
-            "UDP, TLS and HTTP/3",
-            "listeners:\n  web: { listen: 'udp://:80', protocol: fake, cluster: a, tls: {}, http3: true }",
+            "UDP and HTTP/3",
+            "listeners:\n  web: { listen: 'udp://:80', protocol: fake, cluster: a, http3: true }",
             &[
                 "2:18 UDP listeners are not supported by this build",
-                "2:59 TLS is not supported by this build",
-                "2:68 HTTP/3 is not supported by this build",
+                "2:59 HTTP/3 is not supported by this build",
+            ],
+        ),
+        (
+            "TLS without certificates, and with files that are not there",
+            "listeners:\n  web: { listen: ':80', protocol: fake, cluster: a, tls: { certificates: [] } }\n  \
+             more: { listen: ':81', protocol: fake, cluster: a, tls: { certificates: [{ cert: /none.pem, key: /none.key }] } }",
+            &[
+                "2:60 TLS needs a certificate",
+                "3:86 /none.pem: cannot read it: No such file or directory (os error 2)",
             ],
         ),
         (

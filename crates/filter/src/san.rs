@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use portcullis_filter::AlternativeName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
+
+use crate::AlternativeName;
 
 /// A pattern for alternative names: a whole name, `*.corp` for every DNS name below `corp`, or `spiffe://corp/*` for
 /// every URI that begins so.
