@@ -80,6 +80,7 @@ fn settle(request: &mut Request) -> bool {
         local: None,
         client,
         secure: false,
+        tls: None,
         accepted_at: now,
         id: 1,
     };

@@ -3,6 +3,8 @@
 //! Not the fuzzer: the wrappers in `fuzz_targets/` hand these functions to libFuzzer, and `tests/replay.rs`
 //! runs the corpus through them on stable. One module per family; start at [`TARGETS`], then `README.md`.
 
+pub mod client_hello;
+pub mod client_hello_diff;
 pub mod config;
 pub mod grpc;
 pub mod http1;
@@ -28,4 +30,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("config_parse", config::parse),
     ("grpc_message_decode", grpc::message_decode),
     ("grpc_web_decode", grpc::web_decode),
+    ("client_hello_decode", client_hello::decode),
+    ("client_hello_diff", client_hello_diff::diff),
 ];
