@@ -63,8 +63,9 @@ fn run(source: ConfigSource, output: &Output) -> ExitCode {
 
 fn run_demo(output: &Output) -> ExitCode {
     match demo::prepare(&mut io::stdout()) {
-        Ok(text) => {
+        Ok(demo) => {
             let name = "demo".to_owned();
+            let text = demo.configuration.clone();
             run(ConfigSource::Text { name, text }, output)
         }
         Err(error) => {

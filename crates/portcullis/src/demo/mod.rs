@@ -3,13 +3,16 @@
 //! It needs nothing installed and leaves nothing behind. Everything listens on the loopback. The gateway is the same
 //! as under `run`; only the upstreams and the clients are played. Start at [`prepare`].
 
+mod certificate;
 mod figures;
+mod greeter;
 mod origins;
 mod traffic;
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use certificate::Certificate;
 use origins::Origins;
 
 /// The demo's configuration file is this text with the ports filled in.
@@ -19,32 +22,52 @@ const TEMPLATE: &str = include_str!("demo.yaml");
 #[derive(Clone, Copy)]
 struct Addresses {
     web: SocketAddr,
+    secure: SocketAddr,
+    calls: SocketAddr,
     echo: SocketAddr,
     admin: SocketAddr,
 }
 
-/// Starts upstreams, traffic and figures, prints what to try, and returns the configuration to run.
-pub(crate) fn prepare(out: &mut impl Write) -> io::Result<String> {
+/// A demo that is ready to run. What it has put on disk goes with it.
+pub(crate) struct Demo {
+    /// The configuration to run.
+    pub(crate) configuration: String,
+    _certificate: Certificate,
+}
+
+/// Starts upstreams, traffic and figures, and prints what to try.
+pub(crate) fn prepare(out: &mut impl Write) -> io::Result<Demo> {
+    let certificate = Certificate::make()?;
     let origins = Origins::start()?;
     let addresses = Addresses {
         web: free_address(8080)?,
+        secure: free_address(8443)?,
+        calls: free_address(50051)?,
         echo: free_address(7007)?,
         admin: free_address(9901)?,
     };
-    let configuration = fill(TEMPLATE, &addresses, &origins);
-    explain(out, &configuration, &addresses)?;
-    traffic::start(addresses.web, addresses.echo)?;
+    let configuration = fill(TEMPLATE, &addresses, &origins)
+        .replace("@CERTIFICATE@", &certificate.certificate().to_string_lossy())
+        .replace("@KEY@", &certificate.key().to_string_lossy());
+    explain(out, &configuration, &addresses, &certificate)?;
+    traffic::start(addresses.web, addresses.echo, addresses.calls)?;
     figures::start(addresses.admin)?;
-    Ok(configuration)
+    Ok(Demo {
+        configuration,
+        _certificate: certificate,
+    })
 }
 
 fn fill(template: &str, addresses: &Addresses, origins: &Origins) -> String {
     [
         ("@WEB@", addresses.web),
+        ("@SECURE@", addresses.secure),
+        ("@CALLS@", addresses.calls),
         ("@ECHO@", addresses.echo),
         ("@ADMIN@", addresses.admin),
         ("@STEADY@", origins.steady),
         ("@FLAKY@", origins.flaky),
+        ("@GREETER@", origins.greeter),
         ("@ECHO_ORIGIN@", origins.echo),
     ]
     .iter()
@@ -53,8 +76,21 @@ fn fill(template: &str, addresses: &Addresses, origins: &Origins) -> String {
     })
 }
 
-fn explain(out: &mut impl Write, configuration: &str, addresses: &Addresses) -> io::Result<()> {
-    let Addresses { web, echo, admin } = addresses;
+fn explain(
+    out: &mut impl Write,
+    configuration: &str,
+    addresses: &Addresses,
+    certificate: &Certificate,
+) -> io::Result<()> {
+    let Addresses {
+        web,
+        secure,
+        calls,
+        echo,
+        admin,
+    } = addresses;
+    let certificate = certificate.certificate();
+    let certificate = certificate.display();
     writeln!(out, "# The configuration of this demo\n\n{configuration}")?;
     writeln!(out, "# Try, in another terminal:")?;
     writeln!(
@@ -76,6 +112,19 @@ fn explain(out: &mut impl Write, configuration: &str, addresses: &Addresses) -> 
     writeln!(
         out,
         "for i in $(seq 30); do curl -so /dev/null -w '%{{http_code}} ' http://{web}/limited; done   # 429 after ten"
+    )?;
+    writeln!(
+        out,
+        "curl -i --cacert {certificate} https://localhost:{}/   # TLS, and HTTP/2 by agreement",
+        secure.port()
+    )?;
+    writeln!(
+        out,
+        "printf '\\0\\0\\0\\0\\7\\n\\5world' | curl -s --http2-prior-knowledge -H 'content-type: application/grpc' --data-binary @- http://{calls}/demo.Greeter/Greet | tail -c +8   # a gRPC call by hand"
+    )?;
+    writeln!(
+        out,
+        "python3 -c \"import grpc; print(list(grpc.insecure_channel('{calls}').unary_stream('/demo.Greeter/GreetOften')(b'\\n\\5world')))\"   # a streaming one; needs grpcio"
     )?;
     writeln!(
         out,
@@ -110,15 +159,20 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 1234));
         let addresses = Addresses {
             web: address,
+            secure: address,
+            calls: address,
             echo: address,
             admin: address,
         };
         let origins = Origins {
             steady: address,
             flaky: address,
+            greeter: address,
             echo: address,
         };
-        let text = fill(TEMPLATE, &addresses, &origins);
+        let text = fill(TEMPLATE, &addresses, &origins)
+            .replace("@CERTIFICATE@", "c.pem")
+            .replace("@KEY@", "k.pem");
         assert!(!text.contains('@'), "a mark was not filled in: {text}");
     }
 }

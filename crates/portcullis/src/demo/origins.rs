@@ -1,4 +1,4 @@
-//! The upstreams of the demo: two HTTP origins, one slow and flaky, and a TCP echo, all in this process.
+//! The upstreams of the demo: two HTTP origins, one slow and flaky, a gRPC greeter and a TCP echo, all in this process.
 //!
 //! Not for production: they know nothing but how to be looked at. Start at [`Origins::start`].
 
@@ -17,10 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::greeter;
+
 /// The running upstreams. They end with the process.
 pub(super) struct Origins {
     pub(super) steady: SocketAddr,
     pub(super) flaky: SocketAddr,
+    pub(super) greeter: SocketAddr,
     pub(super) echo: SocketAddr,
 }
 
@@ -56,6 +59,7 @@ impl Origins {
         };
         let (steady, steady_address) = bind()?;
         let (flaky, flaky_address) = bind()?;
+        let (greeter, greeter_address) = bind()?;
         let (echo, echo_address) = bind()?;
         std::thread::Builder::new()
             .name("demo-origins".to_owned())
@@ -70,12 +74,14 @@ impl Origins {
                         let listener = TcpListener::from_std(listener)?;
                         tokio::task::spawn_local(serve_http(listener, manner));
                     }
+                    tokio::task::spawn_local(greeter::serve(TcpListener::from_std(greeter)?));
                     serve_echo(TcpListener::from_std(echo)?).await
                 })
             })?;
         Ok(Self {
             steady: steady_address,
             flaky: flaky_address,
+            greeter: greeter_address,
             echo: echo_address,
         })
     }

@@ -1,11 +1,14 @@
 //! Light traffic against the demo's own listeners, for as long as it runs.
 //!
-//! Blocking sockets on two threads: a few requests a second need no more. Start at [`start`].
+//! Each kind has a thread of its own: a few requests a second need no more. Start at [`start`].
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
 
 /// Requests that the traffic makes, in turn. `/nothing` shows a rejection.
 const PATHS: [&str; 5] = ["/", "/flaky", "/api/items", "/flaky", "/nothing/here"];
@@ -13,8 +16,8 @@ const PATHS: [&str; 5] = ["/", "/flaky", "/api/items", "/flaky", "/nothing/here"
 /// Between two requests, and between two echoes.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Starts both kinds of traffic.
-pub(super) fn start(web: SocketAddr, echo: SocketAddr) -> io::Result<()> {
+/// Starts all kinds of traffic.
+pub(super) fn start(web: SocketAddr, echo: SocketAddr, calls: SocketAddr) -> io::Result<()> {
     let spawn = |name: &str, run: fn(SocketAddr) -> io::Result<()>, address| {
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             loop {
@@ -26,6 +29,7 @@ pub(super) fn start(web: SocketAddr, echo: SocketAddr) -> io::Result<()> {
     };
     spawn("demo-http", send_requests, web)?;
     spawn("demo-echo", send_echoes, echo)?;
+    spawn("demo-calls", send_calls, calls)?;
     Ok(())
 }
 
@@ -78,6 +82,48 @@ fn send_echoes(address: SocketAddr) -> io::Result<()> {
         thread::sleep(PAUSE * 4);
     }
 }
+
+/// Calls the greeter, unary and streaming in turn.
+fn send_calls(address: SocketAddr) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        let (client, connection) = h2::client::handshake(stream)
+            .await
+            .map_err(io::Error::other)?;
+        tokio::select! {
+            ended = connection => ended.map_err(io::Error::other),
+            ended = call(client, address) => ended.map_err(io::Error::other),
+        }
+    })
+}
+
+async fn call(mut client: SendRequest<Bytes>, address: SocketAddr) -> Result<(), h2::Error> {
+    for method in ["Greet", "GreetOften"].into_iter().cycle() {
+        client = client.ready().await?;
+        let request = http::Request::post(format!("http://{address}/demo.Greeter/{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let Ok(request) = request.body(()) else {
+            return Ok(());
+        };
+        let (response, mut body) = client.send_request(request, false)?;
+        body.send_data(Bytes::from_static(CALL), true)?;
+        let mut answer = response.await?.into_body();
+        while let Some(piece) = answer.data().await {
+            let length = piece?.len();
+            answer.flow_control().release_capacity(length)?;
+        }
+        answer.trailers().await?;
+        tokio::time::sleep(PAUSE * 4).await;
+    }
+    Ok(())
+}
+
+/// One message: not compressed, six bytes, field 1 is `demo`.
+const CALL: &[u8] = b"\0\0\0\0\x06\n\x04demo";
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;

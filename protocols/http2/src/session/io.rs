@@ -86,6 +86,11 @@ impl Wire {
         self.inner.borrow().written
     }
 
+    /// Whether the kernel knows of no end, no error and no byte that was not read. One system call.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inner.borrow_mut().stream.is_alive()
+    }
+
     /// Makes the close a reset, for a peer that takes nothing any more.
     pub(crate) fn reset_on_close(&self) {
         self.inner.borrow().stream.reset_on_close();
