@@ -372,19 +372,10 @@ fn has_sane_id(fields: &Fields) -> bool {
 fn uuid(high: u64, low: u64) -> [u8; 36] {
     let high = (high & !0xf000) | 0x4000;
     let low = (low & (u64::MAX >> 2)) | (1 << 63);
-    let [a, b, c, d] = hexadecimal(high);
-    let [e, f, g, h] = hexadecimal(low);
     let mut text = [b'-'; 36];
-    for (start, digits) in [
-        (0, a),
-        (4, b),
-        (9, c),
-        (14, d),
-        (19, e),
-        (24, f),
-        (28, g),
-        (32, h),
-    ] {
+    let digits = hexadecimal(high).into_iter().chain(hexadecimal(low));
+    // Behind the eighth, twelfth, sixteenth and twentieth digit stands a dash.
+    for (start, digits) in [0, 4, 9, 14, 19, 24, 28, 32].into_iter().zip(digits) {
         if let Some(place) = text.get_mut(start..start + 4) {
             place.copy_from_slice(&digits.to_be_bytes());
         }

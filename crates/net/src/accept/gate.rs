@@ -139,7 +139,7 @@ impl Gate {
         if let Some(policy) = proxy {
             let (stream, prefix) = (&mut downstream.stream, &mut downstream.prefix);
             let header = preface::read_proxy_header(stream, prefix, downstream.peer, &policy);
-            downstream.proxied = header.await.map_err(|error| error.label())?;
+            downstream.proxied = header.await.map_err(preface::PrefaceError::label)?;
         }
         match tls {
             Some(tls) => tls.accept(downstream).await.map_err(TlsRefusal::label),
