@@ -1,5 +1,8 @@
 //! The laws of the codec on generated streams: any split agrees, what is encoded decodes to the same.
 
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;
@@ -210,13 +213,13 @@ proptest! {
     #[test]
     fn timeouts_survive_the_wire(seconds in 0_u64..=99_999_999 * 3600, nanos in 0_u32..1_000_000_000, small in any::<bool>()) {
         let time = if small { Duration::from_nanos(u64::from(nanos)) } else { Duration::new(seconds, nanos) };
-        prop_assume!(time <= Duration::from_secs(99_999_999 * 3600));
+        prop_assume!(time <= Duration::from_hours(99_999_999));
         let mut text = String::new();
         write_timeout(time, &mut text);
         prop_assert!(text.len() <= 9, "{}", text);
         let read = parse_timeout(text.as_bytes()).unwrap();
         prop_assert!(read >= time);
-        prop_assert!((read - time).as_nanos() <= time.as_nanos() / 1_000_000 * 10, "{:?} {}", time, text);
+        prop_assert!(read.saturating_sub(time).as_nanos() <= time.as_nanos() / 1_000_000 * 10, "{:?} {}", time, text);
     }
 }
 

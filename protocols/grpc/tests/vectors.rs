@@ -3,6 +3,9 @@
 //! `messages.md` holds streams of gRPC messages, `web.md` gRPC-Web bodies, `text.md` their base64. How a case is
 //! written: see `portcullis_testkit::vectors`. The options are limits.
 
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fmt::Write as _;

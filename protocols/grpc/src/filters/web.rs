@@ -77,9 +77,8 @@ impl Filter<Http> for Web {
         request: &'a mut Request,
         cx: &'a mut Context,
     ) -> Verdict<'a, Http> {
-        let asked = match kind(&request.head.fields) {
-            Some(kind @ (GrpcKind::Web | GrpcKind::WebText)) => kind,
-            _ => return Verdict::Continue,
+        let Some(asked @ (GrpcKind::Web | GrpcKind::WebText)) = kind(&request.head.fields) else {
+            return Verdict::Continue;
         };
         if request.head.method != Method::Post {
             return Verdict::Continue;

@@ -29,12 +29,11 @@ impl Decoder for TextDecoder {
             return Ok(None);
         };
         let mut decoded = Vec::with_capacity(complete / GROUP * 3);
-        let taken = match decode_runs(groups, &mut decoded) {
-            Ok(()) => complete,
-            Err(_) => {
-                decoded.clear();
-                decode_groups(groups, &mut decoded)
-            }
+        let taken = if decode_runs(groups, &mut decoded).is_ok() {
+            complete
+        } else {
+            decoded.clear();
+            decode_groups(groups, &mut decoded)
         };
         if taken == 0 {
             return Err(MessageError::BadBase64);

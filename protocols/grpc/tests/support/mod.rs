@@ -38,6 +38,7 @@ pub fn merged_web(items: &mut Vec<Seen>, piece: WebPiece) {
 }
 
 /// All bytes in one item.
+#[allow(clippy::needless_pass_by_value)] // the shape that the laws call
 pub fn joined(items: &mut Vec<Vec<u8>>, piece: Bytes) {
     assert!(!piece.is_empty(), "a piece of nothing");
     match items.last_mut() {

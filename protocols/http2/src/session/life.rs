@@ -20,7 +20,8 @@ use super::io::GuardedIo;
 use super::pace::Pace;
 use super::stats::{self, reason};
 
-/// What came of a turn.
+/// What came of a turn. It lives no longer than it takes to look at it, so its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Turn {
     /// The peer has opened a stream.
     Stream(http::Request<RecvStream>, SendResponse<Bytes>),

@@ -28,6 +28,7 @@ type H2 = h2::server::Connection<GuardedIo, Bytes>;
 /// Serves one connection until it ends.
 ///
 /// Its state is boxed once: a future that owned it would hold it twice, as an argument and as a variable.
+#[allow(clippy::needless_pass_by_value)] // the shape that every version's `serve` has
 pub fn serve(
     session: Rc<Session>,
     downstream: Downstream,

@@ -55,9 +55,9 @@ impl Tunnel {
         let fields = &mut head.fields;
         fields.set(KnownField::Connection, b"upgrade");
         fields.set(KnownField::Upgrade, b"websocket");
-        fields.set(KnownField::SecWebSocketKey, &key);
+        fields.set(KnownField::SecWebSocketKey, key.as_bytes());
         Ok(Self::WebSocket {
-            key: Bytes::copy_from_slice(&key),
+            key: Bytes::from(key),
         })
     }
 
@@ -76,7 +76,7 @@ impl Tunnel {
             Self::WebSocket { .. } if is_success => Err("websocket_not_accepted"),
             Self::WebSocket { key } if head.status == Status::SWITCHING_PROTOCOLS => {
                 let accept = head.fields.get_named("sec-websocket-accept");
-                if accept == Some(&websocket::accept(key)[..]) {
+                if accept == Some(websocket::accept(key).as_bytes()) {
                     Ok(true)
                 } else {
                     Err("bad_websocket_accept")
@@ -131,7 +131,7 @@ mod tests {
             Result<bool, &'static str>,
         );
         let rows: [Row<'_>; 9] = [
-            ("proven", &websocket, head(101, Some(&right)), Ok(true)),
+            ("proven", &websocket, head(101, Some(right.as_bytes())), Ok(true)),
             (
                 "wrong",
                 &websocket,
@@ -147,7 +147,7 @@ mod tests {
             (
                 "200",
                 &websocket,
-                head(200, Some(&right)),
+                head(200, Some(right.as_bytes())),
                 Err("websocket_not_accepted"),
             ),
             ("refused", &websocket, head(403, None), Ok(false)),

@@ -35,7 +35,7 @@ pub(super) fn mistakes(filters: &str) -> Vec<String> {
     let messages = diagnostics.sorted();
     messages
         .iter()
-        .map(|message| message.message().to_owned())
+        .map(|message| message.message().clone())
         .collect()
 }
 

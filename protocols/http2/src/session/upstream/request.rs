@@ -26,7 +26,7 @@ pub(super) struct Opening {
 /// A change of protocol that was asked for in HTTP/1's way.
 pub(super) struct Upgrade {
     /// What the answer says in `sec-websocket-accept`, if the client sent a key.
-    pub(super) accept: Option<[u8; 28]>,
+    pub(super) accept: Option<String>,
 }
 
 impl Opening {
@@ -52,7 +52,7 @@ impl Opening {
             fields::request(&named, framing, scheme)
         };
         let mut opening = Self {
-            request: request.map_err(|error| unsendable_for(error))?,
+            request: request.map_err(unsendable_for)?,
             method: head.method.clone(),
             ended: framing.is_empty(),
             upgrade: None,

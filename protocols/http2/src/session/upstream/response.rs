@@ -247,7 +247,7 @@ fn switch(head: &mut ResponseHead, upgrade: &Upgrade) {
     head.version = Version::Http11;
     head.fields.remove(KnownField::ContentLength);
     if let Some(accept) = &upgrade.accept {
-        head.fields.set("sec-websocket-accept", accept);
+        head.fields.set("sec-websocket-accept", accept.as_bytes());
     }
 }
 
