@@ -215,7 +215,7 @@ impl Exchange<'_> {
         connected.await
     }
 
-    /// Sends the request and passes on the response. The answer is the final status.
+    /// Sends the request and passes on the response. The answer is the final status, as it counts for the endpoint.
     async fn send_and_respond(
         &mut self,
         route: &Rc<Route>,
@@ -231,6 +231,7 @@ impl Exchange<'_> {
                 .map_err(Failed::Halted)?;
             return Ok(status);
         }
+        let counted = self.counted_status(&head);
         let is_cause =
             route.retry.covers_status(status) || self.is_call && route.retry.covers_call(&head);
         if is_cause && attempts.made <= route.retry.attempts {
@@ -239,7 +240,7 @@ impl Exchange<'_> {
         self.respond(route, head, framing, upstream)
             .await
             .map_err(Failed::Halted)?;
-        Ok(status)
+        Ok(counted)
     }
 
     fn send_request(&mut self, upstream: &mut BoxedUpstream) -> Result<(), Failed> {

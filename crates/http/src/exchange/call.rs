@@ -13,7 +13,7 @@ use super::{Exchange, Halt, ResponseState};
 use crate::fields::Fields;
 use crate::framing::Framing;
 use crate::grpc::{self, GrpcKind, GrpcStatus, parse_timeout, write_timeout};
-use crate::head::{Method, Status, Version};
+use crate::head::{Method, ResponseHead, Status, Version};
 use crate::message::{Data, Response};
 use crate::name::KnownField;
 use crate::route::Route;
@@ -104,6 +104,15 @@ impl Exchange<'_> {
             }
         });
         true
+    }
+
+    /// The status that the balancer and the ejection count hear: a call that failed before its first message did so
+    /// in HTTP 200.
+    pub(super) fn counted_status(&self, head: &ResponseHead) -> Status {
+        match GrpcStatus::of(&head.fields) {
+            Some(status) if self.is_call && status.is_fault() => Status::INTERNAL_SERVER_ERROR,
+            _ => head.status,
+        }
     }
 
     /// Ends a call whose response has begun with a status in trailers, if it can have any; else the answer is the

@@ -252,6 +252,32 @@ fn facts_tell_requests_apart() {
     }
 }
 
+/// A call's name is a fact of calls only: the same path in another request has none.
+#[test]
+fn facts_of_calls() {
+    let key = |fact: &str, path: &str, content_type: &str| {
+        let descriptor: Descriptor<Http> = Descriptor::new([fact], Seed::fixed(1)).unwrap();
+        let fields = [("content-type", content_type)];
+        let call = request("POST", "a.test", path, &fields);
+        descriptor.key(&call, &context("10.0.0.1"))
+    };
+    let grpc = "application/grpc";
+    let rows = [
+        ("grpc.service", "/a.B/D", grpc, true),
+        ("grpc.service", "/a.C/D", grpc, false),
+        ("grpc.method", "/x.Y/C", grpc, true),
+        ("grpc.method", "/a.B/D", grpc, false),
+        ("grpc.method", "/a.B/C?q", "application/grpc-web-text", true),
+        ("grpc.method", "/a.B/C", "application/json", false),
+        ("grpc.service", "/a.B", grpc, false),
+    ];
+    for (fact, path, content_type, same) in rows {
+        let is_same = key(fact, "/a.B/C", grpc) == key(fact, path, content_type);
+        assert_eq!(is_same, same, "{fact} {path} {content_type}");
+    }
+    assert!(Http::fact("grpc.path").is_none() && Http::fact("grpc.").is_none());
+}
+
 #[test]
 fn headers_are_edited_both_ways() {
     let built = built(

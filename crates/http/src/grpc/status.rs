@@ -145,6 +145,19 @@ impl GrpcStatus {
         }
     }
 
+    /// Whether it speaks against the server that said it, as 5xx does in HTTP.
+    #[must_use]
+    pub const fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Unknown
+                | Self::DeadlineExceeded
+                | Self::Internal
+                | Self::Unavailable
+                | Self::DataLoss
+        )
+    }
+
     /// Writes `grpc-status` and, if there is one, `grpc-message` into the fields of a head or of trailers.
     pub fn write(self, message: &str, fields: &mut Fields) {
         let code = self.code();

@@ -1,7 +1,7 @@
 //! Tables for routes: which rule takes what, what it does, and what is refused when it is read.
 
 use super::*;
-use crate::head::Status;
+use crate::head::{ResponseHead, Status};
 use crate::message::ResponseBody;
 use crate::name::KnownField;
 use crate::testing::{Built, millis, read, request, start};
@@ -516,6 +516,59 @@ fn retries_cover_what_is_listed() {
             pause <= expected && pause + millis(1) >= expected,
             "{repetition}: {pause:?}"
         );
+    }
+}
+
+#[test]
+fn grpc_statuses_are_causes_of_retries() {
+    let words = "[unavailable, resource_exhausted, cancelled, deadline_exceeded, internal]";
+    let built = Built::new(&format!(
+        "routes: [{{ cluster: a, retry: {{ on: {words} }} }}]"
+    ));
+    let route = built.routes.iter().next().unwrap();
+    let mut head = ResponseHead::new(Status::OK);
+    assert!(!route.retry.covers_call(&head), "no status at all");
+    for (value, expected) in [
+        ("14", true),
+        ("8", true),
+        ("1", true),
+        ("4", true),
+        ("13", true),
+        ("0", false),
+        ("2", false),
+        ("5", false),
+        ("99", false),
+        ("x", false),
+    ] {
+        head.fields.set(KnownField::GrpcStatus, value.as_bytes());
+        assert_eq!(route.retry.covers_call(&head), expected, "{value}");
+    }
+    head.fields.set(KnownField::GrpcStatus, b"14");
+    head.status = Status::SERVICE_UNAVAILABLE;
+    assert!(!route.retry.covers_call(&head), "no gRPC");
+    let plain = Built::new("routes: [{ cluster: a, retry: { on: [5xx] } }]");
+    head.status = Status::OK;
+    let plain = plain.routes.iter().next().unwrap();
+    assert!(!plain.retry.covers_call(&head), "not listed");
+}
+
+#[test]
+fn rules_know_the_calls_that_they_cover() {
+    let rules = |first: &str, second: &str| {
+        let yaml = format!(
+            "routes: [{{ match: {first}, cluster: a }}, {{ match: {second}, cluster: a }}]"
+        );
+        read(&yaml).1.len()
+    };
+    for (first, second, mistakes) in [
+        ("{ grpc: s.S }", "{ grpc: s.S/M }", 1),
+        ("{ grpc: [s.T, s.S/*] }", "{ grpc: s.S }", 1),
+        ("{}", "{ grpc: s.S }", 1),
+        ("{ grpc: s.S/M }", "{ grpc: s.S }", 0),
+        ("{ grpc: s.S }", "{ path: /s.S/M }", 0),
+        ("{ grpc: s.S, host: a }", "{ grpc: s.S/M }", 0),
+    ] {
+        assert_eq!(rules(first, second), mistakes, "{first} before {second}");
     }
 }
 
