@@ -36,3 +36,4 @@ mod support;
 mod tcp;
 mod tcp_filters;
 mod tcp_proxy_header;
+mod tls;
