@@ -37,3 +37,5 @@ mod tcp;
 mod tcp_filters;
 mod tcp_proxy_header;
 mod tls;
+mod tls_upstream;
+mod tls;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use rustls::{ServerConfig, ServerConnection};
 use socket2::{Domain, Socket, Type};
 
 use crate::connection::Connection;
@@ -45,14 +46,31 @@ impl Origin {
     /// An HTTP/1 server that answers every request as `reply` says and keeps the connection for the next one.
     pub fn http<R: Into<Reply>>(reply: impl Fn(&RawRequest) -> R + Send + Sync + 'static) -> Self {
         Self::start(Arc::new(move |number, connection, record| {
-            while let Some(mut request) = connection.read_request()? {
-                request.connection = number;
-                record.on_request(&request);
-                if !play(&reply(&request).into().steps, connection)? {
-                    break;
-                }
-            }
-            Ok(())
+            serve_http(number, connection, record, &reply)
+        }))
+    }
+
+    /// As [`http`](Self::http), over TLS.
+    pub fn https<R: Into<Reply>>(
+        config: impl Into<Arc<ServerConfig>>,
+        reply: impl Fn(&RawRequest) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let config = config.into();
+        Self::start(Arc::new(move |number, connection, record| {
+            encrypted(connection, &config, |connection| {
+                serve_http(number, connection, record, &reply)
+            })
+        }))
+    }
+
+    /// As [`raw`](Self::raw), over TLS.
+    pub fn tls(
+        config: impl Into<Arc<ServerConfig>>,
+        serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let config = config.into();
+        Self::start(Arc::new(move |_, connection, _| {
+            encrypted(connection, &config, &serve)
         }))
     }
 
@@ -268,6 +286,43 @@ fn accept(listener: &TcpListener, record: &Record, serve: &Arc<Serve>) {
             record.on_end(number, result);
         });
     }
+}
+
+fn serve_http<R: Into<Reply>>(
+    number: usize,
+    connection: &mut Connection,
+    record: &Record,
+    reply: &impl Fn(&RawRequest) -> R,
+) -> io::Result<()> {
+    while let Some(mut request) = connection.read_request()? {
+        request.connection = number;
+        record.on_request(&request);
+        if !play(&reply(&request).into().steps, connection)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Serves a connection after a handshake. A peer that does not like what it sees is no failure of the script.
+fn encrypted(
+    connection: &mut Connection,
+    config: &Arc<ServerConfig>,
+    serve: impl FnOnce(&mut Connection) -> io::Result<()>,
+) -> io::Result<()> {
+    let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+    let refused = |error: io::Error| {
+        let is_tls = error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<rustls::Error>());
+        if is_tls {
+            io::Error::other(error)
+        } else {
+            error
+        }
+    };
+    connection.start_tls(session).map_err(refused)?;
+    serve(connection).map_err(refused)
 }
 
 /// Plays steps; `Ok(false)` when one of them ended the connection.
