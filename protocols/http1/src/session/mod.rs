@@ -23,7 +23,7 @@ use crate::body::BodyDecoder;
 use crate::error::BodyError;
 use crate::message;
 
-pub use pool::pool_of;
+pub use pool::{adopt, pool_of};
 pub use serve::{Session, serve};
 pub use sniff::sniff;
 

@@ -7,11 +7,11 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointId, IdlePool};
+use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId, IdlePool};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_net::tls::AlpnOffer;
-use portcullis_net::{ConnectError, clock, connect};
+use portcullis_net::{ConnectError, Stream, clock, connect};
 
 use super::connection::Connection;
 use super::upstream::Upstream;
@@ -31,6 +31,22 @@ pub(crate) struct Pool {
 /// The pool of a cluster on this worker: one, however many listeners use the cluster.
 #[must_use]
 pub fn pool_of(cluster: &Rc<Cluster>) -> Rc<dyn UpstreamPool> {
+    shared(cluster)
+}
+
+/// Makes an upstream connection of a stream on which the endpoint has agreed to HTTP/1, or says nothing. `permit` is its place
+/// within the cluster's limit.
+#[must_use]
+pub fn adopt(
+    cluster: &Rc<Cluster>,
+    stream: Stream,
+    endpoint: &Endpoint,
+    permit: ConnectionPermit,
+) -> BoxedUpstream {
+    shared(cluster).adopt(stream, endpoint, permit)
+}
+
+fn shared(cluster: &Rc<Cluster>) -> Rc<Pool> {
     let shared = cluster.extension::<PoolSlot>(PoolSlot::default);
     let mut slot = shared.0.borrow_mut();
     if let Some(pool) = slot.upgrade() {
@@ -55,6 +71,21 @@ impl Pool {
         });
         portcullis_net::spawn_local(sweep(Rc::downgrade(&pool)));
         pool
+    }
+
+    fn adopt(
+        &self,
+        stream: Stream,
+        endpoint: &Endpoint,
+        permit: ConnectionPermit,
+    ) -> BoxedUpstream {
+        Box::new(Upstream::new(
+            Connection::new(stream, bytes::BytesMut::new()),
+            Weak::clone(&self.me),
+            endpoint.id(),
+            permit,
+            ResponseDecoder::new(HeadLimits::default()),
+        ))
     }
 
     /// Keeps a connection for another request, if there is room.
@@ -134,16 +165,7 @@ impl UpstreamPool for Pool {
             let stream = connect::to_endpoint(&self.cluster, endpoint, offer, Some(client))
                 .await
                 .map_err(failure)?;
-            let connection = Connection::new(stream, bytes::BytesMut::new());
-            let decoder = ResponseDecoder::new(HeadLimits::default());
-            let upstream = Upstream::new(
-                connection,
-                Weak::clone(&self.me),
-                endpoint.id(),
-                permit,
-                decoder,
-            );
-            Ok(Box::new(upstream) as BoxedUpstream)
+            Ok(self.adopt(stream, endpoint, permit))
         })
     }
 }

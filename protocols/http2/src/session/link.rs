@@ -24,6 +24,9 @@ pub(super) const UNSAID: usize = usize::MAX - 1;
 /// How long a connection that is to be closed may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long a connection may rest before it is looked at with suspicion.
+const REST: Duration = Duration::from_secs(1);
+
 /// Streams that may be opened in the life of a connection (RFC 9113 section 5.1.1), with some to spare.
 const MOST_REQUESTS: u64 = (1 << 30) - 1024;
 
@@ -222,6 +225,13 @@ impl Link {
         self.active.get() == 0
     }
 
+    /// Whether a request that cannot be sent twice may be risked: not where the connection had rested, and something has
+    /// arrived meanwhile that was not looked at yet, such as its end.
+    pub(super) fn is_surely_there(&self, now: Instant) -> bool {
+        let rested = now.saturating_duration_since(self.idle_since.get());
+        !self.is_idle() || rested < REST || self.wire.is_quiet()
+    }
+
     /// A request was given up unanswered: if the peer stays silent, it has to prove that it is there.
     pub(super) fn doubt(&self, now: Instant) {
         self.pings.borrow_mut().doubted.get_or_insert(now);
@@ -271,10 +281,22 @@ impl Link {
 
 /// What the configuration says about the life of connections.
 pub(super) struct Due {
-    pub(super) idle_timeout: Duration,
-    pub(super) max_age: Option<Duration>,
-    pub(super) ping_interval: Option<Duration>,
-    pub(super) ping_timeout: Duration,
+    idle_timeout: Duration,
+    max_age: Option<Duration>,
+    ping_interval: Option<Duration>,
+    ping_timeout: Duration,
+}
+
+impl Due {
+    pub(super) fn of(config: &ClusterConfig) -> Self {
+        let keep_alive = config.http.keep_alive;
+        Self {
+            idle_timeout: config.pool.idle_timeout.get(),
+            max_age: config.http.max_connection_age.map(|age| age.get()),
+            ping_interval: keep_alive.interval.map(|interval| interval.get()),
+            ping_timeout: keep_alive.timeout.get(),
+        }
+    }
 }
 
 impl Pings {

@@ -111,12 +111,11 @@ impl Pool {
     fn start(&self, opened: Opened) -> Rc<Link> {
         let link = Rc::clone(&opened.link);
         self.stats.connections.inc();
-        if !self.speaks_for_one_client() {
-            let mut lanes = self.lanes.borrow_mut();
-            let lane = lanes.entry(link.terms.endpoint).or_default();
-            lane.capacity = Some(link.capacity());
-            lane.links.push(Rc::clone(&link));
-        }
+        let mut lanes = self.lanes.borrow_mut();
+        let lane = lanes.entry(link.terms.endpoint).or_default();
+        lane.capacity = Some(link.capacity());
+        lane.links.push(Rc::clone(&link));
+        drop(lanes);
         portcullis_net::spawn_local(driver::drive(opened));
         link
     }
@@ -162,6 +161,8 @@ impl Pool {
 
     /// A place in the order of arrival, on whatever connection has room first.
     async fn wait(&self, id: EndpointId) -> Result<BoxedUpstream, ConnectFailure> {
+        // Lets connections hear first what the kernel has to say about them.
+        tokio::task::yield_now().await;
         let waiting = Rc::new(Waiting::default());
         self.lanes
             .borrow_mut()
@@ -172,8 +173,12 @@ impl Pool {
         let ticket = Ticket::new(waiting, |waiting| self.forget(id, waiting));
         self.serve(id);
         let patience = self.cluster.config().connect_timeout.get();
-        let place = ticket.place(clock::now().checked_add(patience)).await?;
-        Ok(Box::new(Upstream::new(place)))
+        let deadline = clock::now().checked_add(patience);
+        match ticket.place(deadline).await {
+            Some(place) => Ok(Box::new(Upstream::new(place?))),
+            None if self.is_opening(id) => Err(ConnectFailure::TimedOut),
+            None => Err(ConnectFailure::Limited),
+        }
     }
 
     fn forget(&self, id: EndpointId, waiting: &Rc<Waiting>) {
@@ -206,10 +211,27 @@ impl Pool {
         }
         while self.wants_connection(id) {
             if let Err(failure) = self.open(id) {
-                self.fail(id, failure);
+                if !self.has_connection(id) {
+                    self.fail(id, failure);
+                }
                 return;
             }
         }
+    }
+
+    /// Whether there is, or will be, a connection on which a place may become free.
+    fn has_connection(&self, id: EndpointId) -> bool {
+        let lanes = self.lanes.borrow();
+        lanes
+            .get(&id)
+            .is_some_and(|lane| lane.opening > 0 || lane.links.iter().any(|link| link.is_open()))
+    }
+
+    fn is_opening(&self, id: EndpointId) -> bool {
+        self.lanes
+            .borrow()
+            .get(&id)
+            .is_some_and(|lane| lane.opening > 0)
     }
 
     /// Whether more wait than the connections under way will take.
@@ -317,30 +339,25 @@ impl Pool {
 
     fn on_tick(&self, now: Instant) {
         self.cluster.refresh(now);
-        let config = self.cluster.config();
-        let due = Due {
-            idle_timeout: config.pool.idle_timeout.get(),
-            max_age: config.http.max_connection_age.map(|age| age.get()),
-            ping_interval: config
-                .http
-                .keep_alive
-                .interval
-                .map(|interval| interval.get()),
-            ping_timeout: config.http.keep_alive.timeout.get(),
-        };
-        let mut lanes = self.lanes.borrow_mut();
-        for (id, lane) in lanes.iter() {
+        let due = Due::of(&self.cluster.config());
+        let mut waited_for = Vec::new();
+        self.lanes.borrow_mut().retain(|id, lane| {
             let belongs = self.cluster.has_endpoint(*id);
             for link in &lane.links {
-                if !belongs || self.speaks_for_one_client() {
+                if !belongs {
                     link.retire();
                 }
                 link.on_tick(&due, now);
             }
-        }
-        lanes.retain(|_, lane| {
+            if !lane.waiting.is_empty() {
+                waited_for.push(*id);
+            }
             lane.opening > 0 || !lane.links.is_empty() || !lane.waiting.is_empty()
         });
+        // A connection that was told to go makes room for another one, and tells nobody.
+        for id in waited_for {
+            self.serve(id);
+        }
     }
 }
 
@@ -362,7 +379,7 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 impl UpstreamPool for Pool {
-    fn take(&self, endpoint: &Endpoint, _careful: bool, _now: Instant) -> Option<BoxedUpstream> {
+    fn take(&self, endpoint: &Endpoint, careful: bool, now: Instant) -> Option<BoxedUpstream> {
         // A reload may have switched it on over connections that have no header.
         if self.speaks_for_one_client() {
             return None;
@@ -375,6 +392,9 @@ impl UpstreamPool for Pool {
             }
             Rc::clone(lane.links.iter().find(|link| link.has_room())?)
         };
+        if careful && !link.is_surely_there(now) {
+            return None;
+        }
         Some(Box::new(Upstream::new(Place::new(link))))
     }
 

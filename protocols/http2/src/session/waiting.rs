@@ -41,20 +41,21 @@ impl<F: Fn(&Rc<Waiting>)> Ticket<F> {
         Self { waiting, forget }
     }
 
-    /// The place, once there is one.
+    /// The place, once there is one; `None` if there was none until `deadline`.
     ///
     /// # Errors
-    /// No connection could be opened; or there was no room on any until `deadline`.
-    pub(super) async fn place(&self, deadline: Option<Instant>) -> Result<Place, ConnectFailure> {
+    /// No connection could be opened.
+    pub(super) async fn place(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Option<Result<Place, ConnectFailure>> {
         let mut timer = Timer::new();
         std::future::poll_fn(|task| {
             if let Some(outcome) = self.waiting.outcome.borrow_mut().take() {
-                return Poll::Ready(outcome);
+                return Poll::Ready(Some(outcome));
             }
             *self.waiting.waker.borrow_mut() = Some(task.waker().clone());
-            timer
-                .poll_expired(task, deadline)
-                .map(|()| Err(ConnectFailure::Limited))
+            timer.poll_expired(task, deadline).map(|()| None)
         })
         .await
     }
