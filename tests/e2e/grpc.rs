@@ -3,9 +3,11 @@
 //! The exact bytes are tested over HTTP/1, where a script can write them; a call means the same in every version.
 //! What real clients and servers make of it over HTTP/2 is in `python`.
 
+mod browser;
 mod calls;
 mod deadlines;
 mod health;
+mod health_checks;
 mod messages;
 mod python;
 mod web;

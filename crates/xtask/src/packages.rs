@@ -37,6 +37,11 @@ pub(crate) const NEEDED: &[Needed] = &[
         purpose: "real HTTP/2 clients: nghttp, h2load",
     },
     Needed {
+        probe: &["chromium", "--version"],
+        package: "chromium",
+        purpose: "a real browser",
+    },
+    Needed {
         // wrk -v prints its version and fails, as it does for any usage.
         probe: &["sh", "-c", "command -v wrk"],
         package: "wrk",
