@@ -25,7 +25,7 @@ fn chromium_loads_a_page_and_makes_a_call() {
         return;
     };
     let origin = Origin::http(|request| match &*request.target {
-        "/" => Reply::bytes(format!(
+        "/page" => Reply::bytes(format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{PAGE}",
             PAGE.len()
         )),
@@ -33,6 +33,7 @@ fn chromium_loads_a_page_and_makes_a_call() {
             &[&request.body[..], &message(b"!")].concat(),
             "grpc-status: 0\r\n",
         ),
+        "/" => Reply::ok("well"),
         _ => Reply::status(404, ""),
     });
     let site = Tls::new()
@@ -46,7 +47,7 @@ fn chromium_loads_a_page_and_makes_a_call() {
         .args(["--host-resolver-rules=MAP a.test 127.0.0.1"])
         .args(["--virtual-time-budget=20000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("https://a.test:{}/", site.addr("web").port()))
+        .arg(format!("https://a.test:{}/page", site.addr("web").port()))
         .output()
         .unwrap();
     let seen = String::from_utf8_lossy(&output.stdout);
