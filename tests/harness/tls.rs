@@ -114,7 +114,8 @@ impl Authority {
     #[must_use]
     pub fn fill(&self, order: Order) -> Issued {
         let key = KeyPair::generate().expect("make a key");
-        let certificate = order.parameters.signed_by(&key, &self.issuer);
+        let Order { parameters } = order;
+        let certificate = parameters.signed_by(&key, &self.issuer);
         Issued {
             cert: certificate.expect("sign a certificate").pem(),
             key: key.serialize_pem(),

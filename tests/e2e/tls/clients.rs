@@ -240,9 +240,9 @@ fn rules_let_in_by_name() {
 fn s3_sessions_do_not_cross_rules() {
     for version in [&TLS12, &TLS13] {
         let origin = Origin::http(|_| Reply::ok("well"));
-        let tls = Tls::new().tls(REQUIRED).listeners(&format!(
-            "open: {{ listen: 127.0.0.1:0, protocol: http, routes: [{{ cluster: origin }}], tls: TLS }}"
-        ));
+        let tls = Tls::new().tls(REQUIRED).listeners(
+            "open: { listen: 127.0.0.1:0, protocol: http, routes: [{ cluster: origin }], tls: TLS }",
+        );
         let before = tls.yaml(&origin);
         let site = tls.start_with(origin);
         let alice = alice(site.authority());
