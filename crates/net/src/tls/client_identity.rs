@@ -21,8 +21,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Name;
 
-use super::config::{ClientCertificatesConfig, ClientMode};
 use super::SanPattern;
+use super::config::{ClientCertificatesConfig, ClientMode};
 
 /// Certificates that a client may send, its own included. Real chains have two to four.
 const LONGEST_CHAIN: usize = 8;

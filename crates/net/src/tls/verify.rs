@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::client_identity::identify;
 use super::SanPattern;
+use super::client_identity::identify;
 
 /// Verifies the certificates of a cluster's endpoints.
 #[derive(Debug)]

@@ -47,7 +47,10 @@ pub(crate) fn prepare(out: &mut impl Write) -> io::Result<Demo> {
         admin: free_address(9901)?,
     };
     let configuration = fill(TEMPLATE, &addresses, &origins)
-        .replace("@CERTIFICATE@", &certificate.certificate().to_string_lossy())
+        .replace(
+            "@CERTIFICATE@",
+            &certificate.certificate().to_string_lossy(),
+        )
         .replace("@KEY@", &certificate.key().to_string_lossy());
     explain(out, &configuration, &addresses, &certificate)?;
     traffic::start(addresses.web, addresses.echo, addresses.calls)?;

@@ -292,8 +292,11 @@ impl Due {
         let keep_alive = config.http.keep_alive;
         Self {
             idle_timeout: config.pool.idle_timeout.get(),
-            max_age: config.http.max_connection_age.map(|age| age.get()),
-            ping_interval: keep_alive.interval.map(|interval| interval.get()),
+            max_age: config
+                .http
+                .max_connection_age
+                .map(portcullis_config::Duration::get),
+            ping_interval: keep_alive.interval.map(portcullis_config::Duration::get),
             ping_timeout: keep_alive.timeout.get(),
         }
     }

@@ -125,7 +125,10 @@ impl Pool {
         let most_requests = if self.speaks_for_one_client() {
             1
         } else {
-            config.pool.max_requests.map_or(u64::MAX, |most| most.get())
+            config
+                .pool
+                .max_requests
+                .map_or(u64::MAX, std::num::NonZeroU64::get)
         };
         Opening {
             pool: Weak::clone(&self.me),
@@ -243,7 +246,7 @@ impl Pool {
         };
         let each = lane
             .capacity
-            .unwrap_or(config.http.max_streams.get() as usize)
+            .unwrap_or_else(|| config.http.max_streams.get() as usize)
             .max(1);
         let open = lane.links.iter().filter(|link| link.is_open()).count();
         let most = config

@@ -131,7 +131,12 @@ mod tests {
             Result<bool, &'static str>,
         );
         let rows: [Row<'_>; 9] = [
-            ("proven", &websocket, head(101, Some(right.as_bytes())), Ok(true)),
+            (
+                "proven",
+                &websocket,
+                head(101, Some(right.as_bytes())),
+                Ok(true),
+            ),
             (
                 "wrong",
                 &websocket,

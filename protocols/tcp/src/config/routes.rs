@@ -113,7 +113,7 @@ fn read_rule(
         cluster,
         clusters,
     } = &rule.value;
-    for pattern in condition.sni.iter() {
+    for pattern in &condition.sni {
         check_server_name(pattern, cx.diagnostics);
     }
     let protocols = condition.alpn.0.clone();
