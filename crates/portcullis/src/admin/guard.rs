@@ -241,7 +241,7 @@ mod tests {
             for (name, value) in *headers {
                 map.insert(
                     *name,
-                    HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                    http::HeaderValue::from_bytes(value.as_bytes()).unwrap(),
                 );
             }
             let answer = check(&method.parse().unwrap(), &map, *token, *named);
