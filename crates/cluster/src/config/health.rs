@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 
 use portcullis_config::{Duration, OneOrMany, Percent};
@@ -51,18 +52,25 @@ pub enum HealthProbe {
         /// Statuses that pass.
         expected_status: Vec<StatusRange>,
     },
+    /// A call of `grpc.health.v1.Health/Check`, over HTTP/2, that is answered with SERVING.
+    Grpc {
+        /// The service that is asked about; empty for the endpoint as a whole. Visible ASCII, at most 256 bytes.
+        service: String,
+        /// The authority of the call, `host` or `host:port`; the endpoint's name where there is none.
+        host: Option<String>,
+    },
     /// A connection that opens.
     Tcp,
 }
 
 impl HealthProbe {
-    /// Whether an answer with this status passes; never for a TCP check.
+    /// Whether a GET that is answered with this status passes; never for other checks.
     pub fn expects(&self, status: u16) -> bool {
         match self {
             Self::Http {
                 expected_status, ..
             } => expected_status.iter().any(|range| range.contains(status)),
-            Self::Tcp => false,
+            Self::Grpc { .. } | Self::Tcp => false,
         }
     }
 }
@@ -79,12 +87,15 @@ pub enum InitialHealth {
     Unhealthy,
 }
 
-/// Active health checks: `http` or `tcp` says what is asked.
+/// Active health checks: `http`, `grpc` or `tcp` says what is asked.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenHealthCheck {
     /// Check with a GET for this path.
     http: Option<String>,
+    /// Check by calling `grpc.health.v1.Health/Check`, which must be answered with SERVING: `grpc: {}`, or with a service.
+    /// It is called over HTTP/2 whatever version requests go by.
+    grpc: Option<GrpcProbe>,
     /// Check by opening a connection: `tcp: {}`.
     tcp: Option<TcpProbe>,
     /// How often, from the end of one check to the start of the next. Default 5s: with three failures to fall, an
@@ -105,12 +116,22 @@ struct WrittenHealthCheck {
     unhealthy_threshold: NonZeroU32,
     /// Statuses that pass: a number, a range such as 200-299, or a list of them. Default 200-299.
     expected_status: Option<OneOrMany<StatusRange>>,
-    /// The `host` field of the GET. Default: the endpoint's name.
+    /// The `host` field of the GET, or the authority of the gRPC call. Default: the endpoint's name.
     host: Option<String>,
     /// What an endpoint is until its checks have said something: healthy (the default, since a start should not
     /// refuse traffic until checks have come back) or unhealthy.
     #[serde(default)]
     initial: InitialHealth,
+}
+
+/// A check by the gRPC health protocol.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GrpcProbe {
+    /// The service that is asked about, such as shop.Cart; at most 256 bytes. Default: the empty name, which stands for
+    /// the endpoint as a whole.
+    #[serde(default)]
+    service: String,
 }
 
 /// A check that only opens a connection; it has no settings.
@@ -135,39 +156,83 @@ impl TryFrom<WrittenHealthCheck> for HealthCheckConfig {
 }
 
 fn probe(written: &WrittenHealthCheck) -> Result<HealthProbe, String> {
-    match (&written.http, &written.tcp) {
-        (Some(path), None) => {
-            if !path.starts_with('/') || !is_visible(path) {
-                return Err(format!(
-                    "the path '{path}' must begin with / and be visible ASCII"
-                ));
-            }
-            if let Some(host) = written
-                .host
-                .as_ref()
-                .filter(|host| host.is_empty() || !is_visible(host))
-            {
-                return Err(format!("the host '{host}' must be visible ASCII"));
-            }
-            let expected_status = match &written.expected_status {
-                Some(ranges) => ranges.iter().copied().collect(),
-                None => vec![StatusRange::SUCCESS],
-            };
-            Ok(HealthProbe::Http {
-                path: path.clone(),
-                host: written.host.clone(),
-                expected_status,
-            })
+    let probe = match (&written.http, &written.grpc, &written.tcp) {
+        (Some(path), None, None) => http_probe(written, path)?,
+        (None, Some(grpc), None) => grpc_probe(written, grpc)?,
+        (None, None, Some(TcpProbe {})) => HealthProbe::Tcp,
+        (None, None, None) => {
+            return Err("a health check needs `http: /path`, `grpc: {}` or `tcp: {}`".to_owned());
         }
-        (None, Some(TcpProbe {}))
-            if written.expected_status.is_some() || written.host.is_some() =>
-        {
-            Err("expected_status and host belong to an http check".to_owned())
-        }
-        (None, Some(TcpProbe {})) => Ok(HealthProbe::Tcp),
-        (Some(_), Some(_)) => Err("a health check is either http or tcp, not both".to_owned()),
-        (None, None) => Err("a health check needs `http: /path` or `tcp: {}`".to_owned()),
+        _ => return Err("a health check is one of http, grpc and tcp, not both".to_owned()),
+    };
+    if written.expected_status.is_some() && written.http.is_none() {
+        return Err("expected_status belongs to an http check".to_owned());
     }
+    if written.host.is_some() && written.tcp.is_some() {
+        return Err("host belongs to an http or grpc check".to_owned());
+    }
+    Ok(probe)
+}
+
+fn http_probe(written: &WrittenHealthCheck, path: &str) -> Result<HealthProbe, String> {
+    if !path.starts_with('/') || !is_visible(path) {
+        return Err(format!(
+            "the path '{path}' must begin with / and be visible ASCII"
+        ));
+    }
+    let expected_status = match &written.expected_status {
+        Some(ranges) => ranges.iter().copied().collect(),
+        None => vec![StatusRange::SUCCESS],
+    };
+    Ok(HealthProbe::Http {
+        path: path.to_owned(),
+        host: host(written)?,
+        expected_status,
+    })
+}
+
+fn grpc_probe(written: &WrittenHealthCheck, grpc: &GrpcProbe) -> Result<HealthProbe, String> {
+    let service = &grpc.service;
+    if service.len() > MAX_SERVICE || !is_visible(service) {
+        return Err(format!(
+            "the service '{service}' must be visible ASCII of at most {MAX_SERVICE} bytes"
+        ));
+    }
+    let host = host(written)?;
+    if let Some(host) = host.as_ref().filter(|host| !is_authority(host)) {
+        return Err(format!("the host '{host}' must be host or host:port"));
+    }
+    Ok(HealthProbe::Grpc {
+        service: service.clone(),
+        host,
+    })
+}
+
+fn host(written: &WrittenHealthCheck) -> Result<Option<String>, String> {
+    match &written.host {
+        Some(host) if host.is_empty() || !is_visible(host) => {
+            Err(format!("the host '{host}' must be visible ASCII"))
+        }
+        host => Ok(host.clone()),
+    }
+}
+
+/// The longest name of a service: longer than any that people write, and a question stays one small frame.
+const MAX_SERVICE: usize = 256;
+
+/// `host` or `host:port`, where the host is a name, an IPv4 address or an IPv6 address in brackets.
+fn is_authority(text: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let has_port = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+        return host.parse::<Ipv6Addr>().is_ok() && has_port;
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !host.is_empty() && host.bytes().all(is_of_name) && port.is_none_or(is_port)
 }
 
 /// What goes on the wire as it stands: no space, no control byte.

@@ -48,6 +48,9 @@ fn what_is_accepted() {
         r#""pool": {"max_idle": 0, "max_requests": 1000}"#,
         r#""health_check": {"http": "/healthz", "expected_status": [204, "300-399"], "host": "a.example"}"#,
         r#""health_check": {"tcp": {}, "interval": "1s"}"#,
+        r#""health_check": {"grpc": {}}"#,
+        r#""health_check": {"grpc": {"service": "shop.Cart"}, "host": "cart.example:50051"}"#,
+        r#""health_check": {"grpc": {}, "host": "[::1]:443"}"#,
         r#""dns": {"family": "v6", "max_endpoints": 4}"#,
         r#""proxy_protocol": "v2""#,
         r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}, "guard": {"ping": {"rate": "1/s", "burst": 2}}}"#,
@@ -77,7 +80,10 @@ fn what_is_refused() {
             r#""limits": {"requests": "many"}"#,
             "a number from 1, or unlimited",
         ),
-        (r#""health_check": {}"#, "needs `http: /path` or `tcp: {}`"),
+        (
+            r#""health_check": {}"#,
+            "needs `http: /path`, `grpc: {}` or `tcp: {}`",
+        ),
         (r#""health_check": {"http": "/", "tcp": {}}"#, "not both"),
         (r#""health_check": {"http": "health"}"#, "must begin with /"),
         (r#""health_check": {"http": "/a b"}"#, "visible ASCII"),
@@ -87,7 +93,36 @@ fn what_is_refused() {
         ),
         (
             r#""health_check": {"tcp": {}, "host": "a"}"#,
-            "belong to an http check",
+            "host belongs to an http or grpc check",
+        ),
+        (
+            r#""health_check": {"tcp": {}, "expected_status": 200}"#,
+            "belongs to an http check",
+        ),
+        (r#""health_check": {"grpc": {}, "tcp": {}}"#, "not both"),
+        (
+            r#""health_check": {"grpc": {}, "expected_status": 200}"#,
+            "belongs to an http check",
+        ),
+        (
+            r#""health_check": {"grpc": {"service": "a b"}}"#,
+            "visible ASCII",
+        ),
+        (
+            r#""health_check": {"grpc": {}, "host": "a/b"}"#,
+            "host or host:port",
+        ),
+        (
+            r#""health_check": {"grpc": {}, "host": "[::1"}"#,
+            "host or host:port",
+        ),
+        (
+            r#""health_check": {"grpc": {}, "host": "a:port"}"#,
+            "host or host:port",
+        ),
+        (
+            r#""health_check": {"grpc": {"servise": "a"}}"#,
+            "did you mean 'service'?",
         ),
         (
             r#""health_check": {"http": "/", "expected_status": 99}"#,

@@ -1,7 +1,10 @@
-//! One health check of one endpoint: a connection, encrypted if the cluster has TLS, and for HTTP a request on it.
+//! One health check of one endpoint: a connection, encrypted if the cluster has TLS, and for HTTP and gRPC a request
+//! on it.
 //!
 //! Every check opens its own connection, as a new client would. No timing and no judgement of what a result
 //! means; see [`super::health`]. Start at [`check`].
+
+mod grpc;
 
 use std::fmt;
 
@@ -11,8 +14,12 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe};
+use portcullis_grpc::GrpcStatus;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, Stream, connect};
+
+/// What checks call themselves.
+const USER_AGENT: &str = "portcullis-health-check";
 
 /// Why an endpoint did not pass.
 #[derive(Debug)]
@@ -25,6 +32,14 @@ pub(super) enum Failed {
     Protocol(hyper::Error),
     /// Another status than expected.
     Status(StatusCode),
+    /// What came back was no HTTP/2.
+    Http2(h2::Error),
+    /// The call failed.
+    Grpc(GrpcStatus),
+    /// The call was answered, and not with SERVING: the status that it has instead.
+    NotServing(u64),
+    /// The call was answered, and not as one of health.
+    Answer(&'static str),
     /// The check itself cannot be written as a request.
     Request,
 }
@@ -36,6 +51,13 @@ impl fmt::Display for Failed {
             Self::Connect(error) => write!(formatter, "no connection: {error}"),
             Self::Protocol(error) => write!(formatter, "no response: {error}"),
             Self::Status(status) => write!(formatter, "status {}", status.as_u16()),
+            Self::Http2(error) => write!(formatter, "no response: {error}"),
+            Self::Grpc(status) => write!(formatter, "gRPC status {}", status.as_str()),
+            Self::NotServing(status) => match grpc::serving_status(*status) {
+                Some(name) => formatter.write_str(name),
+                None => write!(formatter, "serving status {status}"),
+            },
+            Self::Answer(why) => write!(formatter, "no answer about health: {why}"),
             Self::Request => formatter.write_str("the request cannot be written"),
         }
     }
@@ -49,18 +71,31 @@ pub(super) async fn check(
 ) -> Result<(), Failed> {
     let offer = match probe {
         HealthProbe::Http { .. } => AlpnOffer::Http1,
+        HealthProbe::Grpc { .. } => AlpnOffer::Http2,
         HealthProbe::Tcp => AlpnOffer::None,
+    };
+    // Written before anything is opened: one that cannot be is no reason to connect.
+    let question = match probe {
+        HealthProbe::Grpc { service, host } => {
+            let is_encrypted = cluster.config().has_tls();
+            let authority = grpc::authority(host.as_deref(), endpoint.name())?;
+            Some(grpc::Question::new(service, authority, is_encrypted)?)
+        }
+        HealthProbe::Http { .. } | HealthProbe::Tcp => None,
     };
     let stream = connect::to_check(cluster, endpoint, offer)
         .await
         .map_err(Failed::Connect)?;
+    if let Some(question) = question {
+        return grpc::ask(stream, question).await;
+    }
     let HealthProbe::Http { path, host, .. } = probe else {
         return Ok(());
     };
     let host = host.as_deref().unwrap_or(endpoint.name());
     let request = Request::get(path)
         .header(header::HOST, host)
-        .header(header::USER_AGENT, "portcullis-health-check")
+        .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failed::Request)?;
