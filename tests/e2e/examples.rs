@@ -67,6 +67,7 @@ fn documents_show_what_is_accepted() {
         "README.md",
         "protocols/grpc/README.md",
         "protocols/http1/README.md",
+        "protocols/http2/README.md",
         "protocols/tcp/README.md",
     ] {
         let text = fs::read_to_string(root().join(document)).unwrap();

@@ -3,8 +3,10 @@
 use std::process::Command;
 
 use bytes::Bytes;
+use harness::tls::Authority;
 use harness::{
-    Gate, H2Client, Origin, RawH2, Reply, Step, h2_numbers as n, read_h2_response, tool,
+    Gate, Gateway, H2Client, Origin, RawH2, Reply, Scratch, Step, h2_numbers as n,
+    read_h2_response, tool,
 };
 use http::HeaderMap;
 
@@ -310,6 +312,48 @@ fn curl_by_prior_knowledge() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert_eq!(checksum(&output.stdout), checksum(&sum));
+}
+
+/// Over TLS the handshake decides, and a client that does not offer HTTP/2 is served all the same.
+#[test]
+fn curl_by_alpn() {
+    let Some(curl) = tool("curl") else { return };
+    let origin = Origin::http(|request| {
+        let proto = request.header("x-forwarded-proto").unwrap_or_default();
+        Reply::ok(format!("over {proto}"))
+    });
+    let authority = Authority::new("tests");
+    let issued = authority.issue(&["127.0.0.1"]);
+    let scratch = Scratch::new();
+    let cert = scratch.write("a.pem", &issued.cert);
+    let key = scratch.write("a.key", &issued.key);
+    let roots = scratch.write("roots.pem", authority.pem());
+    let gateway = Gateway::start(&format!(
+        "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n    \
+         tls: {{ certificates: [{{ cert: {}, key: {} }}] }}\n    cluster: site\n\
+         clusters:\n  site: {{ endpoints: [\"{}\"] }}\n",
+        cert.display(),
+        key.display(),
+        origin.address(),
+    ));
+    let url = format!("https://{}/", gateway.addr("web"));
+    for (version, reported) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let output = Command::new(&curl)
+            .args(["-sS", version, "-w", " by %{http_version}", "--cacert"])
+            .arg(&roots)
+            .arg(&url)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, format!("over https by {reported}"), "{complaint}");
+    }
+    for version in ["http1", "http2"] {
+        let labels = [("listener", "web"), ("version", version)];
+        gateway.wait_stat("portcullis_http_connections_total", &labels, |count| {
+            count == 1
+        });
+    }
 }
 
 #[test]

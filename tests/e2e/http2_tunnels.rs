@@ -216,7 +216,7 @@ fn h17_connect_only_by_route() {
     let closed = Site::new(&origin).start();
     let client = H2Client::connect(closed.addr("web"));
     let (response, _send) = client.open(connect(), false).unwrap();
-    assert_eq!(client.run(response).unwrap().status(), 405);
+    assert_eq!(client.run(response).unwrap().status(), 404);
     assert_eq!(origin.connections(), 0);
 
     let open = Site::new(&origin)

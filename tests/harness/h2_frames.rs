@@ -196,6 +196,8 @@ pub struct RawH2End {
     pub goaways: Vec<(u32, u32)>,
     /// Streams that were reset, and why.
     pub resets: Vec<(u32, u32)>,
+    /// Streams that ended in order.
+    pub ended: Vec<u32>,
 }
 
 /// A client that speaks in frames. Reads fail after [`crate::CEILING`].
@@ -350,6 +352,7 @@ impl RawH2 {
                 }
                 n::GOAWAY => end.goaways.push((frame.number(0), frame.number(4))),
                 n::RST_STREAM => end.resets.push((frame.stream, frame.number(0))),
+                n::HEADERS | n::DATA if frame.has(n::END_STREAM) => end.ended.push(frame.stream),
                 _ => {}
             }
         }

@@ -192,6 +192,7 @@ impl Life {
     /// Says goodbye at once, and why.
     fn close(&mut self, label: &'static str, code: Reason) {
         self.common.session.stats.on_refused(label);
+        self.count_frames();
         self.shut(code);
     }
 

@@ -39,7 +39,7 @@ pub(crate) async fn serve_stream(
     let mut downstream = Downstream::new(Rc::clone(&common), respond, body, is_head, bounds);
     let (head, framing, tunnel) = match read {
         Ok(read) => read,
-        Err(error) => return refuse(&service, &mut downstream, error).await,
+        Err(error) => return refuse(&service, &common, &mut downstream, error).await,
     };
     let Some(_held) = common.hold_head(&head) else {
         common.session.stats.on_refused(reason::HEADS);
@@ -77,13 +77,18 @@ fn read_head(
 }
 
 /// Answers a request that is too much, and resets one that is malformed (RFC 9113 section 8.1.1).
-async fn refuse(service: &HttpService, downstream: &mut Downstream, error: FieldError) {
+async fn refuse(
+    service: &HttpService,
+    common: &Common,
+    downstream: &mut Downstream,
+    error: FieldError,
+) {
     let Some(status) = error.status() else {
         service.stats.on_downstream_error(error.label());
         downstream.reset(Reason::PROTOCOL_ERROR);
         return;
     };
-    service.stats.on_refused(status, error.label());
+    service.on_refused(&common.facts, status, error.label());
     answer(service, downstream, status, error.label()).await;
 }
 

@@ -95,8 +95,8 @@ fn builder(common: &Common, head_bytes: usize) -> h2::server::Builder {
         // Twice what is allowed, so that a head that is a little too large gets our answer, with its reason.
         .max_header_list_size(u32::try_from(head_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_send_buffer_size(config.send_buffer())
-        // The guard bounds resets; these would end a connection over one burst of them.
-        .max_pending_accept_reset_streams(config.max_streams.get() as usize)
+        // The guard bounds resets over time; this would end a connection over one burst of them.
+        .max_pending_accept_reset_streams(config.guard.resets_received.burst as usize * 2)
         .enable_connect_protocol();
     builder
 }
