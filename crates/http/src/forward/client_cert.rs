@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn the_form_is_envoy_s() {
         use AlternativeName as N;
-        let long: Box<str> = "l".repeat(LONGEST).into();
+        let long: Box<str> = "l".repeat(LONGEST + 1).into();
         for (row, names, expected) in [
             ("no names", vec![], ""),
             (

@@ -82,8 +82,8 @@ fn mistakes_with_their_places() {
             "listeners:\n  web: { listen: ':80', protocol: fake, cluster: a, tls: { certificates: [] } }\n  \
              more: { listen: ':81', protocol: fake, cluster: a, tls: { certificates: [{ cert: /none.pem, key: /none.key }] } }",
             &[
-                "2:60 TLS needs a certificate",
-                "3:86 /none.pem: cannot read it: No such file or directory (os error 2)",
+                "2:74 TLS needs a certificate",
+                "3:84 /none.pem: cannot read it: No such file or directory (os error 2)",
             ],
         ),
         (
@@ -204,7 +204,7 @@ error: unknown key 'lisen', did you mean 'listen'?
  --> portcullis.yaml:3:5
   |
 3 |     lisen: 127.0.0.1:8080
-  |     ^^^^^ expected one of 'listen', 'protocol', 'limits', 'balance', 'proxy_protocol', 'socket', 'cluster' or 'greeting'
+  |     ^^^^^ expected one of 'listen', 'protocol', 'limits', 'balance', 'proxy_protocol', 'tls', 'socket', 'cluster' or 'greeting'
 
 error: unknown cluster 'api', did you mean 'apl'?
  --> portcullis.yaml:5:14

@@ -34,6 +34,7 @@ fn every_example_fits() {
     let Ok(folder) = fs::read_dir(root().join("examples")) else {
         return;
     };
+    let files = certificate_files();
     for entry in folder {
         let path = entry.unwrap().path();
         if path
@@ -41,9 +42,30 @@ fn every_example_fits() {
             .is_some_and(|extension| extension == "yaml")
         {
             let text = ConfigSource::File(path.clone()).text().unwrap();
+            let text = with_files(&text, files.path());
             check(&path.display().to_string(), &text, &registry());
         }
     }
+}
+
+/// A certificate and its key: examples name files that their readers have, not this test.
+fn certificate_files() -> tempfile::TempDir {
+    let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("any.pem"), made.cert.pem()).unwrap();
+    fs::write(
+        folder.path().join("any.key"),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    folder
+}
+
+/// The text with every PEM file's name led to those in `folder`.
+fn with_files(text: &str, folder: &Path) -> String {
+    let name = regex::Regex::new(r"[A-Za-z0-9_/-]+\.(pem|key)(?-u:\b)").unwrap();
+    let led = format!("{}/any.$1", folder.display());
+    name.replace_all(text, led.as_str()).into_owned()
 }
 
 #[test]
