@@ -1,6 +1,6 @@
 //! The keys of a listener with `protocol: tcp`.
 //!
-//! What is common to all listeners is not here; the rules are in [`routes`]. Start at [`TcpConfig::read`].
+//! What is common to all listeners is not here; the rules are in `routes`. Start at [`TcpConfig::read`].
 
 mod routes;
 

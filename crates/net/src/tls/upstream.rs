@@ -2,7 +2,7 @@
 //!
 //! The control side has the [`ClientTlsFiles`]: it reads, compares and builds. Workers have the [`ClientTls`]: they
 //! take what was built last for each new connection, so files change without touching a connection. Connecting itself
-//! is [`crate::connect`]'s. Start at [`ClientTlsFiles::load`].
+//! is [`mod@crate::connect`]'s. Start at [`ClientTlsFiles::load`].
 
 mod files;
 #[cfg(test)]
