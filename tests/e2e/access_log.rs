@@ -198,8 +198,14 @@ fn what_is_refused_before_routing_is_logged() {
         ))
         .start();
     for (request, expected) in [
-        ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", "- 400 space_before_colon"),
-        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "GET 400 invalid_host"),
+        (
+            "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
+            "- 400 space_before_colon",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
+            "GET 400 invalid_host",
+        ),
         ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET 200 via_upstream"),
     ] {
         let earlier = fs::read_to_string(&path).unwrap_or_default();

@@ -42,7 +42,12 @@ fn chromium_loads_a_page_and_makes_a_call() {
     let profile = Scratch::new();
     // As root, which is who tests run as in a container, it has no sandbox of its own to offer.
     let output = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+        ])
         .args(["--disable-dev-shm-usage", "--ignore-certificate-errors"])
         .args(["--host-resolver-rules=MAP a.test 127.0.0.1"])
         .args(["--virtual-time-budget=20000", "--dump-dom"])
