@@ -198,6 +198,23 @@ fn listed_statuses_are_retried() {
     site.neighbour_is_well();
 }
 
+/// In HTTP every one of them is 200: an endpoint whose calls fail is set aside all the same.
+#[test]
+fn failing_calls_speak_against_their_endpoint() {
+    let good = echo();
+    let bad = Origin::http(|_| trailers_only(13));
+    let site = Site::new(&good)
+        .endpoint(bad.address())
+        .cluster("ejection: { consecutive_failures: 3, base_time: 300s, max_ejected: 50% }")
+        .start();
+    let mut client = site.client();
+    for _ in 0..20 {
+        ask(&mut client, "/a.B/C", &[], &message(b""));
+    }
+    assert_eq!(bad.requests(), 3);
+    site.neighbour_is_well();
+}
+
 /// Labels have what the configuration says, never what a peer says.
 #[test]
 fn calls_are_counted_under_bounded_names() {
