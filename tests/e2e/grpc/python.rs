@@ -8,24 +8,23 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use harness::{Gateway, Tool, tool};
 
-/// Python, and where the packages are that it is to find.
+/// A Python that has the packages.
 struct Python {
     program: PathBuf,
-    packages: PathBuf,
 }
 
 const PACKAGES: [&str; 2] = ["grpcio", "grpcio-health-checking"];
 
 impl Python {
-    /// Installs the packages once for all tests, below the target directory. `None` is to skip the test.
+    /// Makes an environment below the target directory, once for all tests. `None` is to skip the test.
     fn find() -> Option<Self> {
         let program = tool("python3")?;
         let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let packages = shared.join("python-grpc");
+        let environment = shared.join("python-grpc");
         fs::create_dir_all(shared).unwrap();
         let lock = File::create(shared.join("python-grpc.lock")).unwrap();
         lock.lock().unwrap();
-        if !packages.is_dir() && !install(&program, &packages) {
+        if !environment.join(COMPLETE).is_file() && !install(&program, &environment) {
             let skip = std::env::var_os("PORTCULLIS_SKIP_TOOLS").is_some_and(|value| value == "1");
             assert!(
                 skip,
@@ -33,7 +32,9 @@ impl Python {
             );
             return None;
         }
-        Some(Self { program, packages })
+        Some(Self {
+            program: environment.join("bin/python"),
+        })
     }
 
     fn run(&self, script: &str) -> Command {
@@ -41,30 +42,32 @@ impl Python {
         command
             .arg("-c")
             .arg(script)
-            .env("PYTHONPATH", &self.packages)
             .env("GRPC_VERBOSITY", "NONE")
             .stdout(Stdio::piped());
         command
     }
 }
 
-/// Beside their place first, so that half an installation is none.
-fn install(program: &Path, packages: &Path) -> bool {
-    let beside = packages.with_extension("new");
-    let _ = fs::remove_dir_all(&beside);
-    let installed = Command::new(program)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .arg("--target")
-        .arg(&beside)
-        .args(PACKAGES)
-        .status();
-    installed.is_ok_and(|status| status.success()) && fs::rename(&beside, packages).is_ok()
+/// Written last, so that half an installation is none.
+const COMPLETE: &str = "complete";
+
+fn install(program: &Path, environment: &Path) -> bool {
+    let succeeds = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    succeeds(
+        Command::new(program)
+            .args(["-m", "venv", "--clear"])
+            .arg(environment),
+    ) && succeeds(
+        Command::new(environment.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
+            .args(PACKAGES),
+    ) && fs::write(environment.join(COMPLETE), "").is_ok()
 }
 
 /// The server in `server.py`.
