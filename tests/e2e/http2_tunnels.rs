@@ -154,7 +154,10 @@ fn a_websocket_passes_to_http1() {
         // The end of one direction passes, and the other still works.
         send.send_data(Bytes::new(), true).unwrap();
         assert_eq!(body.data().await.unwrap().unwrap(), "bye");
-        assert!(body.data().await.is_none());
+        // The end may come on a frame of its own, which is a piece of nothing.
+        while let Some(piece) = body.data().await {
+            assert!(piece.unwrap().is_empty());
+        }
     });
     origin.wait_open(0);
     site.neighbour_is_well();

@@ -330,8 +330,8 @@ fn h5_request_line() {
                 "unsupported_version",
             ),
             row(
-                "preface of HTTP/2",
-                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                "preface of HTTP/2 behind an empty line",
+                "\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
                 505,
                 "http2_preface",
             ),
