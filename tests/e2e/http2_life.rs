@@ -284,6 +284,10 @@ fn mistakes_in_the_block_have_places() {
             "http2: { initial_window: 1KiB }",
             "http2.initial_window is out of range",
         ),
+        (
+            "http2: { guard: { max_frame: 1KiB } }",
+            "http2.guard.max_frame is out of range",
+        ),
         ("http2: { guard: { ping: { rate: 5/s } } }", "burst"),
         ("http2: { max_streams: 0 }", "max_streams"),
     ];

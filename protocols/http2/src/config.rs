@@ -79,6 +79,11 @@ impl Http2Config {
                     .expected("64KiB to 1GiB");
             }
         }
+        if u64::from(config.guard.max_frame_bytes()) != config.guard.max_frame.get() {
+            diagnostics
+                .error(config.span, "http2.guard.max_frame is out of range")
+                .expected("16KiB to 16777215");
+        }
         if !(LEAST_BUFFER..=MOST_BUFFER).contains(&config.send_buffer.get()) {
             diagnostics
                 .error(config.span, "http2.send_buffer is out of range")
