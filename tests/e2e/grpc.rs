@@ -12,6 +12,8 @@ mod messages;
 mod python;
 mod web;
 
+use std::fmt::Write as _;
+
 use harness::{Client, RawResponse, Reply};
 
 /// One message, not compressed.
@@ -27,9 +29,9 @@ fn call(path: &str, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         head.push_str("content-type: application/grpc\r\n");
     }
     for (name, value) in fields {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 

@@ -26,6 +26,7 @@ fn accept(key: &str) -> String {
     ))
 }
 
+#[allow(clippy::many_single_char_names)] // the words have no other names
 fn sha1(message: &[u8]) -> [u8; 20] {
     let mut state = [
         0x6745_2301_u32,

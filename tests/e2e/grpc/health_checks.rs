@@ -95,7 +95,7 @@ async fn decrypt(
 fn checked(endpoints: &[SocketAddr]) -> Site {
     let site = endpoints
         .iter()
-        .fold(Site::default(), |site, address| site.endpoint(address))
+        .fold(Site::default(), Site::endpoint)
         .cluster("health_check: { grpc: { service: shop.Cart }, interval: 50ms, timeout: 2s, healthy_threshold: 1, unhealthy_threshold: 1 }")
         .cluster("panic_threshold: 0%");
     match Versions::chosen().cluster_keys() {

@@ -70,7 +70,7 @@ fn unbase64(text: &[u8]) -> Vec<u8> {
         let bits = group
             .iter()
             .fold(0_u32, |bits, byte| bits << 6 | u32::from(digit(byte)));
-        let padding = group.iter().filter(|&&byte| byte == b'=').count();
+        let padding = group.iter().rev().take_while(|&&byte| byte == b'=').count();
         bytes.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
     }
     bytes
