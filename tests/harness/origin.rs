@@ -123,13 +123,14 @@ impl Origin {
     /// Where it listens: `127.0.0.1` and a port of its own.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        crate::matrix::origin(self.address)
     }
 
     /// How many connections it has accepted so far.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.state.update(|state| state.connections)
+        crate::matrix::connections(self.address)
+            .unwrap_or_else(|| self.state.update(|state| state.connections))
     }
 
     /// How many connections are open now.
@@ -312,9 +313,7 @@ fn encrypted(
 ) -> io::Result<()> {
     let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
     let refused = |error: io::Error| {
-        let is_tls = error
-            .get_ref()
-            .is_some_and(|inner| inner.is::<rustls::Error>());
+        let is_tls = matches!(error.get_ref(), Some(inner) if inner.is::<rustls::Error>());
         if is_tls {
             io::Error::other(error)
         } else {

@@ -211,7 +211,7 @@ fn nothing_written_is_forgotten_when_the_kernel_is_full() {
     run(async {
         for (version, peers) in versions() {
             let (mut near, mut far) = peers.pair().await;
-            let piece = [9; 30_000];
+            let piece = vec![9; 30_000];
             let mut sent = 0;
             while let Ok(count) = near.try_write(&piece) {
                 sent += count;
@@ -333,7 +333,7 @@ fn the_traits_of_tokio_do_the_same() {
         for (version, peers) in versions() {
             let (mut near, mut far) = peers.pair().await;
             let write = async {
-                AsyncWriteExt::write_all(&mut near, &[5; 100_000])
+                AsyncWriteExt::write_all(&mut near, &vec![5; 100_000])
                     .await
                     .unwrap();
                 AsyncWriteExt::flush(&mut near).await.unwrap();
