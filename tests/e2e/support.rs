@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 
-use harness::{Client, Connection, Gateway, Origin, RawResponse, Reply};
+use harness::{Client, Connection, Gateway, Origin, RawResponse, Reply, Versions};
 use socket2::{Domain, Socket, Type};
 
 /// The host that leads to the neighbour's origin.
@@ -77,10 +77,11 @@ impl Site {
         } else {
             &self.routes
         };
+        let keys = Versions::chosen().cluster_keys();
         format!(
             "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n{}    routes:\n      \
              - match: {{ host: {BESIDE} }}\n        cluster: beside\n{routes}\
-             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside: {{ endpoints: [\"{}\"] }}\n  site:\n    endpoints: [{}]\n{}{}{}",
+             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside:\n    endpoints: [\"{}\"]\n    {keys}\n  site:\n    endpoints: [{}]\n    {keys}\n{}{}{}",
             self.listener,
             beside.address(),
             self.endpoints.join(", "),

@@ -159,7 +159,7 @@ impl Gateway {
     #[track_caller]
     #[must_use]
     pub fn connect(&self, listener: &str) -> Client {
-        Client::connect(self.addr(listener))
+        Client::connect(crate::matrix::listener(self.addr(listener)))
     }
 
     /// `GET` on the admin address.

@@ -19,16 +19,20 @@
 mod binary;
 mod client;
 mod connection;
+mod frames;
 mod gateway;
 mod h2_client;
 mod h2_frames;
 mod http;
+mod http2_origin;
+mod matrix;
 mod origin;
 mod scratch;
 mod script;
 mod stats;
 pub mod tls;
 mod tools;
+mod translate;
 mod watched;
 
 use std::time::Duration;
@@ -36,6 +40,7 @@ use std::time::Duration;
 pub use binary::portcullis;
 pub use client::Client;
 pub use connection::{Connection, Ending};
+pub use frames::{Frames, response_block};
 pub use gateway::{Exit, Gateway};
 pub use h2_client::{H2Client, H2Response, read_h2_body, read_h2_response};
 pub use h2_frames::{
@@ -43,6 +48,8 @@ pub use h2_frames::{
     h2_numbers, h2_settings, read_h2_frame,
 };
 pub use http::{RawRequest, RawResponse};
+pub use http2_origin::{Exchange, Http2Origin};
+pub use matrix::Versions;
 pub use origin::{ClosedPort, Origin};
 /// The signals that [`Gateway::signal`] sends: `Signal::TERM`, `HUP`, `USR1`, `USR2`, `INT`, `KILL`.
 pub use rustix::process::Signal;
