@@ -33,6 +33,7 @@ mod http_timeouts;
 mod http_tunnels;
 mod http_upstream;
 mod logs;
+mod matrix;
 mod peers;
 mod reload;
 mod smoke;

@@ -1,0 +1,103 @@
+//! Every version-neutral HTTP test again, over the other versions of HTTP.
+//!
+//! The tests themselves are run again by this very binary with `PORTCULLIS_MATRIX` set, which puts translators between
+//! them and the gateway (`tests/harness/matrix.rs`): the gateway speaks the other version, the tests go on to speak HTTP/1.
+//! A new test of these modules takes part by itself; one that is about HTTP/1's own bytes or connections is listed in
+//! [`ABOUT_HTTP1`] with the reason.
+
+use std::process::Command;
+
+/// Modules whose tests are about HTTP, whatever its version.
+const MODULES: &[&str] = &[
+    "http_bodies::",
+    "http_filters::",
+    "http_flow::",
+    "http_hops::",
+    "http_retries::",
+    "http_routes::",
+    "http_timeouts::",
+    "http_tunnels::",
+    "http_upstream::",
+];
+
+/// Tests of HTTP/1's own connections: closing, lingering, keeping alive, and the bytes on them.
+const ABOUT_HTTP1: &[&str] = &[
+    "http10_server",
+    // HTTP/1 says them in `connection`, which HTTP/2 does not have.
+    "hop_by_hop_fields",
+    "f10_idle_reset_is_retried_for_get",
+    // An upgrade is another request in HTTP/2: its 200 is not a refusal, and its key means nothing.
+    "h6_no_tunnel_on_200",
+    "h17_h2c_upgrade",
+];
+
+/// As [`ABOUT_HTTP1`], where upstreams speak HTTP/2.
+const ABOUT_HTTP1_UPSTREAM: &[&str] = &[
+    // A CONNECT to raw bytes.
+    "h17_connect_by_route",
+    // A connection for each request.
+    "cluster_limits",
+    "per_try_timeout_goes_to_the_next_attempt",
+    // Broken HTTP/1; what is broken in HTTP/2 is in http2_upstream_attacks.
+    "h15_",
+];
+
+/// As [`ABOUT_HTTP1`], where clients speak HTTP/2: their own tests are in http2, http2_life and http2_tunnels.
+const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
+    "http10_client",
+    "expect_continue_refused",
+    // Its connection is reset, not a stream.
+    "gone_client_frees_its_upstream",
+    "h8_unread_bod",
+    "h12_slow_body",
+    "h12_slow_head",
+    "h13_nothing_behind_a_refusal",
+    "idle_connections_are_closed",
+    "max_connection_age",
+    "h16_underscores",
+    "h17_connect_is_refused",
+    // Their origins do not answer the gateway's own key.
+    "h6_bytes_before_101_are_held",
+    "h6_no_tunnel_on_403",
+    "idle_tunnel_ends",
+    "upgrade_by_route",
+    "upgrade_with_a_body_is_a_plain_request",
+    "websocket_frames_pass",
+];
+
+fn run(versions: &str, skipped: &[&[&str]]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("PORTCULLIS_MATRIX", versions).args(MODULES);
+    for name in skipped.iter().copied().flatten() {
+        command.args(["--skip", name]);
+    }
+    command.args(["--test-threads", "2"]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{versions}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // A filter that matches nothing would pass as well.
+    let ran = text.matches("... ok").count();
+    assert!(ran > 40, "only {ran} tests ran over {versions}");
+}
+
+#[test]
+fn http1_to_http2() {
+    run("h1-h2", &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM]);
+}
+
+#[test]
+fn http2_to_http1() {
+    run("h2-h1", &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM]);
+}
+
+#[test]
+fn http2_to_http2() {
+    run(
+        "h2-h2",
+        &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM],
+    );
+}
