@@ -503,6 +503,47 @@ fn names_lead_to_the_endpoint_that_has_the_certificate() {
     sni.neighbour_is_well();
 }
 
+/// Where the listener ends TLS, the same rules go by the name of that handshake, and endpoints get what was inside.
+#[test]
+fn names_choose_where_tls_ends_here_too() {
+    let names = ["a.example", "b.example"];
+    let CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
+    let scratch = Scratch::new();
+    let pem = scratch.write("cert.pem", cert.pem());
+    let key = scratch.write("key.pem", signing_key.serialize_pem());
+    let [a, b] = names.map(|name| {
+        Origin::raw(move |connection| {
+            connection.read_exact(4)?;
+            connection.send(name)
+        })
+    });
+    let tls = format!(
+        "tls: {{ certificates: [{{ cert: {}, key: {} }}] }}",
+        pem.display(),
+        key.display()
+    );
+    let sni = Sni::new(&[TO_A, "{ match: { sni: '*.example' }, cluster: b }"])
+        .listener(&tls)
+        .cluster("a", a.address(), "")
+        .cluster("b", b.address(), "")
+        .start();
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let config = Arc::new(client_config(roots));
+    for name in names {
+        let mut client = sni.client();
+        let mut socket = client.connection().socket().try_clone().unwrap();
+        let host = ServerName::try_from(name).unwrap();
+        let mut tls = ClientConnection::new(Arc::clone(&config), host).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        stream.write_all(b"ping").unwrap();
+        let mut answer = vec![0; name.len()];
+        stream.read_exact(&mut answer).expect(name);
+        assert_eq!(answer, name.as_bytes());
+    }
+}
+
 /// The same with curl.
 #[test]
 fn curl_finds_the_endpoint_by_name() {
