@@ -35,8 +35,9 @@ const ABOUT_HTTP1: &[&str] = &[
 const ABOUT_HTTP1_UPSTREAM: &[&str] = &[
     // A CONNECT to raw bytes.
     "h17_connect_by_route",
-    // A connection for each request.
+    // A connection for each request, or for each attempt.
     "cluster_limits",
+    "per_try_timeout_goes_to_the_next_attempt",
     "per_try_timeout_goes_to_the_next_attempt",
     // Broken HTTP/1; what is broken in HTTP/2 is in http2_upstream_attacks.
     "h15_",

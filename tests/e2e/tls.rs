@@ -30,6 +30,7 @@ pub(crate) struct Tls {
     tls: String,
     listener: String,
     rest: String,
+    clusters: String,
     protocol: &'static str,
 }
 
@@ -43,6 +44,7 @@ impl Tls {
             tls: String::new(),
             listener: String::new(),
             rest: String::new(),
+            clusters: String::new(),
             protocol: "http",
         };
         let issued = empty.authority.issue(&["a.test", "127.0.0.1"]);
@@ -80,6 +82,12 @@ impl Tls {
         self
     }
 
+    /// More clusters.
+    pub(crate) fn cluster(mut self, entry: &str) -> Self {
+        let _ = writeln!(self.clusters, "  {entry}");
+        self
+    }
+
     /// The listener's protocol.
     pub(crate) fn protocol(mut self, protocol: &'static str) -> Self {
         self.protocol = protocol;
@@ -91,7 +99,7 @@ impl Tls {
             "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: {}\n    {}\n{}    \
              tls:\n      certificates: [{}]\n{}{}drain: {{ timeout: 20s, spread: 1ms }}\n\
              runtime: {{ workers: {{ count: 2 }} }}\n\
-             clusters:\n  origin: {{ endpoints: [\"{}\"] }}\n",
+             clusters:\n  origin: {{ endpoints: [\"{}\"] }}\n{}",
             self.protocol,
             if self.protocol == "http" {
                 "routes: [{ cluster: origin }]"
@@ -103,6 +111,7 @@ impl Tls {
             self.tls,
             self.rest,
             origin.address(),
+            self.clusters,
         )
     }
 
@@ -433,6 +442,43 @@ fn curl_is_served() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.stdout, b"well", "{version}: {said}");
     }
+}
+
+#[test]
+fn curl_speaks_http_2() {
+    let Some(curl) = tool("curl") else { return };
+    let site = Tls::new().start();
+    let roots = site.scratch().write("ca.pem", site.authority().pem());
+    let port = site.addr("web").port();
+    let output = Command::new(&curl)
+        .args(["-sS", "--http2", "-w", " over %{http_version}", "--cacert"])
+        .arg(&roots)
+        .arg("--resolve")
+        .arg(format!("a.test:{port}:127.0.0.1"))
+        .arg(format!("https://a.test:{port}/"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(answer, "well over 2", "{said}");
+}
+
+/// A protocol is recognised by what was encrypted.
+#[test]
+fn detection_behind_tls() {
+    let detect = "{ protocols: [{ protocol: http, routes: [{ cluster: origin }] }, { protocol: tcp, cluster: echo }] }";
+    let echo = Origin::echo();
+    let site = Tls::new()
+        .listeners(&format!(
+            "any: {{ listen: 127.0.0.1:0, protocol: detect, detect: {detect}, tls: TLS }}"
+        ))
+        .cluster(&format!("echo: {{ endpoints: [\"{}\"] }}", echo.address()))
+        .start();
+    let connect = || Client::connect_tls(site.addr("any"), &site.plain(), "a.test").unwrap();
+    assert_eq!(connect().get("/", "a.test").text(), "well");
+    let mut client = connect();
+    client.send("\u{1}\u{2}\u{3} no request line\r\n");
+    assert_eq!(client.read_exact(4), b"\x01\x02\x03 ");
 }
 
 /// What cannot be used is found by `check`, with its place; what is merely old is a warning.

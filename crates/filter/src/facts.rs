@@ -155,3 +155,87 @@ impl<M: Facts> Descriptor<M> {
         Some(key.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Connection, Fingerprint, TlsInfo};
+
+    struct Nothing;
+
+    impl Messages for Nothing {
+        type Request = ();
+        type Response = ();
+        type Data = ();
+        type Record = ();
+    }
+
+    impl Facts for Nothing {
+        const FACTS: &'static [&'static str] = &[];
+
+        fn fact(_: &str) -> Option<Fact<Self>> {
+            None
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)] // a test needs some instant, whichever
+    fn context(tls: Option<TlsInfo>) -> Context {
+        let connection = Connection {
+            listener: "test".into(),
+            peer: None,
+            local: None,
+            client: None,
+            secure: tls.is_some(),
+            tls: tls.map(Arc::new),
+            accepted_at: Instant::now(),
+            id: 1,
+        };
+        Context::new(Rc::new(connection), Instant::now())
+    }
+
+    fn tls(server_name: Option<&str>, client: Option<ClientCertificate>) -> TlsInfo {
+        TlsInfo {
+            server_name: server_name.map(Into::into),
+            alpn: None,
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            resumed: false,
+            client,
+        }
+    }
+
+    /// Which of these connections a fact tells apart from which.
+    #[test]
+    fn tls_tells_clients_apart() {
+        let certificate = |subject: &str, name: &str, print: u8| ClientCertificate {
+            subject: subject.into(),
+            names: vec![AlternativeName::Dns(name.into())],
+            fingerprint: Fingerprint([print; 32]),
+            ..ClientCertificate::default()
+        };
+        let connections = [
+            None,
+            Some(tls(None, None)),
+            Some(tls(Some("a.test"), None)),
+            Some(tls(Some("a.test"), Some(certificate("CN=a", "a.corp", 1)))),
+            Some(tls(Some("b.test"), Some(certificate("CN=a", "b.corp", 2)))),
+            Some(tls(Some("b.test"), Some(certificate("CN=b", "b.corp", 3)))),
+        ]
+        .map(context);
+        for (name, expected) in [
+            ("tls.sni", [0, 0, 2, 2, 4, 4]),
+            ("tls.client.san", [0, 0, 0, 3, 4, 4]),
+            ("tls.client.subject", [0, 0, 0, 3, 3, 5]),
+            ("tls.client.fingerprint", [0, 0, 0, 3, 4, 5]),
+        ] {
+            let descriptor = Descriptor::<Nothing>::new([name], Seed::fixed(7)).unwrap();
+            let keys = connections.each_ref().map(|cx| descriptor.key(&(), cx));
+            let first = keys.map(|key| keys.iter().position(|other| *other == key).unwrap());
+            assert_eq!(first, expected, "{name}");
+        }
+    }
+}

@@ -70,7 +70,8 @@ impl Stream {
     }
 
     /// As [`poll_read`](Self::poll_read), but leaves all behind `limit` bytes in the kernel, where it holds the peer back. A
-    /// `limit` of 0 counts as 1, since `Ok(0)` means the end.
+    /// `limit` of 0 counts as 1, since `Ok(0)` means the end. TLS can be read by records only, so some of them may wait
+    /// here instead: at most 16 KiB more than were asked for, and no less than 4 KiB at a time.
     ///
     /// # Errors
     /// As [`poll_read`](Self::poll_read).

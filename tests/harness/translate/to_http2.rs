@@ -38,8 +38,9 @@ pub(crate) async fn to_http2(client: TcpStream, server: SocketAddr) {
         sender,
     };
     while let Ok(true) = front.exchange().await {}
+    // What was reset is said before the connection ends.
     drop(front);
-    driver.abort();
+    let _ = driver.await;
 }
 
 struct Front {

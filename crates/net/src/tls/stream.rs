@@ -154,6 +154,8 @@ impl TlsStream {
             return Ok(count);
         }
         PLAIN.with_borrow_mut(|plain| {
+            // Once, and not record by record; a reader that took the buffer along may have given it back.
+            plain.reserve(SCRATCH_BYTES);
             let count = self.fetch(task, plain, limit)?.min(limit);
             self.keep_rest(plain, limit);
             deliver(plain, dst);
