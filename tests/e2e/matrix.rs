@@ -7,6 +7,8 @@
 
 use std::process::Command;
 
+use harness::TlsFolder;
+
 /// Modules whose tests are about HTTP, whatever its version.
 const MODULES: &[&str] = &[
     "http_bodies::",
@@ -66,11 +68,28 @@ const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
     "websocket_frames_pass",
 ];
 
+/// Tests whose clients or origins are told from others by bytes below TLS.
+const ABOUT_CLEARTEXT: &[&str] = &[];
+
 fn run(versions: &str, skipped: &[&[&str]]) {
+    run_with(versions, None, skipped);
+}
+
+/// As [`run`], all of it encrypted.
+fn run_tls(versions: &str, skipped: &[&[&str]]) {
+    let mut all = skipped.to_vec();
+    all.push(ABOUT_CLEARTEXT);
+    run_with(versions, Some(&TlsFolder::new()), &all);
+}
+
+fn run_with(versions: &str, tls: Option<&TlsFolder>, skipped: &[&[&str]]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env("PORTCULLIS_MATRIX", versions).args(MODULES);
     for name in skipped.iter().copied().flatten() {
         command.args(["--skip", name]);
+    }
+    if let Some(folder) = tls {
+        command.env("PORTCULLIS_MATRIX_TLS", folder.path());
     }
     command.args(["--test-threads", "2"]);
     let output = command.output().unwrap();
@@ -98,6 +117,29 @@ fn http2_to_http1() {
 #[test]
 fn http2_to_http2() {
     run(
+        "h2-h2",
+        &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM],
+    );
+}
+
+#[test]
+fn http1_to_http1_with_tls() {
+    run_tls("h1-h1", &[]);
+}
+
+#[test]
+fn http1_to_http2_with_tls() {
+    run_tls("h1-h2", &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM]);
+}
+
+#[test]
+fn http2_to_http1_with_tls() {
+    run_tls("h2-h1", &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM]);
+}
+
+#[test]
+fn http2_to_http2_with_tls() {
+    run_tls(
         "h2-h2",
         &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM],
     );

@@ -5,6 +5,7 @@
 
 mod version;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -143,23 +144,15 @@ pub(crate) struct HttpServer {
 }
 
 impl Server for HttpServer {
+    /// The search for the version and each version's session have boxes of their own, so that a connection that waits
+    /// takes no more memory than its own version needs.
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
-        let facts = Rc::new(downstream.facts(&self.listener));
-        let mut downstream = Box::new(downstream);
+        let beginning = Box::pin(self.begin(downstream));
         async move {
-            match version::choose(&mut downstream, &self.http1).await {
-                None => {}
-                Some(Version::Http1) => {
-                    self.connections.http1.inc();
-                    let session = Rc::clone(&self.http1);
-                    portcullis_http1::session::serve(session, *downstream, facts).await;
-                }
-                Some(Version::Http2) => {
-                    self.connections.http2.inc();
-                    let session = Rc::clone(&self.http2);
-                    portcullis_http2::session::serve(session, *downstream, facts).await;
-                }
-            }
+            let Some(session) = beginning.await else {
+                return;
+            };
+            session.await;
         }
     }
 
@@ -169,6 +162,28 @@ impl Server for HttpServer {
         self.http2.service.replace(&successor.http2.service);
     }
 }
+
+impl HttpServer {
+    /// The session of the version that the connection speaks; `None` if it ended before it asked for anything.
+    async fn begin(self: Rc<Self>, mut downstream: Downstream) -> Option<LocalSession> {
+        let facts = Rc::new(downstream.facts(&self.listener));
+        Some(match version::choose(&mut downstream, &self.http1).await? {
+            Version::Http1 => {
+                self.connections.http1.inc();
+                let session = Rc::clone(&self.http1);
+                Box::pin(portcullis_http1::session::serve(session, downstream, facts))
+            }
+            Version::Http2 => {
+                self.connections.http2.inc();
+                let session = Rc::clone(&self.http2);
+                Box::pin(portcullis_http2::session::serve(session, downstream, facts))
+            }
+        })
+    }
+}
+
+/// A session under way.
+type LocalSession = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Connections by version.
 struct Connections {

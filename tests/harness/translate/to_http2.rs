@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -14,18 +13,12 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::spawn_local;
 
-use super::{Input, append, reset, send};
+use super::{Input, Wire, append, reset, send};
 use crate::http::{BodyEnd, RawHead};
 
 /// Serves an HTTP/1 client by asking an HTTP/2 server. What the server does to a stream happens to the client's connection.
-pub(crate) async fn to_http2(client: TcpStream, server: SocketAddr) {
-    let _ = client.set_nodelay(true);
-    let Ok(stream) = TcpStream::connect(server).await else {
-        let _ = client.set_zero_linger();
-        return;
-    };
-    let _ = stream.set_nodelay(true);
-    let Ok((sender, connection)) = h2::client::handshake(stream).await else {
+pub(super) async fn to_http2(client: TcpStream, server: impl Wire + 'static) {
+    let Ok((sender, connection)) = h2::client::handshake(server).await else {
         return;
     };
     let driver = spawn_local(async move {
