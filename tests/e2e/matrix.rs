@@ -7,8 +7,6 @@
 
 use std::process::Command;
 
-use harness::TlsFolder;
-
 /// Modules whose tests are about HTTP, whatever its version.
 const MODULES: &[&str] = &[
     "http_bodies::",
@@ -37,9 +35,8 @@ const ABOUT_HTTP1: &[&str] = &[
 const ABOUT_HTTP1_UPSTREAM: &[&str] = &[
     // A CONNECT to raw bytes.
     "h17_connect_by_route",
-    // A connection for each request, or for each attempt.
+    // A connection for each request.
     "cluster_limits",
-    "per_try_timeout_goes_to_the_next_attempt",
     "per_try_timeout_goes_to_the_next_attempt",
     // Broken HTTP/1; what is broken in HTTP/2 is in http2_upstream_attacks.
     "h15_",
@@ -68,28 +65,11 @@ const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
     "websocket_frames_pass",
 ];
 
-/// Tests whose clients or origins are told from others by bytes below TLS.
-const ABOUT_CLEARTEXT: &[&str] = &[];
-
 fn run(versions: &str, skipped: &[&[&str]]) {
-    run_with(versions, None, skipped);
-}
-
-/// As [`run`], all of it encrypted.
-fn run_tls(versions: &str, skipped: &[&[&str]]) {
-    let mut all = skipped.to_vec();
-    all.push(ABOUT_CLEARTEXT);
-    run_with(versions, Some(&TlsFolder::new()), &all);
-}
-
-fn run_with(versions: &str, tls: Option<&TlsFolder>, skipped: &[&[&str]]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env("PORTCULLIS_MATRIX", versions).args(MODULES);
     for name in skipped.iter().copied().flatten() {
         command.args(["--skip", name]);
-    }
-    if let Some(folder) = tls {
-        command.env("PORTCULLIS_MATRIX_TLS", folder.path());
     }
     command.args(["--test-threads", "2"]);
     let output = command.output().unwrap();
@@ -117,29 +97,6 @@ fn http2_to_http1() {
 #[test]
 fn http2_to_http2() {
     run(
-        "h2-h2",
-        &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM],
-    );
-}
-
-#[test]
-fn http1_to_http1_with_tls() {
-    run_tls("h1-h1", &[]);
-}
-
-#[test]
-fn http1_to_http2_with_tls() {
-    run_tls("h1-h2", &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM]);
-}
-
-#[test]
-fn http2_to_http1_with_tls() {
-    run_tls("h2-h1", &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM]);
-}
-
-#[test]
-fn http2_to_http2_with_tls() {
-    run_tls(
         "h2-h2",
         &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM],
     );

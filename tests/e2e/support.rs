@@ -77,12 +77,11 @@ impl Site {
         } else {
             &self.routes
         };
-        let versions = Versions::chosen();
-        let (tls, keys) = (versions.listener_keys(), versions.cluster_keys());
+        let keys = Versions::chosen().cluster_keys();
         format!(
-            "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n{tls}{}    routes:\n      \
+            "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n{}    routes:\n      \
              - match: {{ host: {BESIDE} }}\n        cluster: beside\n{routes}\
-             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside:\n    endpoints: [\"{}\"]\n{keys}  site:\n    endpoints: [{}]\n{keys}{}{}{}",
+             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside:\n    endpoints: [\"{}\"]\n    {keys}\n  site:\n    endpoints: [{}]\n    {keys}\n{}{}{}",
             self.listener,
             beside.address(),
             self.endpoints.join(", "),

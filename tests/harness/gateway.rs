@@ -159,9 +159,7 @@ impl Gateway {
     #[track_caller]
     #[must_use]
     pub fn connect(&self, listener: &str) -> Client {
-        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
-        let encrypted = text.contains("tls: { certificates");
-        Client::connect(crate::matrix::listener(self.addr(listener), encrypted))
+        Client::connect(crate::matrix::listener(self.addr(listener)))
     }
 
     /// `GET` on the admin address.

@@ -15,10 +15,8 @@ use h2::server::SendResponse;
 use http::Request;
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
-use tokio_rustls::TlsAcceptor;
 
-use crate::matrix::Versions;
-use crate::translate::{self, Wire};
+use crate::translate;
 use crate::watched::Watched;
 
 /// A request and where its answer goes.
@@ -117,44 +115,13 @@ async fn connection<S, F>(
     F: Future<Output = ()> + 'static,
 {
     let _ = stream.set_nodelay(true);
-    let Some(origin) = otherwise else {
-        return http2(stream, builder, serve).await;
-    };
     let mut first = [0; 3];
-    let _ = stream.peek(&mut first).await;
-    if let (Some(config), [TLS_HANDSHAKE, ..]) = (Versions::chosen().server(), first) {
-        let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
-            return;
-        };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            http2(stream, builder, serve).await;
-        } else {
-            pass_to(stream, origin).await;
-        }
-    } else if first == *b"PRI" {
-        http2(stream, builder, serve).await;
-    } else {
-        pass_to(stream, origin).await;
-    }
-}
-
-/// The first byte of a TLS connection.
-const TLS_HANDSHAKE: u8 = 22;
-
-async fn pass_to(stream: impl Wire, origin: SocketAddr) {
-    let Ok(other) = TcpStream::connect(origin).await else {
-        let _ = stream.socket().set_zero_linger();
+    if let Some(origin) = otherwise
+        && !(matches!(stream.peek(&mut first).await, Ok(3)) && first == *b"PRI")
+    {
+        translate::pass(stream, origin).await;
         return;
-    };
-    let _ = other.set_nodelay(true);
-    translate::pass(stream, other).await;
-}
-
-async fn http2<S, F>(stream: impl Wire, builder: h2::server::Builder, serve: Rc<S>)
-where
-    S: Fn(Exchange) -> F + 'static,
-    F: Future<Output = ()> + 'static,
-{
+    }
     let Ok(mut connection) = builder.handshake(stream).await else {
         return;
     };

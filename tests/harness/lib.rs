@@ -49,7 +49,7 @@ pub use h2_frames::{
 };
 pub use http::{RawRequest, RawResponse};
 pub use http2_origin::{Exchange, Http2Origin};
-pub use matrix::{TlsFolder, Versions};
+pub use matrix::Versions;
 pub use origin::{ClosedPort, Origin};
 /// The signals that [`Gateway::signal`] sends: `Signal::TERM`, `HUP`, `USR1`, `USR2`, `INT`, `KILL`.
 pub use rustix::process::Signal;

@@ -1,87 +1,38 @@
 //! Between HTTP/1 and HTTP/2, so that a test written for one version can run over the other.
 //!
 //! Deliberately lax, and not the gateway's code. Start at [`to_http1`] for what stands behind the gateway and at
-//! [`from_http1`] for what stands in front of it.
+//! [`to_http2`] for what stands in front of it.
 
 mod to_http1;
 mod to_http2;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::http::RawHead;
 
 pub(crate) use to_http1::to_http1;
-use to_http2::to_http2;
-
-/// A connection, encrypted or not.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {
-    /// The socket below.
-    fn socket(&self) -> &TcpStream;
-}
-
-impl Wire for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl Wire for tokio_rustls::client::TlsStream<TcpStream> {
-    fn socket(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-}
-
-impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
-    fn socket(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-}
+pub(crate) use to_http2::to_http2;
 
 /// Carries bytes both ways, unchanged, resets included.
-pub(crate) async fn pass(mut one: impl Wire, mut other: impl Wire) {
-    let carried = tokio::io::copy_bidirectional(&mut one, &mut other).await;
-    if carried.is_err() {
-        let _ = one.socket().set_zero_linger();
-        let _ = other.socket().set_zero_linger();
-    }
-}
-
-/// Serves a client that speaks plain HTTP/1 by asking a server that may speak HTTP/2 or TLS.
-pub(crate) async fn from_http1(
-    client: TcpStream,
-    server: SocketAddr,
-    tls: Option<Arc<ClientConfig>>,
-    http2: bool,
-) {
-    let _ = client.set_nodelay(true);
-    let Ok(stream) = TcpStream::connect(server).await else {
-        let _ = client.set_zero_linger();
+pub(crate) async fn pass(mut stream: TcpStream, origin: SocketAddr) {
+    let Ok(mut other) = TcpStream::connect(origin).await else {
+        let _ = stream.set_zero_linger();
         return;
     };
-    let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else {
-        return to_http2(client, stream).await;
-    };
-    // An address is no name to send, so nothing contradicts the Host of a request.
-    let name = ServerName::from(server.ip());
-    let Ok(stream) = TlsConnector::from(tls).connect(name, stream).await else {
-        return;
-    };
-    if http2 {
-        to_http2(client, stream).await;
-    } else {
-        pass(client, stream).await;
+    let _ = other.set_nodelay(true);
+    if tokio::io::copy_bidirectional(&mut stream, &mut other)
+        .await
+        .is_err()
+    {
+        let _ = stream.set_zero_linger();
+        let _ = other.set_zero_linger();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -13,12 +14,18 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::spawn_local;
 
-use super::{Input, Wire, append, reset, send};
+use super::{Input, append, reset, send};
 use crate::http::{BodyEnd, RawHead};
 
 /// Serves an HTTP/1 client by asking an HTTP/2 server. What the server does to a stream happens to the client's connection.
-pub(super) async fn to_http2(client: TcpStream, server: impl Wire + 'static) {
-    let Ok((sender, connection)) = h2::client::handshake(server).await else {
+pub(crate) async fn to_http2(client: TcpStream, server: SocketAddr) {
+    let _ = client.set_nodelay(true);
+    let Ok(stream) = TcpStream::connect(server).await else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    let _ = stream.set_nodelay(true);
+    let Ok((sender, connection)) = h2::client::handshake(stream).await else {
         return;
     };
     let driver = spawn_local(async move {
@@ -31,9 +38,8 @@ pub(super) async fn to_http2(client: TcpStream, server: impl Wire + 'static) {
         sender,
     };
     while let Ok(true) = front.exchange().await {}
-    // What was reset is said before the connection ends.
     drop(front);
-    let _ = driver.await;
+    driver.abort();
 }
 
 struct Front {
