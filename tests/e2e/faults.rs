@@ -207,6 +207,8 @@ fn f1_descriptors_run_out() {
         response.is_ok_and(|response| response.status == 200)
     });
     assert!(recovered, "it does not recover");
+    let active = "portcullis_listener_connections_active";
+    site.wait_stat(active, &[("listener", "web")], |active| active <= 4);
     site.neighbour_is_well();
 }
 

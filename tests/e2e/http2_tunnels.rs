@@ -234,7 +234,10 @@ fn h17_connect_only_by_route() {
         send.send_data(Bytes::from_static(b"SELECT 1"), true)
             .unwrap();
         assert_eq!(body.data().await.unwrap().unwrap(), "SELECT 1");
-        assert!(body.data().await.is_none());
+        // The end may come on a frame of its own, which is a piece of nothing.
+        while let Some(piece) = body.data().await {
+            assert!(piece.unwrap().is_empty());
+        }
     });
     origin.wait_open(0);
 }
