@@ -116,7 +116,7 @@ fn t3_continuation_flood() {
 fn t3_a_header_block_that_never_ends() {
     let origin = quiet_origin();
     let site = Site::new(&origin)
-        .listener("timeouts: { head: 300ms }")
+        .listener("timeouts: { head: 2s }")
         .start();
     let mut client = RawH2::connect(site.addr("web"));
     client.send_frame(

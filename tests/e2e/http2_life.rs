@@ -112,7 +112,7 @@ fn unused_connections_are_said_goodbye() {
         ("idle", "timeouts: { idle: 200ms }", 1),
         ("old", "timeouts: { max_connection_age: 200ms }", 1),
         ("used up", "http2: { max_requests: 1 }", 1),
-        ("never used", "timeouts: { head: 200ms }", 0),
+        ("never used", "timeouts: { head: 2s }", 0),
     ];
     for (name, keys, requests) in rows {
         let site = Site::new(&origin).listener(keys).start();
@@ -151,7 +151,7 @@ fn a_client_that_does_not_answer_a_goodbye_is_left() {
 fn a_connection_that_does_not_begin_is_closed() {
     let (origin, _gate) = gated();
     let site = Site::new(&origin)
-        .listener("timeouts: { head: 200ms }")
+        .listener("timeouts: { head: 2s }")
         .start();
     let (most, _) = H2_PREFACE.split_at(20);
     let mut client = RawH2::silent(site.addr("web"));
