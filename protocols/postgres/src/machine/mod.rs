@@ -1,0 +1,31 @@
+//! One client's conversation with whatever server connections it gets, with the sockets taken out.
+//!
+//! [`relay::Relay`] is handed what both sides said and says what is to be sent to which; the session (feature `session`)
+//! moves the bytes, asks the filters and gets server connections from the pool. No socket, no clock, no pool here.
+//! Start at [`relay::Relay`]; [`shape`] is what a client's session begins with, [`statements`] what it has prepared.
+
+mod client;
+mod owed;
+mod portals;
+mod segment;
+pub mod pins;
+pub mod relay;
+mod server;
+pub mod shape;
+pub mod statements;
+
+pub use owed::Flight;
+pub use pins::Pins;
+pub use relay::{Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Target, Turn, Want};
+pub use shape::{Opening, OpeningError, Replication, Shape};
+pub use statements::{Prepared, Reading, Registry, StatementLimits};
+
+use bytes::BytesMut;
+
+/// Writes the length of a message that ends here into its place at `start`.
+fn patch_length(dst: &mut BytesMut, start: usize) {
+    let length = u32::try_from(dst.len() - start).unwrap_or(u32::MAX);
+    if let Some(place) = dst.get_mut(start..start + 4) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}

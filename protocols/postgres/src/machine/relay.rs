@@ -1,0 +1,488 @@
+//! The conversation of one client: what it may send on, what is owed to it, and when its server connection is free.
+//!
+//! ```text
+//!              Want::Statement ─▶ filters ─▶ admit / reject
+//! client bytes ─▶ handle_client ─▶ upstream bytes          (needs a Link: Want::Server)
+//! client bytes ◀─ handle_server ◀─ server bytes            (Event::Idle: the link is free)
+//! ```
+//!
+//! Messages from the client are in `client`, those from the server in `server`; what both keep in step with is
+//! `owed`. Start at [`Relay::handle_client`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::owed::{Flight, Owed, Reply, Undone};
+use super::pins::Pins;
+use super::portals::Portals;
+use super::shape::Shape;
+use super::statements::{ClientStatements, Reading, Registry, ServerStatements, StatementLimits};
+use crate::error::{FrameError, MessageError};
+use crate::frame::{Frame, FrameLimits, FrameScanner, Side};
+use crate::message::backend::TransactionStatus;
+use crate::sql::{Analysis, Class};
+
+/// When a server connection goes back to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// When the client leaves.
+    Session,
+    /// After each transaction.
+    Transaction,
+    /// After each statement; transactions of several are refused.
+    Statement,
+}
+
+/// What happens to session state in the modes in which server connections change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatePolicy {
+    /// The client keeps its server connection for as long as it has such state.
+    Pin,
+    /// As `Pin`, but parameters that were set are set again on the next server connection.
+    Replay,
+    /// The statement is refused.
+    Refuse,
+}
+
+/// Where a statement may go, as the router numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Target(pub u16);
+
+/// What is to be sent next, for the router.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand<'a> {
+    /// The statement; `None` where none is known, as for a lone Describe.
+    pub analysis: Option<&'a Analysis>,
+    /// The statement's text, for rules about tables. Empty where none is known.
+    pub sql: &'a [u8],
+    /// The class of all that comes up to the next Sync.
+    pub class: Class,
+}
+
+/// Says where statements go.
+pub trait Router {
+    /// The target of a statement outside of any transaction.
+    fn target(&self, demand: Demand<'_>) -> Target;
+    /// Whether the answer depends on the statement at all.
+    fn looks_at_statements(&self) -> bool;
+}
+
+/// What all conversations of a listener have in common.
+pub struct Setup {
+    /// When server connections go back.
+    pub mode: Mode,
+    /// What happens to session state.
+    pub state: StatePolicy,
+    /// Prepared statements that a server connection may know; 0: names are left to the server.
+    pub prepared: usize,
+    /// What a client may keep prepared.
+    pub statements: StatementLimits,
+    /// Replies that may be owed to one client before it has to wait.
+    pub pipeline: usize,
+    /// Whether statements are shown to filters: [`Want::Statement`].
+    pub inspect: bool,
+    /// Limits of frames from clients.
+    pub client_frames: FrameLimits,
+    /// How SQL is read.
+    pub sql: crate::sql::Options,
+    /// The texts of the process.
+    pub registry: Arc<Registry>,
+}
+
+/// A server connection as conversations know it. It outlives them.
+#[derive(Debug)]
+pub struct Link {
+    /// What it was got for.
+    pub target: Target,
+    /// The statements it knows.
+    pub statements: ServerStatements,
+    /// The parameters that were applied to it.
+    pub shape: Arc<Shape>,
+    /// It was used so that only a reset makes it fit for another client.
+    pub tainted: bool,
+    /// The server has said that it goes away.
+    pub leaving: bool,
+    pub(super) scanner: FrameScanner,
+    /// What [`Event::Parameter`]s have said, newest last; taken by the session.
+    pub(super) parameters: Vec<(Box<[u8]>, Box<[u8]>)>,
+}
+
+impl Link {
+    /// A fresh connection: nothing prepared, nothing set.
+    #[must_use]
+    pub fn new(target: Target, limits: FrameLimits) -> Self {
+        Self {
+            target,
+            statements: ServerStatements::default(),
+            shape: Arc::default(),
+            tainted: false,
+            leaving: false,
+            scanner: FrameScanner::new(Side::Backend, limits),
+            parameters: Vec::new(),
+        }
+    }
+
+    /// Parameters that the server has reported since the last call.
+    pub fn take_parameters(&mut self) -> Vec<(Box<[u8]>, Box<[u8]>)> {
+        std::mem::take(&mut self.parameters)
+    }
+
+    /// Everything is as in a fresh session, as `DISCARD ALL` leaves it.
+    pub fn on_reset(&mut self) {
+        self.statements.clear();
+        self.statements.unnamed = 0;
+        self.shape = Arc::default();
+        self.tainted = false;
+    }
+}
+
+/// One call's surroundings.
+pub struct Turn<'a> {
+    /// The time.
+    pub now: Instant,
+    /// The server connection that the client has.
+    pub link: Option<&'a mut Link>,
+    /// What goes to the server.
+    pub upstream: &'a mut BytesMut,
+    /// What goes to the client.
+    pub downstream: &'a mut BytesMut,
+    /// What the listener's conversations have in common.
+    pub setup: &'a Setup,
+    /// Where statements go.
+    pub router: &'a dyn Router,
+}
+
+/// Why nothing more is taken from the client for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// More bytes.
+    Input,
+    /// A server connection to this target; where there is one, another.
+    Server(Target),
+    /// Replies that are owed have to come first.
+    Replies,
+    /// [`Relay::statement`] is to be judged: [`Relay::admit`] or [`Relay::reject`].
+    Statement,
+    /// Nothing ever: the client has said goodbye.
+    Goodbye,
+}
+
+/// What the server's bytes led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// All was looked at.
+    Nothing,
+    /// All that was owed has come, and no transaction is open. The connection may be free: see [`Relay::is_free`].
+    Ready,
+    /// The client's own parameters must be applied again before it hears of this: [`Relay::on_applied`].
+    Reapply,
+}
+
+/// Why a conversation cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RelayError {
+    /// The client's bytes are no messages.
+    #[error("client: {0}")]
+    ClientFrame(FrameError),
+    /// A message of the client's is malformed.
+    #[error("client: {0}")]
+    ClientMessage(MessageError),
+    /// The server's bytes are no messages.
+    #[error("server: {0}")]
+    ServerFrame(FrameError),
+    /// A message of the server's is malformed.
+    #[error("server: {0}")]
+    ServerMessage(MessageError),
+    /// The server has answered what nobody asked.
+    #[error("the server has sent a message that nothing asked for")]
+    Unexpected,
+}
+
+impl RelayError {
+    /// Whether the client is to blame.
+    #[must_use]
+    pub const fn is_clients(self) -> bool {
+        matches!(self, Self::ClientFrame(_) | Self::ClientMessage(_))
+    }
+
+    /// The value of the `reason` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        use portcullis_codec::WireError as _;
+        match self {
+            Self::ClientFrame(error) | Self::ServerFrame(error) => error.label(),
+            Self::ClientMessage(error) | Self::ServerMessage(error) => error.label(),
+            Self::Unexpected => "unexpected_message",
+        }
+    }
+}
+
+/// What became of the message at the front of the client's bytes.
+#[derive(Debug, Default)]
+pub(super) enum Stage {
+    /// Nobody has looked at it.
+    #[default]
+    New,
+    /// It is with the filters.
+    Judged,
+    /// It may go on.
+    Admitted,
+    /// It gets this error.
+    Rejected(Bytes),
+}
+
+/// Where the rest of a large message of the client's goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    Forward,
+    Drop,
+}
+
+/// The conversation of one client.
+pub struct Relay {
+    pub(super) scanner: FrameScanner,
+    /// The frame at the front of the client's bytes, once it was seen.
+    pub(super) front: Option<Frame>,
+    pub(super) stage: Stage,
+    pub(super) rest: Option<Rest>,
+    pub(super) owed: Owed,
+    pub(super) statements: ClientStatements,
+    pub(super) portals: Portals,
+    pub(super) pins: Pins,
+    pub(super) status: TransactionStatus,
+    /// Extended messages were sent since the last Sync.
+    pub(super) segment: bool,
+    /// An error of ours is to be followed by nothing up to the next Sync, and no server knows of it.
+    pub(super) skipping: bool,
+    /// A Flush of ours is on its way and nothing was sent behind it.
+    pub(super) flushed: bool,
+    /// Errors since the last ReadyForQuery.
+    pub(super) errors: u32,
+    /// A name that only stands on the server connection until the next Sync.
+    pub(super) taken_name: Option<Box<[u8]>>,
+    /// The client's shape was changed by a statement since the session last asked.
+    pub(super) shape_changed: bool,
+    /// The server reads COPY data.
+    pub(super) copy_in: bool,
+    /// Syncs that were sent while it did, and that it may answer after all if it had already stopped.
+    pub(super) stray_syncs: u32,
+    /// A statement that undoes settings is on its way: nothing follows it until its end.
+    pub(super) barrier: bool,
+    /// It has come to its end, so the client's own settings are due.
+    pub(super) reapply: bool,
+    /// The ReadyForQuery that the client gets after that.
+    pub(super) held_ready: Option<u8>,
+    /// A setting that the server has to confirm before the client's shape has it.
+    pub(super) setting: Option<(Box<[u8]>, Box<[u8]>)>,
+    pub(super) shape: Arc<Shape>,
+    pub(super) reading: Reading,
+    /// The statement at the front.
+    pub(super) analysis: Analysis,
+    /// Statements that have come to their end.
+    pub(super) done: Vec<Flight>,
+    /// Bytes that follow the message that is being looked at, towards the client.
+    pub(super) insert: BytesMut,
+}
+
+impl Relay {
+    /// A conversation that begins after its start-up, with nothing owed.
+    #[must_use]
+    pub fn new(setup: &Setup, shape: Arc<Shape>, reading: Reading) -> Self {
+        Self {
+            scanner: FrameScanner::new(Side::Frontend, setup.client_frames),
+            front: None,
+            stage: Stage::New,
+            rest: None,
+            owed: Owed::default(),
+            statements: ClientStatements::default(),
+            portals: Portals::default(),
+            pins: if setup.mode == Mode::Session {
+                Pins::SESSION
+            } else {
+                Pins::NONE
+            },
+            status: TransactionStatus::Idle,
+            segment: false,
+            skipping: false,
+            flushed: false,
+            errors: 0,
+            taken_name: None,
+            shape_changed: false,
+            copy_in: false,
+            stray_syncs: 0,
+            barrier: false,
+            reapply: false,
+            held_ready: None,
+            setting: None,
+            shape,
+            reading,
+            analysis: Analysis::default(),
+            done: Vec::new(),
+            insert: BytesMut::new(),
+        }
+    }
+
+    /// The parameters of the client's session.
+    #[must_use]
+    pub const fn shape(&self) -> &Arc<Shape> {
+        &self.shape
+    }
+
+    /// The transaction's state as the client was last told.
+    #[must_use]
+    pub const fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// Whether the server connection is not needed between this and the client's next message.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.is_quiet() && self.pins.is_empty()
+    }
+
+    /// Whether nothing is under way: no reply owed, no transaction, no half message.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.owed.is_empty()
+            && self.status == TransactionStatus::Idle
+            && !self.segment
+            && self.rest.is_none()
+            && self.held_ready.is_none()
+    }
+
+    /// Whether the server owes nothing, be a transaction open or not.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        self.owed.is_empty() && self.held_ready.is_none()
+    }
+
+    /// What keeps the server connection with the client.
+    #[must_use]
+    pub const fn pins(&self) -> Pins {
+        self.pins
+    }
+
+    /// The statement that [`Want::Statement`] is about.
+    #[must_use]
+    pub const fn statement(&self) -> &Analysis {
+        &self.analysis
+    }
+
+    /// The statement may go on.
+    pub fn admit(&mut self) {
+        self.stage = Stage::Admitted;
+    }
+
+    /// The statement gets `error`, a whole ErrorResponse, and is not carried out. A transaction that it is part of fails with it.
+    pub fn reject(&mut self, error: Bytes) {
+        self.stage = Stage::Rejected(error);
+    }
+
+    /// When the statement that is being answered was sent.
+    pub fn under_way_since(&mut self) -> Option<Instant> {
+        self.owed.flight().map(|flight| flight.started)
+    }
+
+    /// Whether a statement has changed the client's shape since the last call: the server connection has it already.
+    pub fn take_shape_changed(&mut self) -> bool {
+        std::mem::take(&mut self.shape_changed)
+    }
+
+    /// Statements that have come to their end since the last call.
+    pub fn take_done(&mut self, mut each: impl FnMut(Flight)) {
+        for flight in self.done.drain(..) {
+            each(flight);
+        }
+    }
+
+    /// The client's own parameters are applied again: it hears what was held back.
+    pub fn on_applied(&mut self, downstream: &mut BytesMut) {
+        self.barrier = false;
+        self.reapply = false;
+        if let Some(status) = self.held_ready.take() {
+            put_ready(status, downstream);
+        }
+    }
+
+    /// The server connection is gone. Everything that was owed ends with `error`, a whole ErrorResponse, as a server would
+    /// put it; whether a conversation can go on after that (no transaction, no state lost) is the answer.
+    pub fn on_link_lost(&mut self, error: &[u8], downstream: &mut BytesMut) -> bool {
+        let survives = self.status == TransactionStatus::Idle
+            && self.pins.is_empty()
+            && self.rest.is_none()
+            && !self.copy_in;
+        let mut told = false;
+        let owed: Vec<Reply> = self.owed.drain().collect();
+        for reply in owed {
+            match reply {
+                Reply::Query { mut flight, .. } => {
+                    flight.error = Some(crate::sqlstate::SqlState::CONNECTION_FAILURE);
+                    self.done.push(*flight);
+                    if !std::mem::take(&mut told) {
+                        downstream.put_slice(error);
+                    }
+                    put_ready(b'I', downstream);
+                }
+                Reply::UnaskedSync | Reply::CopyEnd => {}
+                Reply::Sync | Reply::Function => {
+                    if !std::mem::take(&mut told) {
+                        downstream.put_slice(error);
+                    }
+                    put_ready(b'I', downstream);
+                }
+                Reply::Parse { undo, .. } | Reply::Local { undo, .. } => {
+                    self.statements.undo(undo);
+                    if !std::mem::replace(&mut told, true) {
+                        downstream.put_slice(error);
+                    }
+                }
+                Reply::Execute(mut flight) => {
+                    flight.error = Some(crate::sqlstate::SqlState::CONNECTION_FAILURE);
+                    self.done.push(*flight);
+                    if !std::mem::replace(&mut told, true) {
+                        downstream.put_slice(error);
+                    }
+                }
+                _ => {
+                    if !std::mem::replace(&mut told, true) {
+                        downstream.put_slice(error);
+                    }
+                }
+            }
+        }
+        // Messages of an unfinished segment were told; what follows of it is for nobody.
+        self.skipping = self.segment;
+        if self.segment && !told {
+            downstream.put_slice(error);
+        }
+        self.segment = false;
+        self.barrier = false;
+        self.reapply = false;
+        self.held_ready = None;
+        self.copy_in = false;
+        self.stray_syncs = 0;
+        self.status = TransactionStatus::Idle;
+        survives
+    }
+
+    /// Puts right what messages that were not carried out had changed.
+    pub(super) fn take_back(&mut self, undone: Vec<Undone>, link: Option<&mut Link>) {
+        let mut link = link;
+        for Undone { undo, statement } in undone {
+            self.statements.undo(undo);
+            if let (Some(link), Some(statement)) = (link.as_deref_mut(), statement) {
+                link.statements.remove(statement);
+                if link.statements.unnamed == statement {
+                    link.statements.unnamed = 0;
+                }
+            }
+        }
+    }
+}
+
+/// Writes a ReadyForQuery.
+pub(super) fn put_ready(status: u8, dst: &mut BytesMut) {
+    dst.put_slice(&[b'Z', 0, 0, 0, 5, status]);
+}

@@ -1,0 +1,346 @@
+//! Prepared statements that outlive the server connection they were parsed on.
+//!
+//! Clients name statements as they like; on server connections each text has one name of the gateway's, so that any client
+//! finds it wherever it is sent. Texts are common to the process, names are a client's, and which texts a server connection
+//! knows is the connection's. Whether a message is sent at all is [`super::relay`]'s. Start at [`Registry::intern`].
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{BufMut as _, BytesMut};
+use foldhash::fast::{FixedState, RandomState};
+
+use crate::sql::Analysis;
+
+/// What every name of the gateway's on a server connection begins with.
+pub const PREFIX: &[u8] = b"portcullis_";
+
+/// A statement's text and parameter types, with what the text does.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Unlike any other of this process; never 0.
+    id: u64,
+    /// The body of its Parse message behind the name: text, NUL, types.
+    rest: Box<[u8]>,
+    /// What else decides how the text is read; see [`Reading`].
+    reading: Reading,
+    /// What the text does.
+    pub analysis: Analysis,
+}
+
+/// The settings that decide how the same bytes are read as SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Reading {
+    /// A hash of `client_encoding`.
+    pub encoding: u64,
+    /// `standard_conforming_strings` is off.
+    pub escapes: bool,
+}
+
+impl Prepared {
+    /// Its number.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn sql(&self) -> &[u8] {
+        let end = memchr::memchr(0, &self.rest).unwrap_or(self.rest.len());
+        self.rest.get(..end).unwrap_or_default()
+    }
+
+    /// Whether a Parse message with this behind the name would make the same.
+    #[must_use]
+    pub fn is(&self, rest: &[u8], reading: Reading) -> bool {
+        *self.rest == *rest && self.reading == reading
+    }
+
+    /// How many bytes it keeps.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.rest.len() + size_of::<Self>()
+    }
+
+    /// Writes the name that it has on server connections, without NUL.
+    pub fn put_name(&self, dst: &mut BytesMut) {
+        dst.put_slice(PREFIX);
+        let mut digits = [0_u8; 20];
+        let mut left = self.id;
+        let mut length = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+            length += 1;
+            if left == 0 {
+                break;
+            }
+        }
+        dst.put_slice(digits.get(digits.len() - length..).unwrap_or_default());
+    }
+
+    /// Writes the Parse message that prepares it, under its own name or as the unnamed statement.
+    pub fn put_parse(&self, unnamed: bool, dst: &mut BytesMut) {
+        dst.put_u8(b'P');
+        let start = dst.len();
+        dst.put_u32(0);
+        if !unnamed {
+            self.put_name(dst);
+        }
+        dst.put_u8(0);
+        dst.put_slice(&self.rest);
+        super::patch_length(dst, start);
+    }
+}
+
+/// The statements of a process. One text is kept once, for as long as any client or server connection has it.
+#[derive(Debug, Default)]
+pub struct Registry {
+    statements: Mutex<HashMap<u64, Vec<Weak<Prepared>>, RandomState>>,
+    next: AtomicU64,
+}
+
+impl Registry {
+    /// No statements.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The statement with this text, types (`rest` of a Parse message) and reading; `analyse` is asked if it is new.
+    pub fn intern(
+        &self,
+        rest: &[u8],
+        reading: Reading,
+        analyse: impl FnOnce() -> Analysis,
+    ) -> Arc<Prepared> {
+        let mut hasher = FixedState::with_seed(11).build_hasher();
+        hasher.write(rest);
+        hasher.write_u64(reading.encoding ^ u64::from(reading.escapes));
+        let hash = hasher.finish();
+        let same = |known: &Arc<Prepared>| known.is(rest, reading);
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = statements.entry(hash).or_default();
+        if let Some(known) = bucket.iter().filter_map(Weak::upgrade).find(same) {
+            return known;
+        }
+        bucket.retain(|known| known.strong_count() > 0);
+        let made = Arc::new(self.make(rest, reading, analyse()));
+        bucket.push(Arc::downgrade(&made));
+        // Amortised: what nobody holds any more goes when the table has doubled.
+        if statements.len() == statements.capacity() {
+            statements.retain(|_, bucket| bucket.iter().any(|known| known.strong_count() > 0));
+        }
+        made
+    }
+
+    /// A statement that nobody else finds, as the unnamed one is.
+    pub fn alone(&self, rest: &[u8], reading: Reading, analysis: Analysis) -> Arc<Prepared> {
+        Arc::new(self.make(rest, reading, analysis))
+    }
+
+    fn make(&self, rest: &[u8], reading: Reading, analysis: Analysis) -> Prepared {
+        Prepared {
+            id: self.next.fetch_add(1, Ordering::Relaxed) + 1,
+            rest: rest.into(),
+            reading,
+            analysis,
+        }
+    }
+}
+
+/// How much a client may keep prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatementLimits {
+    /// Named statements.
+    pub count: usize,
+    /// Bytes of their texts and names.
+    pub bytes: usize,
+}
+
+/// One client's names.
+#[derive(Debug, Default)]
+pub struct ClientStatements {
+    /// Boxed: most clients have none.
+    named: Option<Box<HashMap<Box<[u8]>, Arc<Prepared>, RandomState>>>,
+    unnamed: Option<Arc<Prepared>>,
+    bytes: usize,
+}
+
+/// What gives a client its names back as they were before a message that the server then did not carry out.
+#[derive(Debug, Clone, Default)]
+pub enum Undo {
+    /// Nothing was changed.
+    #[default]
+    Nothing,
+    /// The name was new.
+    Remove(Box<[u8]>),
+    /// The name stood for this.
+    Restore(Box<[u8]>, Arc<Prepared>),
+    /// The unnamed statement was this.
+    Unnamed(Option<Arc<Prepared>>),
+}
+
+impl ClientStatements {
+    /// What the name stands for; the empty name is the unnamed statement.
+    #[must_use]
+    pub fn find(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
+        if name.is_empty() {
+            return self.unnamed.as_ref();
+        }
+        self.named.as_ref()?.get(name)
+    }
+
+    /// How many names there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.named.as_ref().map_or(0, |named| named.len())
+    }
+
+    /// Whether there is no name.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether one more of this size is within the limits.
+    #[must_use]
+    pub fn has_room(&self, size: usize, limits: StatementLimits) -> bool {
+        self.len() < limits.count && self.bytes.saturating_add(size) <= limits.bytes
+    }
+
+    /// Gives a statement a name that is free.
+    pub fn insert(&mut self, name: &[u8], statement: Arc<Prepared>) -> Undo {
+        if name.is_empty() {
+            return Undo::Unnamed(self.unnamed.replace(statement));
+        }
+        self.bytes += name.len() + statement.size();
+        self.named.get_or_insert_default().insert(name.into(), statement);
+        Undo::Remove(name.into())
+    }
+
+    /// Takes a name away.
+    pub fn remove(&mut self, name: &[u8]) -> Undo {
+        if name.is_empty() {
+            return Undo::Unnamed(self.unnamed.take());
+        }
+        let removed = self.named.as_mut().and_then(|named| named.remove(name));
+        match removed {
+            Some(statement) => {
+                self.bytes = self.bytes.saturating_sub(name.len() + statement.size());
+                Undo::Restore(name.into(), statement)
+            }
+            None => Undo::Nothing,
+        }
+    }
+
+    /// Takes away the name that stands for this statement.
+    pub fn forget(&mut self, id: u64) {
+        let named = self.named.iter().flat_map(|named| named.iter());
+        let name = named
+            .filter(|(_, statement)| statement.id() == id)
+            .map(|(name, _)| name.clone())
+            .next();
+        if let Some(name) = name {
+            self.remove(&name);
+        }
+    }
+
+    /// Takes back a change.
+    pub fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Nothing => {}
+            Undo::Remove(name) => {
+                self.remove(&name);
+            }
+            Undo::Restore(name, statement) => {
+                self.insert(&name, statement);
+            }
+            Undo::Unnamed(statement) => self.unnamed = statement,
+        }
+    }
+
+    /// Forgets all names, as `DEALLOCATE ALL` does. The unnamed statement stays.
+    pub fn clear(&mut self) {
+        self.named = None;
+        self.bytes = 0;
+    }
+
+    /// A simple query replaces the unnamed statement ("Simple Query").
+    pub fn forget_unnamed(&mut self) {
+        self.unnamed = None;
+    }
+}
+
+/// Which statements a server connection knows, by number, with the one that was used longest ago to go first.
+#[derive(Debug, Default)]
+pub struct ServerStatements {
+    known: HashMap<u64, Known, FixedState>,
+    turn: u64,
+    /// The unnamed statement; 0 for none, or for one that is not of a known text.
+    pub unnamed: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Keeps the number meaning what it means.
+    statement: Arc<Prepared>,
+    used: u64,
+}
+
+impl ServerStatements {
+    /// Whether it knows the statement, which counts as a use.
+    pub fn use_one(&mut self, id: u64) -> bool {
+        self.turn += 1;
+        let Some(known) = self.known.get_mut(&id) else {
+            return false;
+        };
+        known.used = self.turn;
+        true
+    }
+
+    /// It will know the statement. The answer is one that has to go for it.
+    pub fn insert(&mut self, statement: Arc<Prepared>, most: usize) -> Option<Arc<Prepared>> {
+        self.turn += 1;
+        let goes = (self.known.len() >= most.max(1))
+            .then(|| self.known.iter().min_by_key(|(_, known)| known.used))
+            .flatten()
+            .map(|(id, _)| *id)
+            .and_then(|id| self.known.remove(&id))
+            .map(|known| known.statement);
+        let used = self.turn;
+        self.known.insert(
+            statement.id(),
+            Known {
+                statement,
+                used,
+            },
+        );
+        goes
+    }
+
+    /// It does not know the statement after all.
+    pub fn remove(&mut self, id: u64) {
+        self.known.remove(&id);
+    }
+
+    /// It knows none, as after `DEALLOCATE ALL`.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// How many it knows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether it knows none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
