@@ -318,6 +318,20 @@ impl Stream {
         }
     }
 
+    /// The certificate that the far end has shown, in DER form (what RFC 5929 section 4 hashes). `None` without TLS, or if it
+    /// showed none. In a session that was taken up again it is the one of that session.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(tls) => tls
+                .connection()
+                .peer_certificates()?
+                .first()
+                .map(|der| &**der),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
     /// Runs a system call of the caller's if the socket is ready for it, and notes that it is not if the call says
     /// `WouldBlock`.
     pub(crate) fn try_io<T>(
