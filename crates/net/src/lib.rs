@@ -58,6 +58,6 @@ pub use {
     drain::DrainSignal,
     sessions::{spawn_local, spawn_session},
     splice::{SpliceDirection, SpliceError},
-    stream::{Stream, is_reset},
+    stream::{Detached, Idle, Stream, is_reset},
     timer::{SessionTimer, Timer, sleep, sleep_until},
 };
