@@ -26,7 +26,7 @@ use self::stats::ClusterStats;
 use self::view::View;
 use crate::{
     BreakerKind, ClusterConfig, ClusterShared, Ejection, EndpointId, LocalEndpoint, Outcome,
-    Overflow, PickContext, Transport,
+    Overflow, PickContext, SharedConnectionPermit, Transport,
 };
 
 /// One cluster on one worker. Kept in an `Rc`; everything changes in place.
@@ -86,6 +86,7 @@ impl Cluster {
     pub fn new(shared: Arc<ClusterShared>, shard: &Shard, now: Instant) -> Self {
         let shard = shard.scoped(&[("cluster", shared.name())]);
         let stats = ClusterStats::new(&shard, shared.name());
+        shared.show_moving(|| stats::moving_connections(&shard, shared.name()));
         let view = View::new(&shared, shard, &stats, now);
         let core = Core {
             shared,
@@ -202,6 +203,13 @@ impl Cluster {
     /// Admits one more upstream connection, until the permit is dropped.
     pub fn try_connection(&self) -> Result<ConnectionPermit, Overflow> {
         Permit::acquire(&self.core, BreakerKind::Connections).map(ConnectionPermit)
+    }
+
+    /// Admits one more upstream connection that may move to another worker, until the permit is dropped. A refusal counts
+    /// as one of this worker's, as that of [`try_connection`](Self::try_connection).
+    pub fn try_shared_connection(&self) -> Result<SharedConnectionPermit, Overflow> {
+        let permit = self.core.shared.try_connection();
+        permit.inspect_err(|refused| self.core.stats.of(refused.limit).overflows.inc())
     }
 
     /// Admits one more request that waits for a connection, until the permit is dropped.

@@ -47,4 +47,4 @@ pub use local::LocalEndpoint;
 pub use outcome::Outcome;
 pub use pool::{IdleLimits, IdlePool};
 pub use set::EndpointSet;
-pub use shared::{ClusterShared, Ejection, EndpointStatus, Transport};
+pub use shared::{ClusterShared, Ejection, EndpointStatus, SharedConnectionPermit, Transport};

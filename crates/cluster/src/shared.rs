@@ -4,14 +4,18 @@
 //! are touched; the lock is for publishing, rebuilding and ejecting, all of them rare. Start at
 //! [`ClusterShared`].
 
+mod permit;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_stats::SharedGauge;
 use serde::Serialize;
 
+pub use self::permit::SharedConnectionPermit;
 use crate::endpoint::{Epoch, Nanos};
 use crate::{
     Breaker, BreakerKind, ClusterConfig, Endpoint, EndpointId, EndpointSet, ResolvedAddress,
@@ -26,6 +30,8 @@ pub struct ClusterShared {
     generation: Generation,
     published: Mutex<Published>,
     breakers: [Breaker; BreakerKind::ALL.len()],
+    /// Shows the connections that no worker counts, because they may move. Set by the first worker.
+    moving: OnceLock<SharedGauge>,
 }
 
 /// What workers copy when the generation has moved.
@@ -121,6 +127,7 @@ impl ClusterShared {
             epoch: Epoch::new(now),
             generation: Generation::default(),
             breakers: BreakerKind::ALL.map(|kind| Breaker::new(config.limits.of(kind))),
+            moving: OnceLock::new(),
             published: Mutex::new(Published {
                 config,
                 set,
@@ -289,6 +296,11 @@ impl ClusterShared {
 
     pub(crate) fn published(&self) -> Published {
         self.lock().clone()
+    }
+
+    /// Makes connections that may move show in this gauge, unless they show in one already.
+    pub(crate) fn show_moving(&self, active: impl FnOnce() -> SharedGauge) {
+        self.moving.get_or_init(active);
     }
 
     fn bump(&self) {

@@ -205,6 +205,7 @@ mod tests {
             cipher: "TLS_AES_128_GCM_SHA256",
             resumed: false,
             client,
+            local_certificate: None,
         }
     }
 

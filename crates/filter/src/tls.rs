@@ -4,6 +4,7 @@
 //! at [`TlsInfo`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::SanPattern;
 
@@ -23,6 +24,10 @@ pub struct TlsInfo {
     pub resumed: bool,
     /// The client's certificate, which was verified. `None` if it showed none.
     pub client: Option<ClientCertificate>,
+    /// The certificate that the client was shown, in DER form (what RFC 5929 section 4 hashes). Only where the protocol
+    /// chooses when TLS begins; others do not ask. In a session that was taken up again it is the one that would be shown
+    /// now, which may be another than the client has seen.
+    pub local_certificate: Option<Arc<[u8]>>,
 }
 
 /// A client's verified certificate, as far as rules, limits, logs and upstreams want to know it.

@@ -10,6 +10,7 @@ mod fault;
 mod gate;
 mod source;
 mod stats;
+mod tls;
 
 use std::future::poll_fn;
 use std::io;
@@ -26,6 +27,7 @@ pub use balance::{LoadGuard, WorkerLoads};
 pub use control::AcceptHandle;
 pub use gate::{Gate, GateOptions};
 pub use stats::ListenerStats;
+pub use tls::{TlsOffer, TlsStart};
 
 use control::{Control, State};
 use fault::{Backoff, Fault};

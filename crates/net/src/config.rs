@@ -1,4 +1,4 @@
-//! What a listener's configuration says about sockets and PROXY headers.
+//! What a listener's configuration says about sockets, workers and PROXY headers.
 //!
 //! Typed and pure; how the values are applied is in `listen`, `connect` and `preface`. Start at [`SocketOptions`] and
 //! [`ProxyProtocolConfig`].
@@ -42,6 +42,17 @@ impl Default for SocketOptions {
             send_buffer: None,
         }
     }
+}
+
+/// How accepted connections find their worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AcceptBalance {
+    /// The kernel spreads them over the workers by a hash. Cheapest; good for many connections.
+    #[default]
+    ReusePort,
+    /// Each goes to the worker with the fewest. For few, long connections, which a hash spreads badly.
+    Exact,
 }
 
 /// Who may say, by a PROXY header, that they speak for somebody else.

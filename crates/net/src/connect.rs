@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -184,6 +185,31 @@ const fn of_certificate(error: &CertificateError) -> ConnectError {
     }
 }
 
+/// A cluster as whoever connects sees it: on a worker from a [`Cluster`], on the control side from a [`ClusterShared`].
+#[derive(Debug)]
+pub struct Settings {
+    config: Arc<ClusterConfig>,
+    transport: Option<Transport>,
+}
+
+impl From<&Cluster> for Settings {
+    fn from(cluster: &Cluster) -> Self {
+        Self {
+            config: cluster.config(),
+            transport: cluster.transport(),
+        }
+    }
+}
+
+impl From<&ClusterShared> for Settings {
+    fn from(cluster: &ClusterShared) -> Self {
+        Self {
+            config: cluster.config(),
+            transport: cluster.transport(),
+        }
+    }
+}
+
 /// Connects to an endpoint as its cluster is configured: within its timeout, with a PROXY header in the name of `client`
 /// if it wants one, and encrypted if it has TLS, where `offer` is what can be spoken then.
 ///
@@ -195,16 +221,10 @@ pub async fn to_endpoint(
     offer: AlpnOffer,
     client: Option<&Connection>,
 ) -> Result<Stream, ConnectError> {
-    let config = cluster.config();
-    let transport = cluster.transport();
-    let first = proxy_header(&config, client);
-    let way = Way {
-        endpoint,
-        config: &config,
-        transport: transport.as_ref(),
-        first: first.as_deref().unwrap_or_default(),
-    };
-    way.connect(offer).await
+    let settings = Settings::from(cluster);
+    let first = proxy_header(&settings.config, client);
+    let first = first.as_deref().unwrap_or_default();
+    settings.connect(endpoint, first, offer).await
 }
 
 /// Connects to an endpoint in nobody's name, as health checks do; without a PROXY header.
@@ -216,15 +236,51 @@ pub async fn to_check(
     endpoint: &Endpoint,
     offer: AlpnOffer,
 ) -> Result<Stream, ConnectError> {
-    let config = cluster.config();
-    let transport = cluster.transport();
-    let way = Way {
-        endpoint,
-        config: &config,
-        transport: transport.as_ref(),
-        first: &[],
-    };
-    way.connect(offer).await
+    let settings = Settings::from(cluster);
+    settings.connect(endpoint, &[], offer).await
+}
+
+/// Connects to an endpoint and leaves it at that, for protocols in which TLS begins inside the conversation: [`encrypt`]
+/// follows where the cluster [has TLS](ClusterConfig::has_tls). Within the cluster's timeout. The PROXY header that the
+/// endpoint may want is written: in the name of `client`, or in the gateway's own, as it must be for whatever serves
+/// several clients.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn to_endpoint_plain(
+    cluster: impl Into<Settings>,
+    endpoint: &Endpoint,
+    client: Option<&Connection>,
+) -> Result<Stream, ConnectError> {
+    let Settings { config, .. } = cluster.into();
+    let first = proxy_header(&config, client);
+    let first = first.as_deref().unwrap_or_default();
+    let options = SocketOptions::default();
+    let opening = open(endpoint.address(), &options, first);
+    within(config.connect_timeout.get(), opening).await
+}
+
+/// Begins TLS on a connection from [`to_endpoint_plain`], as the cluster is configured, within another of its timeouts.
+///
+/// What the endpoint has sent and nobody has read belongs to the handshake, and ends it unless it is TLS. So nothing
+/// that came before is taken for something that came after, as long as the caller reads no further than to the byte
+/// that tells it to begin, and keeps nothing (CVE-2021-23222).
+///
+/// # Errors
+/// See [`ConnectError`]. [`ConnectError::TlsUnavailable`] also if the cluster has no TLS, or the stream has it already.
+pub async fn encrypt(
+    cluster: impl Into<Settings>,
+    endpoint: &Endpoint,
+    stream: Stream,
+    offer: AlpnOffer,
+) -> Result<Stream, ConnectError> {
+    let settings = cluster.into();
+    let tls = settings.tls()?.ok_or(ConnectError::TlsUnavailable)?;
+    if stream.is_encrypted() {
+        return Err(ConnectError::TlsUnavailable);
+    }
+    let encrypting = begin_tls(stream, tls, endpoint.name(), offer);
+    within(settings.config.connect_timeout.get(), encrypting).await
 }
 
 /// The PROXY header that endpoints of the cluster want.
@@ -243,37 +299,37 @@ fn proxy_header(config: &ClusterConfig, client: Option<&Connection>) -> Option<B
     })
 }
 
-/// All that it takes to reach an endpoint.
-struct Way<'a> {
-    endpoint: &'a Endpoint,
-    config: &'a ClusterConfig,
-    transport: Option<&'a Transport>,
-    /// What is written before TLS.
-    first: &'a [u8],
-}
-
-impl Way<'_> {
-    async fn connect(&self, offer: AlpnOffer) -> Result<Stream, ConnectError> {
-        // Never without, where the configuration wants it.
-        let tls = match (self.config.has_tls(), self.transport) {
-            (false, _) => None,
-            (true, Some(transport)) => Some(transport.get().ok_or(ConnectError::TlsUnavailable)?),
-            (true, None) => return Err(ConnectError::TlsUnavailable),
-        };
+impl Settings {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        first: &[u8],
+        offer: AlpnOffer,
+    ) -> Result<Stream, ConnectError> {
+        let tls = self.tls()?;
         let connecting = async {
             let options = SocketOptions::default();
-            let stream = open(self.endpoint.address(), &options, self.first).await?;
+            let stream = open(endpoint.address(), &options, first).await?;
             match tls {
-                Some(tls) => encrypt(stream, tls, self.endpoint.name(), offer).await,
+                Some(tls) => begin_tls(stream, tls, endpoint.name(), offer).await,
                 None => Ok(stream),
             }
         };
         within(self.config.connect_timeout.get(), connecting).await
     }
+
+    /// What encrypts. Never nothing where the configuration wants it.
+    fn tls(&self) -> Result<Option<&ClientTls>, ConnectError> {
+        if !self.config.has_tls() {
+            return Ok(None);
+        }
+        let transport = self.transport.as_ref().and_then(Transport::get);
+        transport.map(Some).ok_or(ConnectError::TlsUnavailable)
+    }
 }
 
 /// Makes the connection an encrypted one. What the endpoint sends before its answer to our hello is no TLS, and ends it.
-async fn encrypt(
+async fn begin_tls(
     stream: Stream,
     tls: &ClientTls,
     endpoint: &str,

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use portcullis_filter::{Connection, TlsInfo};
 use portcullis_stats::GaugeGuard;
 
-use crate::accept::LoadGuard;
+use crate::accept::{LoadGuard, TlsOffer};
 use crate::limits::ConnectionPermits;
 use crate::{ClientAddr, LocalAddr, ProxyHeader, SocketAddress, Stream};
 
@@ -28,6 +28,8 @@ pub struct Downstream {
     pub proxied: Option<Box<ProxyHeader>>,
     /// What the TLS handshake said, if TLS ends here.
     pub tls: Option<Arc<TlsInfo>>,
+    /// TLS that the session may begin itself: where the listener has it and the protocol chooses when.
+    pub starttls: Option<TlsOffer>,
     /// Bytes that were read already and belong before what comes next from the socket.
     pub prefix: BytesMut,
     /// When it was accepted.

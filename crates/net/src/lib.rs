@@ -10,7 +10,7 @@ pub mod config;
 pub mod proxy_header;
 mod sniff;
 
-pub use config::{ProxyProtocolConfig, SocketOptions};
+pub use config::{AcceptBalance, ProxyProtocolConfig, SocketOptions};
 pub use proxy_header::ProxyHeader;
 pub use sniff::Sniff;
 
@@ -51,12 +51,13 @@ pub mod worker;
 
 #[cfg(feature = "runtime")]
 pub use {
+    accept::{TlsOffer, TlsStart},
     address::{ClientAddr, LocalAddr, SocketAddress},
     connect::{ConnectError, connect},
     downstream::{ConnectionGuard, Downstream},
     drain::DrainSignal,
     sessions::{spawn_local, spawn_session},
     splice::{SpliceDirection, SpliceError},
-    stream::{Stream, is_reset},
+    stream::{Detached, Idle, Stream, is_reset},
     timer::{SessionTimer, Timer, sleep, sleep_until},
 };

@@ -4,6 +4,7 @@
 //! writes and sets no deadlines; what TLS adds is in [`crate::tls`]. Start at [`Stream::poll_read`].
 
 mod async_io;
+mod detached;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -21,6 +22,8 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::SocketAddress;
 use crate::tls::TlsStream;
 
+pub use detached::Detached;
+
 /// The most that one read takes: what a fast sender has waiting, without spoiling the processor's cache. More than
 /// 64 KiB, so that a message whose body has that popular size comes in one read with its head.
 pub(crate) const SCRATCH_BYTES: usize = 80 * 1024;
@@ -32,6 +35,17 @@ const COPY_BYTES: usize = 16 * 1024;
 thread_local! {
     /// What was just read from a socket; empty between two reads.
     pub(crate) static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// What there is to say of a connection that nobody is to speak on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Idle {
+    /// Nothing has come.
+    Quiet,
+    /// Something has come that nobody asked for.
+    Bytes,
+    /// The peer has ended it, or it broke.
+    Ended,
 }
 
 /// A connected socket of this worker.
@@ -271,12 +285,25 @@ impl Stream {
         if let Self::Tls(tls) = self {
             return tls.is_alive();
         }
+        idle(self.peek()) == Idle::Quiet
+    }
+
+    /// As [`is_alive`](Self::is_alive) without a system call while the runtime has heard of nothing, and with the
+    /// difference between bytes and an end. What has come since the worker last waited for events is not seen yet: good
+    /// for looking at many, or often; whoever is about to send something that cannot be sent twice asks `is_alive`.
+    pub fn idle_state(&mut self) -> Idle {
+        if let Self::Tls(tls) = self {
+            return tls.idle_state();
+        }
+        idle(self.try_io(Interest::READABLE, || self.peek()))
+    }
+
+    /// Whether the kernel has a byte, and leaves it there.
+    fn peek(&self) -> io::Result<usize> {
         let mut byte = [0_u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(
-            rustix::net::recv(self.as_fd(), &mut byte, flags),
-            Err(rustix::io::Errno::WOULDBLOCK)
-        )
+        let (count, _) = rustix::net::recv(self.as_fd(), &mut byte, flags)?;
+        Ok(count)
     }
 
     /// The far end's address.
@@ -314,6 +341,20 @@ impl Stream {
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {
             Self::Tls(tls) => tls.connection().alpn_protocol(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// The certificate that the far end has shown, in DER form (what RFC 5929 section 4 hashes). `None` without TLS, or if it
+    /// showed none. In a session that was taken up again it is the one of that session.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(tls) => tls
+                .connection()
+                .peer_certificates()?
+                .first()
+                .map(|der| &**der),
             Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
@@ -368,6 +409,16 @@ pub fn is_reset(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
+}
+
+/// What a read without waiting says of a connection that is to be silent.
+fn idle(read: io::Result<usize>) -> Idle {
+    match read {
+        Ok(0) => Idle::Ended,
+        Ok(_) => Idle::Bytes,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
+        Err(_) => Idle::Ended,
+    }
 }
 
 /// "Not now" as the runtime says it.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use portcullis_cluster::ClusterConfig;
 use portcullis_config::{Duration, ListenAddress, ListenSocket, Located, TargetAddress, Timeout};
+pub use portcullis_net::AcceptBalance;
 use portcullis_net::tls::config::TlsConfig;
 use portcullis_net::{ProxyProtocolConfig, SocketOptions};
 use portcullis_proxy::ErasedConfig;
@@ -152,17 +153,6 @@ pub struct ListenerLimits {
     /// How many connections it may have open at a time. Default: only the process's limit counts. Set it where one
     /// listener must not starve the others.
     pub connections: Option<u64>,
-}
-
-/// How accepted connections find their worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AcceptBalance {
-    /// The kernel spreads them over the workers by a hash. Cheapest; good for many connections.
-    #[default]
-    ReusePort,
-    /// Each goes to the worker with the fewest. For few, long connections, which a hash spreads badly.
-    Exact,
 }
 
 const DEFAULT_ADMIN: ListenSocket = ListenSocket {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use portcullis_config::{BuildError, Duration, Located, Node, schema, suggest};
 use portcullis_net::preface::{self, SniffBounds, Undecided};
-use portcullis_net::{Downstream, Sniff, clock, spawn_session};
+use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart, clock, spawn_session};
 use portcullis_stats::{Counter, Shard};
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
@@ -182,6 +182,24 @@ impl ErasedConfig for DetectConfig {
             }
         }
         all
+    }
+
+    /// TLS is over before anybody looks, or whoever was found begins it: what all candidates want.
+    fn tls_start(&self) -> Option<TlsStart> {
+        let mut each = self.candidates.iter();
+        let first = each.next()?.config.tls_start()?;
+        each.all(|candidate| candidate.config.tls_start() == Some(first))
+            .then_some(first)
+    }
+
+    /// A hash would spread few, long connections badly, whatever else there is.
+    fn balance(&self) -> AcceptBalance {
+        let exact = |candidate: &Candidate| candidate.config.balance() == AcceptBalance::Exact;
+        if self.candidates.iter().any(exact) {
+            AcceptBalance::Exact
+        } else {
+            AcceptBalance::ReusePort
+        }
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {

@@ -14,7 +14,7 @@ mod worker;
 
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;
-pub use portcullis_net::Sniff;
+pub use portcullis_net::{AcceptBalance, Sniff, TlsOffer, TlsStart};
 pub use protocol::{Protocol, Server};
 pub use registry::{DynServer, ErasedConfig, LocalFuture, Registry};
 pub use worker::{Clusters, ListenerContext, WorkerContext};

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::ReadContext;
-use portcullis_net::{Downstream, Sniff};
+use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart};
 use serde_json::Value;
 
 use crate::ListenerContext;
@@ -20,6 +20,11 @@ pub trait Protocol: 'static {
     /// The application protocols that it speaks behind TLS (ALPN, RFC 7301), best first. None: it does not agree on any
     /// by itself, and a listener may name what it likes.
     const ALPN: &'static [&'static str] = &[];
+    /// Who begins TLS where the listener has `tls`. With [`TlsStart::ByProtocol`] each connection comes as it is, with
+    /// [`Downstream::starttls`] to use at the right place.
+    const TLS: TlsStart = TlsStart::AtOnce;
+    /// How its connections find their worker if the listener does not say. Few and long ones: [`AcceptBalance::Exact`].
+    const BALANCE: AcceptBalance = AcceptBalance::ReusePort;
     /// The protocol's part of a listener's configuration: complete, checked, free of its source format.
     /// Equality decides whether a reload changes the listener.
     type Config: Debug + PartialEq + Send + Sync + 'static;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_config::{BuildError, Node};
-use portcullis_net::{Downstream, Sniff};
+use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart};
 use serde_json::Value;
 
 use crate::{ListenerContext, Protocol, ReadContext, Server};
@@ -20,6 +20,10 @@ pub trait ErasedConfig: Debug + Send + Sync {
     fn protocol(&self) -> &'static str;
     /// As [`Protocol::ALPN`].
     fn alpn(&self) -> Vec<&'static str>;
+    /// As [`Protocol::TLS`]. `None` if it is several protocols that do not agree, so that there can be no TLS.
+    fn tls_start(&self) -> Option<TlsStart>;
+    /// As [`Protocol::BALANCE`].
+    fn balance(&self) -> AcceptBalance;
     /// Whether both are of one protocol and equal.
     fn equals(&self, other: &dyn ErasedConfig) -> bool;
     /// As [`Protocol::build`].
@@ -61,6 +65,14 @@ impl<P: Protocol> ErasedConfig for Erased<P> {
 
     fn alpn(&self) -> Vec<&'static str> {
         P::ALPN.to_vec()
+    }
+
+    fn tls_start(&self) -> Option<TlsStart> {
+        Some(P::TLS)
+    }
+
+    fn balance(&self) -> AcceptBalance {
+        P::BALANCE
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {

@@ -123,6 +123,7 @@ mod tests {
             cipher: "TLS_AES_128_GCM_SHA256",
             resumed: false,
             client: None,
+            local_certificate: None,
         });
         let connection = Connection {
             listener: "tcp".into(),

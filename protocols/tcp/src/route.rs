@@ -155,6 +155,7 @@ mod tests {
             cipher: "TLS_AES_128_GCM_SHA256",
             resumed: false,
             client: None,
+            local_certificate: None,
         }
     }
 

@@ -5,6 +5,9 @@ use portcullis_stats::{Counter, Gauge, Shard, SharedGauge};
 use super::PickError;
 use crate::BreakerKind;
 
+const ACTIVE: &str = "portcullis_cluster_active";
+const ACTIVE_HELP: &str = "What counts against the cluster's limits now.";
+
 #[derive(Debug)]
 pub(super) struct ClusterStats {
     pub(super) panic_picks: Counter,
@@ -99,15 +102,18 @@ impl AvailabilityGauges {
     }
 }
 
+/// The connections of all threads that none of them counts. Part of the sum of what the workers count.
+pub(super) fn moving_connections(shard: &Shard, cluster: &str) -> SharedGauge {
+    let limit = BreakerKind::Connections.label();
+    let labels = [("cluster", cluster), ("limit", limit)];
+    shard.registry().shared_gauge(ACTIVE, ACTIVE_HELP, &labels)
+}
+
 impl BreakerStats {
     fn new(shard: &Shard, kind: BreakerKind) -> Self {
         let labels = [("limit", kind.label())];
         Self {
-            active: shard.gauge(
-                "portcullis_cluster_active",
-                "What counts against the cluster's limits now.",
-                &labels,
-            ),
+            active: shard.gauge(ACTIVE, ACTIVE_HELP, &labels),
             overflows: shard.counter(
                 "portcullis_cluster_overflows_total",
                 "What the cluster's limits refused.",

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::stats::TlsStats;
+use super::tls::{GateTls, TlsStart};
 use super::{Accepted, ListenerStats};
 use crate::downstream::{ConnectionGuard, ConnectionId};
 use crate::listen::BoundAddress;
 use crate::preface::{self, ProxyPolicy};
 use crate::sessions::Sessions;
+use crate::tls::TlsRefusal;
 use crate::tls::server::ServerTls;
-use crate::tls::{self, TlsRefusal};
-use crate::{ClientAddr, Downstream, LocalAddr, SocketAddress, Stream, clock};
+use crate::{ClientAddr, Downstream, LocalAddr, SocketAddress};
 
 /// What turns the connections of one listener into sessions, on one worker.
 pub struct Gate {
@@ -27,12 +27,6 @@ pub struct Gate {
     proxy: RefCell<Option<Rc<ProxyPolicy>>>,
     tls: RefCell<Option<Rc<GateTls>>>,
     server: RefCell<Rc<dyn Fn(Downstream)>>,
-}
-
-/// TLS as one gate ends it.
-struct GateTls {
-    shared: Arc<ServerTls>,
-    stats: TlsStats,
 }
 
 /// What a gate is made of.
@@ -77,12 +71,9 @@ impl Gate {
         self.proxy.replace(proxy.map(Rc::new));
     }
 
-    /// Changes whether and how TLS is ended, for connections that come from now on.
-    pub fn set_tls(&self, tls: Option<Arc<ServerTls>>) {
-        let tls = tls.map(|shared| GateTls {
-            shared,
-            stats: TlsStats::new(&self.stats),
-        });
+    /// Changes whether and how TLS is ended, and who begins it, for connections that come from now on.
+    pub fn set_tls(&self, tls: Option<Arc<ServerTls>>, start: TlsStart) {
+        let tls = tls.map(|shared| GateTls::new(shared, start, &self.stats));
         self.tls.replace(tls.map(Rc::new));
     }
 
@@ -108,6 +99,7 @@ impl Gate {
             peer,
             proxied: None,
             tls: None,
+            starttls: None,
             prefix: BytesMut::new(),
             accepted_at: accepted.accepted_at,
             id: ConnectionId::next(),
@@ -142,7 +134,7 @@ impl Gate {
             downstream.proxied = header.await.map_err(preface::PrefaceError::label)?;
         }
         match tls {
-            Some(tls) => tls.accept(downstream).await.map_err(TlsRefusal::label),
+            Some(tls) => tls.prepare(downstream).await.map_err(TlsRefusal::label),
             None => Ok(downstream),
         }
     }
@@ -151,23 +143,5 @@ impl Gate {
         self.stats.accepted.inc();
         let server = Rc::clone(&self.server.borrow());
         self.sessions.enter(|| server(downstream));
-    }
-}
-
-impl GateTls {
-    /// Ends TLS: the session sees the plain stream.
-    async fn accept(&self, downstream: Downstream) -> Result<Downstream, TlsRefusal> {
-        let begun = self.shared.begin(downstream.client_ip(), clock::now())?;
-        let _in_progress = self.stats.begin();
-        let Downstream { stream, prefix, .. } = downstream;
-        let accepted = tls::accept(stream, prefix, Arc::clone(&begun.config), begun.deadline);
-        let (stream, info) = accepted.await?;
-        self.stats.on_handshake(&info);
-        Ok(Downstream {
-            stream: Stream::from(stream),
-            prefix: BytesMut::new(),
-            tls: Some(Arc::new(info)),
-            ..downstream
-        })
     }
 }

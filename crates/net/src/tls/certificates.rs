@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use portcullis_config::{Located, Span};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -265,6 +266,37 @@ impl ResolvesServerCert for CertificateChoice {
             .find(can_verify)
             .or_else(|| candidates.first());
         chosen.cloned()
+    }
+}
+
+/// Chooses as another does and remembers what it chose, for one handshake: rustls does not tell.
+#[derive(Debug)]
+pub(super) struct RememberedChoice {
+    choice: Arc<dyn ResolvesServerCert>,
+    chosen: ArcSwapOption<CertifiedKey>,
+}
+
+impl RememberedChoice {
+    /// Nothing is chosen yet.
+    pub(super) fn new(choice: &Arc<dyn ResolvesServerCert>) -> Self {
+        Self {
+            choice: Arc::clone(choice),
+            chosen: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The certificate that was chosen, in DER form.
+    pub(super) fn certificate(&self) -> Option<Arc<[u8]>> {
+        let chosen = self.chosen.load();
+        Some(Arc::from(&**chosen.as_ref()?.cert.first()?))
+    }
+}
+
+impl ResolvesServerCert for RememberedChoice {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = self.choice.resolve(hello);
+        self.chosen.store(chosen.clone());
+        chosen
     }
 }
 

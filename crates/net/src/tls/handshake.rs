@@ -14,6 +14,7 @@ use portcullis_filter::TlsInfo;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{CertificateError, Error, HandshakeKind, ProtocolVersion, ServerConnection};
 
+use super::certificates::RememberedChoice;
 use super::client_identity::{self, ChainTooLong};
 use super::{HandshakeError, TlsStream};
 use crate::{Stream, Timer};
@@ -157,6 +158,24 @@ pub(crate) async fn accept(
     Ok((stream, info))
 }
 
+/// As [`accept`], and remembers which certificate the client was shown. That takes a copy of the configuration.
+///
+/// # Errors
+/// As [`accept`].
+pub(crate) async fn accept_and_remember(
+    socket: Stream,
+    prefix: BytesMut,
+    config: &rustls::ServerConfig,
+    deadline: Option<Instant>,
+) -> Result<(TlsStream, TlsInfo), TlsRefusal> {
+    let choice = Arc::new(RememberedChoice::new(&config.cert_resolver));
+    let mut config = config.clone();
+    config.cert_resolver = Arc::clone(&choice) as _;
+    let (stream, mut info) = accept(socket, prefix, Arc::new(config), deadline).await?;
+    info.local_certificate = choice.certificate();
+    Ok((stream, info))
+}
+
 /// Reads until the ClientHello is whole. What follows it stays in `received`.
 async fn read_hello(
     socket: &mut Stream,
@@ -229,6 +248,7 @@ fn info(connection: &ServerConnection) -> TlsInfo {
             .unwrap_or("unknown"),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         client: certificate.and_then(|leaf| client_identity::identify(leaf)),
+        local_certificate: None,
     }
 }
 

@@ -15,7 +15,8 @@ mod verify;
 
 pub use certificates::{Certificate, TlsFileError};
 pub use handshake::TlsRefusal;
-pub(crate) use handshake::accept;
+pub(crate) use handshake::{accept, accept_and_remember};
 pub use portcullis_filter::SanPattern;
+pub(crate) use stream::DetachedTls;
 pub use stream::{HandshakeError, TlsStream};
 pub use upstream::AlpnOffer;

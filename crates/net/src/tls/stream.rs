@@ -5,6 +5,8 @@
 //! deadlines and trusts nobody by itself: that is in the configuration that the connection was made with. Start at
 //! [`TlsStream::handshake`].
 
+mod detached;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, BufRead as _, IoSlice, Write};
@@ -13,13 +15,14 @@ use std::os::fd::AsFd as _;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustls::Connection;
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 
 use crate::Stream;
-use crate::stream::{SCRATCH, SCRATCH_BYTES, deliver, polled};
+use crate::stream::{Idle, SCRATCH, SCRATCH_BYTES, deliver, polled};
+
+pub(crate) use detached::DetachedTls;
 
 /// The least that is read from the socket at once, however little is asked for: most of what is read in vain would
 /// otherwise be record headers and tags.
@@ -241,23 +244,38 @@ impl TlsStream {
 
     /// See [`Stream::is_alive`]. Reads past the runtime, which may not have heard yet.
     pub(crate) fn is_alive(&mut self) -> bool {
+        let receive = |socket: &Stream, cipher: &mut [u8]| receive_now(socket, cipher);
+        self.look(receive) == Idle::Quiet
+    }
+
+    /// See [`Stream::idle_state`].
+    pub(crate) fn idle_state(&mut self) -> Idle {
+        self.look(|socket, cipher| {
+            socket.try_io(Interest::READABLE, || receive_now(socket, cipher))
+        })
+    }
+
+    /// What a reader would get, as far as `receive` has something to decrypt.
+    fn look(&mut self, receive: impl Fn(&Stream, &mut [u8]) -> io::Result<usize>) -> Idle {
         for _ in 0..ALIVE_READS {
+            if !self.plain.is_empty() {
+                return Idle::Bytes;
+            }
             if !self.is_quiet() {
-                return false;
+                return Idle::Ended;
             }
             let mut cipher = [0_u8; LEAST_READ];
-            let received = rustix::net::recv(self.socket.as_fd(), &mut cipher, RecvFlags::DONTWAIT);
-            let count = match received {
-                Ok((0, _)) => return false,
-                Ok((count, _)) => count,
-                Err(Errno::WOULDBLOCK) => return true,
-                Err(_) => return false,
+            let count = match receive(&self.socket, &mut cipher) {
+                Ok(0) => return Idle::Ended,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Idle::Quiet,
+                Err(_) => return Idle::Ended,
             };
             let mut plain = mem::take(&mut self.plain);
             self.decrypt(cipher.get(..count).unwrap_or_default(), &mut plain);
             self.plain = plain;
         }
-        false
+        Idle::Bytes
     }
 
     /// Whether nothing has come that a reader would see.
@@ -382,6 +400,12 @@ impl TlsStream {
             plain.truncate(limit);
         }
     }
+}
+
+/// Reads what the kernel has.
+fn receive_now(socket: &Stream, cipher: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket.as_fd(), cipher, RecvFlags::DONTWAIT)?;
+    Ok(count)
 }
 
 fn append(piece: BytesMut, dst: &mut BytesMut) {

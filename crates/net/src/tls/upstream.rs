@@ -29,6 +29,9 @@ pub enum AlpnOffer {
     Http2,
     /// HTTP/2 rather than HTTP/1.1.
     AnyHttp,
+    /// These, best first. An endpoint that agrees on none is taken too: whoever must have one looks at
+    /// [`Stream::alpn`](crate::Stream::alpn).
+    Named(&'static [&'static [u8]]),
 }
 
 impl AlpnOffer {
@@ -39,6 +42,7 @@ impl AlpnOffer {
             Self::Http1 => &[b"http/1.1"],
             Self::Http2 => &[b"h2"],
             Self::AnyHttp => &[b"h2", b"http/1.1"],
+            Self::Named(names) => names,
         }
     }
 

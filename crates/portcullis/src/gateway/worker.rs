@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis_cluster::Cluster;
 use portcullis_config::BuildError;
 use portcullis_filter::Random;
+use portcullis_net::TlsStart;
 use portcullis_net::accept::{
     AcceptHandle, Accepted, Acceptor, Gate, GateOptions, ListenerStats, WorkerLoads,
 };
@@ -74,6 +75,7 @@ struct PreparedListener {
     drain: DrainSignal,
     proxy: Option<ProxyPolicy>,
     tls: Option<Arc<ServerTls>>,
+    tls_start: TlsStart,
     balance: AcceptBalance,
     /// The gate and acceptor on a socket that is new to this worker.
     accepting: Option<NewAcceptor>,
@@ -183,6 +185,8 @@ impl Worker {
             drain,
             proxy: change.model.proxy_protocol.as_ref().map(ProxyPolicy::from),
             tls: change.tls,
+            // A configuration whose protocols do not agree has no TLS.
+            tls_start: change.model.protocol.tls_start().unwrap_or_default(),
             balance: change.model.balance,
             accepting,
             name: change.name,
@@ -264,7 +268,7 @@ impl Worker {
                     existing.accepting.stop();
                 }
                 new.delivery.gate.set_proxy(prepared.proxy);
-                new.delivery.gate.set_tls(prepared.tls);
+                new.delivery.gate.set_tls(prepared.tls, prepared.tls_start);
                 new.delivery.balance.set(prepared.balance);
                 let listener = Listener {
                     server: prepared.server,
@@ -279,7 +283,7 @@ impl Worker {
             (None, Some(existing)) => {
                 existing.gate().set_server(start(&prepared.server));
                 existing.gate().set_proxy(prepared.proxy);
-                existing.gate().set_tls(prepared.tls);
+                existing.gate().set_tls(prepared.tls, prepared.tls_start);
                 existing.delivery.balance.set(prepared.balance);
                 existing.server = prepared.server;
             }

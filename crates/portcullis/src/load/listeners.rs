@@ -43,13 +43,15 @@ pub(crate) struct ListenerKeys {
     /// Bounds.
     #[serde(default)]
     limits: ListenerLimits,
-    /// How accepted connections find their worker. Default `reuse_port`, which costs least.
+    /// How accepted connections find their worker. Default `reuse_port`, which costs least; `exact` where the protocol has
+    /// few, long connections.
     #[serde(default)]
     balance: Option<AcceptBalance>,
     /// Expect a PROXY header, version 1 or 2, from these peers.
     #[serde(default)]
     proxy_protocol: Option<ProxyProtocolConfig>,
-    /// End TLS here: the protocol sees what was encrypted. Default: connections are taken as they come.
+    /// End TLS here: the protocol sees what was encrypted. Where TLS begins inside the conversation the protocol offers it
+    /// there. Default: connections are taken as they come.
     #[serde(default)]
     tls: Option<TlsConfig>,
     /// How its sockets behave.
@@ -104,6 +106,10 @@ pub(super) fn read_all<'a>(
                 errors,
                 &mut listeners.warnings,
             );
+            let start = protocol.as_ref().map(|protocol| protocol.tls_start());
+            if start == Some(None) {
+                differing_starts(node, errors);
+            }
         }
         if let Some(protocol) = protocol {
             let name = key.name.as_str().into();
@@ -237,6 +243,17 @@ fn check_listen(listen: &Located<ListenAddress>, errors: &mut Diagnostics) {
     }
 }
 
+/// Before anything has been said a listener can only do one thing.
+fn differing_starts(listener: &Node, errors: &mut Diagnostics) {
+    let span = listener.get("tls").map_or(Span::NONE, |tls| tls.span);
+    errors
+        .error(
+            span,
+            "some of these protocols begin with TLS, others begin it in their own conversation",
+        )
+        .help("give those a listener of their own, or leave out `tls`");
+}
+
 /// Reads the files, too: what is in them decides whether the listener can run.
 fn check_tls(
     tls: &TlsConfig,
@@ -282,7 +299,7 @@ fn model(keys: &ListenerKeys, protocol: Arc<dyn ErasedConfig>) -> ListenerModel 
     ListenerModel {
         listen: keys.listen.value.clone(),
         limits: keys.limits.clone(),
-        balance: keys.balance.unwrap_or_default(),
+        balance: keys.balance.unwrap_or_else(|| protocol.balance()),
         proxy_protocol: keys.proxy_protocol.clone(),
         tls: keys.tls.clone(),
         socket: keys.socket.clone(),
