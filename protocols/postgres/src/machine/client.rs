@@ -4,6 +4,7 @@
 //! [`Relay::handle_client`].
 
 use std::mem;
+use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
@@ -18,7 +19,7 @@ use super::{patch_length, segment};
 use crate::encoder;
 use crate::frame::{Frame, Tag, frontend};
 use crate::message::backend::TransactionStatus;
-use crate::sql::{self, Class, Effects};
+use crate::sql::{self, Analysis, Effects, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
 
 /// Type and length.
@@ -192,9 +193,11 @@ impl Relay {
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
         if matches!(self.stage, Stage::New) {
-            let text = query_text(input, len, frame);
-            self.analyse(text, matches!(frame, Frame::Begin { .. }), turn.setup);
-            if let Some(error) = self.refusal(turn.setup) {
+            self.options.truncated = matches!(frame, Frame::Begin { .. });
+            sql::analyse(query_text(input, frame), &self.options, &mut self.analysis);
+            self.options.truncated = false;
+            self.subject = None;
+            if let Some(error) = refusal(&self.analysis, turn.setup) {
                 self.stage = Stage::Rejected(error);
             } else if turn.setup.inspect {
                 self.stage = Stage::Judged;
@@ -207,9 +210,8 @@ impl Relay {
             return Ok(Step::Done);
         }
         let demand = Demand {
-            analysis: Some(&self.analysis),
-            sql: query_text(input, len, frame),
-            class: self.analysis.class(),
+            analysis: &self.analysis,
+            sql: query_text(input, frame),
         };
         if let Some(want) = self.place(turn, || turn.router.target(demand)) {
             return Ok(Step::Stays(want));
@@ -217,9 +219,14 @@ impl Relay {
         let Some(link) = turn.link.as_deref_mut() else {
             return Ok(Step::Stays(Want::Replies));
         };
-        let effects = self.analysis.effects();
-        let flight = Box::new(Flight::new(&self.analysis, turn.now));
-        let takes = self.own_name(input, len, frame);
+        let mut flight = Box::new(Flight::new(&self.analysis, turn.now));
+        flight.judged = self.judged;
+        let effects = flight.effects;
+        if !effects.is_empty() {
+            let setting = self.replayable(query_text(input, frame), &self.analysis, turn.setup);
+            self.on_effects(&flight, setting, link, turn.setup);
+        }
+        let takes = self.own_name(input, frame);
         if let Some((name, statement)) = &takes {
             if !link.statements.use_one(statement.id()) {
                 know(statement, link, turn.setup, turn.upstream, &mut self.owed);
@@ -230,7 +237,6 @@ impl Relay {
         } else {
             forward(input, len, turn.upstream);
         }
-        self.on_effects(effects, link, turn.setup);
         // The server forgets its unnamed statement with a simple query ("Simple Query").
         self.statements.forget_unnamed();
         link.statements.unnamed = 0;
@@ -243,53 +249,28 @@ impl Relay {
         Ok(Step::Done)
     }
 
-    /// Reads what a text does.
-    fn analyse(&mut self, text: &[u8], truncated: bool, setup: &Setup) {
-        let options = sql::Options {
-            standard_conforming_strings: !self.reading.escapes,
-            truncated,
-            ..setup.sql.clone()
-        };
-        sql::analyse(text, &options, &mut self.analysis);
-    }
-
-    /// What the pool's mode does not allow.
-    fn refusal(&self, setup: &Setup) -> Option<Bytes> {
-        let effects = self.analysis.effects();
-        if setup.mode == Mode::Statement && effects.contains(Effects::TRANSACTION_BEGIN) {
-            return Some(encoder::error_message(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "transactions of several statements are not available in statement pooling mode",
-            ));
-        }
-        let pins = Pins::of(effects);
-        if setup.mode != Mode::Session && setup.state == StatePolicy::Refuse && !pins.is_empty() {
-            return Some(encoder::error_message(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "session state is not available in this pooling mode",
-            ));
-        }
-        None
-    }
-
-    /// Notes what a statement that is sent leaves behind.
-    fn on_effects(&mut self, effects: Effects, link: &mut Link, setup: &Setup) {
-        if effects.is_empty() {
-            return;
-        }
+    /// Notes what a statement that is sent leaves behind. `setting` will be set again elsewhere, so it leaves nothing.
+    fn on_effects(
+        &mut self,
+        flight: &Flight,
+        setting: Option<Setting>,
+        link: &mut Link,
+        setup: &Setup,
+    ) {
+        let effects = flight.effects;
         if effects.intersects(Effects::OPAQUE) {
             link.tainted = true;
         }
-        let resets = effects.intersects(Effects::RESET.union(Effects::DISCARD));
-        if resets || effects.contains(Effects::SET_SESSION) {
+        if flight.resets || setting.is_some() {
             self.barrier = true;
         }
         let mut pins = Pins::of(effects);
-        if setup.mode != Mode::Session && setup.state == StatePolicy::Replay {
-            if let Some(setting) = self.replayable(pins) {
-                self.setting = Some(setting);
-                pins = pins.without(Pins::SET);
-            }
+        if setting.is_some() {
+            self.setting = setting;
+            pins = pins.without(Pins::SET);
+        }
+        if setup.mode == Mode::Session {
+            return;
         }
         if !pins.is_empty() {
             link.tainted = true;
@@ -297,31 +278,49 @@ impl Relay {
         self.pins = self.pins.and(pins);
     }
 
-    /// The setting of a lone `SET name TO value` outside of a transaction, if it can be written again anywhere.
-    fn replayable(&self, pins: Pins) -> Option<(Box<[u8]>, Box<[u8]>)> {
-        if pins != Pins::SET || self.status != TransactionStatus::Idle || self.segment {
+    /// The setting of a lone `SET name TO value` outside of a transaction, if it is to be and can be written again anywhere.
+    fn replayable(&self, text: &[u8], analysis: &Analysis, setup: &Setup) -> Option<Setting> {
+        if setup.mode == Mode::Session
+            || setup.state != StatePolicy::Replay
+            || self.status != TransactionStatus::Idle
+        {
             return None;
         }
-        let parameter = self.analysis.replayable_setting()?;
-        let (name, value) = parameter;
-        (name.is_ascii() && value.is_ascii()).then(|| (name.into(), value.into()))
+        let [statement] = &*analysis.statements else {
+            return None;
+        };
+        if Pins::of(statement.effects) != Pins::SET || statement.verb != Verb::Set {
+            return None;
+        }
+        let parameter = statement.parameter.filter(|parameter| !parameter.local)?;
+        let ParameterValue::Text(value) = parameter.value else {
+            return None;
+        };
+        let (name, value) = (parameter.name(text), value.of(text));
+        let is_plain = name.is_ascii() && value.is_ascii() && !name.is_empty() && !value.is_empty();
+        is_plain.then(|| (name.as_ref().into(), value.into()))
     }
 
     /// The client's own prepared statement that a lone `EXECUTE` or `DEALLOCATE` names, and where the name stands in `input`.
     fn own_name(
         &self,
         input: &[u8],
-        len: usize,
         frame: Frame,
-    ) -> Option<(std::ops::Range<usize>, std::sync::Arc<Prepared>)> {
+    ) -> Option<(std::ops::Range<usize>, Arc<Prepared>)> {
         if self.statements.is_empty() {
             return None;
         }
-        let span = self.analysis.statement_name()?;
-        let text = query_text(input, len, frame);
-        let name = sql::fold_identifier(text.get(span.clone())?);
+        let [statement] = &*self.analysis.statements else {
+            return None;
+        };
+        if !matches!(statement.verb, Verb::Execute | Verb::Deallocate) {
+            return None;
+        }
+        let span = statement.name?;
+        let name = sql::fold_name(span.of(query_text(input, frame)));
         let statement = self.statements.find(&name)?;
-        Some((span.start + HEADER..span.end + HEADER, statement.clone()))
+        let range = span.range();
+        Some((range.start + HEADER..range.end + HEADER, statement.clone()))
     }
 
     /// Sends a query with another name in it.
@@ -413,8 +412,9 @@ impl Relay {
     }
 
     /// The statement of a Parse message. The unnamed one is mostly the same again, and then not read again.
-    fn prepared(&mut self, name: &[u8], rest: &[u8], setup: &Setup) -> std::sync::Arc<Prepared> {
+    fn prepared(&self, name: &[u8], rest: &[u8], setup: &Setup) -> Arc<Prepared> {
         let reading = self.reading;
+        let options = &self.options;
         if name.is_empty()
             && let Some(last) = self.statements.find(b"")
             && last.is(rest, reading)
@@ -423,14 +423,9 @@ impl Relay {
         }
         let end = memchr::memchr(0, rest).unwrap_or(rest.len());
         let text = rest.get(..end).unwrap_or_default();
-        let options = sql::Options {
-            standard_conforming_strings: !reading.escapes,
-            truncated: false,
-            ..setup.sql.clone()
-        };
         let analyse = || {
-            let mut analysis = sql::Analysis::default();
-            sql::analyse(text, &options, &mut analysis);
+            let mut analysis = Analysis::default();
+            sql::analyse(text, options, &mut analysis);
             analysis
         };
         if name.is_empty() {
@@ -471,11 +466,11 @@ impl Relay {
         let statement = self.statements.find(name).cloned();
         if matches!(self.stage, Stage::New) {
             if let Some(statement) = &statement {
-                self.analysis.clone_from(&statement.analysis);
-                if let Some(error) = self.refusal(turn.setup) {
+                if let Some(error) = refusal(&statement.analysis, turn.setup) {
                     self.stage = Stage::Rejected(error);
                 } else if turn.setup.inspect {
                     self.stage = Stage::Judged;
+                    self.subject = Some(Arc::clone(statement));
                     return Ok(Step::Stays(Want::Statement));
                 }
             }
@@ -492,7 +487,7 @@ impl Relay {
             return Ok(Step::Stays(Want::Replies));
         };
         self.segment = true;
-        self.portals.bind(portal, statement.clone());
+        self.portals.bind(portal, statement.clone(), self.judged);
         let names_are_ours = turn.setup.prepared > 0 && turn.setup.mode != Mode::Session;
         let Some(statement) = statement.filter(|_| names_are_ours) else {
             // Unknown here: the server says so itself. A name of the gateway's is nobody else's to use.
@@ -640,18 +635,15 @@ impl Relay {
         };
         self.segment = true;
         let (portal, _) = split_name(body(input, len))?;
-        let flight = match self.portals.find(portal) {
-            Some(statement) => {
-                let flight = Flight::of(statement, turn.now);
-                self.analysis.clone_from(&statement.analysis);
-                flight
+        let mut flight = Flight::new(unknown(), turn.now);
+        if let Some((statement, judged)) = self.portals.find(portal).cloned() {
+            flight = Flight::new(&statement.analysis, turn.now);
+            flight.judged = judged;
+            if !flight.effects.is_empty() {
+                let setting = self.replayable(statement.sql(), &statement.analysis, turn.setup);
+                self.on_effects(&flight, setting, link, turn.setup);
             }
-            None => {
-                self.analysis.clear();
-                Flight::new(&self.analysis, turn.now)
-            }
-        };
-        self.on_effects(flight.effects, link, turn.setup);
+        }
         self.owed.push(Reply::Execute(Box::new(flight)));
         forward(input, len, turn.upstream);
         Ok(Step::Done)
@@ -687,12 +679,7 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
-        self.analysis.clear();
-        let demand = Demand {
-            analysis: None,
-            sql: b"",
-            class: Class::Write,
-        };
+        let demand = unknown_demand();
         if let Some(want) = self.place(turn, || turn.router.target(demand)) {
             return Ok(Step::Stays(want));
         }
@@ -757,22 +744,17 @@ impl Relay {
             return self.place(turn, Target::default);
         }
         if !turn.router.looks_at_statements() {
-            let demand = Demand {
-                analysis: None,
-                sql: b"",
-                class: Class::Write,
-            };
+            let demand = unknown_demand();
             return self.place(turn, || turn.router.target(demand));
         }
         let statements = &self.statements;
-        let Some(segment) = segment::look(frame, input, statements, self.reading, turn.setup) else {
+        let Some(segment) = segment::look(frame, input, statements, &self.options) else {
             return Some(Want::Input);
         };
-        let demand = Demand {
-            analysis: segment.first.as_deref(),
+        let demand = segment.worst.as_deref().map_or_else(unknown_demand, |analysis| Demand {
+            analysis,
             sql: segment.sql,
-            class: segment.class,
-        };
+        });
         self.place(turn, || turn.router.target(demand))
     }
 
@@ -815,6 +797,27 @@ impl Relay {
         }
     }
 
+    /// There is no server for the message at the front: it gets `error`, a whole ErrorResponse, and what hangs on it is passed
+    /// over.
+    pub fn fail_front(&mut self, error: &[u8], input: &mut BytesMut, downstream: &mut BytesMut) {
+        let Some(frame) = self.front.take() else {
+            return;
+        };
+        self.stage = Stage::New;
+        let simple = matches!(
+            frame,
+            Frame::Whole { tag: frontend::QUERY | frontend::FUNCTION_CALL, .. }
+                | Frame::Begin { tag: frontend::QUERY | frontend::FUNCTION_CALL, .. }
+        );
+        self.drop_front(frame, input);
+        downstream.put_slice(error);
+        if simple {
+            put_ready(self.status.byte(), downstream);
+        } else {
+            self.skipping = true;
+        }
+    }
+
     /// Sends replies of ours whose turn has come.
     pub(super) fn flush_local(&mut self, downstream: &mut BytesMut) {
         while let Some(bytes) = self.owed.pop_local() {
@@ -842,7 +845,7 @@ fn parse_reply(statement: u64, unasked: bool, undo: Undo) -> Reply {
 
 /// Sees to it that the server connection knows a named statement.
 fn know(
-    statement: &std::sync::Arc<Prepared>,
+    statement: &Arc<Prepared>,
     link: &mut Link,
     setup: &Setup,
     upstream: &mut BytesMut,
@@ -858,7 +861,7 @@ fn know(
 
 /// Notes that the connection will know one more, and closes one for it if there are too many.
 fn make_room(
-    statement: &std::sync::Arc<Prepared>,
+    statement: &Arc<Prepared>,
     link: &mut Link,
     setup: &Setup,
     upstream: &mut BytesMut,
@@ -925,7 +928,14 @@ fn rename(
 
 /// Moves bytes on, without a copy where nothing waits before them.
 pub(super) fn forward(input: &mut BytesMut, len: usize, output: &mut BytesMut) {
-    let bytes = input.split_to(len.min(input.len()));
+    if len == 0 {
+        return;
+    }
+    let bytes = if len >= input.len() {
+        mem::take(input)
+    } else {
+        input.split_to(len)
+    };
     if output.is_empty() {
         *output = bytes;
     } else {
@@ -938,12 +948,48 @@ fn body(input: &[u8], len: usize) -> &[u8] {
 }
 
 /// The text of a Query, as far as it is here.
-fn query_text(input: &[u8], len: usize, frame: Frame) -> &[u8] {
-    let text = body(input, len);
+pub(super) fn query_text(input: &[u8], frame: Frame) -> &[u8] {
     match frame {
-        Frame::Whole { .. } => text.strip_suffix(&[0]).unwrap_or(text),
-        _ => text,
+        Frame::Whole { len, .. } => {
+            let text = body(input, len);
+            text.strip_suffix(&[0]).unwrap_or(text)
+        }
+        Frame::Begin { len, .. } => body(input, len),
+        Frame::More { .. } | Frame::Run { .. } => &[],
     }
+}
+
+/// What the pool's mode does not allow.
+fn refusal(analysis: &Analysis, setup: &Setup) -> Option<Bytes> {
+    if setup.mode == Mode::Session {
+        return None;
+    }
+    let effects = analysis.effects();
+    let text = if setup.mode == Mode::Statement && effects.contains(Effects::TRANSACTION_BEGIN) {
+        "transactions of several statements are not available in statement pooling mode"
+    } else if setup.state == StatePolicy::Refuse && !Pins::of(effects).is_empty() {
+        "session state is not available in this pooling mode"
+    } else {
+        return None;
+    };
+    Some(encoder::error_message(SqlState::FEATURE_NOT_SUPPORTED, text))
+}
+
+/// A parameter's name and its value as SQL.
+pub(super) type Setting = (Box<[u8]>, Box<[u8]>);
+
+/// Something of which nothing is known: it may do anything.
+pub fn unknown_demand() -> Demand<'static> {
+    Demand {
+        analysis: unknown(),
+        sql: b"",
+    }
+}
+
+/// The analysis of something that cannot be read.
+fn unknown() -> &'static Analysis {
+    static UNKNOWN: std::sync::OnceLock<Analysis> = std::sync::OnceLock::new();
+    UNKNOWN.get_or_init(Analysis::default)
 }
 
 /// A name and what stands behind its NUL.

@@ -14,6 +14,7 @@ mod server;
 pub mod shape;
 pub mod statements;
 
+pub use client::unknown_demand;
 pub use owed::Flight;
 pub use pins::Pins;
 pub use relay::{Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Target, Turn, Want};

@@ -5,13 +5,13 @@
 //! stay here. Start at [`Owed`].
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::statements::{Prepared, Undo};
-use crate::sql::{Class, Effects, Fingerprint, Verb};
+use super::pins::Pins;
+use super::statements::Undo;
+use crate::sql::{Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
 
 /// One statement on its way: what is known of it when it was sent, and what its results add.
@@ -27,6 +27,12 @@ pub struct Flight {
     pub fingerprint: Fingerprint,
     /// What it does to the session.
     pub effects: Effects,
+    /// It gives parameters the values that a session begins with.
+    pub resets: bool,
+    /// What no longer ties the client to its server connection when it has succeeded.
+    pub frees: Pins,
+    /// The number that the filters know it by; 0 for none.
+    pub judged: u64,
     /// Rows that were sent, or that it says it touched.
     pub rows: u64,
     /// Bytes of its results.
@@ -214,23 +220,45 @@ fn skipped(reply: Reply, error: Option<SqlState>, done: &mut Vec<Flight>) -> Opt
 }
 
 impl Flight {
-    /// A prepared statement that is executed.
-    pub(super) fn of(statement: &Arc<Prepared>, now: Instant) -> Self {
-        Self::new(&statement.analysis, now)
-    }
-
     /// A text that is sent.
-    pub(super) fn new(analysis: &crate::sql::Analysis, now: Instant) -> Self {
+    pub(super) fn new(analysis: &Analysis, now: Instant) -> Self {
+        let effects = analysis.effects();
         Self {
             started: now,
-            verb: analysis.verb(),
-            class: analysis.class(),
+            verb: analysis.statements.first().map_or(Verb::Other, |first| first.verb),
+            class: class_of(analysis),
             fingerprint: analysis.fingerprint,
-            effects: analysis.effects(),
+            effects,
+            resets: resets(analysis, effects),
+            frees: Pins::freed_by(analysis),
+            judged: 0,
             rows: 0,
             bytes: 0,
             error: None,
             refused: false,
         }
     }
+}
+
+/// The class of a whole text.
+pub(super) fn class_of(analysis: &Analysis) -> Class {
+    if !analysis.complete {
+        Class::Unknown
+    } else if analysis.is_read() || analysis.statements.is_empty() {
+        Class::Read
+    } else {
+        Class::Write
+    }
+}
+
+/// Whether a text gives any parameter back the value that a server's session begins with.
+fn resets(analysis: &Analysis, effects: Effects) -> bool {
+    if effects.intersects(Effects::RESET.union(Effects::DISCARD_ALL)) {
+        return true;
+    }
+    effects.intersects(Effects::SET_SESSION.union(Effects::SET_LOCAL))
+        && analysis.statements.iter().any(|statement| {
+            let parameter = statement.parameter.as_ref();
+            parameter.is_some_and(|parameter| parameter.value == ParameterValue::Default)
+        })
 }

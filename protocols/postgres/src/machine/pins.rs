@@ -4,7 +4,7 @@
 //! be seen; DO and CALL, which may do anything, leave a mark instead, and the connection is reset before anybody else has it.
 //! Start at [`Pins::of`].
 
-use crate::sql::Effects;
+use crate::sql::{Analysis, Effects};
 
 /// Reasons to keep a server connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +40,7 @@ impl Pins {
     /// What a statement with these effects leaves behind.
     #[must_use]
     pub fn of(effects: Effects) -> Self {
-        const TABLE: [(Effects, Pins); 9] = [
+        const TABLE: [(Effects, Pins); 11] = [
             (Effects::SET_SESSION, Pins::SET),
             (Effects::SET_CONFIG_CALL, Pins::SET),
             (Effects::SET_ROLE, Pins::ROLE),
@@ -50,6 +50,8 @@ impl Pins {
             (Effects::LISTEN, Pins::LISTEN),
             (Effects::HOLD_CURSOR, Pins::HOLD),
             (Effects::PREPARE, Pins::PREPARED),
+            (Effects::LOAD, Pins::LOADED),
+            (Effects::REPLICATION, Pins::LOADED),
         ];
         let mut pins = Self::NONE;
         for (effect, pin) in TABLE {
@@ -57,10 +59,29 @@ impl Pins {
                 pins = pins.and(pin);
             }
         }
-        if effects.contains(Effects::LOAD) {
-            pins = pins.and(Self::LOADED);
-        }
         pins
+    }
+
+    /// What a lone statement takes away once it has succeeded outside of a transaction.
+    #[must_use]
+    pub fn freed_by(analysis: &Analysis) -> Self {
+        let [statement] = &*analysis.statements else {
+            return Self::NONE;
+        };
+        let effects = statement.effects;
+        let all = statement.name.is_none();
+        let mut freed = Self::NONE;
+        for (is, pin) in [
+            (all && effects.contains(Effects::UNLISTEN), Self::LISTEN),
+            (all && effects.contains(Effects::DEALLOCATE), Self::PREPARED),
+            (effects.contains(Effects::CLOSE_ALL), Self::HOLD),
+            (effects.contains(Effects::RESET_ROLE), Self::ROLE),
+        ] {
+            if is {
+                freed = freed.and(pin);
+            }
+        }
+        freed
     }
 
     /// Both.

@@ -10,15 +10,19 @@ use crate::message::backend::TransactionStatus;
 /// How many named portals are remembered at once; of more the oldest are counted as unknown statements.
 const MOST: usize = 16;
 
+/// A statement, and the number that the filters know its execution by.
+type Bound = (Arc<Prepared>, u64);
+
 /// The portals of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Portals {
-    unnamed: Option<Arc<Prepared>>,
-    named: Vec<(Box<[u8]>, Option<Arc<Prepared>>)>,
+    unnamed: Option<Bound>,
+    named: Vec<(Box<[u8]>, Option<Bound>)>,
 }
 
 impl Portals {
-    pub(super) fn bind(&mut self, name: &[u8], statement: Option<Arc<Prepared>>) {
+    pub(super) fn bind(&mut self, name: &[u8], statement: Option<Arc<Prepared>>, judged: u64) {
+        let statement = statement.map(|statement| (statement, judged));
         if name.is_empty() {
             self.unnamed = statement;
             return;
@@ -30,7 +34,7 @@ impl Portals {
         self.named.push((name.into(), statement));
     }
 
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Bound> {
         if name.is_empty() {
             return self.unnamed.as_ref();
         }

@@ -18,11 +18,11 @@ use super::owed::{Flight, Owed, Reply, Undone};
 use super::pins::Pins;
 use super::portals::Portals;
 use super::shape::Shape;
-use super::statements::{ClientStatements, Reading, Registry, ServerStatements, StatementLimits};
+use super::statements::{ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits};
 use crate::error::{FrameError, MessageError};
 use crate::frame::{Frame, FrameLimits, FrameScanner, Side};
 use crate::message::backend::TransactionStatus;
-use crate::sql::{Analysis, Class};
+use crate::sql::{self, Analysis};
 
 /// When a server connection goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +50,18 @@ pub enum StatePolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Target(pub u16);
 
-/// What is to be sent next, for the router.
+impl Target {
+    /// No rule takes the statement.
+    pub const NOWHERE: Self = Self(u16::MAX);
+}
+
+/// What is to be sent next, for the router: of all that goes to one place, the statement that asks most.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand<'a> {
-    /// The statement; `None` where none is known, as for a lone Describe.
-    pub analysis: Option<&'a Analysis>,
-    /// The statement's text, for rules about tables. Empty where none is known.
+    /// What it does. One that is not complete may do anything.
+    pub analysis: &'a Analysis,
+    /// Its text, for rules about tables.
     pub sql: &'a [u8],
-    /// The class of all that comes up to the next Sync.
-    pub class: Class,
 }
 
 /// Says where statements go.
@@ -85,8 +88,8 @@ pub struct Setup {
     pub inspect: bool,
     /// Limits of frames from clients.
     pub client_frames: FrameLimits,
-    /// How SQL is read.
-    pub sql: crate::sql::Options,
+    /// How SQL is read, but for what depends on the client.
+    pub sql: sql::Options,
     /// The texts of the process.
     pub registry: Arc<Registry>,
 }
@@ -275,9 +278,15 @@ pub struct Relay {
     /// The ReadyForQuery that the client gets after that.
     pub(super) held_ready: Option<u8>,
     /// A setting that the server has to confirm before the client's shape has it.
-    pub(super) setting: Option<(Box<[u8]>, Box<[u8]>)>,
+    pub(super) setting: Option<super::client::Setting>,
     pub(super) shape: Arc<Shape>,
     pub(super) reading: Reading,
+    /// How this client's SQL is read.
+    pub(super) options: sql::Options,
+    /// The prepared statement that is with the filters.
+    pub(super) subject: Option<Arc<Prepared>>,
+    /// Numbers for what the filters have seen.
+    pub(super) judged: u64,
     /// The statement at the front.
     pub(super) analysis: Analysis,
     /// Statements that have come to their end.
@@ -317,7 +326,14 @@ impl Relay {
             held_ready: None,
             setting: None,
             shape,
+            options: sql::Options {
+                standard_conforming_strings: !reading.escapes,
+                ascii_safe: !reading.multibyte,
+                ..setup.sql.clone()
+            },
             reading,
+            subject: None,
+            judged: 0,
             analysis: Analysis::default(),
             done: Vec::new(),
             insert: BytesMut::new(),
@@ -364,15 +380,26 @@ impl Relay {
         self.pins
     }
 
-    /// The statement that [`Want::Statement`] is about.
+    /// The prepared statement that [`Want::Statement`] is about; `None` if it is [`query`](Self::query).
     #[must_use]
-    pub const fn statement(&self) -> &Analysis {
-        &self.analysis
+    pub const fn subject(&self) -> Option<&Arc<Prepared>> {
+        self.subject.as_ref()
     }
 
-    /// The statement may go on.
-    pub fn admit(&mut self) {
+    /// The text at the front of the client's bytes, and what it does.
+    #[must_use]
+    pub fn query<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], &'a Analysis) {
+        let text = self
+            .front
+            .map_or(&[][..], |frame| super::client::query_text(input, frame));
+        (text, &self.analysis)
+    }
+
+    /// The statement may go on. The answer is the number that its [`Flight`] will have.
+    pub fn admit(&mut self) -> u64 {
         self.stage = Stage::Admitted;
+        self.judged += 1;
+        self.judged
     }
 
     /// The statement gets `error`, a whole ErrorResponse, and is not carried out. A transaction that it is part of fails with it.

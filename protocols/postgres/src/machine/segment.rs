@@ -5,8 +5,8 @@
 use crate::frame::{Frame, Tag, frontend};
 use crate::sql::{self, Analysis, Class};
 
-use super::relay::Setup;
-use super::statements::{ClientStatements, Reading};
+use super::owed::class_of;
+use super::statements::ClientStatements;
 
 /// Type and length.
 const HEADER: usize = 5;
@@ -16,12 +16,10 @@ const LONGEST: usize = 64 * 1024;
 
 /// What a segment holds.
 pub(super) struct Segment<'a> {
-    /// The first statement of it.
-    pub(super) first: Option<Box<Analysis>>,
+    /// The statement of it that asks most of a server.
+    pub(super) worst: Option<Box<Analysis>>,
     /// Its text.
     pub(super) sql: &'a [u8],
-    /// The worst class of all of them.
-    pub(super) class: Class,
 }
 
 /// Looks at the segment at the front of `input`, whose first message is `frame`. `None` if its end is not there yet and more
@@ -30,16 +28,13 @@ pub(super) fn look<'a>(
     frame: Frame,
     input: &'a [u8],
     statements: &'a ClientStatements,
-    reading: Reading,
-    setup: &Setup,
+    options: &sql::Options,
 ) -> Option<Segment<'a>> {
     let mut segment = Segment {
-        first: None,
+        worst: None,
         sql: b"",
-        class: Class::Read,
     };
     if matches!(frame, Frame::Begin { .. }) {
-        segment.class = Class::Write;
         return Some(segment);
     }
     let mut ahead = input;
@@ -49,8 +44,7 @@ pub(super) fn look<'a>(
             if input.len() < LONGEST {
                 return None;
             }
-            segment.class = Class::Write;
-            return Some(segment);
+            return Some(segment.unknown());
         };
         ahead = rest;
         match tag {
@@ -58,12 +52,7 @@ pub(super) fn look<'a>(
                 let mut parts = body.splitn(3, |byte| *byte == 0);
                 let text = parts.nth(1).unwrap_or_default();
                 let mut analysis = Box::<Analysis>::default();
-                let options = sql::Options {
-                    standard_conforming_strings: !reading.escapes,
-                    truncated: false,
-                    ..setup.sql.clone()
-                };
-                sql::analyse(text, &options, &mut analysis);
+                sql::analyse(text, options, &mut analysis);
                 segment.add(&analysis, text);
                 begun = true;
             }
@@ -84,26 +73,26 @@ pub(super) fn look<'a>(
             frontend::SYNC => break,
             // Whoever flushes waits for an answer before the end is there, or there is another conversation in between.
             _ if matches!(tag, frontend::EXECUTE | frontend::CLOSE) => {}
-            _ => {
-                segment.class = Class::Write;
-                break;
-            }
+            _ => return Some(segment.unknown()),
         }
-    }
-    if segment.first.is_none() {
-        segment.class = Class::Write;
     }
     Some(segment)
 }
 
 impl<'a> Segment<'a> {
     fn add(&mut self, analysis: &Analysis, text: &'a [u8]) {
-        if analysis.class() != Class::Read {
-            self.class = analysis.class();
-        }
-        if self.first.is_none() {
-            self.first = Some(Box::new(analysis.clone()));
+        let known = self.worst.as_deref().map(class_of);
+        if known.is_none_or(|known| known == Class::Read && class_of(analysis) != Class::Read) {
+            self.worst = Some(Box::new(analysis.clone()));
             self.sql = text;
+        }
+    }
+
+    /// What is not seen may be anything.
+    fn unknown(self) -> Self {
+        Self {
+            worst: None,
+            sql: b"",
         }
     }
 }

@@ -11,7 +11,6 @@ use super::pins::Pins;
 use super::relay::{Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, put_ready};
 use crate::frame::{Frame, Tag, backend};
 use crate::message::backend::{CommandComplete, ErrorFields, TransactionStatus};
-use crate::sql::Effects;
 use crate::sqlstate::SqlState;
 
 const HEADER: usize = 5;
@@ -241,8 +240,7 @@ impl Relay {
         if flight.rows == 0 {
             flight.rows = complete.rows().unwrap_or(0);
         }
-        let effects = flight.effects;
-        let resets = Effects::RESET.union(Effects::DISCARD).union(Effects::RESET_ROLE);
+        let (resets, frees) = (flight.resets, flight.frees);
         match complete.tag {
             b"DISCARD ALL" => {
                 self.statements.clear();
@@ -260,12 +258,10 @@ impl Relay {
                 link.statements.clear();
                 self.unpin(Pins::PREPARED);
             }
-            b"RESET" if effects.intersects(resets) => self.reapply = true,
-            b"SET" if effects.contains(Effects::RESET) => self.reapply = true,
-            b"UNLISTEN" if effects.contains(Effects::UNLISTEN_ALL) => self.unpin(Pins::LISTEN),
-            b"CLOSE CURSOR ALL" => self.unpin(Pins::HOLD),
+            b"RESET" | b"SET" if resets => self.reapply = true,
             _ => {}
         }
+        self.unpin(frees);
         if let Some(Reply::Execute(_)) = self.owed.front() {
             self.end_execute();
         }
@@ -342,15 +338,22 @@ impl Relay {
         let status = crate::message::backend::ParameterStatus::parse(body)
             .map_err(RelayError::ServerMessage)?;
         link.parameters.push((status.name.into(), status.value.into()));
-        self.on_reading(status.name, status.value);
+        self.on_reported(status.name, status.value);
         Ok(Verdict::Forward)
     }
 
-    /// Follows the settings that decide how SQL is read.
-    pub(super) fn on_reading(&mut self, name: &[u8], value: &[u8]) {
+    /// A parameter was reported: follows those that decide how SQL is read.
+    pub fn on_reported(&mut self, name: &[u8], value: &[u8]) {
         match name {
-            b"standard_conforming_strings" => self.reading.escapes = value == b"off",
-            b"client_encoding" => self.reading.encoding = super::shape::hash_of(value),
+            b"standard_conforming_strings" => {
+                self.reading.escapes = value == b"off";
+                self.options.standard_conforming_strings = !self.reading.escapes;
+            }
+            b"client_encoding" => {
+                self.reading.encoding = super::shape::hash_of(value);
+                self.reading.multibyte = !crate::sql::is_ascii_safe(value);
+                self.options.ascii_safe = !self.reading.multibyte;
+            }
             _ => {}
         }
     }

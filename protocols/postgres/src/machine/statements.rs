@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{BufMut as _, BytesMut};
 use foldhash::fast::{FixedState, RandomState};
 
+use crate::request::SharedText;
 use crate::sql::Analysis;
 
 /// What every name of the gateway's on a server connection begins with.
@@ -37,6 +38,18 @@ pub struct Reading {
     pub encoding: u64,
     /// `standard_conforming_strings` is off.
     pub escapes: bool,
+    /// In this encoding bytes that look like ASCII may be halves of characters.
+    pub multibyte: bool,
+}
+
+impl SharedText for Prepared {
+    fn sql(&self) -> &[u8] {
+        self.sql()
+    }
+
+    fn analysis(&self) -> &Analysis {
+        &self.analysis
+    }
 }
 
 impl Prepared {

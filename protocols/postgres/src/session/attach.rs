@@ -1,0 +1,357 @@
+//! Getting a server connection for a client, and giving it back so that the next finds nothing of this one.
+//!
+//! Start at [`Session::attach`] and [`Session::on_quiet`].
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portcullis_cluster::{Outcome, PickContext, Picked};
+use portcullis_net::{clock, spawn_local};
+
+use super::connection::{Lost, ServerConnection};
+use super::pools::PoolHandle;
+use super::run::{Ended, Lease, Session};
+use crate::encoder;
+use crate::machine::{Mode, Pins, Target};
+use crate::message::backend::TransactionStatus;
+use crate::pool::{Acquired, Affinity, After, CloseReason, Held, Offer, Refusal};
+use crate::sqlstate::SqlState;
+
+/// How long a server may take to reset a session. Longer than any `DISCARD ALL` takes, and then it is cheaper to open another.
+const RESET: Duration = Duration::from_secs(5);
+
+/// How many connections that turn out to be dead are taken out of the pool for one client.
+const DEAD: usize = 8;
+
+/// Why there is no server connection.
+pub(super) enum NotAttached {
+    /// The client has left.
+    ClientGone,
+    /// It gets this error, and goes on.
+    Error(Bytes, &'static str),
+}
+
+impl Session {
+    /// Gets a server connection for what the client wants to say next. If there is none, the client hears why and stays.
+    pub(super) async fn attach(&mut self, target: Target) -> Result<(), Ended> {
+        if self.lease.is_some() {
+            self.release();
+        }
+        match self.try_attach(target).await {
+            Ok(()) => Ok(()),
+            Err(NotAttached::ClientGone) => Err(Ended::ClientGone),
+            Err(NotAttached::Error(error, reason)) => {
+                self.server.stats.on_rejected(reason);
+                self.relay.fail_front(error, &mut self.input, &mut self.output);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn try_attach(&mut self, target: Target) -> Result<(), NotAttached> {
+        let started = clock::now();
+        for _ in 0..DEAD {
+            let (picked, pool) = self.pick(target)?;
+            let held = self.acquire(&pool).await?;
+            let now = clock::now();
+            let Some(mut held) = self.usable(held, now) else {
+                continue;
+            };
+            held.connection.link.target = target;
+            let cluster = self.way.cluster(target);
+            cluster.on_done(&picked, Outcome::Success, now.saturating_duration_since(started), now);
+            self.server.stats.on_attached(now.saturating_duration_since(started));
+            let server = Arc::clone(&held.connection.server);
+            self.lease = Some(Lease {
+                held,
+                upstream: bytes::BytesMut::new(),
+                _picked: picked,
+                since: now,
+            });
+            self.cancel.on_attach(server);
+            match self.fit().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => {
+                    self.release();
+                    return Err(error);
+                }
+            }
+        }
+        Err(unavailable("no working server connection was found"))
+    }
+
+    /// An endpoint for this target, and the pool of connections to it.
+    fn pick(&mut self, target: Target) -> Result<(Picked, PoolHandle), NotAttached> {
+        let cluster = self.way.cluster(target);
+        let role = self.way.role(target);
+        let accept = |endpoint: &portcullis_cluster::Endpoint| role.accepts(endpoint);
+        let cx = PickContext {
+            now: clock::now(),
+            random: self.server.random.next(),
+            hash: None,
+            tried: &[],
+            accept: role.is_particular().then_some(&accept),
+        };
+        let picked = cluster
+            .pick(&cx)
+            .map_err(|error| NotAttached::Error(
+                encoder::error_message(SqlState::CANNOT_CONNECT_NOW, &error.to_string()),
+                error.label(),
+            ))?;
+        let pool = self.server.pools.of(&picked, &cluster, &self.way, target);
+        Ok((picked, pool))
+    }
+
+    /// Waits for a connection of the pool, as long as the client does.
+    async fn acquire(&mut self, pool: &PoolHandle) -> Result<Held<ServerConnection>, NotAttached> {
+        let affinity = Affinity {
+            worker: self.server.worker as u32,
+            shape: self.relay.shape().hash(),
+        };
+        let mut waiting = match pool.pool().checkout(clock::now(), affinity) {
+            Acquired::Ready(held) => return Ok(held),
+            Acquired::Refused(refusal) => return Err(pool.refused(refusal)),
+            Acquired::Waiting(waiting) => waiting,
+        };
+        let counted = self.server.stats.begin_waiting();
+        let deadline = waiting.deadline();
+        let offered = poll_fn(|task| {
+            // Whoever leaves makes room in the queue.
+            if let Poll::Ready(false) = self.poll_presence(task) {
+                return Poll::Ready(Err(NotAttached::ClientGone));
+            }
+            loop {
+                match waiting.poll(task, clock::now()) {
+                    Poll::Ready(Offer::Ready(held)) => return Poll::Ready(Ok(held)),
+                    Poll::Ready(Offer::Open(opening)) => {
+                        let pool = pool.clone();
+                        spawn_local(async move { pool.open(opening).await });
+                    }
+                    Poll::Ready(Offer::Refused(refusal)) => {
+                        return Poll::Ready(Err(pool.refused(refusal)));
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            if self.timer.poll_expired(task, deadline).is_ready() {
+                task.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+        drop(counted);
+        offered
+    }
+
+    /// Whether the client is still there, as far as its socket tells: what it sends meanwhile is kept, up to a bound.
+    fn poll_presence(&mut self, task: &mut std::task::Context<'_>) -> Poll<bool> {
+        const MOST: usize = 16 * 1024;
+        if self.input.len() >= MOST {
+            return Poll::Pending;
+        }
+        match self.stream.poll_read_at_most(task, &mut self.input, MOST) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
+            Poll::Ready(Ok(_)) => {
+                // Asked again, so that the next bytes wake the task.
+                task.waker().wake_by_ref();
+                Poll::Ready(true)
+            }
+        }
+    }
+
+    /// The connection, if it still works and can be used from this worker.
+    fn usable(
+        &self,
+        held: Held<ServerConnection>,
+        now: std::time::Instant,
+    ) -> Option<Held<ServerConnection>> {
+        let mut held = held;
+        if !held.connection.is_good() {
+            self.server.stats.on_server_lost("idle_closed");
+            drop(held.discard(now, CloseReason::ServerGone));
+            return None;
+        }
+        if held.connection.home == self.server.worker {
+            return Some(held);
+        }
+        held.try_map(|connection| connection.move_to(self.server.worker))
+            .ok()
+    }
+
+    /// Gives the connection the client's parameters. `false` if it has turned out to be lost.
+    async fn fit(&mut self) -> Result<bool, NotAttached> {
+        let shape = Arc::clone(self.relay.shape());
+        if let Some(lease) = &mut self.lease {
+            let connection = &mut lease.held.connection;
+            if let Some(sql) = shape.changes(&connection.link.shape) {
+                match connection.execute(&sql).await {
+                    Ok(Ok(())) => connection.link.shape = shape,
+                    Ok(Err(error)) => return Err(NotAttached::Error(error, "parameters")),
+                    Err(lost) => {
+                        self.server.stats.on_server_lost(lost.label());
+                        self.drop_lease(&lost);
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        self.tell_parameters();
+        Ok(true)
+    }
+
+    /// Nothing is under way: the connection goes back, unless the client keeps it.
+    pub(super) fn on_quiet(&mut self) {
+        self.cancelled = None;
+        if self.relay.take_shape_changed()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.held.connection.link.shape = Arc::clone(self.relay.shape());
+        }
+        if self.relay.is_free() {
+            self.release();
+        }
+    }
+
+    /// Gives the connection back. One that another client must not have as it is, is reset first or closed.
+    pub(super) fn release(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let proved = self.cancel.on_detach();
+        let now = clock::now();
+        self.server
+            .stats
+            .on_released(now.saturating_duration_since(lease.since));
+        let mut held = lease.held;
+        let clean = self.relay.is_quiet() && lease.upstream.is_empty();
+        if !proved {
+            self.server.stats.on_server_lost("cancel_under_way");
+            held.discard(now, CloseReason::OutOfSync).goodbye();
+            return;
+        }
+        if !clean || held.connection.link.leaving || held.is_killed() {
+            held.discard(now, CloseReason::Unclean).goodbye();
+            return;
+        }
+        let pinned = self.relay.pins().without(Pins::SESSION);
+        if pinned.contains(Pins::LOADED) {
+            held.discard(now, CloseReason::Unclean).goodbye();
+            return;
+        }
+        let session_over = self.server.setup.mode == Mode::Session;
+        if held.connection.link.tainted || !pinned.is_empty() || session_over {
+            let stats = std::rc::Rc::clone(&self.server.stats);
+            let worker = self.server.worker;
+            spawn_local(async move { reset(held, worker, &stats).await });
+            return;
+        }
+        held.connection.shrink();
+        checkin(held, self.server.worker);
+    }
+
+    /// The connection is lost.
+    pub(super) fn drop_lease(&mut self, lost: &Lost) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let _ = self.cancel.on_detach();
+        let reason = match lost {
+            Lost::Gone | Lost::Said(_) => CloseReason::ServerGone,
+            Lost::Protocol(_) => CloseReason::ServerProtocol,
+        };
+        drop(lease.held.discard(clock::now(), reason));
+    }
+
+    /// The client is gone. What it had begun is ended too, so that no statement runs on for nobody.
+    pub(super) fn abandon(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let _ = self.cancel.on_detach();
+        let now = clock::now();
+        let quiet = self.relay.owes_nothing() && lease.upstream.is_empty() && !self.relay.is_waiting();
+        if quiet && !lease.held.connection.link.leaving {
+            let open = self.relay.status() != TransactionStatus::Idle;
+            let stats = std::rc::Rc::clone(&self.server.stats);
+            let worker = self.server.worker;
+            let mut held = lease.held;
+            let pinned = !self.relay.pins().is_empty();
+            if pinned || open {
+                held.connection.link.tainted = true;
+            }
+            spawn_local(async move {
+                if open && !roll_back(&mut held).await {
+                    drop(held.discard(clock::now(), CloseReason::Unclean));
+                    return;
+                }
+                if held.connection.link.tainted {
+                    reset(held, worker, &stats).await;
+                } else {
+                    checkin(held, worker);
+                }
+            });
+            return;
+        }
+        self.server.stats.on_server_lost("client_gone");
+        let connection = lease.held.discard(now, CloseReason::OutOfSync);
+        let server = Arc::clone(&connection.server);
+        // Closing alone would be noticed only when rows are written.
+        spawn_local(async move {
+            server.cancel().await;
+            drop(connection);
+        });
+    }
+}
+
+/// Ends a transaction that its client has left open.
+async fn roll_back(held: &mut Held<ServerConnection>) -> bool {
+    let rolled = portcullis_net::within(RESET, held.connection.execute(b"ROLLBACK")).await;
+    matches!(rolled, Some(Ok(Ok(()))))
+}
+
+/// Makes a session as good as new, or closes the connection if that cannot be done.
+async fn reset(mut held: Held<ServerConnection>, worker: usize, stats: &super::stats::PostgresStats) {
+    let done = portcullis_net::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
+    if let Some(Ok(Ok(()))) = done {
+        held.connection.link.on_reset();
+        held.connection.shrink();
+        checkin(held, worker);
+        return;
+    }
+    stats.on_server_lost("reset_failed");
+    held.discard(clock::now(), CloseReason::Unclean).goodbye();
+}
+
+/// Puts a clean connection back into its pool.
+pub(super) fn checkin(held: Held<ServerConnection>, worker: usize) {
+    let affinity = Affinity {
+        worker: worker as u32,
+        shape: held.connection.link.shape.hash(),
+    };
+    if let After::Close(connection, _) = held.checkin(clock::now(), affinity) {
+        connection.goodbye();
+    }
+}
+
+pub(super) fn unavailable(text: &str) -> NotAttached {
+    NotAttached::Error(
+        encoder::error_message(SqlState::CANNOT_CONNECT_NOW, text),
+        "unavailable",
+    )
+}
+
+/// What a client is told that the pool has nothing for.
+pub(super) fn refusal_message(refusal: Refusal) -> Bytes {
+    let state = match refusal {
+        Refusal::QueueFull => SqlState::TOO_MANY_CONNECTIONS,
+        Refusal::WaitTimeout | Refusal::Paused => SqlState::QUERY_CANCELED,
+        Refusal::Killed | Refusal::Closed => SqlState::ADMIN_SHUTDOWN,
+        Refusal::Unreachable(_) => SqlState::CONNECTION_UNABLE,
+    };
+    encoder::error_message(state, &refusal.to_string())
+}

@@ -1,0 +1,67 @@
+//! What happens when time runs out: a statement is cancelled, a silent client is let go.
+//!
+//! Start at [`Session::on_deadline`].
+
+use std::time::Duration;
+
+use portcullis_net::{clock, spawn_local};
+
+use super::connection::Lost;
+use super::run::{Ended, Session};
+use crate::encoder;
+use crate::message::backend::TransactionStatus;
+use crate::sqlstate::SqlState;
+use std::sync::Arc;
+
+/// How long a server may take to say that it has cancelled a statement.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Something is due.
+    pub(super) async fn on_deadline(&mut self) -> Result<(), Ended> {
+        let now = clock::now();
+        if self.close_at.is_some_and(|at| at <= now) {
+            // A drain: the next pump says so once nothing is under way.
+            self.close_at = Some(now);
+            return Ok(());
+        }
+        if self.relay.under_way_since().is_some() {
+            return self.on_slow_statement().await;
+        }
+        let (state, text, reason) = if self.relay.status() == TransactionStatus::Idle {
+            (
+                SqlState::IDLE_SESSION_TIMEOUT,
+                "terminating connection due to idle-session timeout",
+                "idle",
+            )
+        } else {
+            (
+                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                "terminating connection due to idle-in-transaction timeout",
+                "transaction_idle",
+            )
+        };
+        self.server.stats.on_rejected(reason);
+        Err(Ended::Told(encoder::fatal_message(state, text), reason))
+    }
+
+    /// A statement has taken too long: the server is asked to end it, so that the conversation stays in step. One that does not
+    /// is given up.
+    async fn on_slow_statement(&mut self) -> Result<(), Ended> {
+        if self.cancelled.is_some() {
+            self.server.stats.on_rejected("query_timeout_ignored");
+            return self.on_lost(&Lost::Protocol("cancel_ignored")).await;
+        }
+        self.cancelled = Some(clock::now());
+        self.server.stats.on_rejected("query_timeout");
+        if let Some(lease) = &self.lease {
+            let server = Arc::clone(&lease.held.connection.server);
+            let guard = self.cancel.cancelling();
+            spawn_local(async move {
+                server.cancel().await;
+                drop(guard);
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The session over real sockets: the only room of this crate that waits.
+//!
+//! ```text
+//! server ─▶ startup ─▶ login ─▶ welcome ─▶ run ◀─▶ pump          (one task for each client)
+//!                                           │
+//!                                        attach ◀─▶ pools ─▶ open (server connections, common to all workers)
+//! ```
+//!
+//! What is said and owed is [`crate::machine`]'s, who gets a connection [`crate::pool`]'s. Start at [`Postgres`].
+
+mod attach;
+mod cancel;
+mod connection;
+mod deadline;
+mod login;
+mod open;
+mod pools;
+mod pump;
+mod route;
+mod run;
+mod server;
+mod startup;
+mod stats;
+mod welcome;
+
+pub use server::{Postgres, PostgresServer};
+
+use std::time::Instant;
+
+use portcullis_net::{Stream, Timer, clock};
+
+/// A random number that nobody can guess.
+fn secret() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness there are no secrets; a fixed one would be worse than an end.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        std::process::abort();
+    }
+    u64::from_be_bytes(bytes)
+}
+
+/// Says a last thing and gives the peer a while to read it: closing with its bytes unread would destroy what is on its way.
+async fn goodbye(mut stream: Stream, message: &[u8], timer: &mut Timer) {
+    let deadline: Option<Instant> = clock::now().checked_add(server::LINGER);
+    let mut unread = bytes::BytesMut::new();
+    let mut rest = message;
+    let mut said = false;
+    std::future::poll_fn(|task| {
+        use std::task::Poll;
+        while !rest.is_empty() {
+            match stream.poll_write(task, rest) {
+                Poll::Ready(Ok(count @ 1..)) => rest = rest.get(count..).unwrap_or_default(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll_expired(task, deadline),
+            }
+        }
+        if !said {
+            match stream.poll_shutdown(task) {
+                Poll::Ready(Ok(())) => said = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll_expired(task, deadline),
+            }
+        }
+        loop {
+            unread.clear();
+            match stream.poll_read(task, &mut unread) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll_expired(task, deadline),
+            }
+        }
+    })
+    .await;
+}

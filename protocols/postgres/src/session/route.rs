@@ -1,0 +1,152 @@
+//! Where a client's statements go: the rules that are left for it, with the clusters that they name.
+//!
+//! Which rule takes a statement is [`crate::route`]'s to say, which endpoint of its cluster the balancer's. Start at [`Way`].
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_cluster::{Cluster, Endpoint, EndpointRole};
+use portcullis_config::BuildError;
+use portcullis_proxy::ListenerContext;
+
+use super::open::Credentials;
+use crate::config::{PostgresConfig, Role};
+use crate::machine::relay::Router;
+use crate::machine::{Demand, Target};
+use crate::route::{Client, ClientRoutes, Routes, Text};
+
+/// The rules of one listener on one worker.
+pub(super) struct Places {
+    routes: Routes,
+    /// In the order of the rules.
+    places: Vec<Place>,
+}
+
+/// Where one rule leads.
+struct Place {
+    name: Option<Arc<str>>,
+    cluster: Rc<Cluster>,
+    role: Role,
+    /// The database there, if it has another name than the client's.
+    database: Option<Arc<str>>,
+}
+
+impl Places {
+    pub(super) fn new(config: &PostgresConfig, cx: &ListenerContext) -> Result<Self, BuildError> {
+        let place = |rule: &crate::config::RouteConfig| {
+            Ok(Place {
+                name: rule.name.clone(),
+                cluster: cx.cluster(&rule.cluster)?,
+                role: rule.role,
+                database: rule.database.as_deref().map(Arc::from),
+            })
+        };
+        Ok(Self {
+            routes: Routes::new(&config.routes),
+            places: config.routes.iter().map(place).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The way of a client; `None` if no rule takes it.
+    pub(super) fn of_client(self: &Rc<Self>, client: &Client<'_>) -> Option<Way> {
+        let of_client = self.routes.of_client(client);
+        if of_client.is_empty() {
+            return None;
+        }
+        Some(Way {
+            asks: self.routes.asks_statement(&of_client),
+            of_client,
+            places: Rc::clone(self),
+            user: client.user.into(),
+            database: client.database.into(),
+            credentials: Arc::default(),
+            primary_until: Cell::new(None),
+        })
+    }
+}
+
+/// Where one client's statements go.
+pub(super) struct Way {
+    places: Rc<Places>,
+    of_client: ClientRoutes,
+    /// Rules depend on the statement.
+    asks: bool,
+    /// Who the client is to servers.
+    pub(super) user: Arc<str>,
+    database: Arc<str>,
+    pub(super) credentials: Arc<Credentials>,
+    /// Until when reads go where writes went.
+    primary_until: Cell<Option<Instant>>,
+}
+
+impl Router for Way {
+    fn target(&self, demand: Demand<'_>) -> Target {
+        let text = Text {
+            sql: demand.sql,
+            analysis: demand.analysis,
+        };
+        let found = self.places.routes.find(&self.of_client, Some(&text));
+        match found {
+            Some((place, _)) => Target(place),
+            None => Target::NOWHERE,
+        }
+    }
+
+    fn looks_at_statements(&self) -> bool {
+        self.asks
+    }
+}
+
+impl Way {
+    fn place(&self, target: Target) -> Option<&Place> {
+        self.places.places.get(usize::from(target.0))
+    }
+
+    /// The rule's name.
+    pub(super) fn name_of(&self, target: Target) -> Option<Arc<str>> {
+        self.place(target)?.name.clone()
+    }
+
+    pub(super) fn cluster(&self, target: Target) -> Option<&Rc<Cluster>> {
+        Some(&self.place(target)?.cluster)
+    }
+
+    pub(super) fn role(&self, target: Target) -> Role {
+        self.place(target).map_or(Role::Any, |place| place.role)
+    }
+
+    /// The database's name there.
+    pub(super) fn database(&self, target: Target) -> &Arc<str> {
+        self.place(target)
+            .and_then(|place| place.database.as_ref())
+            .unwrap_or(&self.database)
+    }
+
+    /// A write has been carried out: reads stay with it for a while.
+    pub(super) fn on_write(&self, until: Option<Instant>) {
+        self.primary_until.set(until);
+    }
+
+    /// Whether reads go to the primary for now.
+    pub(super) fn stays_with_writes(&self, now: Instant) -> bool {
+        match self.primary_until.get() {
+            Some(until) if now < until => true,
+            Some(_) => {
+                self.primary_until.set(None);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+/// Whether an endpoint has a role that is asked for.
+pub(super) fn accepts(role: Role, endpoint: &Endpoint) -> bool {
+    match role {
+        Role::Any | Role::PreferReplica => true,
+        Role::Primary => endpoint.role() != Some(EndpointRole::Replica),
+        Role::Replica => endpoint.role() == Some(EndpointRole::Replica),
+    }
+}

@@ -1,0 +1,304 @@
+//! The life of a client after its start-up: what it says, what it waits for, how it ends.
+//!
+//! The relay decides, `pump` moves bytes, `attach` gets server connections and gives them back; here they are joined. Start at
+//! [`Session::run`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context as Task;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use portcullis_cluster::Picked;
+use portcullis_filter::{Context, Stop};
+use portcullis_net::{ConnectionGuard, SessionTimer, Stream, Timer, clock};
+
+use super::cancel::Registered;
+use super::connection::{Lost, Parameters, ServerConnection};
+use super::pump::{Came, Until};
+use super::route::Way;
+use super::server::PostgresServer;
+use crate::encoder;
+use crate::machine::{Demand, Relay, RelayError, Target, Turn, Want};
+use crate::message::backend::TransactionStatus;
+use crate::pool::Held;
+use crate::request::StatementRequest;
+use crate::sqlstate::SqlState;
+
+/// One client with its conversation.
+pub(super) struct Session {
+    pub(super) server: Rc<PostgresServer>,
+    pub(super) stream: Stream,
+    /// What the client has sent and nobody has taken.
+    pub(super) input: BytesMut,
+    /// What the client is to get.
+    pub(super) output: BytesMut,
+    pub(super) relay: Relay,
+    /// Where this client's statements may go.
+    pub(super) way: Way,
+    pub(super) lease: Option<Lease>,
+    /// The parameters as the client was last told.
+    pub(super) told: Arc<Parameters>,
+    pub(super) cancel: Registered,
+    pub(super) cx: Context,
+    pub(super) request: StatementRequest,
+    pub(super) timer: Timer,
+    /// When the client last said something.
+    pub(super) last_heard: Instant,
+    /// When a statement that took too long was cancelled.
+    pub(super) cancelled: Option<Instant>,
+    pub(super) close_at: Option<Instant>,
+    pub(super) _guard: ConnectionGuard,
+}
+
+/// A server connection while a client has it.
+pub(super) struct Lease {
+    pub(super) held: Held<ServerConnection>,
+    /// What the server is to get.
+    pub(super) upstream: BytesMut,
+    /// Keeps the endpoint's load counted.
+    pub(super) _picked: Picked,
+    pub(super) since: Instant,
+}
+
+/// How a session ends.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The client said goodbye.
+    Goodbye,
+    /// It is gone without.
+    ClientGone,
+    /// It is told this, and why it is counted.
+    Told(Bytes, &'static str),
+    /// It was told why already.
+    Closed(&'static str),
+}
+
+impl Session {
+    /// Serves the client until it leaves or has to.
+    pub(super) async fn run(mut self) {
+        let ended = match self.converse().await {
+            Err(ended) => ended,
+            Ok(never) => match never {},
+        };
+        self.on_ended(ended).await;
+    }
+
+    async fn converse(&mut self) -> Result<std::convert::Infallible, Ended> {
+        loop {
+            let came = match self.take_input()? {
+                Want::Input => self.pump(Until::Input).await?,
+                Want::Replies => self.pump(Until::Replies).await?,
+                Want::Server(target) => {
+                    self.attach(target).await?;
+                    continue;
+                }
+                Want::Statement => {
+                    self.judge().await?;
+                    continue;
+                }
+                Want::Goodbye => return Err(Ended::Goodbye),
+            };
+            match came {
+                Came::It => {}
+                Came::Reapply => self.reapply().await?,
+                Came::Lost(lost) => self.on_lost(&lost).await?,
+                Came::Deadline => self.on_deadline().await?,
+            }
+        }
+    }
+
+    /// Lets the relay take what it can of the client's bytes.
+    fn take_input(&mut self) -> Result<Want, Ended> {
+        let mut nothing = BytesMut::new();
+        let (link, upstream) = match &mut self.lease {
+            Some(lease) => (Some(&mut lease.held.connection.link), &mut lease.upstream),
+            None => (None, &mut nothing),
+        };
+        let mut turn = Turn {
+            now: clock::now(),
+            link,
+            upstream,
+            downstream: &mut self.output,
+            setup: &self.server.setup,
+            router: &self.way,
+        };
+        let want = self.relay.handle_client(&mut self.input, &mut turn);
+        debug_assert!(nothing.is_empty(), "bytes for a server that is not there");
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        want.map_err(|error| self.on_relay_error(error))
+    }
+
+    fn on_relay_error(&self, error: RelayError) -> Ended {
+        self.server.stats.on_client_error(error.label());
+        let message = encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, &error.to_string());
+        Ended::Told(message, error.label())
+    }
+
+    /// Asks the filters about the statement at the front.
+    async fn judge(&mut self) -> Result<(), Ended> {
+        self.cx.now = clock::now();
+        if self.relay.owes_nothing() {
+            self.cx.reset(self.cx.now);
+        }
+        self.request.analysis.clone_from(self.relay.statement());
+        self.request.in_transaction = self.relay.status() != TransactionStatus::Idle;
+        let sql = self.relay.statement_text(&self.input);
+        self.request.sql.clear();
+        self.request.sql.extend_from_slice(sql);
+        self.cx.route = self.way.name_of(Demand {
+            analysis: Some(&self.request.analysis),
+            sql: &self.request.sql,
+            class: self.request.analysis.class(),
+        });
+        self.server.statements.on_seen(&self.request);
+        let asked = self
+            .server
+            .chain
+            .on_request(&mut self.request, &mut self.cx, &SessionTimer);
+        match asked.await {
+            Ok(()) => self.relay.admit(),
+            Err(Stop::Reject(rejection)) => {
+                self.server.stats.on_rejected(rejection.reason);
+                self.relay.reject(crate::reject::message(&rejection));
+            }
+            Err(Stop::Close(reason)) => return Err(Ended::Closed(reason)),
+            Err(Stop::Reply(_)) => self.relay.admit(),
+        }
+        Ok(())
+    }
+
+    /// The client's parameters are set again after a statement that has reset them.
+    async fn reapply(&mut self) -> Result<(), Ended> {
+        let sql = self.relay.shape().all();
+        let shape = Arc::clone(self.relay.shape());
+        if let (Some(lease), Some(sql)) = (&mut self.lease, sql) {
+            let connection = &mut lease.held.connection;
+            let applied = connection.execute_inside(&sql, self.relay.status()).await;
+            match applied {
+                Ok(Ok(())) => connection.link.shape = shape,
+                // Values that were good once.
+                Ok(Err(_)) => connection.link.tainted = true,
+                Err(lost) => return self.on_lost(&lost).await,
+            }
+        }
+        self.relay.on_applied(&mut self.output);
+        self.tell_parameters();
+        if self.relay.is_quiet() {
+            self.on_quiet();
+        }
+        Ok(())
+    }
+
+    /// The server connection is gone. A client that loses nothing by it goes on.
+    pub(super) async fn on_lost(&mut self, lost: &Lost) -> Result<(), Ended> {
+        self.server.stats.on_server_lost(lost.label());
+        self.drop_lease(lost);
+        let error = match lost {
+            Lost::Said(error) => error.clone(),
+            Lost::Gone | Lost::Protocol(_) => encoder::error_message(
+                SqlState::CONNECTION_FAILURE,
+                "the server closed the connection unexpectedly",
+            ),
+        };
+        let waiting = self.relay.is_waiting();
+        if self.relay.on_link_lost(&error, &mut self.output) {
+            return Ok(());
+        }
+        let last = if waiting {
+            Bytes::new()
+        } else {
+            encoder::fatal_message(
+                SqlState::CONNECTION_FAILURE,
+                "the server connection with this session's state was lost",
+            )
+        };
+        Err(Ended::Told(last, lost.label()))
+    }
+
+    /// Counts what has come to its end.
+    pub(super) fn settle_done(&mut self) {
+        let Self {
+            relay,
+            server,
+            request,
+            cx,
+            way,
+            lease,
+            ..
+        } = self;
+        let now = clock::now();
+        let endpoint = lease.as_ref().map(|lease| &lease.held.connection.server.endpoint);
+        relay.take_done(|flight| server.on_done(&flight, request, cx, way, endpoint, now));
+    }
+
+    /// Tells the client of parameters that are others on this server connection than on the last.
+    pub(super) fn tell_parameters(&mut self) {
+        let Some(lease) = &self.lease else { return };
+        let parameters = &lease.held.connection.parameters;
+        if Arc::ptr_eq(parameters, &self.told) {
+            return;
+        }
+        for (name, value) in parameters.iter() {
+            if self.told.find(name) != Some(value) {
+                encoder::parameter_status(name, value, &mut self.output);
+                self.relay.on_reported(name, value);
+            }
+        }
+        self.told = Arc::clone(parameters);
+    }
+
+    /// When the next thing is due that nobody's bytes bring about.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        let timeouts = &self.server.config.timeouts;
+        let due = if let Some(since) = self.relay.under_way_since() {
+            match self.cancelled {
+                Some(at) => at.checked_add(super::deadline::GRACE),
+                None => self.server.query_deadline(&self.cx, since),
+            }
+        } else if self.relay.status() != TransactionStatus::Idle {
+            let idle = timeouts.transaction_idle.get();
+            idle.and_then(|idle| self.last_heard.checked_add(idle))
+        } else {
+            let idle = timeouts.idle.get();
+            idle.and_then(|idle| self.last_heard.checked_add(idle))
+        };
+        [due, self.close_at].into_iter().flatten().min()
+    }
+
+    /// A drain has begun: between transactions the client is told, at a point of the drain's time that is its own.
+    pub(super) fn on_draining(&mut self, task: &mut Task<'_>) -> Option<Ended> {
+        if !self.relay.is_quiet() || !self.input.is_empty() {
+            return None;
+        }
+        let random = self.server.random.next();
+        let close_at = match self.close_at {
+            Some(at) => at,
+            None => *self.close_at.insert(self.server.drain.close_at(random)?),
+        };
+        if clock::now() < close_at {
+            // Whatever else is waited for, this comes first.
+            let _ = self.timer.poll_expired(task, Some(close_at));
+            return None;
+        }
+        Some(Ended::Told(
+            encoder::fatal_message(
+                SqlState::ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
+            ),
+            "drain",
+        ))
+    }
+
+    /// The default target: where something goes of which nothing is known.
+    pub(super) fn any_target(&self) -> Target {
+        use crate::machine::relay::Router as _;
+        self.way.target(Demand {
+            analysis: None,
+            sql: b"",
+            class: crate::sql::Class::Write,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! The protocol as the gateway runs it: one listener on one worker, and what all its sessions have in common.
+//!
+//! Start at [`Postgres`] and [`PostgresServer`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_config::{BuildError, Node};
+use portcullis_filter::{Context, FilterChain, Interest, Random};
+use portcullis_net::{Downstream, DrainSignal, Sniff, Timer};
+use portcullis_proxy::{
+    AcceptBalance, ListenerContext, Protocol, ReadContext, Server, TlsStart,
+};
+use serde_json::Value;
+
+use super::cancel::CancelKeys;
+use super::pools::{OpenOptions, Pools};
+use super::route::Places;
+use super::startup::{self, Negotiated};
+use super::stats::PostgresStats;
+use crate::config::{self, PostgresConfig};
+use crate::frame::FrameLimits;
+use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
+use crate::pool::PoolLimits;
+use crate::request::PostgresMessages;
+
+/// The protocol `postgres`.
+#[derive(Debug, Clone, Copy)]
+pub struct Postgres;
+
+impl Protocol for Postgres {
+    const NAME: &'static str = "postgres";
+    const ALPN: &'static [&'static str] = &["postgresql"];
+    const TLS: TlsStart = TlsStart::ByProtocol;
+    const BALANCE: AcceptBalance = AcceptBalance::Exact;
+    type Config = PostgresConfig;
+    type Server = PostgresServer;
+
+    fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<PostgresConfig> {
+        PostgresConfig::read(raw, cx)
+    }
+
+    fn schema() -> Value {
+        PostgresConfig::schema()
+    }
+
+    fn sniff(prefix: &[u8]) -> Sniff {
+        match crate::startup::looks_like_postgres(prefix) {
+            Some(true) => Sniff::Yes,
+            Some(false) => Sniff::No,
+            None => Sniff::NeedMore,
+        }
+    }
+
+    fn build(config: &PostgresConfig, cx: &ListenerContext) -> Result<PostgresServer, BuildError> {
+        let path = format!("{}.filters", cx.path());
+        let chain = config.filters.build(&cx.filters(&path))?;
+        let common = Common::of(cx);
+        let limits = pool_limits(config, None);
+        common.pools.set_limits(|_| limits);
+        Ok(PostgresServer {
+            listener: Arc::clone(&cx.listener),
+            setup: setup(config, &chain, &common),
+            places: Rc::new(Places::new(config, cx)?),
+            chain,
+            stats: Rc::new(PostgresStats::new(&cx.stats)),
+            config: config.clone(),
+            drain: cx.drain.clone(),
+            random: Rc::clone(&cx.worker.random),
+            worker: cx.worker.id,
+            common,
+        })
+    }
+}
+
+/// What all workers share of a listener. It is found by the listener's name, and stays over reloads as long as any server
+/// holds it.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    pub(super) pools: Pools,
+    pub(super) cancel: Arc<CancelKeys>,
+    pub(super) registry: Arc<Registry>,
+}
+
+impl Common {
+    fn of(cx: &ListenerContext) -> Arc<Self> {
+        let key = format!("postgres {}", cx.listener);
+        cx.worker.shared.of(key, Self::default)
+    }
+}
+
+/// Postgres, configured for one listener on one worker.
+pub struct PostgresServer {
+    pub(super) listener: Arc<str>,
+    pub(super) setup: Setup,
+    pub(super) places: Rc<Places>,
+    pub(super) chain: FilterChain<PostgresMessages>,
+    pub(super) stats: Rc<PostgresStats>,
+    pub(super) config: PostgresConfig,
+    pub(super) drain: DrainSignal,
+    pub(super) random: Rc<Random>,
+    pub(super) worker: usize,
+    pub(super) common: Arc<Common>,
+}
+
+impl Server for PostgresServer {
+    // What a start-up needs is in a box that goes away when the conversation begins.
+    fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
+        let starting = Box::pin(start(self, downstream));
+        async move {
+            if let Some(session) = starting.await {
+                session.run().await;
+            }
+        }
+    }
+}
+
+/// Everything up to a session that can talk.
+async fn start(
+    server: Rc<PostgresServer>,
+    downstream: Downstream,
+) -> Option<Box<super::run::Session>> {
+    server.stats.on_connection();
+    let mut timer = Timer::new();
+    let deadline = startup::deadline(&server);
+    let (downstream, negotiated) =
+        startup::negotiate(&server, downstream, &mut timer, deadline).await;
+    match negotiated {
+        Negotiated::Start(started) => {
+            super::login::login(server, downstream?, started, timer, deadline).await
+        }
+        Negotiated::Cancel { process, key } => {
+            let outcome = server.common.cancel.cancel(process, &key).await;
+            server.stats.on_cancel(outcome);
+            None
+        }
+        Negotiated::Refused(reason, message) => {
+            server.stats.on_rejected(reason);
+            if let (Some(downstream), Some(message)) = (downstream, message) {
+                super::goodbye(downstream.stream, &message, &mut timer).await;
+            }
+            None
+        }
+    }
+}
+
+impl PostgresServer {
+    /// Whether clients must encrypt.
+    pub(super) fn requires_tls(&self, offers: bool) -> bool {
+        self.config.auth.method.needs_tls() || self.config.auth.require_tls.unwrap_or(offers)
+    }
+
+    /// How connections to servers are opened.
+    pub(super) fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            direct_tls: self.config.upstream.tls_start == config::TlsStart::Direct,
+            minimum: self.config.upstream.auth_minimum,
+        }
+    }
+
+    /// Until when a statement that began then may take.
+    pub(super) fn query_deadline(&self, cx: &Context, since: Instant) -> Option<Instant> {
+        let timeout = self.config.timeouts.query.get();
+        let own = timeout.and_then(|timeout| since.checked_add(timeout));
+        let filter = crate::filters::query_deadline(cx, since);
+        [own, filter].into_iter().flatten().min()
+    }
+}
+
+/// The bounds of a pool of this listener.
+pub(super) fn pool_limits(config: &PostgresConfig, user_size: Option<u32>) -> PoolLimits {
+    config.pool.limits(user_size)
+}
+
+fn setup(
+    config: &PostgresConfig,
+    chain: &FilterChain<PostgresMessages>,
+    common: &Common,
+) -> Setup {
+    Setup {
+        mode: match config.pool.mode {
+            config::PoolMode::Session => Mode::Session,
+            config::PoolMode::Transaction => Mode::Transaction,
+            config::PoolMode::Statement => Mode::Statement,
+        },
+        state: match config.pool.state {
+            config::StatePolicy::Pin => StatePolicy::Pin,
+            config::StatePolicy::Replay => StatePolicy::Replay,
+            config::StatePolicy::Refuse => StatePolicy::Refuse,
+        },
+        prepared: config.pool.prepared_statements,
+        statements: StatementLimits {
+            count: config.limits.client_statements.value,
+            bytes: config.limits.client_statement_bytes.value.0 as usize,
+        },
+        pipeline: config.limits.pipeline.value,
+        inspect: chain.interest() != Interest::NONE,
+        client_frames: FrameLimits {
+            whole: config.limits.statement.value.0 as usize,
+            ..FrameLimits::default()
+        },
+        sql: config.sql_options(),
+        registry: Arc::clone(&common.registry),
+    }
+}
+
+/// How long a client is given to read why it is turned away.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
