@@ -7,5 +7,12 @@
 //! [`auth`] for who may come in, [`pool`] for who gets a server connection.
 
 pub mod auth;
+pub mod config;
+pub mod filters;
 pub mod pool;
+pub mod request;
+pub mod route;
 pub mod sql;
+
+pub use config::PostgresConfig;
+pub use request::{PostgresMessages, Record, ResultPiece, StatementRequest};

@@ -1,0 +1,251 @@
+//! The keys of a listener with `protocol: postgres`.
+//!
+//! What is common to all listeners is not here, TLS among it. One file for each block of keys: `auth`, `upstream`, `pool`,
+//! `limits` (with the timeouts), `routes`. Passwords are [`Secret`]s, which print as dots. Start at
+//! [`PostgresConfig::read`].
+
+mod auth;
+mod limits;
+mod pool;
+mod routes;
+mod secret;
+mod text;
+mod upstream;
+
+use portcullis_config::{Diagnostics, Duration, Located, Node};
+use portcullis_filter::{FilterList, ReadContext};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use self::auth::{
+    AuthConfig, AuthMethod, AuthQueryConfig, CertificateConfig, CertificateName,
+    DEFAULT_AUTH_QUERY, UserConfig,
+};
+pub use self::limits::{
+    ConsoleConfig, LimitsConfig, OnUnparsable, StatementsConfig, TimeoutsConfig,
+};
+pub use self::pool::{PoolConfig, PoolMode, StatePolicy};
+pub use self::routes::{MatchConfig, ReadYourWrites, Role, RouteConfig};
+pub use self::secret::{Password, Secret};
+pub use self::text::{StatementKind, TablePattern};
+pub use self::upstream::{AuthMinimum, TlsStart, UpstreamConfig};
+
+use self::auth::{AuthKeys, read_auth};
+use self::routes::{RouteRule, read_targets};
+use crate::filters::registry;
+use crate::request::PostgresMessages;
+
+/// The configuration of a Postgres listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PostgresConfig {
+    /// How clients prove who they are.
+    pub auth: AuthConfig,
+    /// How the gateway proves who it is to servers.
+    pub upstream: UpstreamConfig,
+    /// How server connections are shared.
+    pub pool: PoolConfig,
+    /// How long things may take.
+    pub timeouts: TimeoutsConfig,
+    /// How much a client may send or keep.
+    pub limits: LimitsConfig,
+    /// Where statements go: rules in order, at least one.
+    pub routes: Vec<RouteConfig>,
+    /// Where a client reads that has written.
+    pub read_your_writes: ReadYourWrites,
+    /// Whether a comment at the start of a text may say where it goes.
+    pub hints: bool,
+    /// Functions of the operator's own that change nothing, as names in lower case.
+    pub safe_functions: Vec<String>,
+    /// What becomes of a text that cannot be read to its end, where no filter says otherwise.
+    pub on_unparsable: OnUnparsable,
+    /// The administrators' console.
+    pub console: ConsoleConfig,
+    /// The table of statements.
+    pub statements: StatementsConfig,
+    /// The filters, in order.
+    pub filters: FilterList<PostgresMessages>,
+}
+
+/// The keys as they are written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PostgresKeys {
+    /// How clients prove who they are. Required, since no default fits: who lets everybody in says so.
+    auth: Option<Located<AuthKeys>>,
+    /// How the gateway proves who it is to servers. Default: as the client's user, with the credentials that `auth` knows.
+    #[serde(default)]
+    upstream: Located<UpstreamConfig>,
+    /// How server connections are shared.
+    #[serde(default)]
+    pool: Located<PoolConfig>,
+    /// How long things may take.
+    #[serde(default)]
+    timeouts: TimeoutsConfig,
+    /// How much a client may send or keep.
+    #[serde(default)]
+    limits: Located<LimitsConfig>,
+    /// The cluster that everything goes to. Either this or `routes`.
+    cluster: Option<Located<String>>,
+    /// Rules that say where connections and statements go.
+    routes: Option<Located<Vec<Located<RouteRule>>>>,
+    /// Where a client reads that has just written. Default `off`: where the rules say.
+    #[serde(default)]
+    read_your_writes: Located<ReadYourWrites>,
+    /// Whether a comment at the very start of a text, `/* portcullis: primary */` or `replica`, says where it goes. Default
+    /// false: who can inject a comment could choose a server.
+    #[serde(default)]
+    hints: bool,
+    /// Functions of your own that change nothing, such as `[shop.price_of]`: a SELECT that calls any other unknown function
+    /// counts as a write. Default: none.
+    #[serde(default)]
+    safe_functions: Vec<Located<String>>,
+    /// What becomes of a text that cannot be read to its end: too long, unterminated, no SQL. Default `allow`: the server
+    /// says what is wrong with it, and the primary is where it goes. Filters with rules about statements deny by default.
+    #[serde(default = "allow")]
+    on_unparsable: OnUnparsable,
+    /// The administrators' console.
+    #[serde(default)]
+    console: ConsoleConfig,
+    /// The table of statements at `/postgres/statements`.
+    #[serde(default)]
+    statements: StatementsConfig,
+    /// Filters that every statement passes, in order.
+    filters: Option<Node>,
+}
+
+const fn allow() -> OnUnparsable {
+    OnUnparsable::Allow
+}
+
+impl PostgresConfig {
+    /// Reads the keys of a listener that are Postgres's own. Mistakes go to the diagnostics, all of them; `None` if there
+    /// is nothing usable.
+    pub fn read(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Self> {
+        let keys: PostgresKeys = raw.read(cx.diagnostics)?;
+        let mut filters = keys
+            .filters
+            .as_ref()
+            .map_or_else(FilterList::default, |list| {
+                registry().read_list(list, &format!("{}.filters", cx.path), cx.diagnostics)
+            });
+        // A log wants to see what other filters refuse, wherever it is listed.
+        filters.0.sort_by_key(|filter| filter.name != "access_log");
+        let auth = read_auth(keys.auth, raw, cx);
+        keys.upstream
+            .value
+            .check(keys.upstream.span, cx.diagnostics);
+        keys.pool.value.check(keys.pool.span, cx.diagnostics);
+        keys.limits.value.check(cx.diagnostics);
+        keys.console.check(cx.diagnostics);
+        keys.statements.check(cx.diagnostics);
+        let routes = read_targets(raw, keys.cluster.as_ref(), keys.routes.as_ref(), cx);
+        let routes = routes.map(|routes| {
+            check_statement_routes(&routes, &keys.pool, cx.diagnostics);
+            check_read_your_writes(&routes, &keys.read_your_writes, cx.diagnostics);
+            routes.into_iter().map(|(_, route)| route).collect()
+        });
+        let safe_functions = read_functions(&keys.safe_functions, cx.diagnostics);
+        Some(Self {
+            auth: auth?,
+            upstream: keys.upstream.into_inner(),
+            pool: keys.pool.into_inner(),
+            timeouts: keys.timeouts,
+            limits: keys.limits.into_inner(),
+            routes: routes?,
+            read_your_writes: keys.read_your_writes.into_inner(),
+            hints: keys.hints,
+            safe_functions,
+            on_unparsable: keys.on_unparsable,
+            console: keys.console,
+            statements: keys.statements,
+            filters,
+        })
+    }
+
+    /// Whether any rule asks what a statement does, so that every statement must be looked into before it is routed.
+    #[must_use]
+    pub fn routes_by_statement(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.condition.asks_statement())
+    }
+
+    /// JSON Schema of those keys: an object schema with `properties`, without references to other places.
+    #[must_use]
+    pub fn schema() -> Value {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        });
+        let keys = settings
+            .into_generator()
+            .into_root_schema_for::<PostgresKeys>();
+        let mut schema = keys.to_value();
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.insert("filters".to_owned(), registry().schema());
+        }
+        schema
+    }
+}
+
+/// In session mode a server connection is the client's until it leaves, so its first statement would decide for all.
+fn check_statement_routes(
+    routes: &[(portcullis_config::Span, RouteConfig)],
+    pool: &Located<PoolConfig>,
+    diagnostics: &mut Diagnostics,
+) {
+    if pool.mode != PoolMode::Session {
+        return;
+    }
+    for (span, route) in routes {
+        if route.condition.asks_statement() {
+            diagnostics
+                .error(*span, "a rule about statements needs `pool: { mode: transaction }`")
+                .help("in session mode a client keeps one server connection, whatever its statements do");
+        }
+    }
+}
+
+fn check_read_your_writes(
+    routes: &[(portcullis_config::Span, RouteConfig)],
+    wanted: &Located<ReadYourWrites>,
+    diagnostics: &mut Diagnostics,
+) {
+    let reads_elsewhere = |(_, route): &(_, RouteConfig)| {
+        route.role != Role::Primary || route.condition.asks_statement()
+    };
+    if wanted.value != ReadYourWrites::Off && !routes.iter().any(reads_elsewhere) {
+        diagnostics
+            .error(wanted.span, "everything goes to the primary anyway")
+            .help("`read_your_writes` goes with routes that send reads to replicas");
+    }
+}
+
+/// A function is named as SQL would: `name` or `schema.name`, folded to lower case.
+fn read_functions(names: &[Located<String>], diagnostics: &mut Diagnostics) -> Vec<String> {
+    for name in names {
+        let is_part = |part: &str| {
+            let mut chars = part.chars();
+            chars
+                .next()
+                .is_some_and(|first| first.is_alphabetic() || first == '_')
+                && chars.all(|other| other.is_alphanumeric() || matches!(other, '_' | '$'))
+        };
+        if name.split('.').count() > 2 || !name.split('.').all(is_part) {
+            diagnostics
+                .error(name.span, format!("'{}' is no function", name.value))
+                .expected("a name such as `price_of` or `shop.price_of`, without parentheses");
+        }
+    }
+    names.iter().map(|name| name.to_lowercase()).collect()
+}
+
+/// For defaults.
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[cfg(test)]
+mod tests;
