@@ -402,3 +402,27 @@ fn workers_share_state_not_load() {
     };
     assert_ne!(other.pick(&cx).unwrap().id(), busy.id());
 }
+
+#[test]
+fn connections_that_move_count_with_those_that_do_not() {
+    let f = Fixture::new(1, r#""limits": {"connections": 2}"#);
+    let limit = [("limit", "connections")];
+    let active = || f.gauge("portcullis_cluster_active", &limit);
+    let ours = f.cluster.try_connection().unwrap();
+    let moving = f.cluster.try_shared_connection().unwrap();
+    assert_eq!(active(), 2);
+    let refused = f.cluster.try_shared_connection().unwrap_err();
+    assert_eq!(refused.limit, BreakerKind::Connections);
+    assert!(f.cluster.try_connection().is_err());
+    assert_eq!(f.counter("portcullis_cluster_overflows_total", &limit), 2);
+    std::thread::spawn(move || drop(moving)).join().unwrap();
+    assert_eq!(active(), 1);
+    let elsewhere = Arc::clone(&f.shared);
+    let moved = std::thread::spawn(move || elsewhere.try_connection().unwrap());
+    let moved = moved.join().unwrap();
+    assert_eq!(active(), 2);
+    drop(ours);
+    drop(moved);
+    assert_eq!(active(), 0);
+    assert_eq!(f.shared.breaker(BreakerKind::Connections).active(), 0);
+}

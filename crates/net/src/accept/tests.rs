@@ -1,5 +1,7 @@
 //! Acceptors over real sockets, and over a script of faults.
 
+mod tls;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,9 +1,12 @@
 //! Connects on loopback.
 
+mod encrypt;
+
 use std::net::TcpListener as StdListener;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use portcullis_cluster::ResolvedEndpoint;
 use tokio::net::TcpListener;
 
 use super::*;

@@ -49,3 +49,6 @@ impl Detached {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -243,6 +243,7 @@ fn what_can_be_spoken_after_a_handshake() {
         (AlpnOffer::Http1, &[None, h1], &[h2, mqtt]),
         (AlpnOffer::Http2, &[h2], &[None, h1, mqtt]),
         (AlpnOffer::AnyHttp, &[None, h2, h1], &[mqtt]),
+        (AlpnOffer::Named(&[b"mqtt"]), &[None, mqtt], &[h2, h1]),
     ] {
         assert!(
             accepted.iter().all(|agreed| offer.accepts(*agreed)),
