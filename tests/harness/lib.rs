@@ -27,6 +27,7 @@ mod http;
 mod http2_origin;
 mod matrix;
 mod origin;
+pub mod postgres;
 mod scratch;
 mod script;
 mod stats;

@@ -48,6 +48,17 @@ pub(crate) const NEEDED: &[Needed] = &[
         purpose: "HTTP load",
     },
     Needed {
+        // Debian keeps the server's programs out of the path.
+        probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb"],
+        package: "postgresql",
+        purpose: "a real Postgres server, pgbench",
+    },
+    Needed {
+        probe: &["psql", "--version"],
+        package: "postgresql-client",
+        purpose: "a real Postgres client",
+    },
+    Needed {
         probe: &["python3", "-c", "import venv, ensurepip"],
         package: "python3-venv",
         purpose: "scripted upstreams and WebSocket clients",
