@@ -35,6 +35,7 @@ mod http_upstream;
 mod logs;
 mod matrix;
 mod peers;
+mod postgres;
 mod reload;
 mod smoke;
 mod support;

@@ -13,6 +13,9 @@ use foldhash::fast::RandomState;
 use portcullis_cluster::{ClusterShared, Endpoint};
 use portcullis_net::connect;
 
+use super::open;
+use super::pools::OpenOptions;
+
 /// How many cancel requests are carried out at once; more are dropped, as a server under load may.
 const AT_ONCE: u32 = 64;
 
@@ -49,6 +52,7 @@ pub(super) struct Server {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) process: i32,
     pub(super) key: Bytes,
+    pub(super) options: OpenOptions,
 }
 
 /// Keeps a client's key known while it lives.
@@ -120,7 +124,7 @@ impl Client {
         self.on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn cancel(&self) -> &'static str {
+    async fn cancel(self: &Arc<Self>) -> &'static str {
         let server = {
             let mut on = self.lock();
             let Some(server) = on.server.clone() else {
@@ -129,7 +133,7 @@ impl Client {
             on.under_way += 1;
             server
         };
-        let under_way = UnderWay(self);
+        let under_way = Cancelling(Arc::clone(self));
         let sent = server.cancel().await;
         drop(under_way);
         if sent { "sent" } else { "server_unreachable" }
@@ -137,9 +141,10 @@ impl Client {
 }
 
 /// A cancel is on its way while this lives.
-struct UnderWay<'c>(&'c Client);
+#[derive(Debug)]
+pub(super) struct Cancelling(Arc<Client>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for Cancelling {
     fn drop(&mut self) {
         let mut on = self.0.lock();
         on.under_way = on.under_way.saturating_sub(1);
@@ -153,7 +158,7 @@ impl Server {
         let Ok(stream) = connecting.await else {
             return false;
         };
-        let stream = super::open::begin_tls(stream, &self.cluster, &self.endpoint).await;
+        let stream = open::encrypt(stream, &self.cluster, &self.endpoint, self.options).await;
         let Ok(mut stream) = stream else {
             return false;
         };
@@ -184,6 +189,12 @@ impl Registered {
     /// The client has a server connection.
     pub(super) fn on_attach(&self, server: Arc<Server>) {
         self.client.lock().server = Some(server);
+    }
+
+    /// A cancel of the gateway's own is on its way there while the guard lives.
+    pub(super) fn cancelling(&self) -> Cancelling {
+        self.client.lock().under_way += 1;
+        Cancelling(Arc::clone(&self.client))
     }
 
     /// The client gives its server connection back. `false` if a cancel is on its way there, so that nobody else must get it.

@@ -9,6 +9,7 @@
 //! What is said and owed is [`crate::machine`]'s, who gets a connection [`crate::pool`]'s. Start at [`Postgres`].
 
 mod attach;
+mod auth_wire;
 mod cancel;
 mod connection;
 mod deadline;
@@ -16,15 +17,19 @@ mod login;
 mod open;
 mod pools;
 mod pump;
+mod replication;
 mod route;
 mod run;
 mod server;
 mod startup;
 mod stats;
+mod users;
 mod welcome;
 
 pub use server::{Postgres, PostgresServer};
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Instant;
 
 use portcullis_net::{Stream, Timer, clock};
@@ -39,14 +44,27 @@ fn secret() -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// Says a last thing and gives the peer a while to read it: closing with its bytes unread would destroy what is on its way.
+/// Random bytes that nobody can guess, for the exchanges of authentication.
+fn nonce() -> [u8; 18] {
+    let mut bytes = [0; 18];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        std::process::abort();
+    }
+    bytes
+}
+
+/// Says a last thing and closes.
 async fn goodbye(mut stream: Stream, message: &[u8], timer: &mut Timer) {
+    say(&mut stream, message, timer).await;
+}
+
+/// Says a last thing and gives the peer a while to read it: closing with its bytes unread would destroy what is on its way.
+async fn say(stream: &mut Stream, message: &[u8], timer: &mut Timer) {
     let deadline: Option<Instant> = clock::now().checked_add(server::LINGER);
     let mut unread = bytes::BytesMut::new();
     let mut rest = message;
     let mut said = false;
-    std::future::poll_fn(|task| {
-        use std::task::Poll;
+    poll_fn(|task| {
         while !rest.is_empty() {
             match stream.poll_write(task, rest) {
                 Poll::Ready(Ok(count @ 1..)) => rest = rest.get(count..).unwrap_or_default(),

@@ -3,6 +3,7 @@
 //! The relay decides, `pump` moves bytes, `attach` gets server connections and gives them back; here they are joined. Start at
 //! [`Session::run`].
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context as Task;
@@ -10,8 +11,9 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::Picked;
-use portcullis_filter::{Context, Stop};
+use portcullis_filter::{Context, Interest, Stop};
 use portcullis_net::{ConnectionGuard, SessionTimer, Stream, Timer, clock};
+use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
 use super::connection::{Lost, Parameters, ServerConnection};
@@ -19,10 +21,12 @@ use super::pump::{Came, Until};
 use super::route::Way;
 use super::server::PostgresServer;
 use crate::encoder;
-use crate::machine::{Demand, Relay, RelayError, Target, Turn, Want};
+use crate::machine::relay::Router as _;
+use crate::machine::{Demand, Relay, RelayError, Target, Turn, Want, unknown_demand};
 use crate::message::backend::TransactionStatus;
 use crate::pool::Held;
-use crate::request::StatementRequest;
+use crate::request::{Record, SharedText, StatementRequest};
+use crate::sql::Class;
 use crate::sqlstate::SqlState;
 
 /// One client with its conversation.
@@ -41,7 +45,11 @@ pub(super) struct Session {
     pub(super) told: Arc<Parameters>,
     pub(super) cancel: Registered,
     pub(super) cx: Context,
+    /// What the filters are shown.
     pub(super) request: StatementRequest,
+    /// What they have let pass and has not come to its end, by the relay's numbers.
+    pub(super) judged: VecDeque<Judged>,
+    pub(super) _active: GaugeGuard,
     pub(super) timer: Timer,
     /// When the client last said something.
     pub(super) last_heard: Instant,
@@ -61,6 +69,12 @@ pub(super) struct Lease {
     pub(super) since: Instant,
 }
 
+/// A statement that the filters know.
+pub(super) struct Judged {
+    number: u64,
+    record: Record,
+}
+
 /// How a session ends.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -76,7 +90,7 @@ pub(super) enum Ended {
 
 impl Session {
     /// Serves the client until it leaves or has to.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let ended = match self.converse().await {
             Err(ended) => ended,
             Ok(never) => match never {},
@@ -139,33 +153,49 @@ impl Session {
 
     /// Asks the filters about the statement at the front.
     async fn judge(&mut self) -> Result<(), Ended> {
-        self.cx.now = clock::now();
-        if self.relay.owes_nothing() {
-            self.cx.reset(self.cx.now);
+        let now = clock::now();
+        self.cx.now = now;
+        if self.relay.owes_nothing() && self.judged.is_empty() {
+            self.cx.reset(now);
         }
-        self.request.analysis.clone_from(self.relay.statement());
         self.request.in_transaction = self.relay.status() != TransactionStatus::Idle;
-        let sql = self.relay.statement_text(&self.input);
-        self.request.sql.clear();
-        self.request.sql.extend_from_slice(sql);
-        self.cx.route = self.way.name_of(Demand {
-            analysis: Some(&self.request.analysis),
-            sql: &self.request.sql,
-            class: self.request.analysis.class(),
-        });
-        self.server.statements.on_seen(&self.request);
+        let target = if let Some(subject) = self.relay.subject() {
+            self.request.prepared = true;
+            self.request.set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
+            let demand = Demand {
+                analysis: &subject.analysis,
+                sql: subject.sql(),
+            };
+            self.way.target(demand)
+        } else {
+            let (sql, analysis) = self.relay.query(&self.input);
+            self.request.prepared = false;
+            self.request.set_text(sql, |_, own| own.clone_from(analysis));
+            self.way.target(Demand { analysis, sql })
+        };
+        self.cx.route = self.way.name_of(target);
         let asked = self
             .server
             .chain
             .on_request(&mut self.request, &mut self.cx, &SessionTimer);
         match asked.await {
-            Ok(()) => self.relay.admit(),
+            Ok(()) | Err(Stop::Reply(_)) => {
+                let number = self.relay.admit();
+                if self.server.chain.interest().includes(Interest::COMPLETE) {
+                    let record = Record::new(self.request.clone(), clock::wall(), now);
+                    self.judged.push_back(Judged { number, record });
+                }
+            }
             Err(Stop::Reject(rejection)) => {
                 self.server.stats.on_rejected(rejection.reason);
-                self.relay.reject(crate::reject::message(&rejection));
+                let mut record = Record::new(self.request.clone(), clock::wall(), now);
+                record.reason = rejection.reason;
+                let message = crate::reject::message(&rejection);
+                record.sqlstate = Relay::sqlstate_of(message.get(5..).unwrap_or_default());
+                self.server.chain.on_complete(&record, &self.cx);
+                self.relay.reject(message);
             }
             Err(Stop::Close(reason)) => return Err(Ended::Closed(reason)),
-            Err(Stop::Reply(_)) => self.relay.admit(),
         }
         Ok(())
     }
@@ -223,15 +253,45 @@ impl Session {
         let Self {
             relay,
             server,
-            request,
+            judged,
             cx,
-            way,
             lease,
+            way,
             ..
         } = self;
         let now = clock::now();
-        let endpoint = lease.as_ref().map(|lease| &lease.held.connection.server.endpoint);
-        relay.take_done(|flight| server.on_done(&flight, request, cx, way, endpoint, now));
+        relay.take_done(|flight| {
+            let took = now.saturating_duration_since(flight.started);
+            server.stats.on_statement(&flight, took);
+            if flight.class != Class::Read && !flight.refused {
+                way.on_write(server.reads_follow_until(now));
+            }
+            // Those before it were bound and never executed.
+            while judged.front().is_some_and(|front| front.number < flight.judged) {
+                judged.pop_front();
+            }
+            let Some(front) = judged.front_mut().filter(|front| front.number == flight.judged) else {
+                return;
+            };
+            let record = &mut front.record;
+            record.duration = now.saturating_duration_since(record.started);
+            record.server = took;
+            record.rows = flight.rows;
+            record.bytes_down = flight.bytes;
+            record.sqlstate = flight.error;
+            record.reason = if flight.error.is_some() {
+                Record::SERVER_ERROR
+            } else {
+                Record::COMPLETED
+            };
+            if let Some(lease) = lease {
+                let at = &lease.held.connection.server;
+                record.cluster = Some(Arc::clone(at.cluster.name()));
+                record.endpoint = Some(Arc::clone(at.endpoint.label()));
+            }
+            cx.now = now;
+            server.chain.on_complete(record, cx);
+        });
     }
 
     /// Tells the client of parameters that are others on this server connection than on the last.
@@ -292,13 +352,31 @@ impl Session {
         ))
     }
 
-    /// The default target: where something goes of which nothing is known.
+    /// The target of something of which nothing is known.
     pub(super) fn any_target(&self) -> Target {
-        use crate::machine::relay::Router as _;
-        self.way.target(Demand {
-            analysis: None,
-            sql: b"",
-            class: crate::sql::Class::Write,
-        })
+        self.way.target(unknown_demand())
+    }
+
+    /// The last words, and everything that the client leaves behind.
+    pub(super) async fn on_ended(mut self: Box<Self>, ended: Ended) {
+        let (reason, message) = match ended {
+            Ended::Goodbye => ("closed", None),
+            Ended::ClientGone => ("client_gone", None),
+            Ended::Told(message, reason) => (reason, Some(message)),
+            Ended::Closed(reason) => (reason, Some(Bytes::new())),
+        };
+        self.server.stats.on_ended(reason);
+        self.abandon();
+        self.settle_done();
+        if let Some(message) = message {
+            self.output.extend_from_slice(&message);
+            let Self {
+                stream,
+                output,
+                timer,
+                ..
+            } = &mut *self;
+            super::say(stream, output, timer).await;
+        }
     }
 }

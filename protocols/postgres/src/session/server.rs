@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_cluster::Cluster;
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::{Context, FilterChain, Interest, Random};
 use portcullis_net::{Downstream, DrainSignal, Sniff, Timer};
@@ -19,6 +20,8 @@ use super::pools::{OpenOptions, Pools};
 use super::route::Places;
 use super::startup::{self, Negotiated};
 use super::stats::PostgresStats;
+use super::users::{Asked, Users};
+use crate::auth::MockSecret;
 use crate::config::{self, PostgresConfig};
 use crate::frame::FrameLimits;
 use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
@@ -69,6 +72,8 @@ impl Protocol for Postgres {
             drain: cx.drain.clone(),
             random: Rc::clone(&cx.worker.random),
             worker: cx.worker.id,
+            users: Users::new(config, &cx.path())?,
+            auth_cluster: auth_cluster(config, cx)?,
             common,
         })
     }
@@ -81,6 +86,9 @@ pub(super) struct Common {
     pub(super) pools: Pools,
     pub(super) cancel: Arc<CancelKeys>,
     pub(super) registry: Arc<Registry>,
+    pub(super) asked: Asked,
+    /// Makes unknown users look like known ones.
+    pub(super) mock: MockSecret,
 }
 
 impl Common {
@@ -102,6 +110,9 @@ pub struct PostgresServer {
     pub(super) random: Rc<Random>,
     pub(super) worker: usize,
     pub(super) common: Arc<Common>,
+    pub(super) users: Users,
+    /// Where users are looked up, if not where their statements go.
+    pub(super) auth_cluster: Option<Rc<Cluster>>,
 }
 
 impl Server for PostgresServer {
@@ -159,6 +170,14 @@ impl PostgresServer {
         }
     }
 
+    /// Until when reads go where a write went that has just ended.
+    pub(super) fn reads_follow_until(&self, now: Instant) -> Option<Instant> {
+        match self.config.read_your_writes {
+            config::ReadYourWrites::PrimaryFor(time) => now.checked_add(time.get()),
+            _ => None,
+        }
+    }
+
     /// Until when a statement that began then may take.
     pub(super) fn query_deadline(&self, cx: &Context, since: Instant) -> Option<Instant> {
         let timeout = self.config.timeouts.query.get();
@@ -166,6 +185,16 @@ impl PostgresServer {
         let filter = crate::filters::query_deadline(cx, since);
         [own, filter].into_iter().flatten().min()
     }
+}
+
+/// The cluster that is asked for users, where the configuration names one.
+fn auth_cluster(
+    config: &PostgresConfig,
+    cx: &ListenerContext,
+) -> Result<Option<Rc<Cluster>>, BuildError> {
+    let query = config.auth.auth_query.as_ref();
+    let name = query.and_then(|query| query.cluster.as_deref());
+    name.map(|name| cx.cluster(name)).transpose()
 }
 
 /// The bounds of a pool of this listener.

@@ -48,6 +48,7 @@ pub(super) async fn negotiate(
 ) -> (Option<Downstream>, Negotiated) {
     let mut opening = Opening {
         server,
+        offers: downstream.starttls.is_some(),
         downstream: Some(downstream),
         asked: Asked::default(),
     };
@@ -78,6 +79,8 @@ struct Opening<'a> {
     /// Gone while and after a handshake that fails.
     downstream: Option<Downstream>,
     asked: Asked,
+    /// The listener has TLS.
+    offers: bool,
 }
 
 /// What a client has asked for already: each once at most.
@@ -199,7 +202,7 @@ impl Opening<'_> {
             .downstream
             .as_ref()
             .is_some_and(|downstream| downstream.tls.is_some());
-        if self.server.requires_tls() && !encrypted {
+        if !encrypted && self.server.requires_tls(self.offers) {
             let text = "connections without encryption are not accepted";
             let message = encoder::fatal_message(SqlState::INVALID_AUTHORIZATION, text);
             return Negotiated::Refused("tls_required", Some(message));

@@ -1,0 +1,391 @@
+//! From a start-up packet to a session: who the client is, whether it may come in, and what it comes in with.
+//!
+//! Methods and proofs are [`crate::auth`]'s, here they are carried over the wire within the deadline of the start-up. Start at
+//! [`login`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use portcullis_filter::Context;
+use portcullis_net::{Downstream, Stream, Timer, clock};
+
+use super::open::Credentials;
+use super::route::Way;
+use super::run::Session;
+use super::server::PostgresServer;
+use super::startup::{Started, read_more};
+use super::users::Question;
+use crate::auth::{AuthError, ClientAuth, ClientRequest, ClientStep, Method, Proof, Secret};
+use crate::config::AuthMethod;
+use crate::encoder;
+use crate::frame::{Frame, FrameLimits, FrameScanner, Side, frontend};
+use crate::machine::{Opening, Reading, Relay, Replication};
+use crate::request::StatementRequest;
+use crate::route::Client;
+use crate::sqlstate::SqlState;
+use crate::startup::ProtocolVersion;
+
+/// Why a client does not come in: what it is told, and how that is counted.
+pub(super) struct Refused {
+    message: Bytes,
+    reason: &'static str,
+}
+
+impl Refused {
+    pub(super) fn new(state: SqlState, text: &str, reason: &'static str) -> Self {
+        Self {
+            message: encoder::fatal_message(state, text),
+            reason,
+        }
+    }
+}
+
+/// The newest version that is spoken here.
+const NEWEST: ProtocolVersion = ProtocolVersion::V3_2;
+
+/// What is needed until the client is in.
+struct Login<'a> {
+    server: &'a Rc<PostgresServer>,
+    stream: &'a mut Stream,
+    input: &'a mut BytesMut,
+    timer: &'a mut Timer,
+    deadline: Option<Instant>,
+}
+
+/// Lets a client in, or says why not.
+pub(super) async fn login(
+    server: Rc<PostgresServer>,
+    downstream: Downstream,
+    started: Started,
+    mut timer: Timer,
+    deadline: Option<Instant>,
+) -> Option<Box<Session>> {
+    let mut downstream = downstream;
+    let outcome = try_login(&server, &mut downstream, &started, &mut timer, deadline).await;
+    let (opening, way) = match outcome {
+        Ok(found) => found,
+        Err(Refused { message, reason }) => {
+            server.stats.on_login(reason);
+            super::goodbye(downstream.stream, &message, &mut timer).await;
+            return None;
+        }
+    };
+    server.stats.on_login("ok");
+    let long_key = started.version >= NEWEST;
+    if opening.replication != Replication::Off {
+        super::replication::run(&server, downstream, &opening, way, timer).await;
+        return None;
+    }
+    if server.config.console.is_console(&opening.database) {
+        super::console::run(&server, downstream, &opening, timer).await;
+        return None;
+    }
+    let mut session = Box::new(session(server, downstream, &opening, way?, timer, long_key));
+    match session.welcome(long_key).await {
+        Ok(()) => Some(session),
+        Err(ended) => {
+            session.on_ended(ended).await;
+            None
+        }
+    }
+}
+
+/// Everything that a client has to pass.
+async fn try_login(
+    server: &Rc<PostgresServer>,
+    downstream: &mut Downstream,
+    started: &Started,
+    timer: &mut Timer,
+    deadline: Option<Instant>,
+) -> Result<(Opening, Option<Way>), Refused> {
+    if started.version.major != 3 {
+        let text = format!(
+            "unsupported frontend protocol {}.{}: server supports 3.0 to 3.2",
+            started.version.major, started.version.minor
+        );
+        return Err(Refused::new(SqlState::FEATURE_NOT_SUPPORTED, &text, "protocol_version"));
+    }
+    let opening = Opening::read(started.parameters.iter()).map_err(|error| Refused {
+        message: encoder::fatal_message(error.sqlstate(), &error.to_string()),
+        reason: error.label(),
+    })?;
+    let way = find_way(server, downstream, &opening)?;
+    let tls = downstream.tls.clone();
+    let Downstream { stream, prefix, .. } = downstream;
+    let mut login = Login {
+        server,
+        stream,
+        input: prefix,
+        timer,
+        deadline,
+    };
+    if started.version.minor > NEWEST.minor || !opening.unknown_options.is_empty() {
+        let mut message = BytesMut::new();
+        let version = started.version.min(NEWEST);
+        encoder::negotiate_protocol_version(version, &opening.unknown_options, &mut message);
+        login.write(&message).await?;
+    }
+    let credentials = login.authenticate(&opening, way.as_ref(), tls.as_deref()).await?;
+    let way = way.map(|mut way| {
+        way.user = Arc::from(credentials.user.as_str());
+        way.credentials = Arc::new(credentials);
+        way
+    });
+    login.write(&encoder::authentication_ok()).await?;
+    Ok((opening, way))
+}
+
+/// The rules for the client. The console is beside all rules.
+fn find_way(
+    server: &Rc<PostgresServer>,
+    downstream: &Downstream,
+    opening: &Opening,
+) -> Result<Option<Way>, Refused> {
+    if server.config.console.is_console(&opening.database) {
+        return Ok(None);
+    }
+    let facts = downstream.facts(&server.listener);
+    let client = Client {
+        database: &opening.database,
+        user: &opening.user,
+        application: &opening.application,
+        server_name: facts.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
+        address: facts.client_ip(),
+    };
+    let way = server.places.of_client(&client);
+    way.map(Some).ok_or_else(|| {
+        let text = format!("database \"{}\" does not exist", opening.database);
+        Refused::new(SqlState::INVALID_CATALOG_NAME, &text, "no_route")
+    })
+}
+
+impl Login<'_> {
+    async fn write(&mut self, message: &[u8]) -> Result<(), Refused> {
+        let written = self.stream.write_all(message).await;
+        written.map_err(|_| Refused {
+            message: Bytes::new(),
+            reason: "authentication_closed",
+        })
+    }
+
+    /// Has the client prove who it is. The answer is what servers are shown for it.
+    async fn authenticate(
+        &mut self,
+        opening: &Opening,
+        way: Option<&Way>,
+        tls: Option<&portcullis_filter::TlsInfo>,
+    ) -> Result<Credentials, Refused> {
+        let config = &self.server.config.auth;
+        let known = config.users.get(&*opening.user);
+        if known.is_some_and(|user| !user.may_open(&opening.database)) {
+            return Err(denied(opening));
+        }
+        if config.method == AuthMethod::Certificate {
+            let certificate = tls.and_then(|tls| tls.client.as_ref());
+            let permitted =
+                certificate.is_some_and(|shown| config.certificate.permits(shown, &opening.user));
+            if !permitted {
+                return Err(denied(opening));
+            }
+        }
+        let secret = self.secret(opening, way).await?;
+        if config.method == AuthMethod::Trust || config.method == AuthMethod::Certificate {
+            let listed = config.users.contains_key(&*opening.user) || secret.is_some();
+            if !listed && !config.admits_anybody() {
+                return Err(denied(opening));
+            }
+            return Ok(self.credentials(opening, secret.as_deref(), None));
+        }
+        let method = match config.method {
+            AuthMethod::Md5 => Method::Md5,
+            AuthMethod::Cleartext => Method::Cleartext,
+            _ => Method::Scram,
+        };
+        let proved = self.converse(method, opening, secret.as_deref(), tls).await?;
+        Ok(self.credentials(opening, secret.as_deref(), proved))
+    }
+
+    /// What is known of the user, if anything.
+    async fn secret(
+        &mut self,
+        opening: &Opening,
+        way: Option<&Way>,
+    ) -> Result<Option<Arc<Secret>>, Refused> {
+        if let Some(secret) = self.server.users.find(&opening.user) {
+            return Ok(Some(secret));
+        }
+        let Some(config) = &self.server.config.auth.auth_query else {
+            return Ok(None);
+        };
+        let cluster = match (&self.server.auth_cluster, way) {
+            (Some(cluster), _) => Rc::clone(cluster),
+            (None, Some(way)) => way.any_cluster().ok_or_else(|| denied(opening))?,
+            (None, None) => return Ok(None),
+        };
+        let question = Question {
+            config,
+            cluster: &cluster,
+            database: &opening.database,
+            user: &opening.user,
+            options: self.server.open_options(),
+            worker: self.server.worker,
+            random: self.server.random.next(),
+        };
+        self.server.common.asked.ask(question).await.map_err(|reason| {
+            let text = "the authentication of this user cannot be looked up";
+            Refused::new(SqlState::CANNOT_CONNECT_NOW, text, reason)
+        })
+    }
+
+    /// Questions and answers until the client is believed.
+    async fn converse(
+        &mut self,
+        method: Method,
+        opening: &Opening,
+        secret: Option<&Secret>,
+        tls: Option<&portcullis_filter::TlsInfo>,
+    ) -> Result<Option<Proof>, Refused> {
+        let binding = tls
+            .and_then(|tls| tls.local_certificate.as_deref())
+            .map(crate::auth::end_point);
+        let mut machine = ClientAuth::new(
+            method,
+            &opening.user,
+            secret,
+            binding,
+            &self.server.common.mock,
+            super::nonce(),
+        );
+        let mut step = machine.begin();
+        loop {
+            let request = match step {
+                Ok(ClientStep::Ask(request)) => request,
+                Ok(ClientStep::Accepted { last, proof }) => {
+                    if let Some(last) = last {
+                        self.ask(&last).await?;
+                    }
+                    return Ok(proof);
+                }
+                Err(error) => return Err(failed(opening, error)),
+            };
+            self.ask(&request).await?;
+            let answer = self.answer().await?;
+            step = machine.handle(&answer);
+        }
+    }
+
+    async fn ask(&mut self, request: &ClientRequest) -> Result<(), Refused> {
+        let mut message = BytesMut::new();
+        super::auth_wire::put(request, &mut message);
+        self.write(&message).await
+    }
+
+    /// The body of the client's next message, which has to be an answer.
+    async fn answer(&mut self) -> Result<BytesMut, Refused> {
+        let mut scanner = FrameScanner::new(Side::Frontend, FrameLimits::default());
+        loop {
+            match scanner.next(self.input) {
+                Ok(Some(Frame::Whole { tag, len })) if tag == frontend::PASSWORD => {
+                    let mut message = self.input.split_to(len.min(self.input.len()));
+                    return Ok(message.split_off(5.min(message.len())));
+                }
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => {
+                    let text = "expected an answer to the authentication request";
+                    return Err(Refused::new(SqlState::PROTOCOL_VIOLATION, text, "authentication_message"));
+                }
+            }
+            let read = read_more(self.stream, self.input, self.timer, self.deadline, "authentication");
+            if let Some(reason) = read.await {
+                let message = if reason.ends_with("timeout") {
+                    encoder::fatal_message(
+                        SqlState::QUERY_CANCELED,
+                        "canceling authentication due to timeout",
+                    )
+                } else {
+                    Bytes::new()
+                };
+                return Err(Refused { message, reason });
+            }
+        }
+    }
+
+    /// What servers are shown for this client.
+    fn credentials(
+        &self,
+        opening: &Opening,
+        secret: Option<&Secret>,
+        proof: Option<Proof>,
+    ) -> Credentials {
+        let config = &self.server.config;
+        let own = config.auth.users.get(&*opening.user);
+        let upstream = &config.upstream;
+        let user = own
+            .and_then(|own| own.upstream_user.as_ref().map(|user| user.value.clone()))
+            .or_else(|| upstream.user.clone())
+            .unwrap_or_else(|| opening.user.to_string());
+        let password = own
+            .and_then(|own| own.upstream_password.as_ref())
+            .or(upstream.password.as_ref());
+        let proof = match password {
+            Some(password) => Proof::of(&user, password.expose()),
+            None if user == *opening.user => secret
+                .and_then(Secret::plain)
+                .map(Proof::password)
+                .or(proof.filter(|_| upstream.passthrough))
+                .unwrap_or(Proof::None),
+            None => Proof::None,
+        };
+        Credentials { user, proof }
+    }
+}
+
+/// A client that is who it says, or not, and may not come in. Which of them is nobody's business.
+fn denied(opening: &Opening) -> Refused {
+    let text = format!("password authentication failed for user \"{}\"", opening.user);
+    Refused::new(SqlState::INVALID_PASSWORD, &text, "denied")
+}
+
+fn failed(opening: &Opening, error: AuthError) -> Refused {
+    let text = if error.sqlstate() == SqlState::INVALID_PASSWORD {
+        format!("password authentication failed for user \"{}\"", opening.user)
+    } else {
+        error.to_string()
+    };
+    Refused::new(error.sqlstate(), &text, error.label())
+}
+
+fn session(
+    server: Rc<PostgresServer>,
+    downstream: Downstream,
+    opening: &Opening,
+    way: Way,
+    timer: Timer,
+    long_key: bool,
+) -> Session {
+    let facts = Rc::new(downstream.facts(&server.listener));
+    let now = clock::now();
+    let cancel = server.common.cancel.register(None, long_key, &mut super::secret);
+    Session {
+        relay: Relay::new(&server.setup, Arc::clone(&opening.shape), Reading::default()),
+        request: StatementRequest::new(&opening.user, &opening.database, &opening.application),
+        _active: server.stats.begin_client(),
+        stream: downstream.stream,
+        input: downstream.prefix,
+        output: BytesMut::new(),
+        way,
+        lease: None,
+        told: Arc::default(),
+        cancel,
+        cx: Context::new(facts, now),
+        judged: std::collections::VecDeque::new(),
+        timer,
+        last_heard: now,
+        cancelled: None,
+        close_at: None,
+        _guard: downstream.guard,
+        server,
+    }
+}
