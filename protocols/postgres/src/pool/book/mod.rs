@@ -8,6 +8,7 @@ mod check;
 mod snapshot;
 mod sweep;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use snapshot::{PoolSnapshot, PoolState, Totals};
@@ -41,7 +42,7 @@ pub struct PoolCore<C, W = ()> {
     next_serial: u64,
     latest: Option<Instant>,
     totals: Totals,
-    woken: Vec<W>,
+    woken: VecDeque<W>,
     /// Woken when none is open.
     quiet: Vec<W>,
     /// Woken when `next_deadline` comes to lie before `armed`.
@@ -124,7 +125,7 @@ impl<C, W> PoolCore<C, W> {
             next_serial: 0,
             latest: None,
             totals: Totals::default(),
-            woken: Vec::new(),
+            woken: VecDeque::new(),
             quiet: Vec::new(),
             bell: None,
             armed: None,
@@ -271,9 +272,9 @@ impl<C, W> PoolCore<C, W> {
         self.queue.waker_mut(ticket)
     }
 
-    /// The next handle to be woken.
+    /// The next handle to be woken, in the order in which there came to be something.
     pub fn poll_woken(&mut self) -> Option<W> {
-        self.woken.pop()
+        self.woken.pop_front()
     }
 
     /// Until when the owner of this ticket may wait. `None` when it does not wait.
@@ -549,7 +550,7 @@ impl<C, W> PoolCore<C, W> {
     /// What every public method that changes something ends with.
     fn finish(&mut self) {
         if !self.quiet.is_empty() && self.live() == 0 {
-            self.woken.append(&mut self.quiet);
+            self.woken.extend(self.quiet.drain(..));
         }
         if self.bell.is_some() && (!self.queue.is_empty() || self.live() < self.limits.floor()) {
             let urgent = self.urgent_deadline();
