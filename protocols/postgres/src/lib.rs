@@ -4,15 +4,28 @@
 //! on unopened. Everything but `session` (feature of that name) is pure: no socket, no clock, no runtime.
 //!
 //! Start at [`frame`] for what the wire has, [`message`] for what messages say, [`sql`] for what a statement does,
-//! [`auth`] for who may come in, [`pool`] for who gets a server connection.
+//! [`auth`] for who may come in, [`pool`] for who gets a server connection, [`machine`] for what is said and owed, and
+//! `Postgres` for how the gateway runs all of it.
 
 pub mod auth;
 pub mod config;
+pub mod encoder;
+pub mod error;
 pub mod filters;
+pub mod frame;
+pub mod limits;
+pub mod machine;
+pub mod message;
 pub mod pool;
 pub mod request;
 pub mod route;
+#[cfg(feature = "session")]
+mod session;
 pub mod sql;
+pub mod sqlstate;
+pub mod startup;
 
 pub use config::PostgresConfig;
 pub use request::{PostgresMessages, Record, ResultPiece, StatementRequest};
+#[cfg(feature = "session")]
+pub use session::{Postgres, PostgresServer};

@@ -286,6 +286,11 @@ impl<C> Waiting<C> {
         }
     }
 
+    /// The place in the queue, while there is one.
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.ticket
+    }
+
     /// Until when it may wait. A sweep refuses it then, and so does [`Self::poll`].
     pub fn deadline(&self) -> Option<Instant> {
         let ticket = self.ticket?;

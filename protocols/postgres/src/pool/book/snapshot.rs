@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::limits::PoolLimits;
+use super::super::queue::Ticket;
 use super::super::reason::{CloseReason, Refusal};
 use super::PoolCore;
 
@@ -48,6 +49,8 @@ pub struct PoolSnapshot {
     pub reserve: u32,
     /// Clients that wait (`cl_waiting`).
     pub waiting: usize,
+    /// Who is first of them. Everybody with a lower [`Ticket::serial`] has been answered or has left.
+    pub first: Option<Ticket>,
     /// How long the first of them has waited (`maxwait`).
     pub max_wait: Duration,
     /// How long nothing is opened yet because of a failure.
@@ -117,6 +120,7 @@ impl<C, W> PoolCore<C, W> {
             opening: self.opening,
             reserve: self.live().saturating_sub(self.limits.size),
             waiting: self.queue.len(),
+            first: self.queue.first().map(|(ticket, _)| ticket),
             max_wait: self.queue.first().map_or(Duration::ZERO, |(_, since)| {
                 now.saturating_duration_since(since)
             }),
