@@ -1,0 +1,120 @@
+//! What `auth_query` brings: one row of a user, its password and, if the query says so, the end of its validity.
+//!
+//! It runs no query: the session does, over a connection of its own. That connection is started with [`PARAMETERS`] and
+//! nothing that a client has sent; the user's name goes in as a bound parameter. Start at [`Credential::from_row`].
+
+use std::time::SystemTime;
+
+use super::client::Lookup;
+use super::error::AuthError;
+use super::secret::{Mock, Secret, SecretError};
+use super::timestamp::{Timestamp, UnixMicros};
+
+/// The query unless another is configured. `$1` is the user.
+///
+/// Names are qualified, so that no `search_path` can put others in their place; and the end of validity comes along as it is, so
+/// that an answer that was kept for a while expires when it should.
+pub const DEFAULT_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil \
+     FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin";
+
+/// Startup parameters of the connection that asks, besides its own user and database. The client's are never among them:
+/// its `search_path` would choose the functions that judge it.
+pub const PARAMETERS: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("TimeZone", "UTC"),
+];
+
+/// What one row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// `None` for a user without a password.
+    secret: Option<Secret>,
+    valid_until: Timestamp,
+}
+
+/// Why a row says nothing. None of these lets anybody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum RowError {
+    /// Fewer than two columns, or more than three.
+    #[error("auth_query must yield user, password and, if it likes, valid_until")]
+    Columns,
+    /// The row is of another user than was asked for.
+    #[error("auth_query yields another user")]
+    OtherUser,
+    /// A time that is not in PostgreSQL's ISO format.
+    #[error("auth_query yields a valid_until that cannot be read")]
+    ValidUntil,
+    /// A password that is none.
+    #[error("auth_query: {0}")]
+    Secret(SecretError),
+}
+
+impl RowError {
+    /// The value of the `reason` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Columns => "auth_query_columns",
+            Self::OtherUser => "auth_query_other_user",
+            Self::ValidUntil => "auth_query_valid_until",
+            Self::Secret(error) => error.label(),
+        }
+    }
+}
+
+impl Credential {
+    /// Reads a row in text format; `None` stands for NULL.
+    ///
+    /// # Errors
+    /// See [`RowError`].
+    pub fn from_row(user: &[u8], columns: &[Option<&[u8]>]) -> Result<Self, RowError> {
+        let (found, password, valid_until) = match *columns {
+            [found, password] => (found, password, None),
+            [found, password, valid_until] => (found, password, valid_until),
+            _ => return Err(RowError::Columns),
+        };
+        if found != Some(user) {
+            return Err(RowError::OtherUser);
+        }
+        let secret = match password.map(Secret::parse) {
+            None | Some(Err(SecretError::Empty)) => None,
+            Some(Ok(secret)) => Some(secret),
+            Some(Err(error)) => return Err(RowError::Secret(error)),
+        };
+        let valid_until = match valid_until {
+            None => Timestamp::Infinity,
+            Some(text) => Timestamp::parse(text).ok_or(RowError::ValidUntil)?,
+        };
+        Ok(Self {
+            secret,
+            valid_until,
+        })
+    }
+
+    /// What the user can come in with now. The answer may be kept and asked again: it expires by itself.
+    #[must_use]
+    pub fn at(&self, now: SystemTime) -> Lookup<'_> {
+        // As in PostgreSQL, the moment itself is still valid.
+        if self.valid_until < Timestamp::At(UnixMicros::of(now)) {
+            return Lookup::Missing(AuthError::PasswordExpired);
+        }
+        match &self.secret {
+            Some(secret) => Lookup::Found(secret),
+            None => Lookup::Missing(AuthError::NoPassword),
+        }
+    }
+
+    /// Prepares a plain password for SCRAM, see [`Secret::prepare`].
+    pub fn prepare(&mut self, user: &[u8], mock: &Mock) {
+        if let Some(secret) = &mut self.secret {
+            secret.prepare(user, mock);
+        }
+    }
+
+    /// The secret, expired or not: for logging in to servers, which judge that for themselves.
+    #[must_use]
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+}
