@@ -64,6 +64,13 @@ impl Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Fingerprint(pub u64);
 
+impl Fingerprint {
+    /// Of this statement and the one behind it.
+    pub(super) fn then(self, next: Self) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64_with_seed(&next.0.to_le_bytes(), self.0))
+    }
+}
+
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{:016x}", self.0)
@@ -138,8 +145,6 @@ pub enum ParameterName {
     ClientEncoding,
     /// SET SCHEMA.
     SearchPath,
-    /// SET SEED.
-    Seed,
     /// SET XML OPTION.
     XmlOption,
     /// SET ROLE.
@@ -180,7 +185,6 @@ impl SetParameter {
             ParameterName::TimeZone => Cow::Borrowed(b"timezone"),
             ParameterName::ClientEncoding => Cow::Borrowed(b"client_encoding"),
             ParameterName::SearchPath => Cow::Borrowed(b"search_path"),
-            ParameterName::Seed => Cow::Borrowed(b"seed"),
             ParameterName::XmlOption => Cow::Borrowed(b"xmloption"),
             ParameterName::Role => Cow::Borrowed(b"role"),
             ParameterName::SessionAuthorization => Cow::Borrowed(b"session_authorization"),
@@ -204,6 +208,12 @@ impl Verbs {
         self.0 & Self::bit(verb) != 0
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether one that changes rows is there.
     #[must_use]
     pub const fn writes(self) -> bool {
@@ -220,6 +230,12 @@ impl Verbs {
             Verb::Notify => 32,
             _ => 0,
         }
+    }
+}
+
+impl std::ops::BitOrAssign for Verbs {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
     }
 }
 
@@ -242,7 +258,7 @@ pub struct StatementInfo {
     /// RELEASE, ROLLBACK TO, RESET, SHOW, SET ROLE or LOAD has; absent where that means ALL. See [`super::fold_name`].
     pub name: Option<Span>,
     /// Names that can be tables, each with its schema as written, CTEs left out. Rather too many than too few.
-    pub tables: SmallVec<[Span; 4]>,
+    pub tables: SmallVec<[Span; 8]>,
     /// There are more than [`MAX_TABLES`], or one that cannot be read: ask as if any table were named.
     pub tables_truncated: bool,
     /// Whether the statement itself has a WHERE (says something of UPDATE and DELETE only).

@@ -92,6 +92,8 @@ effects! {
     CURSOR = 33, "cursor";
     /// Uses session state by name: FETCH, MOVE, CLOSE of a cursor.
     USE_CURSOR = 34, "use_cursor";
+    /// Makes a temporary table that its transaction drops (ON COMMIT DROP).
+    TEMP_IN_TRANSACTION = 36, "temp_in_transaction";
     /// Cannot run inside a transaction block (VACUUM, CREATE DATABASE, ALTER SYSTEM, ... CONCURRENTLY).
     OUTSIDE_TRANSACTION = 35, "outside_transaction";
 }

@@ -9,6 +9,8 @@
 mod analysis;
 mod effects;
 mod functions;
+mod head;
+mod hint;
 mod keyword;
 mod lexer;
 mod name;

@@ -127,6 +127,20 @@ pub(super) fn fold_token(sql: &[u8], token: Token) -> Option<Cow<'_, [u8]>> {
     }
 }
 
+/// Whether two parts are surely one name to the server.
+pub(super) fn same_token(sql: &[u8], one: Token, other: Token) -> bool {
+    let plain = |token: Token| {
+        matches!(token.kind, TokenKind::Word | TokenKind::Quoted) && token.span.len() <= NAME_BYTES
+    };
+    if !plain(one) || !plain(other) {
+        return false;
+    }
+    if one.kind == TokenKind::Word && other.kind == TokenKind::Word {
+        return one.span.of(sql).eq_ignore_ascii_case(other.span.of(sql));
+    }
+    fold_token(sql, one) == fold_token(sql, other)
+}
+
 /// How many bytes the server keeps: no more than [`NAME_BYTES`], whole characters.
 fn clip(name: &[u8]) -> usize {
     let mut end = name.len().min(NAME_BYTES);
