@@ -751,10 +751,10 @@ impl Relay {
         let Some(segment) = segment::look(frame, input, statements, &self.options) else {
             return Some(Want::Input);
         };
-        let demand = segment.worst.as_deref().map_or_else(unknown_demand, |analysis| Demand {
-            analysis,
+        let demand = Demand {
+            analysis: segment.worst.as_deref().unwrap_or_else(|| unknown()),
             sql: segment.sql,
-        });
+        };
         self.place(turn, || turn.router.target(demand))
     }
 

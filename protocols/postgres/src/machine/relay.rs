@@ -20,7 +20,8 @@ use super::portals::Portals;
 use super::shape::Shape;
 use super::statements::{ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits};
 use crate::error::{FrameError, MessageError};
-use crate::frame::{Frame, FrameLimits, FrameScanner, Side};
+use crate::frame::{Frame, FrameScanner, Side};
+use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
 use crate::sql::{self, Analysis};
 

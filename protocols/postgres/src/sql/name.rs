@@ -70,7 +70,7 @@ impl Relations {
 }
 
 /// Whether a name as written can be `relation`.
-pub(super) fn names(written: &[u8], relation: &Relation) -> bool {
+pub fn names(written: &[u8], relation: &Relation) -> bool {
     let Some((schema, name)) = parts(&mut Lexer::new(written, true)) else {
         return true;
     };
