@@ -179,8 +179,9 @@ impl Session {
         if held.connection.home == self.server.worker {
             return Some(held);
         }
-        held.try_map(|connection| connection.move_to(self.server.worker))
-            .ok()
+        let moved = held.connection.move_to(self.server.worker).ok()?;
+        held.connection = moved;
+        Some(held)
     }
 
     /// Gives the connection the client's parameters. `false` if it has turned out to be lost.
@@ -310,13 +311,13 @@ impl Session {
 
 /// Ends a transaction that its client has left open.
 async fn roll_back(held: &mut Held<ServerConnection>) -> bool {
-    let rolled = portcullis_net::within(RESET, held.connection.execute(b"ROLLBACK")).await;
+    let rolled = super::within(RESET, held.connection.execute(b"ROLLBACK")).await;
     matches!(rolled, Some(Ok(Ok(()))))
 }
 
 /// Makes a session as good as new, or closes the connection if that cannot be done.
 async fn reset(mut held: Held<ServerConnection>, worker: usize, stats: &super::stats::PostgresStats) {
-    let done = portcullis_net::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
+    let done = super::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
     if let Some(Ok(Ok(()))) = done {
         held.connection.link.on_reset();
         held.connection.shrink();

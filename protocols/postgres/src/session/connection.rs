@@ -11,7 +11,8 @@ use portcullis_cluster::SharedConnectionPermit;
 use portcullis_net::{Idle, Stream};
 
 use super::cancel::Server;
-use crate::frame::{Frame, FrameLimits, FrameScanner, Side, backend};
+use crate::frame::{Frame, FrameScanner, Side, backend};
+use crate::limits::FrameLimits;
 use crate::machine::Link;
 use crate::message::backend::{ErrorFields, ParameterStatus};
 

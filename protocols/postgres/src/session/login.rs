@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use portcullis_filter::Context;
+use portcullis_filter::{Context, TlsInfo};
 use portcullis_net::{Downstream, Stream, Timer, clock};
 
 use super::open::Credentials;
@@ -16,11 +16,15 @@ use super::route::Way;
 use super::run::Session;
 use super::server::PostgresServer;
 use super::startup::{Started, read_more};
-use super::users::Question;
-use crate::auth::{AuthError, ClientAuth, ClientRequest, ClientStep, Method, Proof, Secret};
-use crate::config::AuthMethod;
+use super::users::{Known, Question};
+use crate::auth::{
+    AuthError, CertificateMatch, ClientAuth, ClientSetup, EndPointHash, Entropy, Method, Refusal,
+    Request, ScramKeys, Secret, Step,
+};
+use crate::config::{AuthConfig, AuthMethod};
 use crate::encoder;
-use crate::frame::{Frame, FrameLimits, FrameScanner, Side, frontend};
+use crate::frame::{Frame, FrameScanner, Side, frontend};
+use crate::limits::FrameLimits;
 use crate::machine::{Opening, Reading, Relay, Replication};
 use crate::request::StatementRequest;
 use crate::route::Client;
@@ -124,7 +128,8 @@ async fn try_login(
     if started.version.minor > NEWEST.minor || !opening.unknown_options.is_empty() {
         let mut message = BytesMut::new();
         let version = started.version.min(NEWEST);
-        encoder::negotiate_protocol_version(version, &opening.unknown_options, &mut message);
+        let options: Vec<&[u8]> = opening.unknown_options.iter().map(AsRef::as_ref).collect();
+        encoder::negotiate_protocol_version(version, &options, &mut message);
         login.write(&message).await?;
     }
     let credentials = login.authenticate(&opening, way.as_ref(), tls.as_deref()).await?;
@@ -133,7 +138,9 @@ async fn try_login(
         way.credentials = Arc::new(credentials);
         way
     });
-    login.write(&encoder::authentication_ok()).await?;
+    let mut message = BytesMut::new();
+    encoder::authentication_ok(&mut message);
+    login.write(&message).await?;
     Ok((opening, way))
 }
 
@@ -175,54 +182,36 @@ impl Login<'_> {
         &mut self,
         opening: &Opening,
         way: Option<&Way>,
-        tls: Option<&portcullis_filter::TlsInfo>,
+        tls: Option<&TlsInfo>,
     ) -> Result<Credentials, Refused> {
         let config = &self.server.config.auth;
-        let known = config.users.get(&*opening.user);
-        if known.is_some_and(|user| !user.may_open(&opening.database)) {
+        let listed = config.users.get(&*opening.user);
+        if listed.is_some_and(|user| !user.may_open(&opening.database)) {
             return Err(denied(opening));
         }
-        if config.method == AuthMethod::Certificate {
-            let certificate = tls.and_then(|tls| tls.client.as_ref());
-            let permitted =
-                certificate.is_some_and(|shown| config.certificate.permits(shown, &opening.user));
-            if !permitted {
-                return Err(denied(opening));
-            }
+        let known = self.known(opening, way).await?;
+        let open = matches!(config.method, AuthMethod::Trust | AuthMethod::Certificate);
+        let is_missing = matches!(known, Known::Missing(_)) && listed.is_none();
+        if open && is_missing && !config.admits_anybody() {
+            return Err(denied(opening));
         }
-        let secret = self.secret(opening, way).await?;
-        if config.method == AuthMethod::Trust || config.method == AuthMethod::Certificate {
-            let listed = config.users.contains_key(&*opening.user) || secret.is_some();
-            if !listed && !config.admits_anybody() {
-                return Err(denied(opening));
-            }
-            return Ok(self.credentials(opening, secret.as_deref(), None));
-        }
-        let method = match config.method {
-            AuthMethod::Md5 => Method::Md5,
-            AuthMethod::Cleartext => Method::Cleartext,
-            _ => Method::Scram,
-        };
-        let proved = self.converse(method, opening, secret.as_deref(), tls).await?;
-        Ok(self.credentials(opening, secret.as_deref(), proved))
+        let keys = self.converse(opening, &known, tls).await?;
+        Ok(self.credentials(opening, &known, keys))
     }
 
     /// What is known of the user, if anything.
-    async fn secret(
-        &mut self,
-        opening: &Opening,
-        way: Option<&Way>,
-    ) -> Result<Option<Arc<Secret>>, Refused> {
-        if let Some(secret) = self.server.users.find(&opening.user) {
-            return Ok(Some(secret));
-        }
+    async fn known(&mut self, opening: &Opening, way: Option<&Way>) -> Result<Known, Refused> {
+        let known = self.server.users.find(&opening.user);
         let Some(config) = &self.server.config.auth.auth_query else {
-            return Ok(None);
+            return Ok(known);
         };
+        if !matches!(known, Known::Missing(AuthError::UnknownUser)) {
+            return Ok(known);
+        }
         let cluster = match (&self.server.auth_cluster, way) {
             (Some(cluster), _) => Rc::clone(cluster),
             (None, Some(way)) => way.any_cluster().ok_or_else(|| denied(opening))?,
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(known),
         };
         let question = Question {
             config,
@@ -232,6 +221,7 @@ impl Login<'_> {
             options: self.server.open_options(),
             worker: self.server.worker,
             random: self.server.random.next(),
+            mock: &self.server.users.mock,
         };
         self.server.common.asked.ask(question).await.map_err(|reason| {
             let text = "the authentication of this user cannot be looked up";
@@ -239,46 +229,69 @@ impl Login<'_> {
         })
     }
 
-    /// Questions and answers until the client is believed.
+    /// Questions and answers until the client is believed. The answer is what they have yielded for servers.
     async fn converse(
         &mut self,
-        method: Method,
         opening: &Opening,
-        secret: Option<&Secret>,
-        tls: Option<&portcullis_filter::TlsInfo>,
-    ) -> Result<Option<Proof>, Refused> {
-        let binding = tls
+        known: &Known,
+        tls: Option<&TlsInfo>,
+    ) -> Result<Option<ScramKeys>, Refused> {
+        let config = &self.server.config.auth;
+        let end_point = tls
             .and_then(|tls| tls.local_certificate.as_deref())
-            .map(crate::auth::end_point);
-        let mut machine = ClientAuth::new(
-            method,
-            &opening.user,
-            secret,
-            binding,
-            &self.server.common.mock,
-            super::nonce(),
-        );
-        let mut step = machine.begin();
+            .and_then(EndPointHash::of);
+        let mut machine = ClientAuth::new(&ClientSetup {
+            method: match config.method {
+                AuthMethod::Trust => Method::Trust,
+                AuthMethod::Md5 => Method::Md5,
+                AuthMethod::ScramSha256 => Method::Scram,
+                AuthMethod::Cleartext => Method::Cleartext,
+                AuthMethod::Certificate => Method::Certificate,
+            },
+            user: opening.user.as_bytes(),
+            lookup: known.lookup(),
+            mock: &self.server.users.mock,
+            encrypted: tls.is_some(),
+            end_point: end_point.as_ref(),
+            certificate: certificate_match(config, opening, tls),
+            entropy: Entropy {
+                nonce: super::nonce(),
+                salt: super::salt(),
+            },
+        });
+        let mut step = machine.start();
         loop {
-            let request = match step {
-                Ok(ClientStep::Ask(request)) => request,
-                Ok(ClientStep::Accepted { last, proof }) => {
+            match step {
+                Step::Ask(request) => {
+                    self.ask(&request).await?;
+                    let answer = self.answer().await?;
+                    step = machine.on_password(&answer);
+                }
+                Step::Accepted { last, keys } => {
                     if let Some(last) = last {
                         self.ask(&last).await?;
                     }
-                    return Ok(proof);
+                    return Ok(keys);
                 }
-                Err(error) => return Err(failed(opening, error)),
-            };
-            self.ask(&request).await?;
-            let answer = self.answer().await?;
-            step = machine.handle(&answer);
+                Step::Rejected(error) => return Err(failed(opening, error)),
+            }
         }
     }
 
-    async fn ask(&mut self, request: &ClientRequest) -> Result<(), Refused> {
+    async fn ask(&mut self, request: &Request) -> Result<(), Refused> {
         let mut message = BytesMut::new();
-        super::auth_wire::put(request, &mut message);
+        match request {
+            Request::Cleartext => encoder::authentication_cleartext(&mut message),
+            Request::Md5 { salt } => encoder::authentication_md5(*salt, &mut message),
+            Request::Sasl { mechanisms } => {
+                let names = mechanisms.iter().map(|name| name.as_bytes());
+                encoder::authentication_sasl(names, &mut message);
+            }
+            Request::SaslContinue(data) => {
+                encoder::authentication_sasl_continue(data, &mut message);
+            }
+            Request::SaslFinal(data) => encoder::authentication_sasl_final(data, &mut message),
+        }
         self.write(&message).await
     }
 
@@ -316,8 +329,8 @@ impl Login<'_> {
     fn credentials(
         &self,
         opening: &Opening,
-        secret: Option<&Secret>,
-        proof: Option<Proof>,
+        known: &Known,
+        keys: Option<ScramKeys>,
     ) -> Credentials {
         let config = &self.server.config;
         let own = config.auth.users.get(&*opening.user);
@@ -329,16 +342,30 @@ impl Login<'_> {
         let password = own
             .and_then(|own| own.upstream_password.as_ref())
             .or(upstream.password.as_ref());
-        let proof = match password {
-            Some(password) => Proof::of(&user, password.expose()),
-            None if user == *opening.user => secret
-                .and_then(Secret::plain)
-                .map(Proof::password)
-                .or(proof.filter(|_| upstream.passthrough))
-                .unwrap_or(Proof::None),
-            None => Proof::None,
+        let is_same = user == *opening.user;
+        let secret = match password {
+            Some(password) => Secret::parse(password.expose().as_bytes()).ok().map(Arc::new),
+            None if is_same => known.secret(),
+            None => None,
         };
-        Credentials { user, proof }
+        Credentials {
+            secret,
+            keys: keys.filter(|_| password.is_none() && is_same && upstream.passthrough),
+            user,
+        }
+    }
+}
+
+/// Whether the client's certificate is for the user that it says it is.
+fn certificate_match(
+    config: &AuthConfig,
+    opening: &Opening,
+    tls: Option<&TlsInfo>,
+) -> CertificateMatch {
+    match tls.and_then(|tls| tls.client.as_ref()) {
+        None => CertificateMatch::Missing,
+        Some(shown) if config.certificate.permits(shown, &opening.user) => CertificateMatch::Matches,
+        Some(_) => CertificateMatch::Other,
     }
 }
 
@@ -349,12 +376,18 @@ fn denied(opening: &Opening) -> Refused {
 }
 
 fn failed(opening: &Opening, error: AuthError) -> Refused {
-    let text = if error.sqlstate() == SqlState::INVALID_PASSWORD {
-        format!("password authentication failed for user \"{}\"", opening.user)
-    } else {
-        error.to_string()
+    let refusal = error.refusal();
+    let state = SqlState::new(refusal.sqlstate().as_bytes()).unwrap_or(SqlState::INVALID_PASSWORD);
+    let text = match refusal {
+        Refusal::InvalidPassword => {
+            format!("password authentication failed for user \"{}\"", opening.user)
+        }
+        Refusal::InvalidAuthorization => {
+            format!("authentication failed for user \"{}\"", opening.user)
+        }
+        Refusal::ProtocolViolation | Refusal::NotSupported => error.to_string(),
     };
-    Refused::new(error.sqlstate(), &text, error.label())
+    Refused::new(state, &text, error.label())
 }
 
 fn session(

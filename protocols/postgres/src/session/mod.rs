@@ -9,7 +9,6 @@
 //! What is said and owed is [`crate::machine`]'s, who gets a connection [`crate::pool`]'s. Start at [`Postgres`].
 
 mod attach;
-mod auth_wire;
 mod cancel;
 mod connection;
 mod deadline;
@@ -29,8 +28,9 @@ mod welcome;
 pub use server::{Postgres, PostgresServer};
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_net::{Stream, Timer, clock};
 
@@ -51,6 +51,26 @@ fn nonce() -> [u8; 18] {
         std::process::abort();
     }
     bytes
+}
+
+/// Four of them, for MD5.
+fn salt() -> [u8; 4] {
+    let mut salt = [0; 4];
+    for (to, from) in salt.iter_mut().zip(nonce()) {
+        *to = from;
+    }
+    salt
+}
+
+/// What a future yields within a time, if it does.
+async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(portcullis_net::sleep(time));
+    poll_fn(|task| match future.as_mut().poll(task) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => sleep.as_mut().poll(task).map(|()| None),
+    })
+    .await
 }
 
 /// Says a last thing and closes.

@@ -4,20 +4,24 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use portcullis_cluster::{ClusterShared, Endpoint};
 use portcullis_net::tls::AlpnOffer;
-use portcullis_net::{ConnectError, Stream, connect, within};
+use portcullis_net::{ConnectError, Stream, connect};
 
 use super::cancel::Server;
 use super::connection::{Lost, Parameters, ServerConnection};
 use super::pools::OpenOptions;
-use crate::auth::{self, ServerAuth, ServerRequest, ServerStep};
+use crate::auth::{
+    Answer, EndPointHash, ScramKeys, Secret, ServerAuth, ServerPolicy, ServerRequest, ServerSetup,
+};
 use crate::encoder;
-use crate::frame::{FrameLimits, backend};
+use crate::frame::backend;
+use crate::limits::FrameLimits;
 use crate::machine::{Link, Target};
-use crate::message::backend::{BackendKeyData, ErrorFields, ParameterStatus};
+use crate::message::backend::{Authentication, BackendKeyData, ErrorFields, ParameterStatus};
 use crate::pool::OpenFailure;
+use crate::startup::ProtocolVersion;
 
 /// The application protocol of Postgres (PostgreSQL 17, direct TLS).
 const ALPN: AlpnOffer = AlpnOffer::Named(&[b"postgresql"]);
@@ -27,8 +31,10 @@ const ALPN: AlpnOffer = AlpnOffer::Named(&[b"postgresql"]);
 pub(super) struct Credentials {
     /// The user there.
     pub(super) user: String,
-    /// What proves it.
-    pub(super) proof: auth::Proof,
+    /// What is known of the password.
+    pub(super) secret: Option<Arc<Secret>>,
+    /// What the client has proved, for servers with the same verifier.
+    pub(super) keys: Option<ScramKeys>,
 }
 
 /// Why there is no connection, and what the server has said about it.
@@ -127,7 +133,7 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
         start_up(&mut connection, &request).await?;
         Ok(connection)
     };
-    within(timeout, opening)
+    super::within(timeout, opening)
         .await
         .unwrap_or_else(|| Err(OpenFailure::Timeout.into()))
 }
@@ -166,7 +172,7 @@ async fn start_up(connection: &mut ServerConnection, request: &Request<'_>) -> R
     let database = request.database.as_bytes();
     let mut parameters: Vec<(&[u8], &[u8])> = vec![(b"user", user), (b"database", database)];
     parameters.extend_from_slice(request.parameters);
-    encoder::startup(&parameters, &mut message);
+    encoder::startup(ProtocolVersion::V3_0, parameters, &mut message);
     connection.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
     authenticate(connection, request).await?;
     learn(connection).await
@@ -176,14 +182,20 @@ async fn authenticate(
     connection: &mut ServerConnection,
     request: &Request<'_>,
 ) -> Result<(), OpenError> {
-    let certificate = connection.stream.peer_certificate().map(auth::end_point);
-    let mut machine = ServerAuth::new(
-        &request.credentials.user,
-        &request.credentials.proof,
-        request.options.policy(connection.stream.is_encrypted()),
-        certificate,
-        super::nonce(),
-    );
+    let end_point = connection.stream.peer_certificate().and_then(EndPointHash::of);
+    let policy = ServerPolicy {
+        require: request.options.minimum.strength(),
+        ..ServerPolicy::default()
+    };
+    let mut machine = ServerAuth::new(ServerSetup {
+        policy: &policy,
+        user: request.credentials.user.as_bytes(),
+        secret: request.credentials.secret.as_deref(),
+        keys: request.credentials.keys.as_ref(),
+        encrypted: connection.stream.is_encrypted(),
+        end_point: end_point.as_ref(),
+        nonce: super::nonce(),
+    });
     loop {
         let (tag, message) = connection.next_message().await?;
         let body = message.get(5..).unwrap_or_default();
@@ -193,23 +205,48 @@ async fn authenticate(
             backend::NOTICE_RESPONSE | backend::NEGOTIATE_PROTOCOL_VERSION => continue,
             _ => return Err(OpenFailure::Protocol.into()),
         }
-        let asked = ServerRequest::parse(body).map_err(|_| OpenFailure::Protocol)?;
-        match machine.handle(&asked) {
-            Ok(ServerStep::Done) => return Ok(()),
-            Ok(ServerStep::Continue) => {}
-            Ok(ServerStep::Answer(answer)) => {
-                let mut message = BytesMut::new();
-                message.put_u8(b'p');
-                message.put_u32(u32::try_from(answer.len() + 4).unwrap_or(u32::MAX));
-                message.put_slice(&answer);
-                connection.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+        let answer = machine.on_request(asked(body)?).map_err(|error| {
+            tracing::warn!(
+                endpoint = &**request.endpoint.label(),
+                reason = error.label(),
+                "authentication towards a server failed: {error}"
+            );
+            OpenError::from(OpenFailure::Authentication)
+        })?;
+        let mut message = BytesMut::new();
+        match answer {
+            Answer::Done { .. } => return Ok(()),
+            Answer::Wait => continue,
+            Answer::Password(body) => {
+                let password = body.strip_suffix(&[0]).unwrap_or(&body);
+                encoder::password(password, &mut message);
             }
-            Err(error) => {
-                tracing::warn!(reason = error.label(), "authentication towards a server failed");
-                return Err(OpenFailure::Authentication.into());
+            Answer::SaslInitial { mechanism, data } => {
+                encoder::sasl_initial_response(mechanism.as_bytes(), Some(&data), &mut message);
             }
+            Answer::SaslResponse(data) => encoder::sasl_response(&data, &mut message),
         }
+        connection.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
     }
+}
+
+/// What an authentication message asks.
+fn asked(body: &[u8]) -> Result<ServerRequest<'_>, OpenError> {
+    let message = Authentication::parse(body).map_err(|_| OpenFailure::Protocol)?;
+    Ok(match message {
+        Authentication::Ok => ServerRequest::Ok,
+        Authentication::CleartextPassword => ServerRequest::Cleartext,
+        Authentication::Md5Password { salt } => ServerRequest::Md5 { salt },
+        // The names as they stand on the wire, behind the number.
+        Authentication::Sasl { .. } => ServerRequest::Sasl {
+            mechanisms: body.get(4..).unwrap_or_default(),
+        },
+        Authentication::SaslContinue { data } => ServerRequest::SaslContinue(data),
+        Authentication::SaslFinal { data } => ServerRequest::SaslFinal(data),
+        _ => ServerRequest::Unsupported(
+            body.first_chunk().map_or(-1, |number| i32::from_be_bytes(*number)),
+        ),
+    })
 }
 
 /// What the server tells of itself.

@@ -18,6 +18,7 @@ use portcullis_net::{Timer, clock, spawn_local};
 use super::attach::{NotAttached, checkin, refusal_message};
 use super::connection::{Parameters, ServerConnection};
 use super::open::{self, Credentials, OpenError};
+use crate::auth::Strength;
 use crate::config::AuthMinimum;
 use crate::machine::Shape;
 use crate::pool::{CloseReason, Opening, PoolLimits, Refusal, SharedPool};
@@ -65,6 +66,18 @@ pub(super) struct OpenOptions {
     pub(super) direct_tls: bool,
     /// The weakest method by which credentials are given to a server.
     pub(super) minimum: AuthMinimum,
+}
+
+impl AuthMinimum {
+    /// As the exchange with a server has it.
+    pub(super) const fn strength(self) -> Strength {
+        match self {
+            Self::Trust => Strength::None,
+            Self::Cleartext => Strength::Cleartext,
+            Self::Md5 => Strength::Md5,
+            Self::ScramSha256 => Strength::Scram,
+        }
+    }
 }
 
 impl Pools {

@@ -21,9 +21,8 @@ use super::route::Places;
 use super::startup::{self, Negotiated};
 use super::stats::PostgresStats;
 use super::users::{Asked, Users};
-use crate::auth::MockSecret;
 use crate::config::{self, PostgresConfig};
-use crate::frame::FrameLimits;
+use crate::limits::FrameLimits;
 use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
 use crate::pool::PoolLimits;
 use crate::request::PostgresMessages;
@@ -72,7 +71,7 @@ impl Protocol for Postgres {
             drain: cx.drain.clone(),
             random: Rc::clone(&cx.worker.random),
             worker: cx.worker.id,
-            users: Users::new(config, &cx.path())?,
+            users: users(config, cx)?,
             auth_cluster: auth_cluster(config, cx)?,
             common,
         })
@@ -87,8 +86,6 @@ pub(super) struct Common {
     pub(super) cancel: Arc<CancelKeys>,
     pub(super) registry: Arc<Registry>,
     pub(super) asked: Asked,
-    /// Makes unknown users look like known ones.
-    pub(super) mock: MockSecret,
 }
 
 impl Common {
@@ -110,7 +107,7 @@ pub struct PostgresServer {
     pub(super) random: Rc<Random>,
     pub(super) worker: usize,
     pub(super) common: Arc<Common>,
-    pub(super) users: Users,
+    pub(super) users: Arc<Users>,
     /// Where users are looked up, if not where their statements go.
     pub(super) auth_cluster: Option<Rc<Cluster>>,
 }
@@ -185,6 +182,15 @@ impl PostgresServer {
         let filter = crate::filters::query_deadline(cx, since);
         [own, filter].into_iter().flatten().min()
     }
+}
+
+/// The users, read once for all workers.
+fn users(config: &PostgresConfig, cx: &ListenerContext) -> Result<Arc<Users>, BuildError> {
+    let mut key = [0; 32];
+    for chunk in key.chunks_mut(8) {
+        chunk.copy_from_slice(&super::secret().to_be_bytes());
+    }
+    Ok(Arc::new(Users::new(&config.auth, &cx.path(), key)?))
 }
 
 /// The cluster that is asked for users, where the configuration names one.

@@ -4,8 +4,9 @@
 //! client reaches (CVE-2025-12819), and what it says of a password's end counts (CVE-2025-2291). Start at [`Users::find`].
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -16,18 +17,105 @@ use portcullis_net::clock;
 
 use super::open::{self, Credentials};
 use super::pools::OpenOptions;
-use crate::auth::{self, Proof, Secret};
-use crate::config::{AuthQueryConfig, Password, PostgresConfig};
+use crate::auth::{AuthError, Credential, Form, Lookup, Mock, Secret, Userlist};
+use crate::config::{AuthConfig, AuthQueryConfig};
 use crate::encoder;
 use crate::message::backend::DataRow;
 
 /// Answers of a server that are remembered at most, unknown users included.
 const REMEMBERED: usize = 10_000;
 
-/// The users of a listener.
-#[derive(Debug, Default)]
+/// The users of a listener, common to all workers.
 pub(super) struct Users {
     listed: HashMap<String, Arc<Secret>, RandomState>,
+    file: Userlist,
+    /// Makes unknown users look like known ones.
+    pub(super) mock: Mock,
+}
+
+/// What is known of one user.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    /// A secret of the configuration or the file.
+    Secret(Arc<Secret>),
+    /// What a server has said.
+    Said(Arc<Credential>),
+    /// Nothing, for this reason.
+    Missing(AuthError),
+}
+
+impl Known {
+    /// What the user can come in with now.
+    pub(super) fn lookup(&self) -> Lookup<'_> {
+        match self {
+            Self::Secret(secret) => Lookup::Found(secret),
+            Self::Said(credential) => credential.at(clock::wall()),
+            Self::Missing(error) => Lookup::Missing(*error),
+        }
+    }
+
+    /// Its secret, for servers.
+    pub(super) fn secret(&self) -> Option<Arc<Secret>> {
+        match self {
+            Self::Secret(secret) => Some(Arc::clone(secret)),
+            Self::Said(credential) => credential.secret().cloned().map(Arc::new),
+            Self::Missing(_) => None,
+        }
+    }
+}
+
+impl Users {
+    /// Reads what the configuration names. Prepares plain passwords for SCRAM, which takes a millisecond or two each.
+    pub(super) fn new(config: &AuthConfig, path: &str, key: [u8; 32]) -> Result<Self, BuildError> {
+        let mut file = Userlist::default();
+        if let Some(name) = &config.userlist {
+            let wrong = |reason: String| {
+                BuildError::new(format!("{path}.auth.userlist"), format!("{}: {reason}", name.value))
+            };
+            let text = std::fs::read(Path::new(&name.value)).map_err(|error| wrong(error.to_string()))?;
+            file = Userlist::parse(&text).map_err(|errors| {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                wrong(errors.join("; "))
+            })?;
+        }
+        let mut listed: HashMap<String, Secret, RandomState> = HashMap::default();
+        for (name, user) in &config.users {
+            if let Some(password) = &user.password {
+                let secret = Secret::parse(password.expose().as_bytes()).map_err(|error| {
+                    BuildError::new(format!("{path}.auth.users.{name}.password"), error.to_string())
+                })?;
+                listed.insert(name.clone(), secret);
+            }
+        }
+        let form = match listed.values().next() {
+            Some(secret) => secret.form(),
+            None if config.userlist.is_some() => file.form(),
+            None => Form::Scram,
+        };
+        let iterations = NonZeroU32::MIN.saturating_add(4095);
+        let mock = Mock::new(key, form, iterations);
+        file.prepare(&mock);
+        for (name, secret) in &mut listed {
+            secret.prepare(name.as_bytes(), &mock);
+        }
+        let listed = listed.into_iter();
+        Ok(Self {
+            listed: listed.map(|(name, secret)| (name, Arc::new(secret))).collect(),
+            file,
+            mock,
+        })
+    }
+
+    /// What is known of a user without asking anybody.
+    pub(super) fn find(&self, name: &str) -> Known {
+        if let Some(secret) = self.listed.get(name) {
+            return Known::Secret(Arc::clone(secret));
+        }
+        match self.file.find(name.as_bytes()) {
+            Lookup::Found(secret) => Known::Secret(Arc::new(secret.clone())),
+            Lookup::Missing(error) => Known::Missing(error),
+        }
+    }
 }
 
 /// What servers have said of users, common to all workers.
@@ -38,44 +126,8 @@ pub(super) struct Asked {
 
 #[derive(Debug, Clone)]
 struct Answer {
-    secret: Option<Arc<Secret>>,
+    known: Known,
     until: Instant,
-}
-
-impl Users {
-    /// Reads what the configuration names.
-    pub(super) fn new(config: &PostgresConfig, path: &str) -> Result<Self, BuildError> {
-        let mut listed = HashMap::default();
-        if let Some(file) = &config.auth.userlist {
-            let text = std::fs::read_to_string(Path::new(file.as_str())).map_err(|error| {
-                BuildError::new(format!("{path}.auth.userlist"), format!("{}: {error}", file.as_str()))
-            })?;
-            let users = auth::userlist::parse(&text).map_err(|error| {
-                BuildError::new(format!("{path}.auth.userlist"), format!("{}: {error}", file.as_str()))
-            })?;
-            for user in users {
-                listed.insert(user.name, Arc::new(user.secret));
-            }
-        }
-        for (name, user) in &config.auth.users {
-            if let Some(password) = &user.password {
-                let secret = secret_of(password).map_err(|error| {
-                    BuildError::new(format!("{path}.auth.users.{name}.password"), error.to_string())
-                })?;
-                listed.insert(name.clone(), Arc::new(secret));
-            }
-        }
-        Ok(Self { listed })
-    }
-
-    /// What is known of a user without asking anybody.
-    pub(super) fn find(&self, name: &str) -> Option<Arc<Secret>> {
-        self.listed.get(name).cloned()
-    }
-}
-
-fn secret_of(password: &Password) -> Result<Secret, auth::SecretError> {
-    Secret::parse(password.expose())
 }
 
 /// One question to a server.
@@ -87,24 +139,22 @@ pub(super) struct Question<'a> {
     pub(super) options: OpenOptions,
     pub(super) worker: usize,
     pub(super) random: u64,
+    pub(super) mock: &'a Mock,
 }
 
 impl Asked {
-    /// What a server says of a user: `Ok(None)` if it does not know it or lets it in no more.
+    /// What a server says of a user.
     ///
     /// # Errors
     /// The label of what went wrong.
-    pub(super) async fn ask(
-        &self,
-        question: Question<'_>,
-    ) -> Result<Option<Arc<Secret>>, &'static str> {
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Known, &'static str> {
         let database = question.config.database.as_deref().unwrap_or(question.database);
         let key = (database.to_owned(), question.user.to_owned());
         let now = clock::now();
         if let Some(answer) = self.lock().get(&key).filter(|answer| now < answer.until) {
-            return Ok(answer.secret.clone());
+            return Ok(answer.known.clone());
         }
-        let secret = query(&question, database).await?.map(Arc::new);
+        let known = query(&question, database).await?;
         let mut answers = self.lock();
         if answers.len() >= REMEMBERED {
             answers.retain(|_, answer| now < answer.until);
@@ -112,18 +162,18 @@ impl Asked {
         if answers.len() < REMEMBERED
             && let Some(until) = now.checked_add(question.config.ttl.get())
         {
-            let secret = secret.clone();
-            answers.insert(key, Answer { secret, until });
+            let known = known.clone();
+            answers.insert(key, Answer { known, until });
         }
-        Ok(secret)
+        Ok(known)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Answer, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Answer, RandomState>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn query(question: &Question<'_>, database: &str) -> Result<Option<Secret>, &'static str> {
+async fn query(question: &Question<'_>, database: &str) -> Result<Known, &'static str> {
     let cx = PickContext {
         now: clock::now(),
         random: question.random,
@@ -133,11 +183,13 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Option<Secret>
     };
     let picked = question.cluster.pick(&cx).map_err(|error| error.label())?;
     let password = question.config.password.as_ref();
+    let secret = password.and_then(|password| Secret::parse(password.expose().as_bytes()).ok());
     let credentials = Credentials {
         user: question.config.user.clone(),
-        proof: password.map_or(Proof::None, |password| Proof::password(password.expose())),
+        secret: secret.map(Arc::new),
+        keys: None,
     };
-    let mut connection = open::open(open::Request {
+    let opened = open::open(open::Request {
         cluster: question.cluster.shared(),
         endpoint: picked.endpoint().endpoint(),
         database,
@@ -145,20 +197,25 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Option<Secret>
         options: question.options,
         parameters: &[],
         worker: question.worker,
-    })
-    .await
-    .map_err(|_| "auth_query_connect")?;
+    });
+    let mut connection = opened.await.map_err(|_| "auth_query_connect")?;
     let mut messages = BytesMut::new();
-    // Nobody's settings are here, and no name is looked for but in the catalog.
     encoder::parse(b"", question.config.query.as_bytes(), &[], &mut messages);
-    encoder::bind_text(b"", b"", &[question.user.as_bytes()], &mut messages);
+    let bind = encoder::Bind {
+        parameters: &[Some(question.user.as_bytes())],
+        ..encoder::Bind::default()
+    };
+    encoder::bind(&bind, &mut messages);
+    // Two would be one too many.
     encoder::execute(b"", 2, &mut messages);
     encoder::sync(&mut messages);
-    let mut rows: Vec<Vec<Option<Vec<u8>>>> = Vec::new();
+    let mut rows: Vec<Result<Credential, &'static str>> = Vec::new();
+    let user = question.user.as_bytes();
     let answered = connection
         .send(&messages, |body| {
             if let Ok(row) = DataRow::parse(body) {
-                rows.push(row.values().map(|value| value.map(<[u8]>::to_vec)).collect());
+                let columns: Vec<Option<&[u8]>> = row.values.iter().collect();
+                rows.push(Credential::from_row(user, &columns).map_err(|error| error.label()));
             }
         })
         .await;
@@ -168,9 +225,13 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Option<Secret>
         Ok(Err(_)) => return Err("auth_query_error"),
         Err(_) => return Err("auth_query_lost"),
     }
-    let [row] = &*rows else {
-        return Ok(None);
-    };
-    let columns: Vec<Option<&[u8]>> = row.iter().map(Option::as_deref).collect();
-    Ok(auth::query::secret(question.user, &columns, clock::wall()))
+    match (rows.pop(), rows.is_empty()) {
+        (Some(row), true) => {
+            let mut credential = row?;
+            credential.prepare(user, question.mock);
+            Ok(Known::Said(Arc::new(credential)))
+        }
+        (None, _) => Ok(Known::Missing(AuthError::UnknownUser)),
+        (Some(_), false) => Err("auth_query_rows"),
+    }
 }
