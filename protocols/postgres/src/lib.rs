@@ -7,5 +7,12 @@
 //! [`auth`] for who may come in, [`pool`] for who gets a server connection.
 
 pub mod auth;
+pub mod encoder;
+pub mod error;
+pub mod frame;
+pub mod limits;
+pub mod message;
 pub mod pool;
 pub mod sql;
+pub mod sqlstate;
+pub mod startup;
