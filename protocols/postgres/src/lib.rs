@@ -17,6 +17,7 @@ pub mod limits;
 pub mod machine;
 pub mod message;
 pub mod pool;
+pub mod reject;
 pub mod request;
 pub mod route;
 #[cfg(feature = "session")]
