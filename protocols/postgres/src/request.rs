@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_filter::{Fact, Facts, Messages};
 
-use crate::sql::{Analysis, Class, Fingerprint, StatementInfo, Verb};
+use crate::reject::ErrorReply;
+use crate::sql::{Analysis, Class, Fingerprint, Options, StatementInfo, Verb, normalise};
 use crate::sqlstate::SqlState;
 
 /// The messages of Postgres.
@@ -16,7 +17,7 @@ pub struct PostgresMessages;
 
 impl Messages for PostgresMessages {
     type Request = StatementRequest;
-    type Response = ();
+    type Response = ErrorReply;
     type Data = ResultPiece;
     type Record = Record;
 }
@@ -28,6 +29,15 @@ pub trait SharedText: std::fmt::Debug {
 
     /// What it does.
     fn analysis(&self) -> &Analysis;
+}
+
+/// The settings of a session that decide how the same bytes are read as SQL. The default is the usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// `standard_conforming_strings` is off: a backslash escapes in any literal.
+    pub backslash_escapes: bool,
+    /// In `client_encoding`, an ASCII byte can be part of another character.
+    pub multibyte: bool,
 }
 
 /// A client asks for a text to be carried out: by a Query, or by the Execute of what was prepared or bound before.
@@ -45,6 +55,8 @@ pub struct StatementRequest {
     pub in_transaction: bool,
     /// Whether it comes by the extended protocol.
     pub prepared: bool,
+    /// How the server reads the text, for whoever writes it down without its values.
+    pub reading: Reading,
     text: Vec<u8>,
     analysis: Analysis,
     shared: Option<Arc<dyn SharedText>>,
@@ -130,6 +142,17 @@ impl StatementRequest {
         }
     }
 
+    /// Appends the text without its values and comments, at most `longest` bytes of it.
+    pub fn write_sanitised(&self, out: &mut Vec<u8>, longest: usize) {
+        let options = Options {
+            standard_conforming_strings: !self.reading.backslash_escapes,
+            ascii_safe: !self.reading.multibyte,
+            truncated: !self.analysis().complete,
+            ..Options::default()
+        };
+        normalise(self.sql(), &options, out, longest);
+    }
+
     /// Of the whole text.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -144,6 +167,10 @@ pub struct ResultPiece {
     pub rows: u64,
     /// Its bytes on the wire.
     pub bytes: u64,
+    /// Rows of the whole request so far, these included.
+    pub total_rows: u64,
+    /// Bytes of the whole request so far, these included.
+    pub total_bytes: u64,
 }
 
 impl Facts for PostgresMessages {

@@ -139,7 +139,7 @@ fn takes_tables(tables: &AnyOf<TablePattern>, text: &Text<'_>) -> bool {
         for table in &statement.tables {
             named = true;
             let name = table.of(text.sql);
-            if !tables.0.iter().any(|pattern| pattern.matches(name)) {
+            if !tables.0.iter().any(|pattern| pattern.is(name)) {
                 return false;
             }
         }

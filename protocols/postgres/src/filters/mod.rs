@@ -2,8 +2,24 @@
 //!
 //! Not the chain: that is `portcullis_filter`'s. Start at [`registry`].
 
+mod access_log;
+mod fault;
+mod query_timeout;
+mod result_limit;
+mod rules;
+mod slow_log;
+#[cfg(test)]
+mod testing;
+
 use portcullis_filter::FilterRegistry;
 use portcullis_filter::filters::{Concurrency, RateLimit};
+
+pub use access_log::AccessLog;
+pub use fault::{AbortConfig, DelayConfig, Fault, FaultConfig, SqlStateText};
+pub use query_timeout::{QueryTimeout, QueryTimeoutConfig, QueryTimeoutFilter};
+pub use result_limit::{ResultLimit, ResultLimitConfig};
+pub use rules::{Allow, AllowConfig, ClientRules, Deny, DenyConfig, WhoConfig};
+pub use slow_log::{SlowLog, SlowLogConfig};
 
 use crate::request::PostgresMessages;
 
@@ -11,6 +27,13 @@ use crate::request::PostgresMessages;
 #[must_use]
 pub fn registry() -> FilterRegistry<PostgresMessages> {
     FilterRegistry::new("postgres")
+        .with::<Allow>()
+        .with::<Deny>()
         .with::<RateLimit<PostgresMessages>>()
         .with::<Concurrency<PostgresMessages>>()
+        .with::<QueryTimeoutFilter>()
+        .with::<ResultLimit>()
+        .with::<Fault>()
+        .with::<SlowLog>()
+        .with::<AccessLog>()
 }
