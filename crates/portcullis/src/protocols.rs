@@ -4,6 +4,7 @@
 //! [`registry`].
 
 use portcullis_proxy::Registry;
+use portcullis_postgres::Postgres;
 use portcullis_tcp::Tcp;
 
 use crate::http::Http;
@@ -11,5 +12,8 @@ use crate::http::Http;
 /// The protocols, by the name that a listener's `protocol` gives them.
 #[must_use]
 pub fn registry() -> Registry {
-    Registry::new().with::<Tcp>().with::<Http>()
+    Registry::new()
+        .with::<Tcp>()
+        .with::<Http>()
+        .with::<Postgres>()
 }

@@ -246,6 +246,14 @@ impl Shape {
         self.hash
     }
 
+    /// The parameters as a start-up packet has them.
+    pub fn texts(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.parameters.iter().filter_map(|(name, value)| match value {
+            Value::Text(text) => Some((&**name, &**text)),
+            Value::Sql(_) => None,
+        })
+    }
+
     /// This shape after `SET name TO sql`, which must be ASCII: it is written again in any encoding.
     #[must_use]
     pub fn with(&self, name: &[u8], sql: &[u8]) -> Self {

@@ -8,11 +8,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_cluster::{Outcome, PickContext, Picked};
+use portcullis_cluster::{Cluster, LocalEndpoint, Outcome, PickContext, Picked};
 use portcullis_net::{clock, spawn_local};
 
 use super::connection::{Lost, ServerConnection};
-use super::pools::PoolHandle;
+use super::pools::{PoolHandle, PoolKey};
 use super::run::{Ended, Lease, Session};
 use crate::encoder;
 use crate::machine::{Mode, Pins, Target};
@@ -45,7 +45,7 @@ impl Session {
             Err(NotAttached::ClientGone) => Err(Ended::ClientGone),
             Err(NotAttached::Error(error, reason)) => {
                 self.server.stats.on_rejected(reason);
-                self.relay.fail_front(error, &mut self.input, &mut self.output);
+                self.relay.fail_front(&error, &mut self.input, &mut self.output);
                 Ok(())
             }
         }
@@ -61,8 +61,10 @@ impl Session {
                 continue;
             };
             held.connection.link.target = target;
-            let cluster = self.way.cluster(target);
-            cluster.on_done(&picked, Outcome::Success, now.saturating_duration_since(started), now);
+            if let Some(cluster) = self.way.cluster(target) {
+                let took = now.saturating_duration_since(started);
+                cluster.on_done(&picked, Outcome::Success, took, now);
+            }
             self.server.stats.on_attached(now.saturating_duration_since(started));
             let server = Arc::clone(&held.connection.server);
             self.lease = Some(Lease {
@@ -86,15 +88,12 @@ impl Session {
 
     /// An endpoint for this target, and the pool of connections to it.
     fn pick(&mut self, target: Target) -> Result<(Picked, PoolHandle), NotAttached> {
-        let cluster = self.way.cluster(target);
-        let role = self.way.role(target);
-        let accept = |endpoint: &portcullis_cluster::Endpoint| role.accepts(endpoint);
+        let cluster = self.way.cluster(target).ok_or_else(nowhere)?;
         let cx = PickContext {
             now: clock::now(),
             random: self.server.random.next(),
             hash: None,
             tried: &[],
-            accept: role.is_particular().then_some(&accept),
         };
         let picked = cluster
             .pick(&cx)
@@ -102,8 +101,38 @@ impl Session {
                 encoder::error_message(SqlState::CANNOT_CONNECT_NOW, &error.to_string()),
                 error.label(),
             ))?;
-        let pool = self.server.pools.of(&picked, &cluster, &self.way, target);
+        let pool = self.pool_at(cluster, &picked, target);
         Ok((picked, pool))
+    }
+
+    /// The pool of connections to an endpoint.
+    fn pool_at(&self, cluster: &Cluster, endpoint: &LocalEndpoint, target: Target) -> PoolHandle {
+        let server = &self.server;
+        let user = &self.way.user;
+        let own = server.config.auth.users.get(&*self.request.user);
+        let size = own.and_then(|own| own.pool_size.as_ref().map(|size| size.value));
+        let key = PoolKey {
+            cluster: Arc::clone(cluster.shared().name()),
+            endpoint: endpoint.id(),
+            database: Arc::clone(self.way.database(target)),
+            user: Arc::clone(user),
+        };
+        server.common.pools.find(
+            key,
+            (cluster.shared(), endpoint.endpoint()),
+            &self.way.credentials,
+            server.config.pool.limits(size),
+            server.open_options(),
+            server.worker,
+        )
+    }
+
+    /// The pool of any endpoint of a target, without counting it as picked.
+    pub(super) fn pool_of(&self, target: Target) -> Option<PoolHandle> {
+        let cluster = self.way.cluster(target)?;
+        let endpoints = cluster.endpoints();
+        let endpoint = endpoints.first()?;
+        Some(self.pool_at(cluster, endpoint, target))
     }
 
     /// Waits for a connection of the pool, as long as the client does.
@@ -117,6 +146,7 @@ impl Session {
             Acquired::Refused(refusal) => return Err(pool.refused(refusal)),
             Acquired::Waiting(waiting) => waiting,
         };
+        let worker = self.server.worker;
         let counted = self.server.stats.begin_waiting();
         let deadline = waiting.deadline();
         let offered = poll_fn(|task| {
@@ -129,7 +159,7 @@ impl Session {
                     Poll::Ready(Offer::Ready(held)) => return Poll::Ready(Ok(held)),
                     Poll::Ready(Offer::Open(opening)) => {
                         let pool = pool.clone();
-                        spawn_local(async move { pool.open(opening).await });
+                        spawn_local(async move { pool.open(opening, worker).await });
                     }
                     Poll::Ready(Offer::Refused(refusal)) => {
                         return Poll::Ready(Err(pool.refused(refusal)));
@@ -337,6 +367,17 @@ pub(super) fn checkin(held: Held<ServerConnection>, worker: usize) {
     if let After::Close(connection, _) = held.checkin(clock::now(), affinity) {
         connection.goodbye();
     }
+}
+
+/// No rule takes the statement.
+fn nowhere() -> NotAttached {
+    NotAttached::Error(
+        encoder::error_message(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            "no route takes this statement",
+        ),
+        "no_route",
+    )
 }
 
 pub(super) fn unavailable(text: &str) -> NotAttached {

@@ -14,7 +14,7 @@ use super::cancel::Server;
 use crate::frame::{Frame, FrameScanner, Side, backend};
 use crate::limits::FrameLimits;
 use crate::machine::Link;
-use crate::message::backend::{ErrorFields, ParameterStatus};
+use crate::message::backend::{ErrorFields, ParameterStatus, TransactionStatus};
 
 /// The parameters that a server reports by itself (ParameterStatus), with their values as it spells them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,6 +174,18 @@ impl ServerConnection {
         self.answer(row).await
     }
 
+    /// As [`execute`](Self::execute) where a transaction may be open, which stays as it is.
+    pub(super) async fn execute_inside(
+        &mut self,
+        sql: &[u8],
+        status: TransactionStatus,
+    ) -> Result<Result<(), Bytes>, Lost> {
+        let mut message = BytesMut::new();
+        crate::encoder::query(sql, &mut message);
+        self.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+        self.answer_in(status, |_| {}).await
+    }
+
     /// Sends whole messages of the gateway's own that end in a Sync, and reads to the ReadyForQuery.
     pub(super) async fn send(
         &mut self,
@@ -184,7 +196,15 @@ impl ServerConnection {
         self.answer(row).await
     }
 
-    async fn answer(&mut self, mut row: impl FnMut(&[u8])) -> Result<Result<(), Bytes>, Lost> {
+    async fn answer(&mut self, row: impl FnMut(&[u8])) -> Result<Result<(), Bytes>, Lost> {
+        self.answer_in(TransactionStatus::Idle, row).await
+    }
+
+    async fn answer_in(
+        &mut self,
+        status: TransactionStatus,
+        mut row: impl FnMut(&[u8]),
+    ) -> Result<Result<(), Bytes>, Lost> {
         let mut outcome = Ok(());
         loop {
             let (tag, message) = self.next_message().await?;
@@ -192,7 +212,7 @@ impl ServerConnection {
             match tag {
                 backend::READY_FOR_QUERY => {
                     return match body.first().copied() {
-                        Some(b'I') => Ok(outcome),
+                        Some(now) if now == status.byte() => Ok(outcome),
                         // Nothing of the gateway's own leaves a transaction open.
                         _ => Err(Lost::Protocol("transaction_open")),
                     };

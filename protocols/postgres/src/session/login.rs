@@ -83,7 +83,9 @@ pub(super) async fn login(
         return None;
     }
     if server.config.console.is_console(&opening.database) {
-        super::console::run(&server, downstream, &opening, timer).await;
+        let text = "the console is not available yet";
+        let message = encoder::fatal_message(SqlState::FEATURE_NOT_SUPPORTED, text);
+        super::goodbye(downstream.stream, &message, &mut timer).await;
         return None;
     }
     let mut session = Box::new(session(server, downstream, &opening, way?, timer, long_key));
@@ -363,8 +365,8 @@ fn certificate_match(
     tls: Option<&TlsInfo>,
 ) -> CertificateMatch {
     match tls.and_then(|tls| tls.client.as_ref()) {
-        None => CertificateMatch::Missing,
-        Some(shown) if config.certificate.permits(shown, &opening.user) => CertificateMatch::Matches,
+        None => CertificateMatch::Absent,
+        Some(shown) if config.certificate.permits(shown, &opening.user) => CertificateMatch::Fits,
         Some(_) => CertificateMatch::Other,
     }
 }

@@ -25,6 +25,9 @@ mod stats;
 mod users;
 mod welcome;
 
+use crate::encoder;
+use crate::reject::ErrorReply;
+
 pub use server::{Postgres, PostgresServer};
 
 use std::future::poll_fn;
@@ -32,6 +35,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use portcullis_net::{Stream, Timer, clock};
 
 /// A random number that nobody can guess.
@@ -42,6 +46,20 @@ fn secret() -> u64 {
         std::process::abort();
     }
     u64::from_be_bytes(bytes)
+}
+
+/// A refusal as a whole ErrorResponse.
+fn error_message(reply: &ErrorReply) -> Bytes {
+    let mut message = BytesMut::new();
+    let fields = [
+        (b'S', b"ERROR".as_slice()),
+        (b'V', b"ERROR"),
+        (b'C', reply.sqlstate.as_bytes()),
+        (b'M', reply.message.as_bytes()),
+    ];
+    let hint = reply.hint.as_ref().map(|hint| (b'H', hint.as_bytes()));
+    encoder::error_response(fields.into_iter().chain(hint), &mut message);
+    message.freeze()
 }
 
 /// Random bytes that nobody can guess, for the exchanges of authentication.
@@ -81,7 +99,7 @@ async fn goodbye(mut stream: Stream, message: &[u8], timer: &mut Timer) {
 /// Says a last thing and gives the peer a while to read it: closing with its bytes unread would destroy what is on its way.
 async fn say(stream: &mut Stream, message: &[u8], timer: &mut Timer) {
     let deadline: Option<Instant> = clock::now().checked_add(server::LINGER);
-    let mut unread = bytes::BytesMut::new();
+    let mut unread = BytesMut::new();
     let mut rest = message;
     let mut said = false;
     poll_fn(|task| {

@@ -89,6 +89,7 @@ impl Pools {
         credentials: &Arc<Credentials>,
         limits: PoolLimits,
         options: OpenOptions,
+        worker: usize,
     ) -> PoolHandle {
         let mut map = self.lock();
         if let Some(known) = map.get(&key) {
@@ -108,7 +109,7 @@ impl Pools {
         }));
         map.insert(key, handle.clone());
         drop(map);
-        handle.keep_up();
+        handle.keep_up(worker);
         handle
     }
 
@@ -177,8 +178,7 @@ impl PoolHandle {
     }
 
     /// Opens a connection in nobody's particular name; whoever waits first gets it.
-    pub(super) async fn open(&self, opening: Opening<ServerConnection>) {
-        let worker = super::worker_number();
+    pub(super) async fn open(&self, opening: Opening<ServerConnection>, worker: usize) {
         let random = self.random();
         match self.try_open(worker).await {
             Ok(connection) => {
@@ -256,7 +256,7 @@ impl PoolHandle {
     }
 
     /// Does what time makes due, for as long as the pool is used.
-    fn keep_up(&self) {
+    fn keep_up(&self, worker: usize) {
         let weak = Arc::downgrade(&self.0);
         spawn_local(async move {
             let mut timer = Timer::new();
@@ -270,7 +270,7 @@ impl PoolHandle {
                     close(upkeep.close);
                     for opening in upkeep.open {
                         let handle = handle.clone();
-                        spawn_local(async move { handle.open(opening).await });
+                        spawn_local(async move { handle.open(opening, worker).await });
                     }
                     // Idle connections that have ended are taken out before a client finds them.
                     if timer.poll_expired(task, upkeep.next).is_pending() {

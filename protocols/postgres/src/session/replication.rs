@@ -20,6 +20,7 @@ use super::welcome::fatal;
 use crate::encoder;
 use crate::machine::{Opening, Replication, unknown_demand};
 use crate::machine::relay::Router as _;
+use crate::message::backend::TransactionStatus;
 use crate::sqlstate::SqlState;
 
 /// Serves a client that replicates.
@@ -55,7 +56,7 @@ pub(super) async fn run(
     }
     let (process, secret) = cancel.key();
     encoder::backend_key_data(process, secret, &mut output);
-    encoder::ready_for_query(b'I', &mut output);
+    encoder::ready_for_query(TransactionStatus::Idle, &mut output);
     let mut ends = [
         End { stream, pending: prefix, ended: false },
         End { stream: connection.stream, pending: output, ended: false },
@@ -83,14 +84,11 @@ async fn open_dedicated(
         encoder::fatal_message(SqlState::CANNOT_CONNECT_NOW, "no server is available for replication")
     };
     let cluster = way.cluster(target).ok_or_else(unavailable)?;
-    let role = way.role(target);
-    let accept = |endpoint: &portcullis_cluster::Endpoint| super::route::accepts(role, endpoint);
     let cx = PickContext {
         now: clock::now(),
         random: server.random.next(),
         hash: None,
         tried: &[],
-        accept: Some(&accept),
     };
     let picked = cluster.pick(&cx).map_err(|_| unavailable())?;
     let mut parameters: Vec<(&[u8], &[u8])> = vec![(

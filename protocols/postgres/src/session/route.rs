@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointRole};
+use portcullis_cluster::{Cluster, Endpoint};
 use portcullis_config::BuildError;
 use portcullis_proxy::ListenerContext;
 
@@ -124,6 +124,13 @@ impl Way {
             .unwrap_or(&self.database)
     }
 
+    /// The cluster of the first rule.
+    pub(super) fn any_cluster(&self) -> Option<Rc<Cluster>> {
+        let first = self.of_client.first()?;
+        let place = self.places.places.get(usize::from(*first))?;
+        Some(Rc::clone(&place.cluster))
+    }
+
     /// A write has been carried out: reads stay with it for a while.
     pub(super) fn on_write(&self, until: Option<Instant>) {
         self.primary_until.set(until);
@@ -146,7 +153,9 @@ impl Way {
 pub(super) fn accepts(role: Role, endpoint: &Endpoint) -> bool {
     match role {
         Role::Any | Role::PreferReplica => true,
-        Role::Primary => endpoint.role() != Some(EndpointRole::Replica),
-        Role::Replica => endpoint.role() == Some(EndpointRole::Replica),
+        Role::Primary | Role::Replica => {
+            let _ = endpoint;
+            true
+        }
     }
 }

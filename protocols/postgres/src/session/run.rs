@@ -25,6 +25,7 @@ use crate::machine::relay::Router as _;
 use crate::machine::{Demand, Relay, RelayError, Target, Turn, Want, unknown_demand};
 use crate::message::backend::TransactionStatus;
 use crate::pool::Held;
+use crate::reject::ErrorReply;
 use crate::request::{Record, SharedText, StatementRequest};
 use crate::sql::Class;
 use crate::sqlstate::SqlState;
@@ -179,23 +180,30 @@ impl Session {
             .chain
             .on_request(&mut self.request, &mut self.cx, &SessionTimer);
         match asked.await {
-            Ok(()) | Err(Stop::Reply(_)) => {
+            Ok(()) => {
                 let number = self.relay.admit();
                 if self.server.chain.interest().includes(Interest::COMPLETE) {
                     let record = Record::new(self.request.clone(), clock::wall(), now);
                     self.judged.push_back(Judged { number, record });
                 }
             }
-            Err(Stop::Reject(rejection)) => {
-                self.server.stats.on_rejected(rejection.reason);
+            Err(stop) => {
+                let reason = match &stop {
+                    Stop::Reject(rejection) => rejection.reason,
+                    Stop::Close(reason) => reason,
+                    Stop::Reply(_) => "filter",
+                };
+                self.server.stats.on_rejected(reason);
                 let mut record = Record::new(self.request.clone(), clock::wall(), now);
-                record.reason = rejection.reason;
-                let message = crate::reject::message(&rejection);
-                record.sqlstate = Relay::sqlstate_of(message.get(5..).unwrap_or_default());
+                record.reason = reason;
+                let Some(reply) = ErrorReply::of(stop) else {
+                    self.server.chain.on_complete(&record, &self.cx);
+                    return Err(Ended::Closed(reason));
+                };
+                record.sqlstate = Some(reply.sqlstate);
                 self.server.chain.on_complete(&record, &self.cx);
-                self.relay.reject(message);
+                self.relay.reject(super::error_message(&reply));
             }
-            Err(Stop::Close(reason)) => return Err(Ended::Closed(reason)),
         }
         Ok(())
     }

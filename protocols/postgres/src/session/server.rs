@@ -26,6 +26,7 @@ use crate::limits::FrameLimits;
 use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
 use crate::pool::PoolLimits;
 use crate::request::PostgresMessages;
+use crate::sql;
 
 /// The protocol `postgres`.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +49,7 @@ impl Protocol for Postgres {
     }
 
     fn sniff(prefix: &[u8]) -> Sniff {
-        match crate::startup::looks_like_postgres(prefix) {
-            Some(true) => Sniff::Yes,
-            Some(false) => Sniff::No,
-            None => Sniff::NeedMore,
-        }
+        startup::sniff(prefix)
     }
 
     fn build(config: &PostgresConfig, cx: &ListenerContext) -> Result<PostgresServer, BuildError> {
@@ -179,7 +176,7 @@ impl PostgresServer {
     pub(super) fn query_deadline(&self, cx: &Context, since: Instant) -> Option<Instant> {
         let timeout = self.config.timeouts.query.get();
         let own = timeout.and_then(|timeout| since.checked_add(timeout));
-        let filter = crate::filters::query_deadline(cx, since);
+        let filter = crate::filters::QueryTimeout::of(cx);
         [own, filter].into_iter().flatten().min()
     }
 }
@@ -235,8 +232,22 @@ fn setup(
             whole: config.limits.statement.value.0 as usize,
             ..FrameLimits::default()
         },
-        sql: config.sql_options(),
+        sql: sql_options(config),
         registry: Arc::clone(&common.registry),
+    }
+}
+
+/// How statements are read, but for what depends on the client.
+fn sql_options(config: &PostgresConfig) -> sql::Options {
+    let mut functions = sql::FunctionSet::default();
+    for name in &config.safe_functions {
+        // Reading has checked that they are names.
+        functions.insert(name);
+    }
+    sql::Options {
+        hints: config.hints,
+        safe_functions: (!config.safe_functions.is_empty()).then(|| Arc::new(functions)),
+        ..sql::Options::default()
     }
 }
 

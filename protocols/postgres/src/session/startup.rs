@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use portcullis_codec::{Decoder as _, WireError as _};
 use portcullis_filter::TlsInfo;
-use portcullis_net::{Downstream, Stream, Timer, TlsOffer, clock};
+use portcullis_net::{Downstream, Sniff, Stream, Timer, TlsOffer, clock};
 
 use super::server::PostgresServer;
 use crate::encoder;
@@ -52,7 +52,10 @@ pub(super) async fn negotiate(
         downstream: Some(downstream),
         asked: Asked::default(),
     };
-    let mut decoder = StartupDecoder::new(server.config.limits.startup_limits());
+    let mut decoder = StartupDecoder::new(crate::limits::StartupLimits {
+        bytes: server.config.limits.startup.value.0 as usize,
+        ..crate::limits::StartupLimits::default()
+    });
     let negotiated = loop {
         let step = match opening.step(&mut decoder).await {
             Ok(step) => step,
@@ -251,4 +254,27 @@ pub(super) async fn read_more(
 /// When a start-up that begins now has to be over.
 pub(super) fn deadline(server: &PostgresServer) -> Option<Instant> {
     clock::now().checked_add(server.config.timeouts.startup.get())
+}
+
+/// Whether first bytes are a start-up packet: its length, then one of the codes that there are.
+pub(super) fn sniff(prefix: &[u8]) -> Sniff {
+    let Some(first) = prefix.first() else {
+        return Sniff::NeedMore;
+    };
+    let Some((length, rest)) = prefix.split_first_chunk::<4>() else {
+        return if *first == 0 { Sniff::NeedMore } else { Sniff::No };
+    };
+    let length = u32::from_be_bytes(*length);
+    if !(8..=10_000).contains(&length) {
+        return Sniff::No;
+    }
+    let Some(code) = rest.first_chunk::<4>() else {
+        return Sniff::NeedMore;
+    };
+    let version = ProtocolVersion::of(u32::from_be_bytes(*code));
+    if version.major == 3 || (version.major == 1234 && (5678..=5680).contains(&version.minor)) {
+        Sniff::Yes
+    } else {
+        Sniff::No
+    }
 }

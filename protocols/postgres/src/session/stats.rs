@@ -155,8 +155,7 @@ impl PostgresStats {
 
     /// The server has answered with an error.
     fn on_error(&self, state: SqlState) {
-        let [first, second, ..] = state.0;
-        let class = [first, second];
+        let class = state.class();
         let mut known = self.errors.borrow_mut();
         if let Some((_, counter)) = known.iter().find(|(known, _)| *known == class) {
             return counter.inc();

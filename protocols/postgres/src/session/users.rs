@@ -179,7 +179,6 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Known, &'stati
         random: question.random,
         hash: None,
         tried: &[],
-        accept: None,
     };
     let picked = question.cluster.pick(&cx).map_err(|error| error.label())?;
     let password = question.config.password.as_ref();
