@@ -1,7 +1,7 @@
 //! A pool that all workers share: the book behind one lock, with wakers, and guards that cannot lose anything.
 //!
 //! Nothing here awaits, and no runtime is needed; wakers are called, and connections dropped, outside the lock, which is held for
-//! tens of nanoseconds. A connection may come from another worker than it is taken at: registering its socket anew is the
+//! a moment. A connection may come from another worker than it is taken at: registering its socket anew is the
 //! taker's business. Start at [`SharedPool::checkout`].
 //!
 //! One worker looks after a pool: it calls [`SharedPool::sweep`], opens and closes what comes out, and sleeps until `next` or

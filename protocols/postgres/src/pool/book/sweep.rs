@@ -59,8 +59,8 @@ impl<C, W> PoolCore<C, W> {
     pub(super) fn ring_before(&mut self, deadline: Option<Instant>) {
         let earlier =
             deadline.is_some_and(|deadline| self.armed.is_none_or(|armed| deadline < armed));
-        if earlier {
-            self.woken.extend(self.bell.take());
+        if earlier && let Some(bell) = self.bell.take() {
+            self.woken.push_back(bell);
         }
     }
 

@@ -54,6 +54,26 @@ fn pause_waits_for_all_and_resume_serves_in_order() {
 }
 
 #[test]
+fn pause_takes_back_what_was_not_fetched() {
+    let mut world = grown(limits(), 2);
+    world.ask(here());
+    world.discard(0, CloseReason::ServerGone);
+    assert_eq!(world.snapshot().opening, 1, "offered");
+    world.pause();
+    assert_eq!(
+        world.snapshot().opening,
+        0,
+        "nothing is opened during a pause"
+    );
+    world.pump();
+    assert!(world.openings.is_empty());
+    world.resume();
+    world.pump();
+    assert_eq!(world.openings.len(), 1);
+    world.finish();
+}
+
+#[test]
 fn reconnect_uses_nothing_older() {
     let mut world = grown(
         PoolLimits {
