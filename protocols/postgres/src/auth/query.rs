@@ -127,13 +127,21 @@ mod tests {
 
     /// 2000-02-29 00:00:00 UTC.
     fn now() -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(951_782_400)
+        UNIX_EPOCH + Duration::from_hours(264_384)
     }
 
-    /// The end of validity of a row, and what a login comes to.
+    /// Name, the end of validity, and what a login comes to.
+    type Validity<'a> = (
+        &'a str,
+        Option<&'a str>,
+        Result<Option<AuthError>, RowError>,
+    );
+    /// Name, the row, and what is wrong with it.
+    type Silent<'a> = (&'a str, &'a [Option<&'a [u8]>], RowError);
+
     #[test]
     fn expired_passwords_are_refused() {
-        let rows: &[(&str, Option<&str>, Result<Option<AuthError>, RowError>)] = &[
+        let rows: &[Validity<'_>] = &[
             ("NULL", None, Ok(None)),
             ("for ever", Some("infinity"), Ok(None)),
             (
@@ -176,7 +184,7 @@ mod tests {
     #[test]
     fn rows_that_say_nothing() {
         let (alice, pencil) = (Some(&b"alice"[..]), Some(&b"pencil"[..]));
-        let rows: &[(&str, &[Option<&[u8]>], RowError)] = &[
+        let rows: &[Silent<'_>] = &[
             ("no column", &[], RowError::Columns),
             ("one", &[alice], RowError::Columns),
             ("four", &[alice, pencil, None, None], RowError::Columns),

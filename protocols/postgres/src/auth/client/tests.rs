@@ -230,7 +230,7 @@ fn methods_that_ask_nothing() {
 #[test]
 fn bodies_of_passwords() {
     use AuthError::*;
-    let long = [b'x'; LONGEST_SECRET + 1];
+    let long = vec![b'x'; LONGEST_SECRET + 1];
     let rows: &[(&str, &[u8], AuthError)] = &[
         ("wrong", b"pencils\0", WrongPassword),
         ("a front", b"penci\0", WrongPassword),

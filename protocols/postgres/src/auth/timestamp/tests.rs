@@ -78,9 +78,7 @@ fn anything_else_is_refused() {
 #[test]
 fn moments_are_in_order() {
     let of = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
-    let now = Timestamp::At(UnixMicros::of(
-        UNIX_EPOCH + Duration::from_secs(951_782_400),
-    ));
+    let now = Timestamp::At(UnixMicros::of(UNIX_EPOCH + Duration::from_hours(264_384)));
     assert_eq!(of("2000-02-29 00:00:00+00"), now);
     assert!(of("-infinity") < now && now < of("infinity"));
     assert!(of("2000-02-28 23:59:59.999999+00") < now && now < of("2000-02-29 00:00:00.000001+00"));

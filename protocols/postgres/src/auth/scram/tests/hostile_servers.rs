@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// Name, TLS, what we want, what is offered, and what is chosen with which header.
+type Offer<'a> = (
+    &'a str,
+    bool,
+    ChannelBinding,
+    &'a [u8],
+    Result<(&'a str, &'a str), ServerAuthError>,
+);
+
 #[test]
 fn mechanisms() {
     use ChannelBinding::{Disable, Prefer, Require};
@@ -9,13 +18,7 @@ fn mechanisms() {
     let plus_alone: &[u8] = b"SCRAM-SHA-256-PLUS\0\0";
     let plain = |flag| Ok((SCRAM_SHA_256, flag));
     let bound = Ok((SCRAM_SHA_256_PLUS, "p=tls-server-end-point,,"));
-    let rows: &[(
-        &str,
-        bool,
-        ChannelBinding,
-        &[u8],
-        Result<(&str, &str), ServerAuthError>,
-    )] = &[
+    let rows: &[Offer<'_>] = &[
         ("without TLS", false, Prefer, OFFER, plain("n,,")),
         ("TLS and PLUS", true, Prefer, OFFER_PLUS, bound),
         ("PLUS alone", true, Prefer, plus_alone, bound),
