@@ -4,7 +4,7 @@
 //! [`EndPointHash::of`] and [`UserMap`].
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use aws_lc_rs::digest;
 use portcullis_filter::ClientCertificate;

@@ -173,3 +173,37 @@ errors! {
         Unexpected "server_auth_unexpected" "the server's request is out of order";
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_labels() {
+        let ours = AuthError::ALL.iter().map(|error| error.label());
+        let labels = ours.chain(ServerAuthError::ALL.iter().map(|error| error.label()));
+        let mut seen = HashSet::new();
+        for label in labels {
+            let is_label = label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            assert!(is_label && seen.insert(label), "{label}");
+        }
+    }
+
+    #[test]
+    fn clients_learn_nothing_of_users() {
+        let rows = [
+            AuthError::WrongPassword,
+            AuthError::UnknownUser,
+            AuthError::NoPassword,
+            AuthError::PasswordExpired,
+            AuthError::SecretUnusable,
+        ];
+        for error in rows {
+            assert_eq!(error.refusal().sqlstate(), "28P01", "{error}");
+        }
+    }
+}

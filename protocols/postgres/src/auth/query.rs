@@ -118,3 +118,99 @@ impl Credential {
         self.secret.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    /// 2000-02-29 00:00:00 UTC.
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_hours(264_384)
+    }
+
+    /// Name, the end of validity, and what a login comes to.
+    type Validity<'a> = (
+        &'a str,
+        Option<&'a str>,
+        Result<Option<AuthError>, RowError>,
+    );
+    /// Name, the row, and what is wrong with it.
+    type Silent<'a> = (&'a str, &'a [Option<&'a [u8]>], RowError);
+
+    #[test]
+    fn expired_passwords_are_refused() {
+        let rows: &[Validity<'_>] = &[
+            ("NULL", None, Ok(None)),
+            ("for ever", Some("infinity"), Ok(None)),
+            (
+                "never",
+                Some("-infinity"),
+                Ok(Some(AuthError::PasswordExpired)),
+            ),
+            ("until now", Some("2000-02-29 00:00:00+00"), Ok(None)),
+            (
+                "a moment ago",
+                Some("2000-02-28 23:59:59.999999+00"),
+                Ok(Some(AuthError::PasswordExpired)),
+            ),
+            (
+                "in another zone",
+                Some("2000-02-29 05:29:59+05:30"),
+                Ok(Some(AuthError::PasswordExpired)),
+            ),
+            (
+                "another style",
+                Some("29/02/2000 00:00:00 UTC"),
+                Err(RowError::ValidUntil),
+            ),
+            ("empty", Some(""), Err(RowError::ValidUntil)),
+        ];
+        for (name, valid_until, expected) in rows {
+            let columns = [
+                Some(&b"alice"[..]),
+                Some(b"pencil"),
+                valid_until.map(str::as_bytes),
+            ];
+            let found = Credential::from_row(b"alice", &columns).map(|row| match row.at(now()) {
+                Lookup::Found(_) => None,
+                Lookup::Missing(why) => Some(why),
+            });
+            assert_eq!(found, *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_that_say_nothing() {
+        let (alice, pencil) = (Some(&b"alice"[..]), Some(&b"pencil"[..]));
+        let rows: &[Silent<'_>] = &[
+            ("no column", &[], RowError::Columns),
+            ("one", &[alice], RowError::Columns),
+            ("four", &[alice, pencil, None, None], RowError::Columns),
+            (
+                "another user",
+                &[Some(b"root"), pencil],
+                RowError::OtherUser,
+            ),
+            ("no user", &[None, pencil], RowError::OtherUser),
+            (
+                "a broken verifier",
+                &[alice, Some(b"SCRAM-SHA-256$x")],
+                RowError::Secret(SecretError::BadVerifier),
+            ),
+        ];
+        for (name, columns, expected) in rows {
+            let found = Credential::from_row(b"alice", columns);
+            assert_eq!(found.err(), Some(*expected), "{name}");
+        }
+        for password in [None, Some(&b""[..])] {
+            let row = Credential::from_row(b"alice", &[alice, password]).unwrap();
+            let found = row.at(now());
+            assert!(
+                matches!(found, Lookup::Missing(AuthError::NoPassword)),
+                "{password:?}"
+            );
+        }
+    }
+}

@@ -93,16 +93,19 @@ impl Cursor<'_> {
     /// Days since 1970-01-01 in the Gregorian calendar, reckoned backwards too.
     fn date(&mut self, is_before_christ: bool) -> Option<i64> {
         // PostgreSQL's years end at 294276.
-        let year = self.number(4, 6)?;
+        let written = self.number(4, 6)?;
         self.skip(b'-')?;
         let month = self.number(2, 2)?;
         self.skip(b'-')?;
         let day = self.number(2, 2)?;
         // There is no year 0 in the text: 1 BC is the one before 1.
-        let year = if is_before_christ { 1 - year } else { year };
-        let is_written = year > 0 || is_before_christ;
+        let year = if is_before_christ {
+            1 - written
+        } else {
+            written
+        };
         let is_date = (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
-        (is_written && is_date).then(|| days_since_epoch(year, month, day))
+        (written > 0 && is_date).then(|| days_since_epoch(year, month, day))
     }
 
     /// Microseconds since midnight.

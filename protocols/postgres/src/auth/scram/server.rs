@@ -17,7 +17,7 @@ pub(super) const END_POINT: &[u8] = b"tls-server-end-point";
 /// One client's exchange. Two messages come in; an error ends it.
 #[derive(Debug)]
 pub struct ScramServer {
-    verifier: ScramVerifier,
+    pub(super) verifier: ScramVerifier,
     /// Why the proof will be wrong, for a verifier that was made up.
     doomed: Option<AuthError>,
     end_point: Option<EndPointHash>,
