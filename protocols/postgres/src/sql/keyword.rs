@@ -96,7 +96,7 @@ others:
     TimelineHistory "timeline_history", Transaction "transaction", Transform "transform",
     Trigger "trigger", Truncate "truncate", Type "type", Uncommitted "uncommitted",
     Unlisten "unlisten", Unlogged "unlogged", Update "update", UploadManifest "upload_manifest",
-    Vacuum "vacuum", Verbose "verbose", View "view", Within "within", Without "without",
+    Vacuum "vacuum", Varying "varying", Verbose "verbose", View "view", Within "within", Without "without",
     Work "work", Wrapper "wrapper", Write "write", Xml "xml", Zone "zone";
 }
 

@@ -229,6 +229,8 @@ struct Walk<'a> {
     select_into: bool,
     /// Commas part tables.
     lists: bool,
+    /// A column with its table in front comes next.
+    column: bool,
 }
 
 /// Reads `sql` into `out`.
@@ -275,6 +277,7 @@ impl<'a> Walk<'a> {
             inner_query: false,
             select_into: false,
             lists: false,
+            column: false,
         }
     }
 
@@ -395,7 +398,8 @@ impl<'a> Walk<'a> {
     fn settle_table(&mut self, chain: &Chain, next: Token) {
         if chain.expected == From::Expect {
             self.frame.from = From::Item;
-            if next.kind != TokenKind::Open {
+            // Behind a bracket it is a function; ROWS FROM is no table.
+            if next.kind != TokenKind::Open && next.keyword != Keyword::From {
                 self.list_table(chain, true);
             }
             return;
@@ -429,13 +433,21 @@ impl<'a> Walk<'a> {
         if may_be_cte && chain.parts == 1 && self.scratch.ctes.iter().any(known) {
             return;
         }
+        if self.select_into && chain.schema.is_some_and(|schema| is_temporary(self.sql, schema)) {
+            self.info.effects |= Effects::TEMP_OBJECT;
+        }
         if self.info.tables.len() >= MAX_TABLES {
             self.info.tables_truncated = true;
             return;
         }
+        let last = match chain.schema {
+            Some(table) if self.column => table,
+            _ => chain.last,
+        };
+        self.column = false;
         self.info.tables.push(Span {
             start: chain.start,
-            end: chain.last.span.end,
+            end: last.span.end,
         });
     }
 
@@ -526,6 +538,7 @@ impl<'a> Walk<'a> {
         self.inner_query = false;
         self.select_into = false;
         self.lists = false;
+        self.column = false;
     }
 
     /// The rules of `SQL.md`, "What counts as a read".
@@ -545,6 +558,13 @@ impl<'a> Walk<'a> {
             _ => Class::Write,
         };
     }
+}
+
+/// Whether a schema is the one of temporary objects.
+pub(super) fn is_temporary(sql: &[u8], token: Token) -> bool {
+    let text = token.span.of(sql);
+    let text = text.strip_prefix(b"\"").unwrap_or(text);
+    text.get(..7).is_some_and(|front| front.eq_ignore_ascii_case(b"pg_temp"))
 }
 
 /// Whether a word where a table comes is one of the grammar's.
@@ -575,6 +595,8 @@ impl Walk<'_> {
                 self.info.effects |= Effects::TEMP_OBJECT;
                 Noise::Perhaps
             }
+            K::Insert | K::Update | K::Delete if next.keyword == K::To => Noise::Only,
+            K::Of => Noise::Perhaps,
             K::Local | K::Global | K::Unlogged if self.select_into => Noise::Perhaps,
             _ if self.frame.insert || self.frame.pending_write || self.frame.query => Noise::No,
             K::View | K::Materialized | K::Sequence | K::Index | K::Schema | K::Database

@@ -23,6 +23,9 @@ impl Walk<'_> {
             self.frame.from = From::Item;
         } else if chain.parts > 0 {
             inner.kind = self.kind_behind(&chain);
+            if self.mode == Mode::Copy && chain.last.keyword == Keyword::Copy {
+                self.frame.from = From::No;
+            }
         }
         match inner.kind {
             Kind::Call => self.call(&chain),
@@ -68,6 +71,8 @@ impl Walk<'_> {
             K::Like | K::Ilike if ends_operand(chain.before) => Some(Kind::Group),
             K::Set if self.frame.set_seen => Some(Kind::Names),
             K::Copy | K::Explain | K::Verbose if self.holds_query() => Some(Kind::Group),
+            K::Varying if ends_type(chain.before) => Some(Kind::Names),
+            K::Insert if before == K::Then => Some(Kind::Names),
             K::Also | K::Instead if self.mode == Mode::Create => Some(Kind::Group),
             _ => None,
         };
@@ -147,6 +152,14 @@ const fn expected_kind(chain: &Chain) -> Kind {
         _ if chain.parts == 1 && chain.last.keyword.is_no_function() => Kind::Group,
         _ => Kind::Call,
     }
+}
+
+/// `bit varying`, `character varying`.
+const fn ends_type(token: Token) -> bool {
+    matches!(
+        token.keyword,
+        Keyword::Bit | Keyword::Char | Keyword::Character | Keyword::Nchar
+    )
 }
 
 /// Whether an expression can end with this token, so that a word behind it joins two of them.

@@ -184,7 +184,7 @@ impl Walk<'_> {
     fn keyword(&mut self, keyword: Keyword) {
         use Keyword as K;
         match keyword {
-            K::Select => self.select(),
+            K::Select if self.can_select() => self.select(),
             K::Values => {
                 self.frame.query |= self.frame.insert;
                 self.frame.from = From::No;
@@ -257,7 +257,20 @@ impl Walk<'_> {
         }
         let names = match keyword {
             K::View | K::Sequence => !self.frame.expects(),
-            K::References | K::Partition => true,
+            K::References => true,
+            K::Partition => matches!(self.prev.keyword, K::Attach | K::Detach),
+            K::Column => {
+                self.column = self.mode == Mode::Names;
+                false
+            }
+            K::By if self.prev.keyword == K::Owned => {
+                self.column = matches!(self.mode, Mode::Alter | Mode::Create);
+                self.column
+            }
+            K::Publication => {
+                self.lists = true;
+                false
+            }
             K::Inherits => {
                 self.frame.from = From::Expect;
                 return;
@@ -280,6 +293,15 @@ impl Walk<'_> {
     fn is_rule(&self) -> bool {
         let rule = |token: &Token| token.keyword == Keyword::Rule;
         self.scratch.head.iter().take(4).any(rule)
+    }
+
+    /// Not the privilege, the event of a rule, the command of a policy.
+    fn can_select(&self) -> bool {
+        match self.mode {
+            Mode::Names | Mode::Plain | Mode::Alter => !self.scratch.frames.is_empty(),
+            Mode::Create => !matches!(self.prev.keyword, Keyword::On | Keyword::For),
+            _ => true,
+        }
     }
 
     fn select(&mut self) {
@@ -310,7 +332,8 @@ impl Walk<'_> {
             // ROWS FROM (...)
             self.frame.from = From::Expect;
         } else if self.frame.kind == Kind::Top {
-            self.frame.from = From::No;
+            // CREATE TRIGGER ... ON one FROM another
+            self.frame.from = if self.mode == Mode::Create { From::Target } else { From::No };
         }
     }
 
