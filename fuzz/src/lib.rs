@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http1_session;
 pub mod http2;
 pub mod http2_session;
+pub mod postgres_sql;
 pub mod proxy_header;
 
 /// What a target does with one input.
@@ -32,4 +33,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("grpc_web_decode", grpc::web_decode),
     ("client_hello_decode", client_hello::decode),
     ("client_hello_diff", client_hello_diff::diff),
+    ("postgres_sql", postgres_sql::sql),
 ];

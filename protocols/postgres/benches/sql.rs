@@ -51,8 +51,13 @@ fn orm() -> String {
 }
 
 fn insert() -> String {
-    let rows: Vec<String> = (0..100).map(|n| format!("({n}, 'name {n}', now())")).collect();
-    format!("INSERT INTO events (id, name, at) VALUES {}", rows.join(", "))
+    let rows: Vec<String> = (0..100)
+        .map(|n| format!("({n}, 'name {n}', now())"))
+        .collect();
+    format!(
+        "INSERT INTO events (id, name, at) VALUES {}",
+        rows.join(", ")
+    )
 }
 
 fn run(name: &str, sql: &str, rounds: u32) {

@@ -71,9 +71,16 @@ fn body(query: &Query) -> Option<&'static str> {
 /// What the oracle's tree, printed, has of writes. Crude on purpose: it only has to doubt what we call a read.
 fn may_write(statement: &Statement) -> bool {
     let shown = format!("{statement:?}");
-    ["Insert(", "Update(", "Delete(", "Merge(", "into: Some", "LockClause"]
-        .iter()
-        .any(|mark| shown.contains(mark))
+    [
+        "Insert(",
+        "Update(",
+        "Delete(",
+        "Merge(",
+        "into: Some",
+        "LockClause",
+    ]
+    .iter()
+    .any(|mark| shown.contains(mark))
 }
 
 #[test]
@@ -99,14 +106,23 @@ fn corpus_agrees() {
         if ours.class == Class::Read {
             reads += 1;
             let explained = ours.verb == Verb::Explain;
-            assert!(explained || !may_write(&theirs[0]), "{sql}: {:?}", theirs[0]);
+            assert!(
+                explained || !may_write(&theirs[0]),
+                "{sql}: {:?}",
+                theirs[0]
+            );
         } else if ours.verb == Verb::Select && !may_write(&theirs[0]) {
             // Only for a call that is not known, or one with an effect.
             assert!(ours.effects.intersects(Effects::UNSAFE_CALL), "{sql}");
         }
     }
-    println!("{} statements: {parsed} parsed, {compared} compared, {reads} reads", CORPUS.len());
-    assert!(CORPUS.len() >= 250 && parsed * 10 >= CORPUS.len() * 9 && compared > 200 && reads > 100);
+    println!(
+        "{} statements: {parsed} parsed, {compared} compared, {reads} reads",
+        CORPUS.len()
+    );
+    assert!(
+        CORPUS.len() >= 250 && parsed * 10 >= CORPUS.len() * 9 && compared > 200 && reads > 100
+    );
 }
 
 /// The tables that the oracle's visitor finds are all among ours.
@@ -119,14 +135,19 @@ fn no_table_is_missed() {
         };
         let mut analysis = Analysis::new();
         analyse(sql.as_bytes(), &Options::default(), &mut analysis);
-        let text = |span: &portcullis_postgres::sql::Span| String::from_utf8_lossy(span.of(sql.as_bytes())).into_owned();
+        let text = |span: &portcullis_postgres::sql::Span| {
+            String::from_utf8_lossy(span.of(sql.as_bytes())).into_owned()
+        };
         let ours: Vec<String> = analysis.statements[0].tables.iter().map(text).collect();
         let ctes = ["recent", "tree", "moved", "q"];
         let _ = sqlparser::ast::visit_relations(&theirs, |relation| {
             let name = relation.to_string();
             let function = sql.contains(&format!("{name}("));
             assert!(
-                ours.contains(&name) || ctes.contains(&&*name) || function || analysis.statements[0].tables_truncated,
+                ours.contains(&name)
+                    || ctes.contains(&&*name)
+                    || function
+                    || analysis.statements[0].tables_truncated,
                 "{sql}: {name} not in {ours:?}"
             );
             ControlFlow::<()>::Continue(())

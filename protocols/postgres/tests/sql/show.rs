@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_postgres::sql::{
-    Access, Analysis, Class, FunctionSet, Isolation, Options, ParameterValue, Span, StatementInfo, Verb,
-    analyse, fold_name, normalise,
+    Access, Analysis, Class, FunctionSet, Isolation, Options, ParameterValue, Span, StatementInfo,
+    Verb, analyse, fold_name, normalise,
 };
 use portcullis_testkit::vectors::{self, Vector};
 
@@ -45,15 +45,26 @@ fn show(analysis: &Analysis, sql: &[u8], options: &Options) -> String {
 
 fn show_statement(shown: &mut String, statement: &StatementInfo, sql: &[u8]) {
     write!(shown, "{} {}", statement.verb, statement.class.label()).unwrap();
-    let inner: Vec<_> = [Verb::Insert, Verb::Update, Verb::Delete, Verb::Merge, Verb::Execute, Verb::Notify]
-        .into_iter()
-        .filter(|&verb| statement.inner.has(verb))
-        .map(Verb::label)
-        .collect();
+    let inner: Vec<_> = [
+        Verb::Insert,
+        Verb::Update,
+        Verb::Delete,
+        Verb::Merge,
+        Verb::Execute,
+        Verb::Notify,
+    ]
+    .into_iter()
+    .filter(|&verb| statement.inner.has(verb))
+    .map(Verb::label)
+    .collect();
     if !inner.is_empty() {
         write!(shown, ", inside {}", inner.join(" ")).unwrap();
     }
-    let tables: Vec<_> = statement.tables.iter().map(|&span| text(span, sql)).collect();
+    let tables: Vec<_> = statement
+        .tables
+        .iter()
+        .map(|&span| text(span, sql))
+        .collect();
     if !tables.is_empty() {
         write!(shown, ", tables {}", tables.join(" ")).unwrap();
     }
@@ -99,7 +110,10 @@ fn show_statement(shown: &mut String, statement: &StatementInfo, sql: &[u8]) {
 #[test]
 fn vectors_hold() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sql");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() >= 5);
     for file in files {
@@ -132,11 +146,18 @@ fn names_are_folded_as_the_server_folds_them() {
         ("", ""),
     ];
     for (written, folded) in table {
-        assert_eq!(fold_name(written.as_bytes()), folded.as_bytes(), "{written}");
+        assert_eq!(
+            fold_name(written.as_bytes()),
+            folded.as_bytes(),
+            "{written}"
+        );
     }
 }
 
 #[test]
 fn classes_have_labels() {
-    assert_eq!([Class::Read, Class::Write, Class::Unknown].map(Class::label), ["read", "write", "unknown"]);
+    assert_eq!(
+        [Class::Read, Class::Write, Class::Unknown].map(Class::label),
+        ["read", "write", "unknown"]
+    );
 }

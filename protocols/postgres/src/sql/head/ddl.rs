@@ -42,9 +42,8 @@ fn create(info: &mut StatementInfo, words: &Words<'_>, temporary: bool) {
     if temporary && dropped {
         info.effects |= Effects::TEMP_IN_TRANSACTION;
     }
-    let in_temp = |token: &Token| {
-        token.kind == TokenKind::UnicodeQuoted || is_temporary(words.sql, *token)
-    };
+    let in_temp =
+        |token: &Token| token.kind == TokenKind::UnicodeQuoted || is_temporary(words.sql, *token);
     if words.tokens.iter().any(in_temp) {
         info.effects |= Effects::TEMP_OBJECT;
     }
