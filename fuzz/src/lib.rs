@@ -12,6 +12,7 @@ pub mod http1_session;
 pub mod http2;
 pub mod http2_session;
 pub mod postgres_scram;
+pub mod postgres_sql;
 pub mod proxy_header;
 
 /// What a target does with one input.
@@ -34,4 +35,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("client_hello_decode", client_hello::decode),
     ("client_hello_diff", client_hello_diff::diff),
     ("postgres_scram", postgres_scram::session),
+    ("postgres_sql", postgres_sql::sql),
 ];

@@ -76,7 +76,7 @@ others:
     Explain "explain", Extension "extension", Family "family", Filter "filter", Freeze "freeze",
     Full "full", Function "function", Global "global", Hold "hold",
     IdentifySystem "identify_system", If "if", Ilike "ilike", Import "import", Index "index",
-    Inherits "inherits", Inner "inner", Insert "insert", Instead "instead", Join "join", Key "key",
+    Inherits "inherits", Inner "inner", Is "is", Insert "insert", Instead "instead", Join "join", Key "key",
     Language "language", Large "large", Left "left", Like "like", Listen "listen", Load "load",
     Local "local", Lock "lock", Mapping "mapping", Materialized "materialized", Merge "merge",
     Method "method", Move "move", Names "names", Natural "natural", No "no", Notify "notify",
@@ -96,7 +96,7 @@ others:
     TimelineHistory "timeline_history", Transaction "transaction", Transform "transform",
     Trigger "trigger", Truncate "truncate", Type "type", Uncommitted "uncommitted",
     Unlisten "unlisten", Unlogged "unlogged", Update "update", UploadManifest "upload_manifest",
-    Vacuum "vacuum", Verbose "verbose", View "view", Within "within", Without "without",
+    Vacuum "vacuum", Varying "varying", Verbose "verbose", View "view", Within "within", Without "without",
     Work "work", Wrapper "wrapper", Write "write", Xml "xml", Zone "zone";
 }
 

@@ -102,6 +102,7 @@ enum First {
 
 static FIRST: [First; 256] = first_bytes();
 
+#[allow(clippy::indexing_slicing)] // at compile time
 const fn first_bytes() -> [First; 256] {
     let mut table = [First::Invalid; 256];
     let mut byte = 0;
@@ -140,7 +141,22 @@ const fn first(byte: u8) -> First {
 const fn is_operator(byte: u8) -> bool {
     matches!(
         byte,
-        b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'='
+        b'~' | b'!'
+            | b'@'
+            | b'#'
+            | b'^'
+            | b'&'
+            | b'|'
+            | b'`'
+            | b'?'
+            | b'+'
+            | b'-'
+            | b'*'
+            | b'/'
+            | b'%'
+            | b'<'
+            | b'>'
+            | b'='
     )
 }
 
@@ -154,12 +170,12 @@ const fn lets_sign_end(byte: u8) -> bool {
 
 static IN_WORD: [bool; 256] = word_bytes();
 
+#[allow(clippy::indexing_slicing)] // at compile time
 const fn word_bytes() -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] =
-            matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | 0x80..=0xff);
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | 0x80..=0xff);
         byte += 1;
     }
     table
@@ -417,9 +433,7 @@ impl<'a> Lexer<'a> {
             sign_may_end |= lets_sign_end(byte);
             end += 1;
         }
-        while !sign_may_end
-            && end > start + 1
-            && matches!(self.sql.get(end - 1), Some(b'+' | b'-'))
+        while !sign_may_end && end > start + 1 && matches!(self.sql.get(end - 1), Some(b'+' | b'-'))
         {
             end -= 1;
         }

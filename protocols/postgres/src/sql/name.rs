@@ -19,7 +19,9 @@ pub struct Relation {
 
 /// Text that names no table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a table: expected name or schema.name, in double quotes where case matters")]
+#[error(
+    "not the name of a table: expected name or schema.name, in double quotes where case matters"
+)]
 pub struct BadRelation;
 
 impl FromStr for Relation {
@@ -37,7 +39,7 @@ impl FromStr for Relation {
             return Err(BadRelation);
         }
         Ok(Self {
-            schema: schema.map(|schema| schema.into()),
+            schema: schema.map(Into::into),
             name: name.into(),
         })
     }

@@ -12,6 +12,7 @@ use super::Options;
 use super::analysis::{Fingerprint, Span};
 use super::keyword::Keyword;
 use super::lexer::{Lexer, Token, TokenKind};
+use super::words::load;
 
 /// Where hashes begin. Changing it changes every fingerprint that anybody has written down.
 const SEED: u64 = 0x706f_7274_6375_6c6c;
@@ -19,6 +20,11 @@ const SEED: u64 = 0x706f_7274_6375_6c6c;
 const MAX_LISTS: usize = 24;
 /// Words are folded in pieces of this size, so that nothing is allocated for them.
 const PIECE: usize = 64;
+
+/// Bytes of a token that are hashed at once.
+const SHORT: usize = 16;
+/// The bits of ASCII bytes.
+const ASCII: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
 /// A bracket that is open.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +130,7 @@ impl<'o> Normal<'o> {
             TokenKind::Word => {
                 self.flush_sign();
                 self.end_rows();
-                self.word(token.span.of(sql));
+                self.word(sql, token.span);
                 self.last = word_kind(token.keyword);
                 if self.last == Last::Values {
                     self.begin_list(true);
@@ -172,7 +178,9 @@ impl<'o> Normal<'o> {
         match text {
             // What an earlier pass wrote for a value.
             b"?" => self.value(),
-            [sign @ (b'-' | b'+')] if !matches!(self.last, Last::Operand | Last::Name) => self.sign = Some(*sign),
+            [sign @ (b'-' | b'+')] if !matches!(self.last, Last::Operand | Last::Name) => {
+                self.sign = Some(*sign);
+            }
             _ => {
                 self.flush_sign();
                 self.end_rows();
@@ -209,7 +217,11 @@ impl<'o> Normal<'o> {
     fn close(&mut self, kind: TokenKind) {
         self.flush_sign();
         self.end_rows();
-        if self.lists.last().is_some_and(|list| list.depth == self.depth && !list.rows) {
+        if self
+            .lists
+            .last()
+            .is_some_and(|list| list.depth == self.depth && !list.rows)
+        {
             self.end_list();
         }
         self.depth = self.depth.saturating_sub(1);
@@ -290,11 +302,13 @@ impl<'o> Normal<'o> {
 
     #[inline]
     fn exact(&mut self, text: &[u8]) {
-        self.hash = xxh3_64_with_seed(text.get(..PIECE).unwrap_or(text), self.hash);
-        if text.len() > PIECE {
-            for piece in text.chunks(PIECE).skip(1) {
-                self.hash = xxh3_64_with_seed(piece, self.hash);
-            }
+        if text.len() <= SHORT {
+            self.short(
+                load(text, 0, text.len()),
+                load(text, 8, text.len().saturating_sub(8)),
+            );
+        } else {
+            self.long(text);
         }
         if self.out.is_some() {
             self.write(text);
@@ -302,23 +316,49 @@ impl<'o> Normal<'o> {
     }
 
     #[inline]
-    fn word(&mut self, text: &[u8]) {
+    fn word(&mut self, sql: &[u8], span: Span) {
+        let (start, length) = (span.start as usize, span.len());
+        let front = load(sql, start, length);
+        let back = load(sql, start + 8, length.saturating_sub(8));
+        if length <= SHORT && (front | back) & !ASCII == 0 {
+            self.short(lower(front), lower(back));
+        } else {
+            self.long(span.of(sql));
+        }
+        if self.out.is_some() {
+            self.write(&span.of(sql).to_ascii_lowercase());
+        }
+    }
+
+    /// Up to [`SHORT`] bytes, packed, in lower case.
+    #[inline]
+    fn short(&mut self, front: u64, back: u64) {
+        let bytes = (u128::from(front) | u128::from(back) << 64).to_le_bytes();
+        self.hash = xxh3_64_with_seed(&bytes, self.hash);
+    }
+
+    /// Longer names and words, and words beyond ASCII. Quoted names keep their case.
+    fn long(&mut self, text: &[u8]) {
+        let quoted = text.ends_with(b"\"");
         for piece in text.chunks(PIECE) {
             let mut folded = [0; PIECE];
             for (to, from) in folded.iter_mut().zip(piece) {
-                *to = from.to_ascii_lowercase();
+                *to = if quoted {
+                    *from
+                } else {
+                    from.to_ascii_lowercase()
+                };
             }
             let folded = folded.get(..piece.len()).unwrap_or_default();
             self.hash = xxh3_64_with_seed(folded, self.hash);
-        }
-        if self.out.is_some() {
-            self.write(&text.to_ascii_lowercase());
         }
     }
 
     /// Whether nothing is written yet.
     fn is_blank(&self) -> bool {
-        self.out.as_ref().is_none_or(|text| text.out.len() == text.base)
+        self.out
+            .as_ref()
+            .is_none_or(|text| text.out.len() == text.base)
     }
 
     fn written(&self) -> usize {
@@ -351,6 +391,15 @@ impl<'o> Normal<'o> {
     }
 }
 
+/// ASCII bytes in lower case.
+const fn lower(bytes: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The high bit of each byte: from `A` on, and from behind `Z` on.
+    let from_a = bytes + (0x80 - b'A' as u64) * ONES;
+    let behind_z = bytes + (0x80 - b'Z' as u64 - 1) * ONES;
+    bytes | ((from_a & !behind_z & !ASCII) >> 2)
+}
+
 /// Whether a space goes between: not around brackets, commas and dots, where reading it again gives the same.
 fn needs_space(written: &[u8], token: &[u8], last: Last) -> bool {
     let tight_after = matches!(written.last(), None | Some(b'(' | b'[' | b'.'));
@@ -366,9 +415,28 @@ const fn word_kind(keyword: Keyword) -> Last {
     match keyword {
         K::In | K::Any | K::All | K::Some | K::Array => Last::Lister,
         K::Values => Last::Values,
-        K::Select | K::Where | K::And | K::Or | K::Not | K::When | K::Then | K::Else | K::Case
-        | K::Between | K::Limit | K::Offset | K::Having | K::Returning | K::On | K::By
-        | K::Distinct | K::Like | K::Ilike | K::Using | K::From | K::To => Last::Other,
+        K::Select
+        | K::Where
+        | K::And
+        | K::Or
+        | K::Not
+        | K::When
+        | K::Then
+        | K::Else
+        | K::Case
+        | K::Between
+        | K::Limit
+        | K::Offset
+        | K::Having
+        | K::Returning
+        | K::On
+        | K::By
+        | K::Distinct
+        | K::Like
+        | K::Ilike
+        | K::Using
+        | K::From
+        | K::To => Last::Other,
         K::Plain => Last::Name,
         _ => Last::Operand,
     }

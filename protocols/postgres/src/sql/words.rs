@@ -21,10 +21,13 @@ struct Slot {
 const EMPTY: u16 = u16::MAX;
 const FOLD: u64 = 0x2020_2020_2020_2020;
 
+#[allow(clippy::indexing_slicing)] // `new`, `pack` and `same` run at compile time, where it is no panic but an error
 impl<const SLOTS: usize> WordTable<SLOTS> {
     /// Does not compile with a word twice or a table too small.
     pub(super) const fn new(words: &'static [&'static str]) -> Self {
-        assert!(SLOTS.is_power_of_two() && words.len() * 2 <= SLOTS && words.len() < EMPTY as usize);
+        assert!(
+            SLOTS.is_power_of_two() && words.len() * 2 <= SLOTS && words.len() < EMPTY as usize
+        );
         let empty = Slot {
             key: 0,
             length: 0,
@@ -42,7 +45,10 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
             let key = pack(word);
             let mut place = Self::place(key, word.len());
             while slots[place].index != EMPTY {
-                assert!(!same(words[slots[place].index as usize].as_bytes(), word), "a word twice");
+                assert!(
+                    !same(words[slots[place].index as usize].as_bytes(), word),
+                    "a word twice"
+                );
                 place = (place + 1) & (SLOTS - 1);
             }
             slots[place] = Slot {
@@ -79,7 +85,10 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
             if slot.index == EMPTY {
                 return None;
             }
-            if slot.key == key && slot.length as usize == length && self.tail_matches(slot, sql, start, end) {
+            if slot.key == key
+                && slot.length as usize == length
+                && self.tail_matches(slot, sql, start, end)
+            {
                 return Some(slot.index as usize);
             }
             place = (place + 1) & (SLOTS - 1);
@@ -92,7 +101,10 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
         if end - start <= 8 {
             return true;
         }
-        let word = self.words.get(slot.index as usize).and_then(|word| word.as_bytes().get(8..));
+        let word = self
+            .words
+            .get(slot.index as usize)
+            .and_then(|word| word.as_bytes().get(8..));
         let asked = sql.get(start + 8..end);
         matches!((word, asked), (Some(word), Some(asked)) if word.eq_ignore_ascii_case(asked))
     }
@@ -100,7 +112,7 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
 
 /// Up to eight bytes as a number, the rest zero.
 #[inline]
-fn load(sql: &[u8], start: usize, length: usize) -> u64 {
+pub(super) fn load(sql: &[u8], start: usize, length: usize) -> u64 {
     if let Some(Ok(eight)) = sql.get(start..start + 8).map(<[u8; 8]>::try_from) {
         let all = u64::from_le_bytes(eight);
         return match length {
@@ -109,10 +121,14 @@ fn load(sql: &[u8], start: usize, length: usize) -> u64 {
         };
     }
     let bytes = sql.get(start..start + length.min(8)).unwrap_or_default();
-    bytes.iter().rev().fold(0, |packed, &byte| packed << 8 | u64::from(byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |packed, &byte| packed << 8 | u64::from(byte))
 }
 
 /// As [`load`] of the whole word with the case bit set. `_` becomes 0x7f, which no word has otherwise.
+#[allow(clippy::indexing_slicing)] // at compile time
 const fn pack(word: &[u8]) -> u64 {
     let mut packed = 0;
     let mut index = 0;
@@ -123,6 +139,7 @@ const fn pack(word: &[u8]) -> u64 {
     packed | FOLD
 }
 
+#[allow(clippy::indexing_slicing)] // at compile time
 const fn same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;

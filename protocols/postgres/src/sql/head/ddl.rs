@@ -5,6 +5,7 @@ use super::super::effects::Effects;
 use super::super::keyword::Keyword as K;
 use super::super::lexer::{Token, TokenKind};
 use super::super::verb::{Object, Verb};
+use super::super::walk::is_temporary;
 use super::Words;
 
 pub(super) fn apply(info: &mut StatementInfo, words: &mut Words<'_>) {
@@ -41,12 +42,8 @@ fn create(info: &mut StatementInfo, words: &Words<'_>, temporary: bool) {
     if temporary && dropped {
         info.effects |= Effects::TEMP_IN_TRANSACTION;
     }
-    let in_temp = |token: &Token| {
-        let text = token.span.of(words.sql);
-        let text = text.strip_prefix(b"\"").unwrap_or(text);
-        token.kind == TokenKind::UnicodeQuoted
-            || text.get(..7).is_some_and(|front| front.eq_ignore_ascii_case(b"pg_temp"))
-    };
+    let in_temp =
+        |token: &Token| token.kind == TokenKind::UnicodeQuoted || is_temporary(words.sql, *token);
     if words.tokens.iter().any(in_temp) {
         info.effects |= Effects::TEMP_OBJECT;
     }

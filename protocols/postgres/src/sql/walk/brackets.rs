@@ -2,7 +2,8 @@
 
 use super::super::keyword::Keyword;
 use super::super::lexer::{Token, TokenKind};
-use super::{Chain, Frame, From, Kind, Mode, Walk, With};
+use super::Walk;
+use super::state::{Chain, Frame, From, Kind, Mode, With};
 
 impl Walk<'_> {
     /// `(` behind `chain`, which is empty when no word stands before it.
@@ -12,17 +13,21 @@ impl Walk<'_> {
         if chain.parts > 0 && chain.expected != From::No {
             // Behind a table: its columns. In FROM: a function, which settling the name has not listed.
             inner.kind = expected_kind(&chain);
-        } else if self.frame.with == With::As {
+        } else if self.state.frame.with == With::As {
             inner.kind = Kind::Names;
-            if matches!(chain.last.keyword, Keyword::As | Keyword::Materialized) && chain.parts > 0 {
+            if matches!(chain.last.keyword, Keyword::As | Keyword::Materialized) && chain.parts > 0
+            {
                 inner.kind = Kind::Group;
                 self.begin_cte(&mut inner);
             }
-        } else if self.frame.from == From::Expect {
+        } else if self.state.frame.from == From::Expect {
             inner.from = From::Expect;
-            self.frame.from = From::Item;
+            self.state.frame.from = From::Item;
         } else if chain.parts > 0 {
             inner.kind = self.kind_behind(&chain);
+            if self.state.mode == Mode::Copy && chain.last.keyword == Keyword::Copy {
+                self.state.frame.from = From::No;
+            }
         }
         match inner.kind {
             Kind::Call => self.call(&chain),
@@ -34,9 +39,9 @@ impl Walk<'_> {
     }
 
     fn begin_cte(&mut self, inner: &mut Frame) {
-        self.frame.with = With::Body;
+        self.state.frame.with = With::Body;
         let index = self.scratch.ctes.len();
-        let visible = self.frame.recursive;
+        let visible = self.state.frame.recursive;
         if let Some(cte) = self.scratch.ctes.last_mut() {
             cte.visible |= visible;
             inner.cte = index as u8;
@@ -46,7 +51,11 @@ impl Walk<'_> {
     /// What a bracket behind this word is, when no table was waited for.
     fn kind_behind(&self, chain: &Chain) -> Kind {
         use Keyword as K;
-        let word = if chain.parts == 1 { chain.last.keyword } else { K::Plain };
+        let word = if chain.parts == 1 {
+            chain.last.keyword
+        } else {
+            K::Plain
+        };
         let before = chain.before.keyword;
         if word == K::Using {
             return Kind::Names;
@@ -58,61 +67,75 @@ impl Walk<'_> {
             return Kind::Group;
         }
         let structure = match word {
-            K::Plain => None,
             K::Over | K::Filter if chain.behind_call => Some(Kind::Clause),
             K::By => matches!(before, K::Order | K::Group | K::Partition).then_some(Kind::Group),
-            K::Rollup | K::Cube if self.frame.grouping => Some(Kind::Group),
+            K::Rollup | K::Cube if self.state.frame.grouping => Some(Kind::Group),
             K::Sets if before == K::Grouping => Some(Kind::Group),
             K::Zone if before == K::Time => Some(Kind::Group),
             K::Operator if ends_operand(chain.before) => Some(Kind::Group),
             K::Like | K::Ilike if ends_operand(chain.before) => Some(Kind::Group),
-            K::Set if self.frame.set_seen => Some(Kind::Names),
+            K::Set if self.state.frame.set_seen => Some(Kind::Names),
             K::Copy | K::Explain | K::Verbose if self.holds_query() => Some(Kind::Group),
-            K::Also | K::Instead if self.mode == Mode::Create => Some(Kind::Group),
+            K::Repeatable
+                if self.state.frame.from != From::No && chain.before.kind == TokenKind::Close =>
+            {
+                Some(Kind::Group)
+            }
+            // Its arguments are expressions.
+            _ if before == K::Tablesample => Some(Kind::Group),
+            K::Varying if ends_type(chain.before) => Some(Kind::Names),
+            K::Insert if before == K::Then => Some(Kind::Names),
+            K::Also | K::Instead if self.state.mode == Mode::Create => Some(Kind::Group),
             _ => None,
         };
         if let Some(kind) = structure {
             return kind;
         }
         let types = chain.before.kind == TokenKind::Cast
-            || (chain.before.kind == TokenKind::Word && matches!(before, K::As | K::Tablesample))
-            || self.frame.from == From::Aliased
-            || self.frame.kind == Kind::Names;
-        let utility = !self.frame.query
+            || (chain.before.kind == TokenKind::Word && before == K::As)
+            || chain.alias
+            || self.state.frame.kind == Kind::Names;
+        let utility = !self.state.frame.query
             && self.scratch.frames.is_empty()
-            && !matches!(self.mode, Mode::Query | Mode::With);
-        if types || utility { Kind::Names } else { Kind::Call }
+            && !matches!(self.state.mode, Mode::Query | Mode::With);
+        if types || utility {
+            Kind::Names
+        } else {
+            Kind::Call
+        }
     }
 
     /// In front of the query of COPY or EXPLAIN.
     fn holds_query(&self) -> bool {
-        matches!(self.mode, Mode::Copy | Mode::Explain) && self.scratch.frames.is_empty() && !self.inner_query
+        matches!(self.state.mode, Mode::Copy | Mode::Explain)
+            && self.scratch.frames.is_empty()
+            && !self.state.inner_query
     }
 
     /// `)` or `]`.
     pub(super) fn close(&mut self, kind: TokenKind) {
-        let fits = match self.frame.kind {
+        let fits = match self.state.frame.kind {
             Kind::Top | Kind::Atomic => false,
             Kind::Bracket => kind == TokenKind::CloseBracket,
             _ => kind == TokenKind::Close,
         };
         if !fits {
-            self.broken = true;
+            self.state.broken = true;
             return;
         }
-        self.closed_call = matches!(self.frame.kind, Kind::Call | Kind::Clause);
+        self.state.closed_call = matches!(self.state.frame.kind, Kind::Call | Kind::Clause);
         self.pop();
     }
 
     /// Back to the frame around this one.
     pub(super) fn pop(&mut self) {
         self.check_filter();
-        let closed = self.frame;
+        let closed = self.state.frame;
         let Some(outer) = self.scratch.frames.pop() else {
-            self.broken = true;
+            self.state.broken = true;
             return;
         };
-        self.frame = outer;
+        self.state.frame = outer;
         self.scratch.ctes.truncate(usize::from(closed.ctes));
         if closed.cte > 0
             && let Some(cte) = self.scratch.ctes.get_mut(usize::from(closed.cte) - 1)
@@ -122,19 +145,22 @@ impl Walk<'_> {
     }
 
     pub(super) fn comma(&mut self) {
-        self.frame.at_start = false;
-        if self.frame.with == With::Body {
-            self.frame.with = With::Name;
+        self.state.frame.at_start = false;
+        if self.state.frame.with == With::Body {
+            self.state.frame.with = With::Name;
             return;
         }
-        if matches!(self.frame.from, From::Item | From::Aliased | From::List) {
-            if self.frame.query || self.frame.write {
-                self.frame.from = From::Expect;
-            } else if self.lists {
-                self.frame.from = From::Target;
-            } else if self.frame.kind == Kind::Group {
+        if matches!(
+            self.state.frame.from,
+            From::Item | From::Aliased | From::List
+        ) {
+            if self.state.frame.query || self.state.frame.write {
+                self.state.frame.from = From::Expect;
+            } else if self.state.lists {
+                self.state.frame.from = From::Target;
+            } else if self.state.frame.kind == Kind::Group {
                 // A bracket in FROM has no commas between tables; in INHERITS it has.
-                self.frame.from = From::Expect;
+                self.state.frame.from = From::Expect;
             }
         }
     }
@@ -147,6 +173,14 @@ const fn expected_kind(chain: &Chain) -> Kind {
         _ if chain.parts == 1 && chain.last.keyword.is_no_function() => Kind::Group,
         _ => Kind::Call,
     }
+}
+
+/// `bit varying`, `character varying`.
+const fn ends_type(token: Token) -> bool {
+    matches!(
+        token.keyword,
+        Keyword::Bit | Keyword::Char | Keyword::Character | Keyword::Nchar
+    )
 }
 
 /// Whether an expression can end with this token, so that a word behind it joins two of them.

@@ -3,58 +3,89 @@
 use super::super::effects::Effects;
 use super::super::keyword::Keyword;
 use super::super::lexer::{Token, TokenKind};
-use super::super::verb::{Object, Verb};
-use super::{Chain, Cte, Frame, From, Kind, MAX_CTES, Mode, Walk, With};
+use super::super::verb::Verb;
+use super::state::{Chain, Cte, Frame, From, Kind, Mode, With};
+use super::{MAX_CTES, Walk};
 
 impl Walk<'_> {
-    /// A word or quoted name that begins a name: not one behind a dot.
+    /// A word or quoted name that begins a name: not one behind the dot of a name. `earlier` is the name right before it.
     #[inline]
-    pub(super) fn word(&mut self, token: Token) {
-        let keyword = token.keyword;
-        self.chain = Chain {
-            before: self.prev,
-            behind_call: self.closed_call && self.prev.kind == TokenKind::Close,
+    pub(super) fn word(&mut self, token: Token, earlier: &Chain) {
+        self.state.chain = Chain {
+            before: self.state.prev,
+            behind_call: self.state.closed_call && self.state.prev.kind == TokenKind::Close,
+            behind_dotted: earlier.parts > 1,
+            label: false,
+            alias: false,
             expected: From::No,
             parts: 1,
             start: token.span.start,
             schema: None,
             last: token,
         };
-        if self.frame.at_start {
-            self.frame.at_start = false;
-            if self.start(keyword) {
+        if self.state.prev.kind == TokenKind::Dot {
+            // The field of a bracket or of something subscripted.
+            self.state.chain.label = true;
+            self.state.frame.at_start = false;
+            return;
+        }
+        if self.state.frame.at_start {
+            self.state.frame.at_start = false;
+            if self.start(token.keyword) {
                 return;
             }
         }
-        if self.frame.with == With::Name && !keyword.is_reserved() {
+        self.inner_word(token, earlier);
+    }
+
+    fn inner_word(&mut self, token: Token, earlier: &Chain) {
+        let keyword = token.keyword;
+        if self.state.frame.with == With::Name && !keyword.is_reserved() {
             self.name_cte(token);
             return;
         }
-        if self.frame.expects() && !keyword.is_reserved() {
-            self.chain.expected = self.frame.from;
+        if self.state.frame.expects() && !keyword.is_reserved() {
+            self.state.chain.expected = self.state.frame.from;
             return;
         }
-        if self.frame.from == From::Item && self.is_alias(keyword) {
-            self.frame.from = From::Aliased;
+        // Behind AS any keyword is a name.
+        let labelled = earlier.is_word(Keyword::As)
+            && self.state.frame.query
+            && self.state.frame.with == With::No;
+        self.state.chain.label = labelled;
+        if self.state.frame.from == From::Item && self.is_alias(keyword, earlier, labelled) {
+            self.state.frame.from = From::Aliased;
+            self.state.chain.alias = true;
+        }
+        if labelled {
+            return;
         }
         if keyword != Keyword::Plain {
-            self.keyword(keyword);
-        } else if self.mode == Mode::Explain && token.kind != TokenKind::Word && !self.inner_query {
+            self.keyword(keyword, earlier);
+        } else if self.state.mode == Mode::Explain
+            && token.kind != TokenKind::Word
+            && !self.state.inner_query
+        {
             // An option's name may be quoted: "analyze" is ANALYZE.
-            self.analyze = true;
+            self.state.analyze = true;
         }
     }
 
-    fn is_alias(&self, keyword: Keyword) -> bool {
-        !keyword.is_reserved() && !keyword.is_join() && self.prev.keyword != Keyword::With
+    /// Right behind a table, or behind its AS.
+    fn is_alias(&self, keyword: Keyword, earlier: &Chain, labelled: bool) -> bool {
+        let behind_item = match self.state.prev.kind {
+            TokenKind::Close | TokenKind::Operator => true,
+            _ => earlier.parts > 1 || (earlier.parts == 1 && !earlier.last.keyword.is_reserved()),
+        };
+        labelled || (behind_item && !keyword.is_reserved() && !keyword.is_join())
     }
 
     fn name_cte(&mut self, token: Token) {
-        if token.keyword == Keyword::Recursive && self.prev.keyword == Keyword::With {
-            self.frame.recursive = true;
+        if token.keyword == Keyword::Recursive && self.state.prev.keyword == Keyword::With {
+            self.state.frame.recursive = true;
             return;
         }
-        self.frame.with = With::As;
+        self.state.frame.with = With::As;
         if self.scratch.ctes.len() < MAX_CTES {
             let name = token;
             self.scratch.ctes.push(Cte {
@@ -63,7 +94,7 @@ impl Walk<'_> {
             });
         } else {
             // Not to be taken for the last one that is known.
-            self.frame.with = With::Tail;
+            self.state.frame.with = With::Tail;
         }
     }
 
@@ -71,24 +102,30 @@ impl Walk<'_> {
     fn start(&mut self, keyword: Keyword) -> bool {
         use Keyword as K;
         match keyword {
+            // A table of that name in the brackets of a FROM.
+            K::Values | K::Insert | K::Update | K::Delete | K::Merge
+                if self.state.frame.expects() =>
+            {
+                false
+            }
             K::Select | K::Values | K::Table | K::Insert | K::Update | K::Delete | K::Merge => {
                 self.begin_query(keyword);
                 true
             }
             K::With => {
-                self.frame.with = With::Name;
-                self.inner_query = true;
-                if self.mode == Mode::Start {
-                    self.mode = Mode::With;
+                self.state.frame.with = With::Name;
+                self.state.inner_query = true;
+                if self.state.mode == Mode::Start {
+                    self.state.mode = Mode::With;
                 }
                 true
             }
-            K::Analyze | K::Analyse | K::Verbose if self.mode == Mode::Explain => {
-                self.analyze |= keyword != K::Verbose;
-                self.frame.at_start = true;
+            K::Analyze | K::Analyse | K::Verbose if self.state.mode == Mode::Explain => {
+                self.state.analyze |= keyword != K::Verbose;
+                self.state.frame.at_start = true;
                 true
             }
-            _ if self.mode == Mode::Start && self.scratch.frames.is_empty() => {
+            _ if self.state.mode == Mode::Start && self.scratch.frames.is_empty() => {
                 self.begin_utility(keyword);
                 true
             }
@@ -98,14 +135,14 @@ impl Walk<'_> {
                 true
             }
             K::Also | K::Instead => {
-                self.frame.at_start = true;
+                self.state.frame.at_start = true;
                 true
             }
             _ => false,
         }
     }
 
-    fn begin_query(&mut self, keyword: Keyword) {
+    pub(super) fn begin_query(&mut self, keyword: Keyword) {
         use Keyword as K;
         let verb = match keyword {
             K::Select => Verb::Select,
@@ -116,286 +153,235 @@ impl Walk<'_> {
             K::Delete => Verb::Delete,
             _ => Verb::Merge,
         };
-        let outermost = match self.mode {
+        let outermost = match self.state.mode {
             Mode::Start => true,
             Mode::With => self.scratch.frames.is_empty(),
             _ => false,
         };
         if outermost {
-            self.verb = Some(verb);
-            self.mode = Mode::Query;
+            self.state.verb = Some(verb);
+            self.state.mode = Mode::Query;
         } else {
             self.info.inner.insert(verb);
         }
-        self.inner_query = true;
-        self.frame.with = With::No;
-        self.frame.query = true;
-        self.frame.from = match verb {
+        self.state.inner_query = true;
+        self.state.frame.with = With::No;
+        self.state.frame.query = true;
+        self.state.frame.from = match verb {
             Verb::Table => From::Expect,
             Verb::Update => From::Target,
             _ => From::No,
         };
-        self.frame.pending_write = matches!(verb, Verb::Update | Verb::Delete);
-        self.frame.insert = matches!(verb, Verb::Insert | Verb::Merge);
-    }
-
-    fn begin_utility(&mut self, keyword: Keyword) {
-        use Keyword as K;
-        let (verb, mode) = match keyword {
-            K::Copy => (Verb::Copy, Mode::Copy),
-            K::Explain => (Verb::Explain, Mode::Explain),
-            K::Prepare => (Verb::Prepare, Mode::Holds),
-            K::Declare => (Verb::Declare, Mode::Holds),
-            K::Create => (Verb::Create(Object::Other), Mode::Create),
-            K::Alter => (Verb::Alter(Object::Other), Mode::Alter),
-            K::Drop => (Verb::Drop(Object::Other), Mode::Names),
-            K::Truncate => (Verb::Truncate, Mode::Names),
-            K::Lock => (Verb::Lock, Mode::Names),
-            K::Vacuum => (Verb::Vacuum, Mode::Names),
-            K::Analyze | K::Analyse => (Verb::Analyze, Mode::Names),
-            K::Cluster => (Verb::Cluster, Mode::Names),
-            K::Reindex => (Verb::Reindex, Mode::Names),
-            K::Refresh => (Verb::Refresh, Mode::Names),
-            K::Comment => (Verb::Comment, Mode::Names),
-            K::Security => (Verb::Security, Mode::Names),
-            K::Grant => (Verb::Grant, Mode::Names),
-            K::Revoke => (Verb::Revoke, Mode::Names),
-            K::Import => (Verb::Import, Mode::Names),
-            _ => (plain_verb(keyword), Mode::Plain),
-        };
-        self.verb = Some(verb);
-        self.mode = mode;
-        self.lists = matches!(
-            verb,
-            Verb::Drop(_) | Verb::Truncate | Verb::Lock | Verb::Vacuum | Verb::Analyze | Verb::Grant | Verb::Revoke
-        );
-        if mode == Mode::Copy
-            || matches!(
-                verb,
-                Verb::Truncate | Verb::Lock | Verb::Vacuum | Verb::Analyze | Verb::Cluster | Verb::Reindex
-            )
-        {
-            self.frame.from = From::Target;
-        }
-        self.frame.at_start = mode == Mode::Explain;
+        self.state.frame.pending_write = matches!(verb, Verb::Update | Verb::Delete);
+        self.state.frame.insert = matches!(verb, Verb::Insert | Verb::Merge);
+        // Only DELETE and MERGE have a USING that names tables.
+        self.state.frame.using_seen = verb == Verb::Update;
     }
 
     #[allow(clippy::cognitive_complexity)] // a table
-    fn keyword(&mut self, keyword: Keyword) {
+    fn keyword(&mut self, keyword: Keyword, earlier: &Chain) {
         use Keyword as K;
         match keyword {
-            K::Select => self.select(),
-            K::Values => {
-                self.frame.query |= self.frame.insert;
-                self.frame.from = From::No;
+            K::Insert | K::Update | K::Delete | K::Merge | K::Values | K::Table
+                if matches!(self.state.frame.with, With::Body | With::Tail) =>
+            {
+                self.begin_query(keyword);
             }
-            K::From => self.from(),
-            K::Join if self.frame.from != From::No => self.frame.from = From::Expect,
+            K::Select if self.can_select() => self.select(),
+            K::Values => {
+                self.state.frame.query |= self.state.frame.insert;
+                self.state.frame.from = From::No;
+            }
+            K::From => self.from(earlier),
+            K::Join if self.state.frame.from != From::No => self.state.frame.from = From::Expect,
             K::Using => self.using(),
             K::Into => self.into(),
             K::Where => {
-                self.frame.has_where = true;
+                self.state.frame.has_where = true;
                 self.end_tables();
             }
             K::Group => {
                 self.end_tables();
-                self.frame.grouping = true;
+                self.state.frame.grouping = true;
             }
-            K::Order | K::Having | K::Limit | K::Offset | K::Fetch | K::Window | K::Returning
-            | K::Union | K::Intersect | K::Except => self.end_tables(),
+            K::Order
+            | K::Having
+            | K::Limit
+            | K::Offset
+            | K::Fetch
+            | K::Window
+            | K::Returning
+            | K::Union
+            | K::Intersect
+            | K::Except => self.end_tables(),
             K::On => self.on(),
-            K::Table => self.table(),
-            K::Set if !self.frame.set_seen && (self.frame.write || self.frame.insert) => {
-                self.frame.set_seen = true;
-                self.frame.from = From::No;
+            K::Table => self.table(earlier),
+            K::Set
+                if !self.state.frame.set_seen
+                    && (self.state.frame.write || self.state.frame.insert) =>
+            {
+                self.state.frame.set_seen = true;
+                self.state.frame.from = From::No;
             }
             K::For => {
                 self.end_tables();
-                self.frame.at_start = self.mode == Mode::Holds && !self.inner_query;
+                self.state.frame.at_start =
+                    self.state.mode == Mode::Holds && !self.state.inner_query;
             }
-            K::As if self.holds_behind_as() => self.frame.at_start = true,
-            K::With if self.frame.insert => self.frame.with = With::Name,
-            K::Search | K::Cycle if self.frame.with == With::Body => self.frame.with = With::Tail,
-            _ => self.rare_keyword(keyword),
+            K::As if self.holds_behind_as() => self.state.frame.at_start = true,
+            K::With if self.state.frame.insert => self.state.frame.with = With::Name,
+            K::Search | K::Cycle if self.state.frame.with == With::Body => {
+                self.state.frame.with = With::Tail;
+            }
+            _ => self.rare_keyword(keyword, earlier),
         }
     }
 
-    fn rare_keyword(&mut self, keyword: Keyword) {
+    fn rare_keyword(&mut self, keyword: Keyword, earlier: &Chain) {
         use Keyword as K;
         match keyword {
-            K::Insert | K::Update | K::Delete | K::Merge
-                if matches!(self.frame.with, With::Body | With::Tail) =>
-            {
-                self.begin_query(keyword);
-            }
-            K::Update | K::Share | K::No | K::Key if self.prev.keyword == K::For => {
+            K::Update | K::Share | K::No | K::Key if self.state.prev.keyword == K::For => {
                 self.info.effects |= Effects::ROW_LOCK;
             }
-            K::Insert | K::Update | K::Delete | K::Merge => self.suspicious = true,
-            K::Analyze | K::Analyse if self.mode == Mode::Explain && !self.inner_query => {
-                self.analyze = true;
+            K::Insert | K::Update | K::Delete | K::Merge => self.state.suspicious = true,
+            K::Analyze | K::Analyse
+                if self.state.mode == Mode::Explain && !self.state.inner_query =>
+            {
+                self.state.analyze = true;
             }
-            K::Do if self.mode == Mode::Create => self.frame.at_start = true,
-            K::Atomic if self.mode == Mode::Create && self.prev.keyword == K::Begin => {
+            K::Do if self.state.mode == Mode::Create => self.state.frame.at_start = true,
+            K::Atomic if self.begins_body(earlier) => {
                 let ctes = self.scratch.ctes.len() as u8;
                 self.push(Frame::new(Kind::Atomic, ctes));
             }
-            K::End if self.frame.kind == Kind::Atomic && self.ends_body() => self.pop(),
+            K::End if self.state.frame.kind == Kind::Atomic && self.ends_body(earlier) => {
+                self.pop();
+            }
             _ => self.utility_keyword(keyword),
         }
     }
 
+    /// BEGIN ATOMIC of a function, and not two names that look like it: what is inside is no statement of its own.
+    fn begins_body(&self, earlier: &Chain) -> bool {
+        let routine =
+            |token: &Token| matches!(token.keyword, Keyword::Function | Keyword::Procedure);
+        self.state.mode == Mode::Create
+            && self.scratch.frames.is_empty()
+            && !self.state.inner_query
+            && earlier.is_word(Keyword::Begin)
+            && self.scratch.head.iter().take(4).any(routine)
+    }
+
     /// Behind the last `;` of a body.
-    const fn ends_body(&self) -> bool {
-        matches!(self.prev.kind, TokenKind::Semicolon) || matches!(self.prev.keyword, Keyword::Atomic)
+    fn ends_body(&self, earlier: &Chain) -> bool {
+        self.state.prev.kind == TokenKind::Semicolon || earlier.is_word(Keyword::Atomic)
     }
 
-    fn utility_keyword(&mut self, keyword: Keyword) {
-        use Keyword as K;
-        if matches!(self.mode, Mode::Query | Mode::With | Mode::Plain) || self.frame.query {
-            return;
+    /// Not the privilege, the event of a rule, the command of a policy.
+    fn can_select(&self) -> bool {
+        match self.state.mode {
+            Mode::Names | Mode::Plain | Mode::Alter => !self.scratch.frames.is_empty(),
+            Mode::Create => !matches!(self.state.prev.keyword, Keyword::On | Keyword::For),
+            _ => true,
         }
-        let names = match keyword {
-            K::View | K::Sequence => !self.frame.expects(),
-            K::References | K::Partition => true,
-            K::Inherits => {
-                self.frame.from = From::Expect;
-                return;
-            }
-            K::Of => self.prev.keyword == K::Partition,
-            K::Like => matches!(self.prev.kind, TokenKind::Open | TokenKind::Comma),
-            K::To => self.mode == Mode::Create && self.scratch.frames.is_empty() && self.is_rule(),
-            K::All if matches!(self.verb, Some(Verb::Grant | Verb::Revoke)) => {
-                // ON ALL TABLES IN SCHEMA. Not ALL PRIVILEGES, which stands before ON.
-                self.info.tables_truncated |= self.prev.keyword == K::On;
-                false
-            }
-            _ => false,
-        };
-        if names {
-            self.frame.from = From::Target;
-        }
-    }
-
-    fn is_rule(&self) -> bool {
-        let rule = |token: &Token| token.keyword == Keyword::Rule;
-        self.scratch.head.iter().take(4).any(rule)
     }
 
     fn select(&mut self) {
-        if self.verb.is_none() || !self.frame.query {
-            let insert = self.frame.insert;
+        if self.state.verb.is_none() || !self.state.frame.query {
+            let insert = self.state.frame.insert;
             self.begin_query(Keyword::Select);
-            self.frame.insert = insert;
+            self.state.frame.insert = insert;
         }
-        self.frame.insert = false;
+        self.state.frame.insert = false;
         self.end_tables();
     }
 
     fn end_tables(&mut self) {
-        self.frame.grouping = false;
-        self.frame.from = From::No;
+        self.state.frame.grouping = false;
+        self.state.frame.from = From::No;
     }
 
-    fn from(&mut self) {
-        // IS DISTINCT FROM
-        if self.prev.keyword == Keyword::Distinct {
+    fn from(&mut self, earlier: &Chain) {
+        // IS DISTINCT FROM, IS NOT DISTINCT FROM: with nothing that could be a label named `distinct`.
+        let compares = matches!(earlier.before.keyword, Keyword::Is | Keyword::Not);
+        if earlier.is_word(Keyword::Distinct) && compares && !earlier.behind_dotted {
             return;
         }
-        if self.frame.pending_write {
-            self.frame.from = From::Target;
-        } else if self.frame.query {
-            self.frame.from = From::Expect;
-        } else if self.frame.from != From::No && self.frame.kind == Kind::Group {
+        if self.state.frame.pending_write {
+            self.state.frame.from = From::Target;
+        } else if self.state.frame.query {
+            self.state.frame.from = From::Expect;
+        } else if self.state.frame.from != From::No && self.state.frame.kind == Kind::Group {
             // ROWS FROM (...)
-            self.frame.from = From::Expect;
-        } else if self.frame.kind == Kind::Top {
-            self.frame.from = From::No;
+            self.state.frame.from = From::Expect;
+        } else if self.state.frame.kind == Kind::Top {
+            // CREATE TRIGGER ... ON one FROM another
+            self.state.frame.from = if self.state.mode == Mode::Create {
+                From::Target
+            } else {
+                From::No
+            };
         }
     }
 
     fn using(&mut self) {
-        let joins_write = self.frame.write || self.frame.insert;
-        let behind_target = matches!(self.frame.from, From::Item | From::Aliased);
-        if joins_write && behind_target && !self.frame.using_seen {
-            self.frame.using_seen = true;
-            self.frame.from = From::Expect;
-        } else if self.frame.expects() {
-            self.frame.from = From::No;
+        let joins_write = self.state.frame.write || self.state.frame.insert;
+        let behind_target = matches!(self.state.frame.from, From::Item | From::Aliased);
+        if joins_write && behind_target && !self.state.frame.using_seen {
+            self.state.frame.using_seen = true;
+            self.state.frame.from = From::Expect;
+        } else if self.state.frame.expects() {
+            self.state.frame.from = From::No;
         }
     }
 
     fn into(&mut self) {
-        self.suspicious = true;
-        if self.frame.insert {
-            self.frame.from = From::Target;
-        } else if self.frame.query {
-            self.select_into = true;
-            self.frame.from = From::Target;
+        self.state.suspicious = true;
+        if self.state.frame.insert {
+            self.state.frame.from = From::Target;
+        } else if self.state.frame.query {
+            self.state.select_into = true;
+            self.state.frame.from = From::Target;
         } else {
             self.end_tables();
         }
     }
 
     fn on(&mut self) {
-        if self.frame.query || self.frame.write {
-            if matches!(self.frame.from, From::Item | From::Aliased | From::List) {
-                self.frame.from = From::List;
+        if self.state.frame.query || self.state.frame.write {
+            if matches!(
+                self.state.frame.from,
+                From::Item | From::Aliased | From::List
+            ) {
+                self.state.frame.from = From::List;
             }
-        } else if matches!(self.mode, Mode::Create | Mode::Alter | Mode::Names) {
-            self.frame.from = From::Target;
+        } else if matches!(self.state.mode, Mode::Create | Mode::Alter | Mode::Names) {
+            self.state.frame.from = From::Target;
         }
     }
 
-    fn table(&mut self) {
-        if self.frame.query {
-            if !self.frame.expects() {
-                self.frame.from = From::Expect;
+    fn table(&mut self, earlier: &Chain) {
+        let queries = matches!(self.state.mode, Mode::Query | Mode::With) || self.state.frame.query;
+        if !queries {
+            if self.state.mode != Mode::Plain {
+                self.state.frame.from = From::Target;
             }
-        } else if !matches!(self.mode, Mode::Query | Mode::With | Mode::Plain) {
-            self.frame.from = From::Target;
+            return;
+        }
+        // `SELECT 1 table` is a label.
+        use Keyword as K;
+        let joins = [K::Union, K::Intersect, K::Except, K::All, K::Distinct];
+        let begins =
+            self.state.frame.insert || joins.into_iter().any(|keyword| earlier.is_word(keyword));
+        if begins && !self.state.frame.expects() {
+            self.state.frame.query = true;
+            self.state.frame.from = From::Expect;
         }
     }
 
     fn holds_behind_as(&self) -> bool {
-        matches!(self.mode, Mode::Holds | Mode::Create) && self.scratch.frames.is_empty() && !self.inner_query
-    }
-}
-
-const fn plain_verb(keyword: Keyword) -> Verb {
-    use Keyword as K;
-    match keyword {
-        K::Begin | K::Start => Verb::Begin,
-        K::Commit | K::End => Verb::Commit,
-        K::Rollback | K::Abort => Verb::Rollback,
-        K::Savepoint => Verb::Savepoint,
-        K::Release => Verb::Release,
-        K::Set => Verb::Set,
-        K::Reset => Verb::Reset,
-        K::Show => Verb::Show,
-        K::Discard => Verb::Discard,
-        K::Execute => Verb::Execute,
-        K::Deallocate => Verb::Deallocate,
-        K::Fetch => Verb::Fetch,
-        K::Move => Verb::Move,
-        K::Close => Verb::Close,
-        K::Listen => Verb::Listen,
-        K::Unlisten => Verb::Unlisten,
-        K::Notify => Verb::Notify,
-        K::Checkpoint => Verb::Checkpoint,
-        K::Call => Verb::Call,
-        K::Do => Verb::Do,
-        K::Load => Verb::Load,
-        K::Reassign => Verb::Reassign,
-        K::IdentifySystem
-        | K::StartReplication
-        | K::BaseBackup
-        | K::CreateReplicationSlot
-        | K::DropReplicationSlot
-        | K::ReadReplicationSlot
-        | K::AlterReplicationSlot
-        | K::TimelineHistory
-        | K::UploadManifest => Verb::Replication,
-        _ => Verb::Other,
+        matches!(self.state.mode, Mode::Holds | Mode::Create)
+            && self.scratch.frames.is_empty()
+            && !self.state.inner_query
     }
 }
