@@ -25,7 +25,8 @@ pub(crate) fn gateway(keys: &str, server: SocketAddr) -> Gateway {
 
 /// A configuration with the listener `db` and the cluster `main`.
 pub(crate) fn document(keys: &str, cluster: &str) -> String {
-    let mut text = String::from("listeners:\n  db:\n    listen: 127.0.0.1:0\n    protocol: postgres\n");
+    let mut text =
+        String::from("listeners:\n  db:\n    listen: 127.0.0.1:0\n    protocol: postgres\n");
     let has = |key: &str| keys.lines().any(|line| line.starts_with(key));
     if !has("cluster:") && !has("routes:") {
         text.push_str("    cluster: main\n");

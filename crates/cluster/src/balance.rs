@@ -11,6 +11,7 @@ mod random;
 mod round_robin;
 mod weights;
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub use round_robin::RoundRobin;
 use crate::{BalanceConfig, Endpoint, EndpointId, LocalEndpoint, Outcome};
 
 /// What a choice may depend on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct PickContext<'a> {
     /// The time.
     pub now: Instant,
@@ -31,12 +32,39 @@ pub struct PickContext<'a> {
     pub hash: Option<u64>,
     /// Endpoints that this request has tried. They are not picked again.
     pub tried: &'a [EndpointId],
+    /// Which endpoints will do for this request, whatever else is wrong with the others: panic mode does not change it.
+    /// `None`: all. Called a few times for each endpoint.
+    pub accept: Option<&'a dyn Fn(&Endpoint) -> bool>,
 }
 
 impl PickContext<'_> {
     /// Whether this request has tried the endpoint.
     pub fn has_tried(&self, endpoint: &Endpoint) -> bool {
         self.tried.contains(&endpoint.id())
+    }
+
+    /// Whether the endpoint will do for this request.
+    pub fn accepts(&self, endpoint: &Endpoint) -> bool {
+        self.accept.is_none_or(|accept| accept(endpoint))
+    }
+
+    /// Whether the endpoint may be picked: it will do, and has not been tried.
+    pub fn allows(&self, endpoint: &Endpoint) -> bool {
+        !self.has_tried(endpoint) && self.accepts(endpoint)
+    }
+
+    /// Whether every endpoint may be picked, so that nobody has to ask.
+    pub fn allows_all(&self) -> bool {
+        self.tried.is_empty() && self.accept.is_none()
+    }
+}
+
+impl fmt::Debug for PickContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PickContext")
+            .field("tried", &self.tried)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,7 +74,8 @@ pub trait LoadBalancer {
     /// learnt about endpoints that stay is kept.
     fn update(&mut self, endpoints: &Rc<[Rc<LocalEndpoint>]>);
 
-    /// One of the endpoints of the last update that was not tried; `None` when all were, or there are none.
+    /// One of the endpoints of the last update that the context [allows](PickContext::allows); `None` when there is none. Those
+    /// that will do for a request share such requests by weight, whoever else there is.
     fn pick(&mut self, cx: &PickContext<'_>) -> Option<Rc<LocalEndpoint>>;
 
     /// A request on `endpoint` ended.

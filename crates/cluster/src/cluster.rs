@@ -53,11 +53,18 @@ pub enum PickError {
     NoneAvailable,
     /// This request has tried all that may be picked.
     AllTried,
+    /// None of those that are available will do for this request.
+    NoneAccepted,
 }
 
 impl PickError {
     /// All errors, in the order of their discriminants.
-    pub const ALL: [Self; 3] = [Self::NoEndpoints, Self::NoneAvailable, Self::AllTried];
+    pub const ALL: [Self; 4] = [
+        Self::NoEndpoints,
+        Self::NoneAvailable,
+        Self::AllTried,
+        Self::NoneAccepted,
+    ];
 
     /// The value of the `reason` label.
     pub fn label(self) -> &'static str {
@@ -65,6 +72,7 @@ impl PickError {
             Self::NoEndpoints => "no_endpoints",
             Self::NoneAvailable => "none_available",
             Self::AllTried => "all_tried",
+            Self::NoneAccepted => "none_accepted",
         }
     }
 }
@@ -75,6 +83,7 @@ impl fmt::Display for PickError {
             Self::NoEndpoints => "the cluster has no endpoints",
             Self::NoneAvailable => "no endpoint of the cluster is available",
             Self::AllTried => "all available endpoints of the cluster were tried",
+            Self::NoneAccepted => "no available endpoint of the cluster will do",
         })
     }
 }
@@ -122,7 +131,7 @@ impl Cluster {
     /// Picks an endpoint for one attempt of a request and counts it as in flight there until the returned
     /// value is dropped. [`on_done`](Self::on_done) tells how it went.
     ///
-    /// When the available share is below the panic threshold, it picks among all endpoints.
+    /// When the available share is below the panic threshold, it picks among all endpoints that the context accepts.
     pub fn pick(&self, cx: &PickContext<'_>) -> Result<Picked, PickError> {
         let core = &self.core;
         let mut view = core.view.borrow_mut();

@@ -18,7 +18,7 @@ use portcullis_config::{Diagnostics, Duration, Located, Percent};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::endpoint::EndpointConfig;
+pub use self::endpoint::{EndpointConfig, EndpointRole};
 pub use self::health::{HealthCheckConfig, HealthProbe, InitialHealth, StatusRange};
 pub use self::http::{
     FrameBudget, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion,
@@ -30,7 +30,7 @@ pub use self::tls::{ClientCertificate, TrustedRoots, UpstreamTls, UpstreamTlsVer
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterConfig {
-    /// Where its requests go: `host:port`, `unix:/path`, or `{ address: host:port, weight: 3 }`. At least one. Names
+    /// Where its requests go: `host:port`, `unix:/path`, or `{ address: host:port, weight: 3, role: replica }`. At least one. Names
     /// are resolved again when their time is over.
     pub endpoints: Located<Vec<Located<EndpointConfig>>>,
     /// How requests are spread.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use portcullis_config::{Host, TargetAddress};
 
-use crate::{AddressFamily, ClusterConfig, DnsConfig, ResolvedAddress, ResolvedEndpoint};
+use crate::{
+    AddressFamily, ClusterConfig, DnsConfig, EndpointRole, ResolvedAddress, ResolvedEndpoint,
+};
 
 /// The names of one cluster and the addresses they stand for.
 #[derive(Debug, Clone)]
@@ -33,6 +35,7 @@ pub struct Lookup {
 struct Target {
     name: Arc<str>,
     weight: u32,
+    role: Option<EndpointRole>,
     /// Sorted; one for targets that need no lookup.
     addresses: Vec<ResolvedAddress>,
     query: Option<Query>,
@@ -65,6 +68,7 @@ impl Resolution {
             Target {
                 name,
                 weight: u32::from(endpoint.weight.get()),
+                role: endpoint.role,
                 addresses,
                 query,
             }
@@ -177,6 +181,7 @@ impl Resolution {
                 name: Arc::clone(&target.name),
                 address: address.clone(),
                 weight: target.weight,
+                role: target.role,
             })
         })
     }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+use crate::{EndpointRole, Replication};
+
 /// Identifies an endpoint within its cluster, as long as the cluster lives. Never reused, so it is safe
 /// as a key of pools and in lists of endpoints already tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +44,7 @@ impl Serialize for ResolvedAddress {
 }
 
 /// One address of a cluster. Immutable but for its [`state`](Self::state), which it shares with the
-/// endpoint that replaces it when only the weight changes.
+/// endpoint that replaces it when only the weight or the given role changes.
 #[derive(Debug)]
 pub struct Endpoint {
     id: EndpointId,
@@ -50,6 +52,7 @@ pub struct Endpoint {
     name: Arc<str>,
     label: Arc<str>,
     weight: u32,
+    role: Option<EndpointRole>,
     state: Arc<EndpointState>,
 }
 
@@ -73,11 +76,12 @@ impl Endpoint {
             name: resolved.name,
             label: label.into(),
             weight: resolved.weight.max(1),
+            role: resolved.role,
             state,
         }
     }
 
-    /// Its identity; an endpoint whose weight changes keeps it.
+    /// Its identity; an endpoint whose weight or role changes keeps it.
     pub fn id(&self) -> EndpointId {
         self.id
     }
@@ -102,6 +106,21 @@ impl Endpoint {
         self.weight
     }
 
+    /// What the configuration says it is.
+    pub fn given_role(&self) -> Option<EndpointRole> {
+        self.role
+    }
+
+    /// What it is: as found out, else as the configuration says, else unknown.
+    pub fn role(&self) -> Option<EndpointRole> {
+        self.state.replication.role().or(self.role)
+    }
+
+    /// Whether nothing about it would change. Name and address are the same.
+    pub(crate) fn is_as(&self, resolved: &ResolvedEndpoint) -> bool {
+        self.weight == resolved.weight.max(1) && self.role == resolved.role
+    }
+
     /// What all workers know of it.
     pub fn state(&self) -> &Arc<EndpointState> {
         &self.state
@@ -117,6 +136,8 @@ pub struct ResolvedEndpoint {
     pub address: ResolvedAddress,
     /// At least 1; 0 counts as 1.
     pub weight: u32,
+    /// What the configuration says it is.
+    pub role: Option<EndpointRole>,
 }
 
 /// The facts about an endpoint that all workers share. Written rarely, read when a worker rebuilds its
@@ -131,6 +152,7 @@ pub struct EndpointState {
     /// Ejections in a row, which lengthen the next one.
     ejections: AtomicU32,
     consecutive_failures: AtomicU32,
+    replication: Replication,
 }
 
 impl EndpointState {
@@ -141,12 +163,18 @@ impl EndpointState {
             ejected_until: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             consecutive_failures: AtomicU32::new(0),
+            replication: Replication::default(),
         }
     }
 
     /// What the active check says; true where there is none.
     pub fn is_healthy(&self) -> bool {
         self.healthy.load(Relaxed)
+    }
+
+    /// What was found out of its place among others that hold the same data. Changes at any time.
+    pub fn replication(&self) -> &Replication {
+        &self.replication
     }
 
     /// True when this changed it.

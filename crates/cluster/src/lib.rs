@@ -24,6 +24,7 @@ mod health;
 mod local;
 mod outcome;
 mod pool;
+mod replication;
 mod set;
 mod shared;
 #[cfg(test)]
@@ -34,9 +35,10 @@ pub use breaker::{Admission, Breaker, BreakerKind, Overflow};
 pub use cluster::{Cluster, ConnectionPermit, PendingPermit, PickError, Picked, RequestPermit};
 pub use config::{
     AddressFamily, BalanceConfig, ClientCertificate, ClusterConfig, CountLimit, DnsConfig,
-    EjectionConfig, EndpointConfig, FrameBudget, HealthCheckConfig, HealthProbe, InitialHealth,
-    LimitsConfig, PoolConfig, ProxyProtocolVersion, StatusRange, TrustedRoots, UpstreamGuard,
-    UpstreamHttp, UpstreamKeepAlive, UpstreamTls, UpstreamTlsVersion, UpstreamVersion,
+    EjectionConfig, EndpointConfig, EndpointRole, FrameBudget, HealthCheckConfig, HealthProbe,
+    InitialHealth, LimitsConfig, PoolConfig, ProxyProtocolVersion, StatusRange, TrustedRoots,
+    UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamTls, UpstreamTlsVersion,
+    UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};
 pub use endpoint::{
@@ -46,5 +48,6 @@ pub use health::{EndpointHealth, HealthMachine, Transition};
 pub use local::LocalEndpoint;
 pub use outcome::Outcome;
 pub use pool::{IdleLimits, IdlePool};
+pub use replication::Replication;
 pub use set::EndpointSet;
 pub use shared::{ClusterShared, Ejection, EndpointStatus, SharedConnectionPermit, Transport};

@@ -27,7 +27,7 @@ impl EndpointSet {
     }
 
     /// The set that follows `old`. An endpoint with the same name and address keeps its identity and its
-    /// state, and is the same object unless its weight changed. A repeated endpoint counts once.
+    /// state, and is the same object unless its weight or its given role changed. A repeated endpoint counts once.
     pub fn diffed_from(
         old: &Self,
         endpoints: impl IntoIterator<Item = ResolvedEndpoint>,
@@ -51,7 +51,7 @@ impl EndpointSet {
                 continue;
             }
             let endpoint = match same {
-                Some(same) if same.weight() == resolved.weight.max(1) => Arc::clone(same),
+                Some(same) if same.is_as(&resolved) => Arc::clone(same),
                 Some(same) => {
                     Arc::new(Endpoint::new(same.id(), resolved, Arc::clone(same.state())))
                 }
@@ -77,6 +77,7 @@ impl EndpointSet {
             name: Arc::clone(endpoint.name()),
             address: endpoint.address().clone(),
             weight: endpoint.weight(),
+            role: endpoint.given_role(),
         };
         Self::diffed_from(&nobody, self.endpoints.iter().map(resolved), healthy)
     }
@@ -116,6 +117,7 @@ mod tests {
             name: name.into(),
             address: ResolvedAddress::Socket(address.parse().unwrap()),
             weight,
+            role: None,
         }
     }
 
@@ -167,6 +169,7 @@ mod tests {
                     name: "unix:/run/a".into(),
                     address: ResolvedAddress::Unix("/run/a".into()),
                     weight: 1,
+                    role: None,
                 },
             ],
             true,

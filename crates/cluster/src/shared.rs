@@ -18,8 +18,8 @@ use serde::Serialize;
 pub use self::permit::SharedConnectionPermit;
 use crate::endpoint::{Epoch, Nanos};
 use crate::{
-    Breaker, BreakerKind, ClusterConfig, Endpoint, EndpointId, EndpointSet, ResolvedAddress,
-    ResolvedEndpoint,
+    Breaker, BreakerKind, ClusterConfig, Endpoint, EndpointId, EndpointRole, EndpointSet,
+    ResolvedAddress, ResolvedEndpoint,
 };
 
 /// One cluster, process-wide.
@@ -100,6 +100,40 @@ pub struct EndpointStatus {
     pub ejected_for_ms: Option<u64>,
     /// Failures since the last success.
     pub consecutive_failures: u32,
+    /// What it is among others that hold the same data, where that is known.
+    pub role: Option<EndpointRole>,
+    /// Whether the role was found out rather than given.
+    pub role_discovered: bool,
+    /// See [`Replication`](crate::Replication).
+    pub lag_ms: Option<u64>,
+    /// Likewise.
+    pub lag_bytes: Option<u64>,
+    /// Likewise.
+    pub timeline: Option<u64>,
+    /// Likewise.
+    pub position: Option<u64>,
+}
+
+impl EndpointStatus {
+    fn of(endpoint: &Endpoint, now: Nanos) -> Self {
+        let (state, replication) = (endpoint.state(), endpoint.state().replication());
+        let lag = replication.lag();
+        Self {
+            label: Arc::clone(endpoint.label()),
+            name: Arc::clone(endpoint.name()),
+            address: endpoint.address().clone(),
+            weight: endpoint.weight(),
+            healthy: state.is_healthy(),
+            ejected_for_ms: remaining(state.ejected_until(), now),
+            consecutive_failures: state.consecutive_failures(),
+            role: endpoint.role(),
+            role_discovered: replication.role().is_some(),
+            lag_ms: lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+            lag_bytes: replication.lag_bytes(),
+            timeline: replication.timeline(),
+            position: replication.position(),
+        }
+    }
 }
 
 impl ClusterShared {
@@ -273,16 +307,9 @@ impl ClusterShared {
     /// All endpoints, for the admin.
     pub fn statuses(&self, now: Instant) -> Vec<EndpointStatus> {
         let now = self.epoch.nanos(now);
-        let status = |endpoint: &Arc<Endpoint>| EndpointStatus {
-            label: Arc::clone(endpoint.label()),
-            name: Arc::clone(endpoint.name()),
-            address: endpoint.address().clone(),
-            weight: endpoint.weight(),
-            healthy: endpoint.state().is_healthy(),
-            ejected_for_ms: remaining(endpoint.state().ejected_until(), now),
-            consecutive_failures: endpoint.state().consecutive_failures(),
-        };
-        self.set().endpoints().iter().map(status).collect()
+        let set = self.set();
+        let endpoints = set.endpoints().iter();
+        endpoints.map(|one| EndpointStatus::of(one, now)).collect()
     }
 
     /// How many endpoints there are, how many of them may be picked, and whether that is too few.

@@ -43,6 +43,7 @@ pub(crate) fn resolved(weights: &[u32]) -> Vec<ResolvedEndpoint> {
             name: address.as_str().into(),
             address: ResolvedAddress::Socket(address.parse().unwrap()),
             weight,
+            role: None,
         }
     };
     (1..).zip(weights).map(endpoint).collect()

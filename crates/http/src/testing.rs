@@ -182,6 +182,7 @@ fn cluster(name: &str, now: Instant) -> Rc<Cluster> {
         name: "10.0.0.1:80".into(),
         address: ResolvedAddress::Socket("10.0.0.1:80".parse().unwrap()),
         weight: 1,
+        role: None,
     };
     let config = Arc::new(node.read(&mut diagnostics).unwrap());
     let shared = ClusterShared::new(name, config, [endpoint], now);

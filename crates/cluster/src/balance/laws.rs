@@ -21,11 +21,23 @@ impl Numbers {
 }
 
 fn pick(balancer: &mut dyn LoadBalancer, random: u64, tried: &[EndpointId]) -> Option<EndpointId> {
+    pick_accepted(balancer, random, tried, None)
+}
+
+type Accept<'a> = Option<&'a dyn Fn(&Endpoint) -> bool>;
+
+fn pick_accepted(
+    balancer: &mut dyn LoadBalancer,
+    random: u64,
+    tried: &[EndpointId],
+    accept: Accept<'_>,
+) -> Option<EndpointId> {
     let cx = PickContext {
         now: start(),
         random,
         hash: None,
         tried,
+        accept,
     };
     balancer.pick(&cx).map(|endpoint| endpoint.id())
 }
@@ -42,7 +54,7 @@ fn check_laws(balance: BalanceConfig, weights: &[u32], seed: u64) -> Result<(), 
     );
     balancer.update(&all);
     spreads_by_weight(&mut *balancer, &all, &mut numbers)?;
-    never_repeats_a_try(&mut *balancer, &all, &mut numbers)?;
+    never_repeats_a_try(&mut *balancer, &all, None, &mut numbers)?;
 
     let some: Rc<[_]> = all.iter().skip(1).cloned().collect();
     balancer.update(&some);
@@ -58,7 +70,8 @@ fn check_laws(balance: BalanceConfig, weights: &[u32], seed: u64) -> Result<(), 
 
     // Health flaps: updates between all picks change nothing about the shares.
     let mut updated = |balancer: &mut dyn LoadBalancer| balancer.update(&all);
-    spreads(&mut *balancer, &all, &mut numbers, &mut updated)?;
+    spreads(&mut *balancer, &all, None, &mut numbers, &mut updated)?;
+    keeps_to_what_is_accepted(&mut *balancer, &all, &mut numbers)?;
 
     balancer.update(&Rc::default());
     prop_assert_eq!(pick(&mut *balancer, numbers.next(), &[]), None);
@@ -70,12 +83,36 @@ fn spreads_by_weight(
     endpoints: &[Rc<LocalEndpoint>],
     numbers: &mut Numbers,
 ) -> Result<(), TestCaseError> {
-    spreads(balancer, endpoints, numbers, &mut |_| {})
+    spreads(balancer, endpoints, None, numbers, &mut |_| {})
+}
+
+/// Requests for some of the endpoints go to those, by weight, and change nothing for requests that any will do for.
+fn keeps_to_what_is_accepted(
+    balancer: &mut dyn LoadBalancer,
+    all: &[Rc<LocalEndpoint>],
+    numbers: &mut Numbers,
+) -> Result<(), TestCaseError> {
+    let first = all[0].id();
+    let (ours, others) = all.split_at(1);
+    let is_other = |endpoint: &Endpoint| endpoint.id() != first;
+    let is_first = |endpoint: &Endpoint| endpoint.id() == first;
+    spreads(balancer, others, Some(&is_other), numbers, &mut |_| {})?;
+    spreads(balancer, ours, Some(&is_first), numbers, &mut |_| {})?;
+    let mut between_numbers = Numbers(numbers.next());
+    let mut other_picks = |balancer: &mut dyn LoadBalancer| {
+        pick_accepted(balancer, between_numbers.next(), &[], Some(&is_other));
+    };
+    spreads(balancer, all, None, numbers, &mut other_picks)?;
+    never_repeats_a_try(balancer, others, Some(&is_other), numbers)?;
+    let none = pick_accepted(balancer, numbers.next(), &[], Some(&|_| false));
+    prop_assert_eq!(none, None);
+    Ok(())
 }
 
 fn spreads(
     balancer: &mut dyn LoadBalancer,
     endpoints: &[Rc<LocalEndpoint>],
+    accept: Accept<'_>,
     numbers: &mut Numbers,
     between: &mut dyn FnMut(&mut dyn LoadBalancer),
 ) -> Result<(), TestCaseError> {
@@ -83,7 +120,7 @@ fn spreads(
     let mut counts: HashMap<EndpointId, u32> = HashMap::new();
     for _ in 0..picks {
         between(balancer);
-        let picked = pick(balancer, numbers.next(), &[]);
+        let picked = pick_accepted(balancer, numbers.next(), &[], accept);
         if endpoints.is_empty() {
             prop_assert_eq!(picked, None);
             return Ok(());
@@ -112,11 +149,12 @@ fn spreads(
 fn never_repeats_a_try(
     balancer: &mut dyn LoadBalancer,
     endpoints: &[Rc<LocalEndpoint>],
+    accept: Accept<'_>,
     numbers: &mut Numbers,
 ) -> Result<(), TestCaseError> {
     for _ in 0..20 {
         let mut tried = Vec::new();
-        while let Some(picked) = pick(balancer, numbers.next(), &tried) {
+        while let Some(picked) = pick_accepted(balancer, numbers.next(), &tried, accept) {
             prop_assert!(!tried.contains(&picked), "picked {:?} again", picked);
             tried.push(picked);
         }

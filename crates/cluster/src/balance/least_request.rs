@@ -43,15 +43,15 @@ impl LoadBalancer for LeastRequest {
 
     fn pick(&mut self, cx: &PickContext<'_>) -> Option<Rc<LocalEndpoint>> {
         let again = mix(cx.random);
-        if cx.tried.is_empty() {
+        if cx.allows_all() {
             let first = self.weights.pick(cx.random)?;
             return self.less_loaded(first, self.weights.pick_other(first, again));
         }
-        let tried = |position: usize| self.endpoints.get(position).is_none_or(|e| cx.has_tried(e));
-        let first = self.weights.pick_unless(cx.random, tried)?;
+        let refused = |position: usize| self.endpoints.get(position).is_none_or(|e| !cx.allows(e));
+        let first = self.weights.pick_unless(cx.random, refused)?;
         let second = self
             .weights
-            .pick_unless(again, |position| position == first || tried(position));
+            .pick_unless(again, |position| position == first || refused(position));
         self.less_loaded(first, second)
     }
 }

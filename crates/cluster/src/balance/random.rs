@@ -20,12 +20,12 @@ impl LoadBalancer for Random {
     }
 
     fn pick(&mut self, cx: &PickContext<'_>) -> Option<Rc<LocalEndpoint>> {
-        let position = if cx.tried.is_empty() {
+        let position = if cx.allows_all() {
             self.weights.pick(cx.random)
         } else {
-            let tried =
-                |position: usize| self.endpoints.get(position).is_none_or(|e| cx.has_tried(e));
-            self.weights.pick_unless(cx.random, tried)
+            let refused =
+                |position: usize| self.endpoints.get(position).is_none_or(|e| !cx.allows(e));
+            self.weights.pick_unless(cx.random, refused)
         };
         self.endpoints.get(position?).cloned()
     }

@@ -9,14 +9,18 @@ use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
+use super::weights::WeightTable;
 use super::{LoadBalancer, PickContext, mix};
 use crate::{EndpointId, LocalEndpoint};
 
-/// Smooth weighted round robin.
+/// Smooth weighted round robin. Where not every endpoint will do it is by weight at random instead: a turn that others
+/// keep passing over would come back as a burst.
 #[derive(Debug)]
 pub struct RoundRobin {
     endpoints: Rc<[Rc<LocalEndpoint>]>,
     turns: BinaryHeap<Reverse<Turn>>,
+    /// For requests that not every endpoint will do for.
+    weights: WeightTable,
     /// Turns of tried endpoints during a pick; kept for its memory.
     skipped: Vec<Reverse<Turn>>,
     seed: u64,
@@ -36,6 +40,7 @@ impl RoundRobin {
         Self {
             endpoints: Rc::default(),
             turns: BinaryHeap::new(),
+            weights: WeightTable::default(),
             skipped: Vec::new(),
             seed,
         }
@@ -80,9 +85,16 @@ impl LoadBalancer for RoundRobin {
             })
             .collect();
         self.endpoints = Rc::clone(endpoints);
+        self.weights = WeightTable::new(endpoints.iter().map(|endpoint| endpoint.weight()));
     }
 
     fn pick(&mut self, cx: &PickContext<'_>) -> Option<Rc<LocalEndpoint>> {
+        if cx.accept.is_some() {
+            let refused =
+                |position: usize| self.endpoints.get(position).is_none_or(|e| !cx.allows(e));
+            let position = self.weights.pick_unless(cx.random, refused)?;
+            return self.endpoints.get(position).cloned();
+        }
         let mut picked = None;
         while let Some(Reverse(turn)) = self.turns.pop() {
             let Some(endpoint) = self.endpoints.get(turn.position) else {

@@ -1,3 +1,5 @@
+mod roles;
+
 use std::collections::HashSet;
 
 use portcullis_stats::Registry;
@@ -35,6 +37,7 @@ impl Fixture {
             random: 42,
             hash: None,
             tried,
+            accept: None,
         })
     }
 
@@ -399,6 +402,7 @@ fn workers_share_state_not_load() {
         random: 0,
         hash: None,
         tried: &[],
+        accept: None,
     };
     assert_ne!(other.pick(&cx).unwrap().id(), busy.id());
 }

@@ -28,8 +28,8 @@ pub(super) struct View {
     /// All of the set, in its order.
     endpoints: Rc<[Rc<LocalEndpoint>]>,
     balancer: Box<dyn LoadBalancer>,
-    /// Whether the balancer has any endpoints to pick among.
-    has_choice: bool,
+    /// What the balancer picks among.
+    choice: Rc<[Rc<LocalEndpoint>]>,
     panic: bool,
     /// When the earliest ejection ends.
     next_return: Option<Instant>,
@@ -58,7 +58,7 @@ impl View {
             set: Arc::default(),
             set_version: 0,
             endpoints: Rc::default(),
-            has_choice: false,
+            choice: Rc::default(),
             panic: false,
             next_return: None,
         };
@@ -90,10 +90,12 @@ impl View {
     pub(super) fn pick(&mut self, cx: &PickContext<'_>) -> Result<Rc<LocalEndpoint>, PickError> {
         self.balancer.pick(cx).ok_or(if self.endpoints.is_empty() {
             PickError::NoEndpoints
-        } else if self.has_choice {
+        } else if self.choice.is_empty() {
+            PickError::NoneAvailable
+        } else if self.choice.iter().any(|endpoint| cx.accepts(endpoint)) {
             PickError::AllTried
         } else {
-            PickError::NoneAvailable
+            PickError::NoneAccepted
         })
     }
 
@@ -181,7 +183,7 @@ impl View {
         } else {
             &available
         };
-        self.has_choice = !choice.is_empty();
+        self.choice = Rc::clone(choice);
         self.balancer.update(choice);
     }
 

@@ -1,4 +1,4 @@
-//! One configured endpoint: an address alone, or with a weight.
+//! One configured endpoint: an address alone, or with a weight and a role.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,15 +8,37 @@ use portcullis_config::TargetAddress;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// An endpoint as configured: `host:port`, or `{ address: host:port, weight: 3 }`.
+/// An endpoint as configured: `host:port`, or `{ address: host:port, weight: 3, role: replica }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointConfig {
     /// Where it is.
     pub address: TargetAddress,
     /// Its share of requests relative to the others, from 1 to 65535. Default 1.
     pub weight: NonZeroU16,
+    /// What it is said to be. Default: nothing is.
+    pub role: Option<EndpointRole>,
+}
+
+/// What an endpoint is among others that hold the same data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointRole {
+    /// It takes writes.
+    Primary,
+    /// It follows another, and takes reads only.
+    Replica,
+}
+
+impl EndpointRole {
+    /// The word in configuration, logs and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+        }
+    }
 }
 
 /// The long form.
@@ -28,6 +50,9 @@ struct WeightedEndpoint {
     /// Its share of requests relative to the others. Default 1.
     #[serde(default = "default_weight")]
     weight: NonZeroU16,
+    /// What it is among others that hold the same data, for protocols that tell reads from writes: `primary` or `replica`.
+    /// Default: unknown, until the protocol finds out; what it finds out counts for more than what is written here.
+    role: Option<EndpointRole>,
 }
 
 impl<'de> Deserialize<'de> for EndpointConfig {
@@ -51,13 +76,21 @@ impl<'de> Visitor<'de> for EitherForm {
         Ok(EndpointConfig {
             address: text.parse().map_err(E::custom)?,
             weight: default_weight(),
+            role: None,
         })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointConfig, A::Error> {
-        let WeightedEndpoint { address, weight } =
-            WeightedEndpoint::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(EndpointConfig { address, weight })
+        let WeightedEndpoint {
+            address,
+            weight,
+            role,
+        } = WeightedEndpoint::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(EndpointConfig {
+            address,
+            weight,
+            role,
+        })
     }
 }
 

@@ -22,21 +22,21 @@ fn defaults() {
 
 #[test]
 fn endpoints_in_both_forms() {
-    let text = r#"{"endpoints": ["api.internal:80", {"address": "10.0.0.1:81", "weight": 3}, "unix:/run/a"]}"#;
+    let text = r#"{"endpoints": ["api.internal:80", {"address": "10.0.0.1:81", "weight": 3, "role": "replica"}, "unix:/run/a"]}"#;
     let config = config(text);
     let written: Vec<_> = config
         .endpoints
         .iter()
-        .map(|e| (e.address.to_string(), e.weight.get()))
+        .map(|e| (e.address.to_string(), e.weight.get(), e.role))
         .collect();
     let expected = [
-        ("api.internal:80", 1),
-        ("10.0.0.1:81", 3),
-        ("unix:/run/a", 1),
+        ("api.internal:80", 1, None),
+        ("10.0.0.1:81", 3, Some(EndpointRole::Replica)),
+        ("unix:/run/a", 1, None),
     ];
     assert_eq!(
         written,
-        expected.map(|(name, weight)| (name.to_owned(), weight))
+        expected.map(|(name, weight, role)| (name.to_owned(), weight, role))
     );
 }
 
@@ -155,6 +155,11 @@ fn both_forms_of_an_endpoint_are_refused_where_they_stand() {
             "from 1 to 65535",
         ),
         ("endpoints: [{ weight: 1 }]", "1:13", "address"),
+        (
+            "endpoints: [{ address: 'a:1', role: leader }]",
+            "1:37",
+            "replica",
+        ),
         ("endpoints: ['a:1', 7]", "1:20", "an endpoint such as"),
         (
             "endpoints: ['a:1']\ndns: { min_ttl: 9s, max_ttl: 8s }",

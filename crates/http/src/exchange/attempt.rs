@@ -132,6 +132,7 @@ impl Exchange<'_> {
                 random: self.service.environment.random.next(),
                 hash: None,
                 tried,
+                accept: None,
             })
         };
         let mut picked = pick(&attempts.tried);

@@ -22,7 +22,7 @@ use crate::logs::ProcessLog;
 const CONFIG: &str = "
 admin: { token: s3cret }
 listeners: { web: { listen: '127.0.0.1:${PORT}', protocol: fake, cluster: api } }
-clusters: { api: { endpoints: [10.0.0.1:80, { address: 10.0.0.2:80, weight: 3 }] } }
+clusters: { api: { endpoints: [10.0.0.1:80, { address: 10.0.0.2:80, weight: 3, role: replica }] } }
 ";
 
 struct Fixture {
@@ -189,7 +189,10 @@ api::10.0.0.2:80::weight::3
 ";
         assert_eq!(text, expected);
         let json = fixture.json("/clusters?format=json").await;
-        assert_eq!(json["clusters"][0]["endpoints"][1]["weight"], 3);
+        let second = &json["clusters"][0]["endpoints"][1];
+        assert_eq!(second["weight"], 3);
+        assert_eq!(second["role"], "replica");
+        assert_eq!(second["replication"]["lag_ms"], serde_json::Value::Null);
         assert_eq!(fixture.ask("GET", "/clusters?filter=other").await.1, "");
         assert_eq!(
             fixture.ask("GET", "/listeners").await.1,

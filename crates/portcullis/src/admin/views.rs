@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, but for the answer to a reload. Start at the list in [`super::router`].
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process;
 use std::sync::Arc;
@@ -152,6 +153,16 @@ fn is_panic(cluster: &ClusterShared) -> bool {
     cluster.config().is_panic(available, statuses.len())
 }
 
+/// How far the endpoint is behind others with the same data, where something has found that out.
+fn replication(status: &EndpointStatus) -> [(&'static str, Option<u64>); 4] {
+    [
+        ("lag_ms", status.lag_ms),
+        ("lag_bytes", status.lag_bytes),
+        ("timeline", status.timeline),
+        ("position", status.position),
+    ]
+}
+
 fn cluster_text(text: &mut String, cluster: &ClusterShared, snapshot: &Snapshot) {
     let name = cluster.name();
     let _ = writeln!(text, "{name}::panic::{}", is_panic(cluster));
@@ -174,6 +185,14 @@ fn cluster_text(text: &mut String, cluster: &ClusterShared, snapshot: &Snapshot)
             active(cluster, &label, snapshot)
         );
         let _ = writeln!(text, "{place}::weight::{}", status.weight);
+        if let Some(role) = status.role {
+            let _ = writeln!(text, "{place}::role::{}", role.label());
+        }
+        for (what, number) in replication(&status) {
+            if let Some(number) = number {
+                let _ = writeln!(text, "{place}::{what}::{number}");
+            }
+        }
     }
 }
 
@@ -190,6 +209,9 @@ fn cluster_json(cluster: &ClusterShared, snapshot: &Snapshot) -> Value {
                 "ejected_for_ms": status.ejected_for_ms,
                 "consecutive_failures": status.consecutive_failures,
                 "active": active(cluster, &label, snapshot),
+                "role": status.role,
+                "role_discovered": status.role_discovered,
+                "replication": replication(&status).into_iter().collect::<BTreeMap<_, _>>(),
             })
         })
         .collect();

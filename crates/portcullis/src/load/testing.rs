@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use portcullis_config::{BuildError, Located, Node, Source};
 use portcullis_net::Downstream;
-use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Registry, Server};
+use portcullis_proxy::{
+    AcceptBalance, ListenerContext, Protocol, ReadContext, Registry, Server, Sniff, TlsStart,
+};
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
 use serde_json::Value;
@@ -47,6 +49,37 @@ impl Protocol for Fake {
     }
 }
 
+/// As [`Fake`], with TLS inside its conversation, and few connections.
+pub(crate) struct Late;
+
+impl Protocol for Late {
+    const NAME: &'static str = "late";
+    const TLS: TlsStart = TlsStart::ByProtocol;
+    const BALANCE: AcceptBalance = AcceptBalance::Exact;
+    type Config = FakeConfig;
+    type Server = FakeServer;
+
+    fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<FakeConfig> {
+        Fake::read_config(raw, cx)
+    }
+
+    fn schema() -> Value {
+        Fake::schema()
+    }
+
+    fn sniff(prefix: &[u8]) -> Sniff {
+        if prefix.is_empty() {
+            Sniff::NeedMore
+        } else {
+            Sniff::Yes
+        }
+    }
+
+    fn build(config: &FakeConfig, cx: &ListenerContext) -> Result<FakeServer, BuildError> {
+        Fake::build(config, cx)
+    }
+}
+
 impl Server for FakeServer {
     async fn serve(self: Rc<Self>, downstream: Downstream) {
         drop(downstream);
@@ -60,8 +93,13 @@ pub(crate) fn registry() -> Registry {
 
 /// Reads a text with that registry. `${PORT}` is 8080.
 pub(crate) fn read_text(text: &str) -> Loaded {
+    read_with(&registry(), text)
+}
+
+/// As [`read_text`], with another registry.
+pub(crate) fn read_with(registry: &Registry, text: &str) -> Loaded {
     let source = Source::new("portcullis.yaml", text);
-    read(&source, &registry(), &|name| {
+    read(&source, registry, &|name| {
         (name == "PORT").then(|| "8080".to_owned())
     })
 }

@@ -1,6 +1,9 @@
 //! What is reported about configurations, mistake by mistake.
 
-use super::testing::{model, read_text};
+use portcullis_net::AcceptBalance::{Exact, ReusePort};
+use portcullis_proxy::TlsStart::{AtOnce, ByProtocol};
+
+use super::testing::{Late, model, read_text, read_with, registry};
 
 /// Every error and warning as `line:column message`, in the order of the report.
 fn said(text: &str) -> Vec<String> {
@@ -257,7 +260,7 @@ clusters:
     assert_eq!(model.drain.timeout.get().as_secs(), 10);
     let web = &model.listeners["web"];
     assert_eq!(web.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(web.balance, crate::model::AcceptBalance::Exact);
+    assert_eq!(web.balance, Exact);
     assert_eq!(web.limits.connections, Some(10));
     assert_eq!(web.protocol.protocol(), "fake");
     assert!(model.clusters.contains_key("api"));
@@ -265,4 +268,74 @@ clusters:
         model.document["listeners"]["web"]["listen"], "127.0.0.1:${PORT}",
         "the environment is not shown"
     );
+}
+
+/// A listener with another protocol; `LATE` and `FAKE` stand for entries of `detect`.
+fn listener(keys: &str) -> String {
+    let keys = keys
+        .replace("LATE", "{ protocol: late, cluster: a }")
+        .replace("FAKE", "{ protocol: fake, cluster: a }");
+    format!(
+        "
+listeners:
+  web: {{ listen: ':80', {keys} }}
+clusters:
+  a: {{ endpoints: [10.0.0.1:80] }}
+"
+    )
+}
+
+#[test]
+fn a_protocol_says_how_its_connections_begin() {
+    let registry = registry().with::<Late>();
+    for (keys, start, balance) in [
+        ("protocol: fake, cluster: a", Some(AtOnce), ReusePort),
+        ("protocol: late, cluster: a", Some(ByProtocol), Exact),
+        (
+            "protocol: late, cluster: a, balance: reuse_port",
+            Some(ByProtocol),
+            ReusePort,
+        ),
+        (
+            "protocol: detect, detect: { protocols: [LATE, FAKE] }",
+            None,
+            Exact,
+        ),
+        (
+            "protocol: detect, detect: { protocols: [LATE] }",
+            Some(ByProtocol),
+            Exact,
+        ),
+        (
+            "protocol: detect, detect: { protocols: [FAKE] }",
+            Some(AtOnce),
+            ReusePort,
+        ),
+    ] {
+        let loaded = read_with(&registry, &listener(keys));
+        let model = loaded
+            .into_result()
+            .unwrap_or_else(|report| panic!("{keys}: {}", report.text(false)));
+        let web = &model.listeners["web"];
+        assert_eq!(web.protocol.tls_start(), start, "{keys}");
+        assert_eq!(web.balance, balance, "{keys}");
+    }
+}
+
+#[test]
+fn a_listener_with_tls_begins_it_in_one_way() {
+    let registry = registry().with::<Late>();
+    for (protocols, is_refused) in [("[LATE, FAKE]", true), ("[LATE]", false), ("[FAKE]", false)] {
+        let text = listener(&format!(
+            "protocol: detect, detect: {{ protocols: {protocols} }}, tls: {{ certificates: [] }}"
+        ));
+        let (_, report) = read_with(&registry, &text).into_parts();
+        let report = report.text(false);
+        let refusal = "some of these protocols begin with TLS";
+        assert_eq!(
+            report.contains(refusal),
+            is_refused,
+            "{protocols}: {report}"
+        );
+    }
 }

@@ -78,6 +78,7 @@ fn pick(
         random: server.random.next(),
         hash: None,
         tried,
+        accept: None,
     };
     cluster
         .pick(&cx)

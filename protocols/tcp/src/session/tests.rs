@@ -51,6 +51,7 @@ fn cluster(registry: &Registry, settings: &str, endpoints: &[SocketAddr]) -> Rc<
         name: address.to_string().into(),
         address: ResolvedAddress::Socket(*address),
         weight: 1,
+        role: None,
     });
     let now = clock::now();
     let shared = ClusterShared::new("origin", config, endpoints, now);

@@ -38,6 +38,7 @@ impl Peer {
             name: address.to_string().into(),
             address: ResolvedAddress::Socket(address),
             weight: 1,
+            role: None,
         };
         let now = crate::clock::now();
         let cluster = ClusterShared::with_transport("db", config, transport, [endpoint], now);
