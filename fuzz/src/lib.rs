@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http1_session;
 pub mod http2;
 pub mod http2_session;
+pub mod postgres;
 pub mod proxy_header;
 
 /// What a target does with one input.
@@ -32,4 +33,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("grpc_web_decode", grpc::web_decode),
     ("client_hello_decode", client_hello::decode),
     ("client_hello_diff", client_hello_diff::diff),
+    ("postgres_frontend_decode", postgres::frontend_decode),
+    ("postgres_backend_decode", postgres::backend_decode),
+    ("postgres_roundtrip", postgres::roundtrip),
+    ("postgres_diff", postgres::diff),
 ];
