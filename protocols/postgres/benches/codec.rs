@@ -113,7 +113,7 @@ fn put_parse(dst: &mut BytesMut) {
 fn put_bind(dst: &mut BytesMut) {
     let bind = encoder::Bind {
         formats: &[Format::BINARY],
-        parameters: &[Some(b"0042"); 8],
+        parameters: &[Some(&b"0042"[..]); 8],
         ..encoder::Bind::default()
     };
     encoder::bind(&bind, dst);

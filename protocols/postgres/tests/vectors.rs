@@ -10,6 +10,8 @@
 mod support;
 mod words;
 
+use std::fmt::Write as _;
+
 use portcullis_codec::WireError as _;
 use portcullis_postgres::frame::Side;
 use portcullis_postgres::limits::{FrameLimits, StartupLimits};
@@ -59,7 +61,12 @@ fn packet_words(packet: &Startup) -> String {
         } => {
             let mut said = format!("StartupMessage {version}");
             for (name, value) in parameters.iter() {
-                said += &format!("\n  {} = {}", name.escape_ascii(), value.escape_ascii());
+                let _ = write!(
+                    said,
+                    "\n  {} = {}",
+                    name.escape_ascii(),
+                    value.escape_ascii()
+                );
             }
             said
         }

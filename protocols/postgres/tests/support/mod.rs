@@ -6,7 +6,7 @@
 #![allow(dead_code, unreachable_pub)] // each user takes the part that it needs
 
 use bytes::BytesMut;
-use portcullis_codec::{Decoder, WireError};
+use portcullis_codec::Decoder;
 use portcullis_postgres::error::FrameError;
 use portcullis_postgres::frame::{Frame, FrameScanner, HEADER, Side, Tag};
 use portcullis_postgres::limits::FrameLimits;
@@ -117,9 +117,4 @@ pub fn header(bytes: &[u8]) -> Option<(Tag, usize, &[u8])> {
     let (head, body) = bytes.split_at_checked(HEADER)?;
     let length = i32::from_be_bytes(head[1..].try_into().ok()?);
     Some((Tag(head[0]), usize::try_from(length).ok()?, body))
-}
-
-/// The label of an error, for those who have only that.
-pub fn label(error: impl WireError) -> &'static str {
-    error.label()
 }

@@ -2,6 +2,8 @@
 //!
 //! Start at [`event`].
 
+use std::fmt::Write as _;
+
 use portcullis_codec::WireError as _;
 use portcullis_postgres::frame::{HEADER, Side};
 use portcullis_postgres::message::backend::{self, Authentication, CopyResponse, ErrorFields};
@@ -84,10 +86,11 @@ fn from_client(message: frontend::Message<'_>, vector: &Vector) -> String {
         ),
         M::Authentication(response) => format!(
             "Response password={} sasl={}",
-            response.password().map_or("no".into(), text),
-            response.sasl_initial().map_or("no".into(), |initial| {
-                format!("{} {}", text(initial.mechanism), value(initial.data))
-            })
+            response.password().map_or_else(|_| "no".into(), text),
+            response.sasl_initial().map_or_else(
+                |_| "no".into(),
+                |initial| { format!("{} {}", text(initial.mechanism), value(initial.data)) }
+            )
         ),
         M::Query(query) => format!("Query {}", text(query.query)),
         M::Sync => "Sync".into(),
@@ -158,7 +161,8 @@ fn from_server(message: backend::Message<'_>, vector: &Vector) -> String {
         M::RowDescription(row) => {
             let mut said = "RowDescription".to_owned();
             for field in row.fields.iter() {
-                said += &format!(
+                let _ = write!(
+                    said,
                     "\n  {} table={} column={} type={} size={} modifier={} format={}",
                     text(field.name),
                     field.table,
@@ -201,7 +205,7 @@ fn error_words(name: &str, fields: ErrorFields<'_>) -> String {
     let fatal = if fields.is_fatal() { " fatal" } else { "" };
     let mut said = format!("{name} {state}{fatal}");
     for (kind, value) in fields.iter() {
-        said += &format!("\n  {} {}", kind.escape_ascii(), text(value));
+        let _ = write!(said, "\n  {} {}", kind.escape_ascii(), text(value));
     }
     said
 }
