@@ -13,6 +13,7 @@ pub mod http2;
 pub mod http2_session;
 pub mod postgres_scram;
 pub mod postgres_sql;
+pub mod postgres;
 pub mod proxy_header;
 
 /// What a target does with one input.
@@ -36,4 +37,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("client_hello_diff", client_hello_diff::diff),
     ("postgres_scram", postgres_scram::session),
     ("postgres_sql", postgres_sql::sql),
+    ("postgres_frontend_decode", postgres::frontend_decode),
+    ("postgres_backend_decode", postgres::backend_decode),
+    ("postgres_roundtrip", postgres::roundtrip),
+    ("postgres_diff", postgres::diff),
 ];

@@ -211,7 +211,7 @@ impl FrameScanner {
         };
         let tag = Tag(header[0]);
         let rule = rules::of(tag.0, self.side);
-        let length = length_of(header);
+        let length = length_of(*header);
         if length < rule.least || length > self.most(rule) {
             return Err(self.judge(rule, length));
         }
@@ -314,7 +314,7 @@ impl FrameScanner {
         let rule = rules::of(tag, self.side);
         let (mut len, mut count) = (first as usize, 1);
         while let Some(header) = src.get(len..).and_then(<[u8]>::first_chunk::<HEADER>) {
-            let length = length_of(header);
+            let length = length_of(*header);
             let is_same = header[0] == tag && length >= rule.least && length < self.whole;
             let end = len + length as usize + 1;
             if !is_same || end > src.len() {
@@ -329,7 +329,7 @@ impl FrameScanner {
 }
 
 /// The length in a header. A negative one is larger than any that is allowed.
-const fn length_of(&[_, a, b, c, d]: &[u8; HEADER]) -> u32 {
+const fn length_of([_, a, b, c, d]: [u8; HEADER]) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 

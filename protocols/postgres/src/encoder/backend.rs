@@ -165,7 +165,7 @@ pub fn empty_query_response(dst: &mut BytesMut) {
 /// FunctionCallResponse.
 pub fn function_call_response(value: Option<&[u8]>, dst: &mut BytesMut) {
     message(backend::FUNCTION_CALL_RESPONSE, dst, |dst| {
-        put_value(value, dst)
+        put_value(value, dst);
     });
 }
 
@@ -198,7 +198,7 @@ pub fn notification_response(process: i32, channel: &[u8], payload: &[u8], dst: 
 /// ParameterDescription.
 pub fn parameter_description(types: &[u32], dst: &mut BytesMut) {
     message(backend::PARAMETER_DESCRIPTION, dst, |dst| {
-        put_numbers(types, dst)
+        put_numbers(types, dst);
     });
 }
 

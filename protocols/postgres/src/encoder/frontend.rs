@@ -76,28 +76,28 @@ pub fn bind(bind: &Bind<'_>, dst: &mut BytesMut) {
 /// Close of a prepared statement.
 pub fn close_statement(name: &[u8], dst: &mut BytesMut) {
     message(frontend::CLOSE, dst, |dst| {
-        put_target(Target::Statement, name, dst)
+        put_target(Target::Statement, name, dst);
     });
 }
 
 /// Close of a portal.
 pub fn close_portal(name: &[u8], dst: &mut BytesMut) {
     message(frontend::CLOSE, dst, |dst| {
-        put_target(Target::Portal, name, dst)
+        put_target(Target::Portal, name, dst);
     });
 }
 
 /// Describe of a prepared statement.
 pub fn describe_statement(name: &[u8], dst: &mut BytesMut) {
     message(frontend::DESCRIBE, dst, |dst| {
-        put_target(Target::Statement, name, dst)
+        put_target(Target::Statement, name, dst);
     });
 }
 
 /// Describe of a portal.
 pub fn describe_portal(name: &[u8], dst: &mut BytesMut) {
     message(frontend::DESCRIBE, dst, |dst| {
-        put_target(Target::Portal, name, dst)
+        put_target(Target::Portal, name, dst);
     });
 }
 

@@ -5,11 +5,18 @@ fn message(tag: u8, length: u32, body: &[u8]) -> Vec<u8> {
     [&[tag][..], &length.to_be_bytes(), body].concat()
 }
 
+type Row = (
+    &'static str,
+    Side,
+    Vec<u8>,
+    Result<Option<Frame>, FrameError>,
+);
+
 #[test]
 fn headers_are_judged_before_their_bodies_come() {
     use FrameError::{Length, TooLarge, UnknownBackend, UnknownFrontend};
     use Side::{Backend, Frontend};
-    let rows: [(&str, Side, Vec<u8>, Result<Option<Frame>, FrameError>); 22] = [
+    let rows: [Row; 22] = [
         ("nothing", Frontend, vec![], Ok(None)),
         ("type alone", Frontend, vec![b'Q'], Ok(None)),
         (

@@ -251,6 +251,7 @@ impl<'a> Parse<'a> {
     ///
     /// # Errors
     /// See [`MessageError`].
+    #[allow(clippy::self_named_constructors)] // the message is called that, and so are all of these functions
     pub fn parse(body: &'a [u8]) -> Result<Self, MessageError> {
         let fields = (grammar::string, grammar::string, grammar::numbers);
         let build = |(statement, query, parameter_types)| Self {

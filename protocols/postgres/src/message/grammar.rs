@@ -4,6 +4,7 @@
 
 use memchr::memchr;
 use nom::bytes::complete::take;
+pub(super) use nom::combinator::rest;
 use nom::number::complete::{be_i32, be_u16};
 use nom::{Err, IResult, Parser};
 
@@ -47,11 +48,6 @@ pub(super) fn string(input: &[u8]) -> Parsed<'_, &[u8]> {
     };
     let (text, rest) = input.split_at_checked(end).unwrap_or((input, &[]));
     Ok((rest.get(1..).unwrap_or_default(), text))
-}
-
-/// All that is left.
-pub(super) fn rest(input: &[u8]) -> Parsed<'_, &[u8]> {
-    Ok((&[], input))
 }
 
 /// Int16, a format code.
