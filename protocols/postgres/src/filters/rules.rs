@@ -9,8 +9,8 @@ mod tests;
 
 use portcullis_config::{BuildError, Diagnostics, Network, Node, OneOrMany};
 use portcullis_filter::{
-    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern, Stop,
-    Verdict,
+    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern,
+    Stop, Verdict,
 };
 use portcullis_route::ValuePattern;
 use portcullis_stats::Counter;
@@ -193,10 +193,7 @@ impl DenyConfig {
         let analysis = request.analysis();
         let several = !self.what.multi_statement || analysis.statements.len() > 1;
         let is_meant = |statement: &StatementInfo| self.means(statement, request.sql());
-        let is_found = match self.asks_inside() {
-            true => analysis.statements.iter().any(is_meant),
-            false => true,
-        };
+        let is_found = !self.asks_inside() || analysis.statements.iter().any(is_meant);
         if several && is_found {
             return Some(reason::DENIED);
         }
@@ -244,7 +241,8 @@ impl AllowConfig {
             let name = span.of(sql);
             self.tables.iter().any(|pattern| pattern.is(name))
         };
-        let kinds = self.statement.is_empty() || StatementKind::cover_all(&self.statement, statement);
+        let kinds =
+            self.statement.is_empty() || StatementKind::cover_all(&self.statement, statement);
         let tables = self.tables.is_empty()
             || !statement.tables_truncated && statement.tables.iter().all(table);
         // Its code is no list of tables; whoever allows `do` by name means it.
