@@ -9,6 +9,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod console;
 pub mod encoder;
 pub mod error;
 pub mod filters;
@@ -25,6 +26,7 @@ mod session;
 pub mod sql;
 pub mod sqlstate;
 pub mod startup;
+pub mod stats;
 
 pub use config::PostgresConfig;
 pub use request::{PostgresMessages, Record, ResultPiece, StatementRequest};

@@ -168,7 +168,7 @@ mod tests {
         for (reason, kind, state, words, hint) in rows {
             let reply = ErrorReply::from(&Rejection { reason, kind });
             assert_eq!(reply.reason, reason);
-            assert_eq!(reply.sqlstate.0, *state.as_bytes(), "{reason}");
+            assert_eq!(reply.sqlstate.as_str(), state, "{reason}");
             assert!(reply.message.contains(words), "{reason}: {}", reply.message);
             let found = reply.hint.unwrap_or_default();
             assert!(

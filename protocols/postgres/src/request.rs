@@ -23,7 +23,7 @@ impl Messages for PostgresMessages {
 }
 
 /// A text that several sessions share: that of a prepared statement.
-pub trait SharedText: std::fmt::Debug {
+pub trait SharedText: std::fmt::Debug + Send + Sync {
     /// The text.
     fn sql(&self) -> &[u8];
 
@@ -142,15 +142,21 @@ impl StatementRequest {
         }
     }
 
-    /// Appends the text without its values and comments, at most `longest` bytes of it.
+    /// Appends the text without its values and comments, at most `longest` bytes of it. Of a text that cannot be read to its
+    /// end only what stands before its first quote: behind that, nobody can tell a name from a piece of a value.
     pub fn write_sanitised(&self, out: &mut Vec<u8>, longest: usize) {
+        let complete = self.analysis().complete;
+        let mut sql = self.sql();
+        if !complete && let Some(quote) = memchr::memchr3(b'\'', b'"', b'$', sql) {
+            sql = sql.get(..quote).unwrap_or_default();
+        }
         let options = Options {
             standard_conforming_strings: !self.reading.backslash_escapes,
             ascii_safe: !self.reading.multibyte,
-            truncated: !self.analysis().complete,
+            truncated: !complete,
             ..Options::default()
         };
-        normalise(self.sql(), &options, out, longest);
+        normalise(sql, &options, out, longest);
     }
 
     /// Of the whole text.

@@ -29,13 +29,14 @@ pub use self::limits::{
 pub use self::pool::{PoolConfig, PoolMode, StatePolicy};
 pub use self::routes::{MatchConfig, ReadYourWrites, Role, RouteConfig};
 pub use self::secret::{Password, Secret};
-pub use self::text::{StatementKind, TablePattern};
+pub use self::text::{StatementKind, TablePattern, TablePatternError};
 pub use self::upstream::{AuthMinimum, TlsStart, UpstreamConfig};
 
 use self::auth::{AuthKeys, read_auth};
 use self::routes::{RouteRule, read_targets};
-use crate::filters::registry;
+use crate::filters::{ClientRules, registry};
 use crate::request::PostgresMessages;
+use crate::sql::FunctionSet;
 
 /// The configuration of a Postgres listener.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +57,7 @@ pub struct PostgresConfig {
     pub read_your_writes: ReadYourWrites,
     /// Whether a comment at the start of a text may say where it goes.
     pub hints: bool,
-    /// Functions of the operator's own that change nothing, as names in lower case.
+    /// Functions of the operator's own that change nothing, for a [`FunctionSet`].
     pub safe_functions: Vec<String>,
     /// What becomes of a text that cannot be read to its end, where no filter says otherwise.
     pub on_unparsable: OnUnparsable,
@@ -66,6 +67,8 @@ pub struct PostgresConfig {
     pub statements: StatementsConfig,
     /// The filters, in order.
     pub filters: FilterList<PostgresMessages>,
+    /// What the filters say about clients, whatever these ask: to refuse them when they start.
+    pub client_rules: ClientRules,
 }
 
 /// The keys as they are written.
@@ -161,6 +164,11 @@ impl PostgresConfig {
             console: keys.console,
             statements: keys.statements,
             filters,
+            client_rules: keys
+                .filters
+                .as_ref()
+                .map(ClientRules::read)
+                .unwrap_or_default(),
         })
     }
 
@@ -223,23 +231,17 @@ fn check_read_your_writes(
     }
 }
 
-/// A function is named as SQL would: `name` or `schema.name`, folded to lower case.
+/// Names as SQL has them: `name` or `schema.name`, in double quotes where case matters.
 fn read_functions(names: &[Located<String>], diagnostics: &mut Diagnostics) -> Vec<String> {
+    let mut known = FunctionSet::default();
     for name in names {
-        let is_part = |part: &str| {
-            let mut chars = part.chars();
-            chars
-                .next()
-                .is_some_and(|first| first.is_alphabetic() || first == '_')
-                && chars.all(|other| other.is_alphanumeric() || matches!(other, '_' | '$'))
-        };
-        if name.split('.').count() > 2 || !name.split('.').all(is_part) {
+        if !known.insert(name) {
             diagnostics
                 .error(name.span, format!("'{}' is no function", name.value))
                 .expected("a name such as `price_of` or `shop.price_of`, without parentheses");
         }
     }
-    names.iter().map(|name| name.to_lowercase()).collect()
+    names.iter().map(|name| name.value.clone()).collect()
 }
 
 /// For defaults.

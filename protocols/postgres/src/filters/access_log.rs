@@ -10,6 +10,7 @@ use portcullis_filter::log::{
 };
 
 use crate::request::{PostgresMessages, Record};
+use crate::sqlstate::SqlState;
 
 /// `access_log`, one line for each request when it is over.
 pub type AccessLog = portcullis_filter::log::AccessLog<PostgresMessages>;
@@ -113,7 +114,7 @@ fn writer(name: &str) -> Option<fn(&Record, ValueWriter<'_>)> {
         "ROWS" => |record, value| value.number(record.rows),
         "SERVER_MICROS" => |record, value| value.number(micros(record.server)),
         "SQLSTATE" => |record, value| {
-            value.optional(record.sqlstate.as_ref().map(|state| state.as_bytes()));
+            value.optional(record.sqlstate.as_ref().map(SqlState::as_bytes));
         },
         "STATEMENT" => |record, value| {
             let mut text = Vec::new();

@@ -9,7 +9,7 @@ mod result_limit;
 mod rules;
 mod slow_log;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use portcullis_filter::FilterRegistry;
 use portcullis_filter::filters::{Concurrency, RateLimit};

@@ -193,10 +193,7 @@ impl DenyConfig {
         let analysis = request.analysis();
         let several = !self.what.multi_statement || analysis.statements.len() > 1;
         let is_meant = |statement: &StatementInfo| self.means(statement, request.sql());
-        let is_found = match self.asks_inside() {
-            true => analysis.statements.iter().any(is_meant),
-            false => true,
-        };
+        let is_found = !self.asks_inside() || analysis.statements.iter().any(is_meant);
         if several && is_found {
             return Some(reason::DENIED);
         }

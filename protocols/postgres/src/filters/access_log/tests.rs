@@ -6,7 +6,6 @@ use portcullis_filter::log::Format;
 
 use super::super::testing::{context, request};
 use super::*;
-use crate::sqlstate::SqlState;
 
 fn line(format: &Format<PostgresMessages>, sql: &str, change: impl FnOnce(&mut Record)) -> String {
     let cx = context("192.0.2.7");

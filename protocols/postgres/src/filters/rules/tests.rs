@@ -121,6 +121,7 @@ fn allow_refuses_what_it_does_not_name() {
         (report, "delete from t", DENIED),
         (others, "delete from t", PASS),
         (tables, "select * from public.a, orders", PASS),
+        (tables, "select * from a", DENIED),
         (tables, "select 1", PASS),
         (tables, "select * from secret.data", DENIED),
         (tables, "do $$ begin end $$", DENIED),
