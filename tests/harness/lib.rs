@@ -36,7 +36,8 @@ mod tools;
 mod translate;
 mod watched;
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use binary::portcullis;
 pub use client::Client;
@@ -62,7 +63,20 @@ pub use tools::{Tool, tool};
 /// How long a test waits for something that must happen before it fails.
 ///
 /// Never part of what a test asserts; generous, because test machines are shared.
-pub const CEILING: Duration = Duration::from_secs(30);
+pub const CEILING: Duration = Duration::from_secs(120);
+
+/// Asks again and again until the answer is yes, for what tells nobody when it happens. Fails after [`CEILING`], naming `what`.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < CEILING, "not in {CEILING:?}: {what}");
+        thread::park_timeout(PAUSE);
+    }
+}
+
+/// How long [`eventually`] rests between two questions.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests;
