@@ -216,7 +216,9 @@ impl DownstreamStream for Downstream {
                     Some(Ok(data)) => {
                         // Whoever takes the piece has room for it: the next may come. Fails only on a closed stream.
                         let _ = stream.flow_control().release_capacity(data.len());
-                        self.common.wire.on_consumed(data.len());
+                        self.common
+                            .wire
+                            .on_consumed(data.len(), stream.is_end_stream());
                         return Poll::Ready(Ok(BodyPiece::Data(data)));
                     }
                     Some(Err(error)) => return Poll::Ready(Err(failure(&error))),
