@@ -215,6 +215,11 @@ impl Link {
         !self.is_retired() && self.requests.get() < self.terms.most_requests
     }
 
+    /// Whether the peer has allowed no stream from the first.
+    pub(super) fn is_closed_to_streams(&self) -> bool {
+        self.is_open() && self.requests.get() == 0 && self.capacity() == 0
+    }
+
     /// Whether it had been idle before the one stream that it now has.
     pub(super) fn was_idle(&self) -> bool {
         self.requests.get() > 1 && self.active.get() == 1
