@@ -151,7 +151,7 @@ impl Downstream {
             let last = self.queue.is_empty() && matches!(self.end, End::Wanted(None));
             send.send_data(piece, last)
                 .map_err(|error| failure(&error))?;
-            self.common.on_unqueued(length);
+            self.common.on_handed(length);
             self.sent += length as u64;
             if last {
                 self.end = End::Sent;
