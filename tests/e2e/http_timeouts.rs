@@ -211,7 +211,10 @@ fn max_connection_age() {
     // It was there before those that were too old, so it is as well.
     busy.expect_quiet();
     gate.open();
-    assert_eq!(busy.read_response().text(), "late");
+    // And it is told, so that its next request does not meet the close.
+    let late = busy.read_response();
+    assert_eq!(late.text(), "late");
+    assert_eq!(late.header("connection"), Some("close"));
     busy.expect_closed();
 
     let labels = [("listener", "aged")];
