@@ -193,7 +193,7 @@ impl Filter<Http> for Calls {
             let trailers = response.trailers.as_deref();
             GrpcStatus::of(fields).or_else(|| trailers.and_then(GrpcStatus::of))
         });
-        call.response = (is_grpc && matches!(response.body, ResponseBody::Upstream(_)))
+        call.response = (is_grpc && !matches!(response.body, ResponseBody::Local(_)))
             .then(|| scanner(call.max_message, is_compressed(fields)));
         Verdict::Continue
     }
