@@ -15,11 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use crate::CEILING;
 use crate::binary::portcullis;
 use crate::client::Client;
 use crate::http::RawResponse;
@@ -27,9 +25,7 @@ use crate::matrix;
 use crate::scratch::Scratch;
 use crate::stats::Stats;
 use crate::watched::Watched;
-
-/// How long [`Gateway::wait_stat`] rests between two questions.
-const STAT_PAUSE: Duration = Duration::from_millis(10);
+use crate::{CEILING, PAUSE};
 
 /// A running gateway.
 ///
@@ -237,20 +233,19 @@ impl Gateway {
         labels: &[(&str, &str)],
         wanted: impl Fn(u64) -> bool,
     ) -> u64 {
-        let begun = Instant::now();
-        loop {
-            let last = self.stats();
+        let mut last = Stats::default();
+        for _ in 0..CEILING.as_millis() / PAUSE.as_millis() {
+            last = self.stats();
             let value = last.counter(name, labels);
             if wanted(value) {
                 return value;
             }
-            assert!(
-                begun.elapsed() < CEILING,
-                "{name}{labels:?} stays at {:#?}",
-                last.matching(name, labels)
-            );
-            thread::park_timeout(STAT_PAUSE);
+            thread::park_timeout(PAUSE);
         }
+        panic!(
+            "{name}{labels:?} stays at {:#?}",
+            last.matching(name, labels)
+        );
     }
 
     /// Waits for a line of standard error (where the log goes) that contains `text`, and returns it.

@@ -73,7 +73,10 @@ fn template(programs: &Path) -> PathBuf {
     fs::create_dir_all(&shared).unwrap();
     let lock = File::create(shared.join("postgres-template.lock")).unwrap();
     lock.lock().unwrap();
-    let template = std::env::temp_dir().join(format!("portcullis-postgres-template-{}", version(programs)));
+    let template = std::env::temp_dir().join(format!(
+        "portcullis-postgres-template-{}",
+        version(programs)
+    ));
     if template.join("complete").is_file() {
         return template;
     }
@@ -81,7 +84,13 @@ fn template(programs: &Path) -> PathBuf {
     make_folder(&template);
     let data = template.join("data");
     let made = as_server(&programs.join("initdb"))
-        .args(["--username", SUPERUSER, "--auth=trust", "--no-sync", "--no-instructions"])
+        .args([
+            "--username",
+            SUPERUSER,
+            "--auth=trust",
+            "--no-sync",
+            "--no-instructions",
+        ])
         .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
         .arg(&data)
         .stdout(Stdio::null())
@@ -93,9 +102,14 @@ fn template(programs: &Path) -> PathBuf {
 }
 
 fn version(programs: &Path) -> String {
-    let output = Command::new(programs.join("postgres")).arg("--version").output();
+    let output = Command::new(programs.join("postgres"))
+        .arg("--version")
+        .output();
     let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
-    text.split_whitespace().last().unwrap_or("0").replace(|c: char| !c.is_ascii_digit(), "-")
+    text.split_whitespace()
+        .last()
+        .unwrap_or("0")
+        .replace(|c: char| !c.is_ascii_digit(), "-")
 }
 
 /// A folder that the server may use.
@@ -149,7 +163,12 @@ impl Postgres {
         let scratch = Scratch::new();
         make_folder(scratch.path());
         let copied = as_server(&programs.join("pg_basebackup"))
-            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream"])
+            .args([
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+                "--wal-method=stream",
+            ])
             .args(["--host=127.0.0.1", "--username", SUPERUSER])
             .arg(format!("--port={}", self.port))
             .arg("--pgdata")
@@ -177,7 +196,10 @@ impl Postgres {
                 return;
             }
         }
-        panic!("PostgreSQL does not start: {:#?}", self.log.update(|lines| lines.clone()));
+        panic!(
+            "PostgreSQL does not start: {:#?}",
+            self.log.update(|lines| lines.clone())
+        );
     }
 
     fn try_run(&mut self) -> bool {
@@ -200,7 +222,10 @@ impl Postgres {
         for setting in &self.options {
             command.arg("-c").arg(setting);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let errors = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Watched::<Vec<String>>::default());
@@ -311,16 +336,23 @@ impl Drop for Postgres {
 /// What it wrote to standard error.
 pub fn psql(address: SocketAddr, user: &str, database: &str, sql: &str) -> Result<String, String> {
     let mut command = psql_command(address, user, database);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("start psql");
     let mut input = child.stdin.take().unwrap();
     input.write_all(sql.as_bytes()).unwrap();
     drop(input);
     let output = child.wait_with_output().unwrap();
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+        Err(String::from_utf8_lossy(&output.stderr)
+            .trim_end()
+            .to_owned())
     }
 }
 
@@ -329,7 +361,13 @@ pub fn psql(address: SocketAddr, user: &str, database: &str, sql: &str) -> Resul
 pub fn psql_command(address: SocketAddr, user: &str, database: &str) -> Command {
     let mut command = Command::new("psql");
     command
-        .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--no-align",
+            "--tuples-only",
+            "--set=ON_ERROR_STOP=1",
+        ])
         .arg("--host")
         .arg(address.ip().to_string())
         .arg("--port")

@@ -3,8 +3,8 @@
 //! A new protocol is a dependency in `Cargo.toml` and a line here. Nothing else in this crate names one. Start at
 //! [`registry`].
 
-use portcullis_proxy::Registry;
 use portcullis_postgres::Postgres;
+use portcullis_proxy::Registry;
 use portcullis_tcp::Tcp;
 
 use crate::http::Http;

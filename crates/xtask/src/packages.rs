@@ -49,7 +49,11 @@ pub(crate) const NEEDED: &[Needed] = &[
     },
     Needed {
         // Debian keeps the server's programs out of the path.
-        probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb"],
+        probe: &[
+            "sh",
+            "-c",
+            "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb",
+        ],
         package: "postgresql",
         purpose: "a real Postgres server, pgbench",
     },

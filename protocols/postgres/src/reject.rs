@@ -129,11 +129,41 @@ mod tests {
         };
         let rows = [
             ("denied", RejectionKind::Denied, "42501", "forbids", None),
-            ("unparsable", RejectionKind::Denied, "42501", "understood", Some("on_unparsable")),
-            ("rate_limited", limited, "53400", "rate limit", Some("in 1.3 s")),
-            ("concurrency", RejectionKind::Overloaded, "53400", "at once", None),
-            ("result_rows", RejectionKind::Denied, "53400", "more rows", Some("LIMIT")),
-            ("result_bytes", RejectionKind::Denied, "53400", "larger", Some("LIMIT")),
+            (
+                "unparsable",
+                RejectionKind::Denied,
+                "42501",
+                "understood",
+                Some("on_unparsable"),
+            ),
+            (
+                "rate_limited",
+                limited,
+                "53400",
+                "rate limit",
+                Some("in 1.3 s"),
+            ),
+            (
+                "concurrency",
+                RejectionKind::Overloaded,
+                "53400",
+                "at once",
+                None,
+            ),
+            (
+                "result_rows",
+                RejectionKind::Denied,
+                "53400",
+                "more rows",
+                Some("LIMIT"),
+            ),
+            (
+                "result_bytes",
+                RejectionKind::Denied,
+                "53400",
+                "larger",
+                Some("LIMIT"),
+            ),
         ];
         for (reason, kind, state, words, hint) in rows {
             let reply = ErrorReply::from(&Rejection { reason, kind });
@@ -141,7 +171,10 @@ mod tests {
             assert_eq!(reply.sqlstate.0, *state.as_bytes(), "{reason}");
             assert!(reply.message.contains(words), "{reason}: {}", reply.message);
             let found = reply.hint.unwrap_or_default();
-            assert!(found.contains(hint.unwrap_or_default()), "{reason}: {found}");
+            assert!(
+                found.contains(hint.unwrap_or_default()),
+                "{reason}: {found}"
+            );
             assert_eq!(found.is_empty(), hint.is_none(), "{reason}");
         }
         assert_eq!(ErrorReply::of(Stop::Close("x")), None);

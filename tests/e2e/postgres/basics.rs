@@ -14,8 +14,16 @@ fn queries_and_errors_in_every_mode() {
         assert_eq!(site.sql("SELECT 1 + 1; SELECT 'x'"), "2\nx", "{mode}");
         let error = site.error("SELECT 1/0");
         assert!(error.contains("division by zero"), "{mode}: {error}");
-        assert_eq!(site.sql("CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 1000)"), "", "{mode}");
-        assert_eq!(site.sql("SELECT count(*), sum(a) FROM t"), "1000|500500", "{mode}");
+        assert_eq!(
+            site.sql("CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 1000)"),
+            "",
+            "{mode}"
+        );
+        assert_eq!(
+            site.sql("SELECT count(*), sum(a) FROM t"),
+            "1000|500500",
+            "{mode}"
+        );
     }
 }
 
@@ -81,16 +89,36 @@ fn parameters_are_the_clients_own() {
     };
     let with = |options: &str, sql: &str| {
         let mut command = harness::postgres::psql_command(site.address(), "postgres", "postgres");
-        let output = command.env("PGOPTIONS", options).args(["-c", sql]).output().unwrap();
-        let text = if output.status.success() { output.stdout } else { output.stderr };
+        let output = command
+            .env("PGOPTIONS", options)
+            .args(["-c", sql])
+            .output()
+            .unwrap();
+        let text = if output.status.success() {
+            output.stdout
+        } else {
+            output.stderr
+        };
         String::from_utf8_lossy(&text).trim_end().to_owned()
     };
-    assert_eq!(with("-c search_path=a,b -c work_mem=7MB", "SHOW search_path"), "a,b");
+    assert_eq!(
+        with("-c search_path=a,b -c work_mem=7MB", "SHOW search_path"),
+        "a,b"
+    );
     assert_eq!(with("", "SHOW work_mem"), "4MB");
-    assert_eq!(with("-c work_mem=8MB", "SET work_mem='9MB'; RESET work_mem; SELECT current_setting('work_mem')"), "4MB");
+    assert_eq!(
+        with(
+            "-c work_mem=8MB",
+            "SET work_mem='9MB'; RESET work_mem; SELECT current_setting('work_mem')"
+        ),
+        "4MB"
+    );
     assert_eq!(with("-c work_mem=8MB", "RESET ALL"), "RESET");
     let error = with("-c no_such_parameter=1", "SELECT 1");
-    assert!(error.contains("unrecognized configuration parameter"), "{error}");
+    assert!(
+        error.contains("unrecognized configuration parameter"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -101,11 +129,21 @@ fn a_reset_goes_back_to_what_the_client_began_with() {
         };
         let mut command = harness::postgres::psql_command(site.address(), "postgres", "postgres");
         command.env("PGOPTIONS", "-c search_path=mine");
-        for sql in ["SET search_path = other", "RESET search_path", "SHOW search_path", "DISCARD ALL", "SHOW search_path"] {
+        for sql in [
+            "SET search_path = other",
+            "RESET search_path",
+            "SHOW search_path",
+            "DISCARD ALL",
+            "SHOW search_path",
+        ] {
             command.args(["-c", sql]);
         }
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(text.lines().filter(|line| *line == "mine").count(), 2, "{mode}: {text}");
+        assert_eq!(
+            text.lines().filter(|line| *line == "mine").count(),
+            2,
+            "{mode}: {text}"
+        );
     }
 }

@@ -19,7 +19,10 @@ pub(super) fn connect(address: SocketAddr) -> Client {
 }
 
 fn backend(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
+    client
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0)
 }
 
 #[test]
@@ -58,21 +61,35 @@ fn a_pool_never_exceeds_its_size_and_serves_everybody() {
     for thread in threads {
         thread.join().unwrap();
     }
-    assert_eq!(site.sql("SELECT count(*), count(DISTINCT client) FROM seen"), "240|12");
-    let servers: usize = site.sql("SELECT count(DISTINCT pid) FROM seen").parse().unwrap();
+    assert_eq!(
+        site.sql("SELECT count(*), count(DISTINCT client) FROM seen"),
+        "240|12"
+    );
+    let servers: usize = site
+        .sql("SELECT count(DISTINCT pid) FROM seen")
+        .parse()
+        .unwrap();
     assert!((1..=3).contains(&servers), "{servers}");
 }
 
 #[test]
 fn prepared_statements_follow_their_client() {
-    let Some(site) = Site::start("pool: { mode: transaction, size: 2, prepared_statements: 3 }") else {
+    let Some(site) = Site::start("pool: { mode: transaction, size: 2, prepared_statements: 3 }")
+    else {
         return;
     };
     let mut clients: Vec<Client> = (0..4).map(|_| connect(site.address())).collect();
-    let texts: Vec<String> = (0..8).map(|number| format!("SELECT {number} + $1::int")).collect();
+    let texts: Vec<String> = (0..8)
+        .map(|number| format!("SELECT {number} + $1::int"))
+        .collect();
     let statements: Vec<Vec<_>> = clients
         .iter_mut()
-        .map(|client| texts.iter().map(|text| client.prepare(text).unwrap()).collect())
+        .map(|client| {
+            texts
+                .iter()
+                .map(|text| client.prepare(text).unwrap())
+                .collect()
+        })
         .collect();
     for round in 0..5 {
         for (client, statements) in clients.iter_mut().zip(&statements) {
@@ -96,7 +113,12 @@ fn session_state_pins_and_is_gone_for_the_next() {
         return;
     };
     let rows = [
-        ("SET work_mem = '17MB'", "SELECT current_setting('work_mem')", "17MB", "4MB"),
+        (
+            "SET work_mem = '17MB'",
+            "SELECT current_setting('work_mem')",
+            "17MB",
+            "4MB",
+        ),
         (
             "CREATE TEMP TABLE mine (a int)",
             "SELECT (to_regclass('pg_temp.mine') IS NOT NULL)::text",
@@ -152,9 +174,15 @@ fn settings_are_replayed_where_that_is_the_policy() {
     let mut other = connect(site.address());
     owner.batch_execute("SET work_mem = '17MB'").unwrap();
     for _ in 0..3 {
-        let seen: String = owner.query_one("SELECT current_setting('work_mem')", &[]).unwrap().get(0);
+        let seen: String = owner
+            .query_one("SELECT current_setting('work_mem')", &[])
+            .unwrap()
+            .get(0);
         assert_eq!(seen, "17MB");
-        let seen: String = other.query_one("SELECT current_setting('work_mem')", &[]).unwrap().get(0);
+        let seen: String = other
+            .query_one("SELECT current_setting('work_mem')", &[])
+            .unwrap()
+            .get(0);
         assert_eq!(seen, "4MB");
     }
 }
@@ -165,7 +193,11 @@ fn session_state_is_refused_where_that_is_the_policy() {
         return;
     };
     let mut client = connect(site.address());
-    for sql in ["SET work_mem = '17MB'", "LISTEN x", "CREATE TEMP TABLE t (a int)"] {
+    for sql in [
+        "SET work_mem = '17MB'",
+        "LISTEN x",
+        "CREATE TEMP TABLE t (a int)",
+    ] {
         let error = client.batch_execute(sql).unwrap_err();
         assert_eq!(error.code().map(|code| code.code()), Some("0A000"), "{sql}");
     }
@@ -184,7 +216,9 @@ fn notifications_reach_who_listens() {
     let mut other = connect(site.address());
     listener.batch_execute("LISTEN news").unwrap();
     for number in 0..3 {
-        other.batch_execute(&format!("NOTIFY news, '{number}'")).unwrap();
+        other
+            .batch_execute(&format!("NOTIFY news, '{number}'"))
+            .unwrap();
     }
     let mut notifications = listener.notifications();
     let mut iter = notifications.timeout_iter(harness::CEILING);
@@ -205,7 +239,10 @@ fn an_error_in_a_pipeline_leaves_everybody_in_step() {
         assert!(one.query_one("SELECT 1 / $1::int", &[&0_i32]).is_err());
         let answer: i32 = two.query_one("SELECT $1::int", &[&5_i32]).unwrap().get(0);
         assert_eq!(answer, 5);
-        let answer: i32 = one.query_one("SELECT 4 / $1::int", &[&2_i32]).unwrap().get(0);
+        let answer: i32 = one
+            .query_one("SELECT 4 / $1::int", &[&2_i32])
+            .unwrap()
+            .get(0);
         assert_eq!(answer, 2);
     }
 }
@@ -216,7 +253,10 @@ fn unknown_and_duplicate_statements_are_the_servers_errors() {
         return;
     };
     let error = site.error("EXECUTE nothing");
-    assert!(error.contains("prepared statement \"nothing\" does not exist"), "{error}");
+    assert!(
+        error.contains("prepared statement \"nothing\" does not exist"),
+        "{error}"
+    );
     assert_eq!(site.sql("SELECT 1"), "1");
 }
 
@@ -252,7 +292,9 @@ fn who_leaves_in_a_transaction_leaves_nothing_open() {
     site.sql("CREATE TABLE t (a int)");
     for _ in 0..5 {
         let mut leaver = connect(site.address());
-        leaver.batch_execute("BEGIN; INSERT INTO t VALUES (1)").unwrap();
+        leaver
+            .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+            .unwrap();
         drop(leaver);
         assert_eq!(site.sql("SELECT count(*) FROM t"), "0");
     }
@@ -267,7 +309,9 @@ fn a_terminated_backend_costs_nobody_else_anything() {
     let mut two = connect(site.address());
     for _ in 0..3 {
         let pid = backend(&mut one);
-        let killed = site.server.sql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+        let killed = site
+            .server
+            .sql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
         assert_eq!(killed, "t");
         let answer: i32 = two.query_one("SELECT 2", &[]).unwrap().get(0);
         assert_eq!(answer, 2);

@@ -31,12 +31,11 @@ impl Exchange<'_> {
                 }
             };
             let is_last = !matches!(piece, BodyPiece::Data(_));
-            let passed = match &seen {
-                Some(route) => self.filter_download(route, piece).await,
-                None => {
-                    self.forward_download(piece);
-                    Ok(())
-                }
+            let passed = if let Some(route) = &seen {
+                self.filter_download(route, piece).await
+            } else {
+                self.forward_download(piece);
+                Ok(())
             };
             match passed {
                 Ok(()) if is_last => return self.flush().await,

@@ -38,7 +38,10 @@ impl StatementKind {
     #[must_use]
     pub fn cover_all(kinds: &[Self], statement: &StatementInfo) -> bool {
         let is_class = |kind: &Self| matches!(kind.0, StatementPattern::Class(_));
-        if kinds.iter().any(|kind| is_class(kind) && kind.0.matches(statement)) {
+        if kinds
+            .iter()
+            .any(|kind| is_class(kind) && kind.0.matches(statement))
+        {
             return true;
         }
         let names = |verb: Verb| kinds.iter().any(|kind| kind.names(verb));
@@ -127,7 +130,9 @@ enum NamePattern {
 
 /// A text that names no table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a table: expected name, schema.name or schema.*, in double quotes where case matters")]
+#[error(
+    "not the name of a table: expected name, schema.name or schema.*, in double quotes where case matters"
+)]
 pub struct TablePatternError;
 
 impl NamePattern {
@@ -209,7 +214,8 @@ impl TablePattern {
         let Some((schema, name)) = last_two(written) else {
             return false;
         };
-        let schema_fits = |pattern: &NamePattern| schema.is_none_or(|schema| pattern.matches(&schema));
+        let schema_fits =
+            |pattern: &NamePattern| schema.is_none_or(|schema| pattern.matches(&schema));
         self.name.matches(&name) && self.schema.as_ref().is_none_or(schema_fits)
     }
 }
@@ -315,7 +321,11 @@ mod tests {
         ];
         for (pattern, written, can_be, is) in rows {
             let parsed = TablePattern::parse(pattern).unwrap();
-            assert_eq!(parsed.can_be(written.as_bytes()), can_be, "{pattern} can be {written}");
+            assert_eq!(
+                parsed.can_be(written.as_bytes()),
+                can_be,
+                "{pattern} can be {written}"
+            );
             assert_eq!(parsed.is(written.as_bytes()), is, "{pattern} is {written}");
         }
     }
@@ -340,7 +350,11 @@ mod tests {
         ];
         for (wide, narrow, covers) in rows {
             let parse = |text| TablePattern::parse(text).unwrap();
-            assert_eq!(parse(wide).covers(&parse(narrow)), covers, "{wide}, {narrow}");
+            assert_eq!(
+                parse(wide).covers(&parse(narrow)),
+                covers,
+                "{wide}, {narrow}"
+            );
         }
     }
 }

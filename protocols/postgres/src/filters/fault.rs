@@ -153,14 +153,21 @@ impl Filter<PostgresMessages> for Fault {
             && self.random.happens(share)
         {
             self.aborted.inc();
-            let reply = ErrorReply::new(reason::FAULT, sqlstate, "an error of the gateway, made on purpose");
+            let reply = ErrorReply::new(
+                reason::FAULT,
+                sqlstate,
+                "an error of the gateway, made on purpose",
+            );
             return Verdict::Stop(Stop::Reply(Box::new(reply)));
         }
         if let Some((time, share)) = self.delay
             && self.random.happens(share)
         {
             self.delayed.inc();
-            return cx.now.checked_add(time).map_or(Verdict::Continue, Verdict::Delay);
+            return cx
+                .now
+                .checked_add(time)
+                .map_or(Verdict::Continue, Verdict::Delay);
         }
         Verdict::Continue
     }
@@ -188,7 +195,11 @@ mod tests {
             ("[{fault: {abort: {sqlstate: \"4000\"}}}]", "no SQLSTATE"),
             ("[{fault: {abort: {sqlstate: 57p01}}}]", "no SQLSTATE"),
         ] {
-            assert!(problems(yaml).contains(message), "{yaml}: {}", problems(yaml));
+            assert!(
+                problems(yaml).contains(message),
+                "{yaml}: {}",
+                problems(yaml)
+            );
         }
     }
 }

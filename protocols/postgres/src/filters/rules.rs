@@ -9,8 +9,8 @@ mod tests;
 
 use portcullis_config::{BuildError, Diagnostics, Network, Node, OneOrMany};
 use portcullis_filter::{
-    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern, Stop,
-    Verdict,
+    Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern,
+    Stop, Verdict,
 };
 use portcullis_route::ValuePattern;
 use portcullis_stats::Counter;
@@ -244,7 +244,8 @@ impl AllowConfig {
             let name = span.of(sql);
             self.tables.iter().any(|pattern| pattern.is(name))
         };
-        let kinds = self.statement.is_empty() || StatementKind::cover_all(&self.statement, statement);
+        let kinds =
+            self.statement.is_empty() || StatementKind::cover_all(&self.statement, statement);
         let tables = self.tables.is_empty()
             || !statement.tables_truncated && statement.tables.iter().all(table);
         // Its code is no list of tables; whoever allows `do` by name means it.

@@ -135,10 +135,8 @@ impl Relay {
             frontend::TERMINATE => Ok(Step::Stays(Want::Goodbye)),
             // A password after the start-up. The scanner has refused all that is no message at all.
             _ => {
-                let error = encoder::error_message(
-                    SqlState::PROTOCOL_VIOLATION,
-                    "unexpected message type",
-                );
+                let error =
+                    encoder::error_message(SqlState::PROTOCOL_VIOLATION, "unexpected message type");
                 self.refuse_front(error, false, frame, input, turn);
                 Ok(Step::Done)
             }
@@ -387,7 +385,10 @@ impl Relay {
             self.provoke_duplicate(len, input, turn.upstream);
             return Ok(Step::Done);
         }
-        if !self.statements.has_room(name.len() + statement.size(), turn.setup.statements) {
+        if !self
+            .statements
+            .has_room(name.len() + statement.size(), turn.setup.statements)
+        {
             let error = encoder::error_message(
                 SqlState::CONFIGURATION_LIMIT_EXCEEDED,
                 "too many prepared statements",
@@ -507,7 +508,15 @@ impl Relay {
         } else {
             let (portal, name) = (portal.len(), name.len());
             know(&statement, link, turn.setup, turn.upstream, &mut self.owed);
-            rename(&statement, HEADER + portal + 1, name, len, frame, input, turn.upstream);
+            rename(
+                &statement,
+                HEADER + portal + 1,
+                name,
+                len,
+                frame,
+                input,
+                turn.upstream,
+            );
         }
         self.owed.push(Reply::Bind);
         Ok(Step::Done)
@@ -519,7 +528,14 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
-        if let Some(want) = self.place_segment(Frame::Whole { tag: frontend::DESCRIBE, len }, input, turn) {
+        if let Some(want) = self.place_segment(
+            Frame::Whole {
+                tag: frontend::DESCRIBE,
+                len,
+            },
+            input,
+            turn,
+        ) {
             return Ok(Step::Stays(want));
         }
         let Some(link) = turn.link.as_deref_mut() else {
@@ -563,7 +579,10 @@ impl Relay {
         } else {
             let name = name.len();
             know(&statement, link, setup, upstream, &mut self.owed);
-            let frame = Frame::Whole { tag: frontend::DESCRIBE, len };
+            let frame = Frame::Whole {
+                tag: frontend::DESCRIBE,
+                len,
+            };
             rename(&statement, HEADER + 1, name, len, frame, input, upstream);
         }
         Ok(())
@@ -600,7 +619,14 @@ impl Relay {
             input.advance(len.min(input.len()));
             return Ok(Step::Done);
         }
-        if let Some(want) = self.place_segment(Frame::Whole { tag: frontend::CLOSE, len }, input, turn) {
+        if let Some(want) = self.place_segment(
+            Frame::Whole {
+                tag: frontend::CLOSE,
+                len,
+            },
+            input,
+            turn,
+        ) {
             return Ok(Step::Stays(want));
         }
         let Some(link) = turn.link.as_deref_mut() else {
@@ -627,7 +653,14 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
-        if let Some(want) = self.place_segment(Frame::Whole { tag: frontend::EXECUTE, len }, input, turn) {
+        if let Some(want) = self.place_segment(
+            Frame::Whole {
+                tag: frontend::EXECUTE,
+                len,
+            },
+            input,
+            turn,
+        ) {
             return Ok(Step::Stays(want));
         }
         let Some(link) = turn.link.as_deref_mut() else {
@@ -769,9 +802,8 @@ impl Relay {
         turn: &mut Turn<'_>,
     ) {
         self.drop_front(frame, input);
-        let server_knows = self.segment
-            || self.status != TransactionStatus::Idle
-            || !self.owed.is_empty();
+        let server_knows =
+            self.segment || self.status != TransactionStatus::Idle || !self.owed.is_empty();
         if !(server_knows && turn.link.is_some()) {
             turn.downstream.put_slice(&error);
             if simple {
@@ -806,8 +838,13 @@ impl Relay {
         self.stage = Stage::New;
         let simple = matches!(
             frame,
-            Frame::Whole { tag: frontend::QUERY | frontend::FUNCTION_CALL, .. }
-                | Frame::Begin { tag: frontend::QUERY | frontend::FUNCTION_CALL, .. }
+            Frame::Whole {
+                tag: frontend::QUERY | frontend::FUNCTION_CALL,
+                ..
+            } | Frame::Begin {
+                tag: frontend::QUERY | frontend::FUNCTION_CALL,
+                ..
+            }
         );
         self.drop_front(frame, input);
         downstream.put_slice(error);
@@ -972,7 +1009,10 @@ fn refusal(analysis: &Analysis, setup: &Setup) -> Option<Bytes> {
     } else {
         return None;
     };
-    Some(encoder::error_message(SqlState::FEATURE_NOT_SUPPORTED, text))
+    Some(encoder::error_message(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        text,
+    ))
 }
 
 /// A parameter's name and its value as SQL.
@@ -994,8 +1034,9 @@ fn unknown() -> &'static Analysis {
 
 /// A name and what stands behind its NUL.
 fn split_name(bytes: &[u8]) -> Result<(&[u8], &[u8]), RelayError> {
-    let end = memchr::memchr(0, bytes)
-        .ok_or(RelayError::ClientMessage(crate::error::MessageError::Unterminated))?;
+    let end = memchr::memchr(0, bytes).ok_or(RelayError::ClientMessage(
+        crate::error::MessageError::Unterminated,
+    ))?;
     let (name, rest) = bytes.split_at(end);
     Ok((name, rest.get(1..).unwrap_or_default()))
 }

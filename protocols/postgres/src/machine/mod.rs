@@ -6,10 +6,10 @@
 
 mod client;
 mod owed;
-mod portals;
-mod segment;
 pub mod pins;
+mod portals;
 pub mod relay;
+mod segment;
 mod server;
 pub mod shape;
 pub mod statements;
@@ -17,7 +17,9 @@ pub mod statements;
 pub use client::unknown_demand;
 pub use owed::Flight;
 pub use pins::Pins;
-pub use relay::{Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Target, Turn, Want};
+pub use relay::{
+    Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Target, Turn, Want,
+};
 pub use shape::{Opening, OpeningError, Replication, Shape};
 pub use statements::{Prepared, Reading, Registry, StatementLimits};
 

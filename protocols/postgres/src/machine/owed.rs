@@ -85,7 +85,10 @@ pub(super) enum Reply {
 impl Reply {
     /// Whether ReadyForQuery belongs to it.
     const fn ends_with_ready(&self) -> bool {
-        matches!(self, Self::Query { .. } | Self::Sync | Self::UnaskedSync | Self::Function)
+        matches!(
+            self,
+            Self::Query { .. } | Self::Sync | Self::UnaskedSync | Self::Function
+        )
     }
 }
 
@@ -202,7 +205,9 @@ impl Owed {
 
 fn skipped(reply: Reply, error: Option<SqlState>, done: &mut Vec<Flight>) -> Option<Undone> {
     match reply {
-        Reply::Parse { statement, undo, .. } => Some(Undone {
+        Reply::Parse {
+            statement, undo, ..
+        } => Some(Undone {
             undo,
             statement: Some(statement),
         }),
@@ -225,7 +230,10 @@ impl Flight {
         let effects = analysis.effects();
         Self {
             started: now,
-            verb: analysis.statements.first().map_or(Verb::Other, |first| first.verb),
+            verb: analysis
+                .statements
+                .first()
+                .map_or(Verb::Other, |first| first.verb),
             class: class_of(analysis),
             fingerprint: analysis.fingerprint,
             effects,

@@ -34,7 +34,15 @@ impl Pins {
 
     /// All names, for the `reason` label, in the order of the bits.
     const LABELS: [&'static str; 9] = [
-        "set", "role", "temporary", "advisory", "listen", "hold", "prepared", "loaded", "session",
+        "set",
+        "role",
+        "temporary",
+        "advisory",
+        "listen",
+        "hold",
+        "prepared",
+        "loaded",
+        "session",
     ];
 
     /// What a statement with these effects leaves behind.
@@ -133,6 +141,11 @@ mod tests {
         for (pins, label) in rows {
             assert_eq!(pins.label(), label);
         }
-        assert!(Pins::SET.and(Pins::ROLE).without(Pins::SET).contains(Pins::ROLE));
+        assert!(
+            Pins::SET
+                .and(Pins::ROLE)
+                .without(Pins::SET)
+                .contains(Pins::ROLE)
+        );
     }
 }

@@ -18,7 +18,9 @@ use super::owed::{Flight, Owed, Reply, Undone};
 use super::pins::Pins;
 use super::portals::Portals;
 use super::shape::Shape;
-use super::statements::{ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits};
+use super::statements::{
+    ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits,
+};
 use crate::error::{FrameError, MessageError};
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;

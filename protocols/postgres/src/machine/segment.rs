@@ -65,7 +65,8 @@ pub(super) fn look<'a>(
             }
             frontend::DESCRIBE => {
                 if let Some((b'S', name)) = body.split_first()
-                    && let Some(statement) = statements.find(name.strip_suffix(&[0]).unwrap_or(name))
+                    && let Some(statement) =
+                        statements.find(name.strip_suffix(&[0]).unwrap_or(name))
                 {
                     segment.add(&statement.analysis, statement.sql());
                 }

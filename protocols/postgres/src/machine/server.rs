@@ -165,7 +165,10 @@ impl Relay {
             backend::ROW_DESCRIPTION | backend::NO_DATA => self.on_description(),
             backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED => self.on_execute_end(),
             backend::COPY_IN_RESPONSE | backend::COPY_BOTH_RESPONSE => self.on_copy_in(),
-            backend::COPY_OUT_RESPONSE | backend::COPY_DONE | backend::DATA_ROW | backend::COPY_DATA => {
+            backend::COPY_OUT_RESPONSE
+            | backend::COPY_DONE
+            | backend::DATA_ROW
+            | backend::COPY_DATA => {
                 self.owed.flight().ok_or(RelayError::Unexpected)?;
                 Ok(Verdict::Forward)
             }
@@ -337,7 +340,8 @@ impl Relay {
     fn on_parameter(&mut self, body: &[u8], link: &mut Link) -> Result<Verdict, RelayError> {
         let status = crate::message::backend::ParameterStatus::parse(body)
             .map_err(RelayError::ServerMessage)?;
-        link.parameters.push((status.name.into(), status.value.into()));
+        link.parameters
+            .push((status.name.into(), status.value.into()));
         self.on_reported(status.name, status.value);
         Ok(Verdict::Forward)
     }
@@ -358,13 +362,21 @@ impl Relay {
         }
     }
 
-    fn on_ready(&mut self, body: &[u8], link: &mut Link, setup: &Setup) -> Result<Verdict, RelayError> {
+    fn on_ready(
+        &mut self,
+        body: &[u8],
+        link: &mut Link,
+        setup: &Setup,
+    ) -> Result<Verdict, RelayError> {
         let status = crate::message::backend::ReadyForQuery::parse(body)
             .map_err(RelayError::ServerMessage)?
             .status;
         let Some(reply) = self.owed.pop_ready() else {
             // It had stopped to read COPY data before it came to a Sync that it would else have ignored.
-            self.stray_syncs = self.stray_syncs.checked_sub(1).ok_or(RelayError::Unexpected)?;
+            self.stray_syncs = self
+                .stray_syncs
+                .checked_sub(1)
+                .ok_or(RelayError::Unexpected)?;
             self.status = status;
             return Ok(self.after_ready(Verdict::Forward));
         };

@@ -108,7 +108,9 @@ impl Opening {
                 application = Some(String::from_utf8_lossy(value).as_ref().into());
             }
         }
-        let user: Arc<str> = user.filter(|user| !user.is_empty()).ok_or(OpeningError::NoUser)?;
+        let user: Arc<str> = user
+            .filter(|user| !user.is_empty())
+            .ok_or(OpeningError::NoUser)?;
         let database = database.filter(|name| !name.is_empty());
         Ok(Self {
             database: database.unwrap_or_else(|| Arc::clone(&user)),
@@ -138,10 +140,7 @@ fn read_replication(value: &[u8]) -> Result<Replication, OpeningError> {
 
 /// The settings in `options`: words split at white space, where a backslash takes the next byte as it is; `-c name=value`
 /// and `--name=value` ("Client Connection Defaults", PGOPTIONS).
-fn read_options(
-    value: &[u8],
-    settings: &mut Vec<(Vec<u8>, Vec<u8>)>,
-) -> Result<(), OpeningError> {
+fn read_options(value: &[u8], settings: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), OpeningError> {
     let mut words = split_words(value).into_iter();
     while let Some(word) = words.next() {
         let setting = if let Some(long) = word.strip_prefix(b"--") {
@@ -227,7 +226,11 @@ impl Shape {
             }
             hasher.write_u8(0);
         }
-        let hash = if parameters.is_empty() { 0 } else { hasher.finish() };
+        let hash = if parameters.is_empty() {
+            0
+        } else {
+            hasher.finish()
+        };
         Self {
             parameters: parameters.into(),
             hash,
@@ -248,10 +251,12 @@ impl Shape {
 
     /// The parameters as a start-up packet has them.
     pub fn texts(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.parameters.iter().filter_map(|(name, value)| match value {
-            Value::Text(text) => Some((&**name, &**text)),
-            Value::Sql(_) => None,
-        })
+        self.parameters
+            .iter()
+            .filter_map(|(name, value)| match value {
+                Value::Text(text) => Some((&**name, &**text)),
+                Value::Sql(_) => None,
+            })
     }
 
     /// This shape after `SET name TO sql`, which must be ASCII: it is written again in any encoding.
@@ -357,11 +362,19 @@ mod tests {
 
     fn shape(settings: &[(&str, &str)]) -> Shape {
         let settings = settings.iter();
-        Shape::new(settings.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect())
+        Shape::new(
+            settings
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+                .collect(),
+        )
     }
 
     fn opening(parameters: &[(&str, &str)]) -> Result<Opening, OpeningError> {
-        Opening::read(parameters.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        Opening::read(
+            parameters
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        )
     }
 
     #[test]
@@ -369,12 +382,18 @@ mod tests {
         let read = opening(&[
             ("user", "ann"),
             ("application_name", "shop"),
-            ("options", r"-c geqo=off --work-mem=64MB -csearch_path=a,\ b"),
+            (
+                "options",
+                r"-c geqo=off --work-mem=64MB -csearch_path=a,\ b",
+            ),
             ("DateStyle", "ISO"),
             ("_pq_.new", "1"),
         ])
         .unwrap();
-        assert_eq!((&*read.user, &*read.database, &*read.application), ("ann", "ann", "shop"));
+        assert_eq!(
+            (&*read.user, &*read.database, &*read.application),
+            ("ann", "ann", "shop")
+        );
         assert_eq!(read.unknown_options, [b"_pq_.new"[..].into()]);
         let expected = shape(&[
             ("application_name", "shop"),
@@ -391,9 +410,21 @@ mod tests {
         let rows: [(&str, &[(&str, &str)], OpeningError); 5] = [
             ("nobody", &[("database", "d")], OpeningError::NoUser),
             ("empty user", &[("user", "")], OpeningError::NoUser),
-            ("replication", &[("user", "u"), ("replication", "maybe")], OpeningError::Replication),
-            ("options", &[("user", "u"), ("options", "-d 5")], OpeningError::Options),
-            ("options end", &[("user", "u"), ("options", "-c")], OpeningError::Options),
+            (
+                "replication",
+                &[("user", "u"), ("replication", "maybe")],
+                OpeningError::Replication,
+            ),
+            (
+                "options",
+                &[("user", "u"), ("options", "-d 5")],
+                OpeningError::Options,
+            ),
+            (
+                "options end",
+                &[("user", "u"), ("options", "-c")],
+                OpeningError::Options,
+            ),
         ];
         for (name, parameters, error) in rows {
             assert_eq!(opening(parameters), Err(error), "{name}");
@@ -404,13 +435,30 @@ mod tests {
     fn changes_set_what_differs_and_reset_the_rest() {
         let rows = [
             ("same", shape(&[("a", "1")]), shape(&[("a", "1")]), None),
-            ("from nothing", shape(&[("a", "it's \\")]), Shape::default(),
-                Some(r"SELECT pg_catalog.set_config(E'a',E'it''s \\',false);")),
-            ("to nothing", Shape::default(), shape(&[("x.y", "1")]), Some(r#"RESET "x"."y";"#)),
-            ("both", shape(&[("b", "2")]), shape(&[("a", "1")]),
-                Some(r#"RESET "a";SELECT pg_catalog.set_config(E'b',E'2',false);"#)),
-            ("later set", shape(&[("a", "1")]).with(b"A", b"'x', y"), shape(&[("a", "1")]),
-                Some(r#"SET "a" TO 'x', y;"#)),
+            (
+                "from nothing",
+                shape(&[("a", "it's \\")]),
+                Shape::default(),
+                Some(r"SELECT pg_catalog.set_config(E'a',E'it''s \\',false);"),
+            ),
+            (
+                "to nothing",
+                Shape::default(),
+                shape(&[("x.y", "1")]),
+                Some(r#"RESET "x"."y";"#),
+            ),
+            (
+                "both",
+                shape(&[("b", "2")]),
+                shape(&[("a", "1")]),
+                Some(r#"RESET "a";SELECT pg_catalog.set_config(E'b',E'2',false);"#),
+            ),
+            (
+                "later set",
+                shape(&[("a", "1")]).with(b"A", b"'x', y"),
+                shape(&[("a", "1")]),
+                Some(r#"SET "a" TO 'x', y;"#),
+            ),
         ];
         for (name, to, from, sql) in rows {
             let changes = to.changes(&from).map(|sql| String::from_utf8(sql).unwrap());

@@ -135,7 +135,10 @@ impl Registry {
         hasher.write_u64(reading.encoding ^ u64::from(reading.escapes));
         let hash = hasher.finish();
         let same = |known: &Arc<Prepared>| known.is(rest, reading);
-        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statements = self
+            .statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let bucket = statements.entry(hash).or_default();
         if let Some(known) = bucket.iter().filter_map(Weak::upgrade).find(same) {
             return known;
@@ -231,7 +234,9 @@ impl ClientStatements {
             return Undo::Unnamed(self.unnamed.replace(statement));
         }
         self.bytes += name.len() + statement.size();
-        self.named.get_or_insert_default().insert(name.into(), statement);
+        self.named
+            .get_or_insert_default()
+            .insert(name.into(), statement);
         Undo::Remove(name.into())
     }
 
@@ -325,13 +330,7 @@ impl ServerStatements {
             .and_then(|id| self.known.remove(&id))
             .map(|known| known.statement);
         let used = self.turn;
-        self.known.insert(
-            statement.id(),
-            Known {
-                statement,
-                used,
-            },
-        );
+        self.known.insert(statement.id(), Known { statement, used });
         goes
     }
 

@@ -45,7 +45,8 @@ impl Session {
             Err(NotAttached::ClientGone) => Err(Ended::ClientGone),
             Err(NotAttached::Error(error, reason)) => {
                 self.server.stats.on_rejected(reason);
-                self.relay.fail_front(&error, &mut self.input, &mut self.output);
+                self.relay
+                    .fail_front(&error, &mut self.input, &mut self.output);
                 Ok(())
             }
         }
@@ -65,7 +66,9 @@ impl Session {
                 let took = now.saturating_duration_since(started);
                 cluster.on_done(&picked, Outcome::Success, took, now);
             }
-            self.server.stats.on_attached(now.saturating_duration_since(started));
+            self.server
+                .stats
+                .on_attached(now.saturating_duration_since(started));
             let server = Arc::clone(&held.connection.server);
             self.lease = Some(Lease {
                 held,
@@ -95,12 +98,12 @@ impl Session {
             hash: None,
             tried: &[],
         };
-        let picked = cluster
-            .pick(&cx)
-            .map_err(|error| NotAttached::Error(
+        let picked = cluster.pick(&cx).map_err(|error| {
+            NotAttached::Error(
                 encoder::error_message(SqlState::CANNOT_CONNECT_NOW, &error.to_string()),
                 error.label(),
-            ))?;
+            )
+        })?;
         let pool = self.pool_at(cluster, &picked, target);
         Ok((picked, pool))
     }
@@ -305,7 +308,8 @@ impl Session {
         };
         let _ = self.cancel.on_detach();
         let now = clock::now();
-        let quiet = self.relay.owes_nothing() && lease.upstream.is_empty() && !self.relay.is_waiting();
+        let quiet =
+            self.relay.owes_nothing() && lease.upstream.is_empty() && !self.relay.is_waiting();
         if quiet && !lease.held.connection.link.leaving {
             let open = self.relay.status() != TransactionStatus::Idle;
             let stats = std::rc::Rc::clone(&self.server.stats);
@@ -346,7 +350,11 @@ async fn roll_back(held: &mut Held<ServerConnection>) -> bool {
 }
 
 /// Makes a session as good as new, or closes the connection if that cannot be done.
-async fn reset(mut held: Held<ServerConnection>, worker: usize, stats: &super::stats::PostgresStats) {
+async fn reset(
+    mut held: Held<ServerConnection>,
+    worker: usize,
+    stats: &super::stats::PostgresStats,
+) {
     let done = super::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
     if let Some(Ok(Ok(()))) = done {
         held.connection.link.on_reset();

@@ -82,7 +82,10 @@ impl CancelKeys {
             secret: secret.into(),
             on: Mutex::default(),
         });
-        self.lock().entry(process).or_default().push(Arc::clone(&client));
+        self.lock()
+            .entry(process)
+            .or_default()
+            .push(Arc::clone(&client));
         Registered {
             keys: Arc::clone(self),
             client,

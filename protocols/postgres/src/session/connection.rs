@@ -3,8 +3,8 @@
 //! It outlives the clients that use it and moves between workers. Not the way there: that is `open`. Start at
 //! [`ServerConnection`].
 
-use std::sync::Arc;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::SharedConnectionPermit;
@@ -25,7 +25,10 @@ pub(super) struct Parameters {
 
 impl Parameters {
     pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
-        match self.values.binary_search_by(|(known, _)| (**known).cmp(name)) {
+        match self
+            .values
+            .binary_search_by(|(known, _)| (**known).cmp(name))
+        {
             Ok(index) => {
                 if let Some((_, known)) = self.values.get_mut(index) {
                     *known = value.into();
@@ -158,7 +161,10 @@ impl ServerConnection {
     pub(super) async fn execute(&mut self, sql: &[u8]) -> Result<Result<(), Bytes>, Lost> {
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
-        self.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+        self.stream
+            .write_all(&message)
+            .await
+            .map_err(|_| Lost::Gone)?;
         self.answer(|_| {}).await
     }
 
@@ -170,7 +176,10 @@ impl ServerConnection {
     ) -> Result<Result<(), Bytes>, Lost> {
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
-        self.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+        self.stream
+            .write_all(&message)
+            .await
+            .map_err(|_| Lost::Gone)?;
         self.answer(row).await
     }
 
@@ -182,7 +191,10 @@ impl ServerConnection {
     ) -> Result<Result<(), Bytes>, Lost> {
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
-        self.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+        self.stream
+            .write_all(&message)
+            .await
+            .map_err(|_| Lost::Gone)?;
         self.answer_in(status, |_| {}).await
     }
 
@@ -192,7 +204,10 @@ impl ServerConnection {
         messages: &[u8],
         row: impl FnMut(&[u8]),
     ) -> Result<Result<(), Bytes>, Lost> {
-        self.stream.write_all(messages).await.map_err(|_| Lost::Gone)?;
+        self.stream
+            .write_all(messages)
+            .await
+            .map_err(|_| Lost::Gone)?;
         self.answer(row).await
     }
 
@@ -240,9 +255,7 @@ impl ServerConnection {
     }
 
     /// The next whole message; those of our own statements are small.
-    pub(super) async fn next_message(
-        &mut self,
-    ) -> Result<(crate::frame::Tag, BytesMut), Lost> {
+    pub(super) async fn next_message(&mut self) -> Result<(crate::frame::Tag, BytesMut), Lost> {
         let mut scanner = FrameScanner::new(Side::Backend, FrameLimits::default());
         loop {
             match scanner.next(&self.input) {

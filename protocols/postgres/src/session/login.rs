@@ -111,7 +111,11 @@ async fn try_login(
             "unsupported frontend protocol {}.{}: server supports 3.0 to 3.2",
             started.version.major, started.version.minor
         );
-        return Err(Refused::new(SqlState::FEATURE_NOT_SUPPORTED, &text, "protocol_version"));
+        return Err(Refused::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            &text,
+            "protocol_version",
+        ));
     }
     let opening = Opening::read(started.parameters.iter()).map_err(|error| Refused {
         message: encoder::fatal_message(error.sqlstate(), &error.to_string()),
@@ -134,7 +138,9 @@ async fn try_login(
         encoder::negotiate_protocol_version(version, &options, &mut message);
         login.write(&message).await?;
     }
-    let credentials = login.authenticate(&opening, way.as_ref(), tls.as_deref()).await?;
+    let credentials = login
+        .authenticate(&opening, way.as_ref(), tls.as_deref())
+        .await?;
     let way = way.map(|mut way| {
         way.user = Arc::from(credentials.user.as_str());
         way.credentials = Arc::new(credentials);
@@ -160,7 +166,10 @@ fn find_way(
         database: &opening.database,
         user: &opening.user,
         application: &opening.application,
-        server_name: facts.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
+        server_name: facts
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.server_name.as_deref()),
         address: facts.client_ip(),
     };
     let way = server.places.of_client(&client);
@@ -225,10 +234,15 @@ impl Login<'_> {
             random: self.server.random.next(),
             mock: &self.server.users.mock,
         };
-        self.server.common.asked.ask(question).await.map_err(|reason| {
-            let text = "the authentication of this user cannot be looked up";
-            Refused::new(SqlState::CANNOT_CONNECT_NOW, text, reason)
-        })
+        self.server
+            .common
+            .asked
+            .ask(question)
+            .await
+            .map_err(|reason| {
+                let text = "the authentication of this user cannot be looked up";
+                Refused::new(SqlState::CANNOT_CONNECT_NOW, text, reason)
+            })
     }
 
     /// Questions and answers until the client is believed. The answer is what they have yielded for servers.
@@ -309,10 +323,20 @@ impl Login<'_> {
                 Ok(None) => {}
                 Ok(Some(_)) | Err(_) => {
                     let text = "expected an answer to the authentication request";
-                    return Err(Refused::new(SqlState::PROTOCOL_VIOLATION, text, "authentication_message"));
+                    return Err(Refused::new(
+                        SqlState::PROTOCOL_VIOLATION,
+                        text,
+                        "authentication_message",
+                    ));
                 }
             }
-            let read = read_more(self.stream, self.input, self.timer, self.deadline, "authentication");
+            let read = read_more(
+                self.stream,
+                self.input,
+                self.timer,
+                self.deadline,
+                "authentication",
+            );
             if let Some(reason) = read.await {
                 let message = if reason.ends_with("timeout") {
                     encoder::fatal_message(
@@ -346,7 +370,9 @@ impl Login<'_> {
             .or(upstream.password.as_ref());
         let is_same = user == *opening.user;
         let secret = match password {
-            Some(password) => Secret::parse(password.expose().as_bytes()).ok().map(Arc::new),
+            Some(password) => Secret::parse(password.expose().as_bytes())
+                .ok()
+                .map(Arc::new),
             None if is_same => known.secret(),
             None => None,
         };
@@ -373,7 +399,10 @@ fn certificate_match(
 
 /// A client that is who it says, or not, and may not come in. Which of them is nobody's business.
 fn denied(opening: &Opening) -> Refused {
-    let text = format!("password authentication failed for user \"{}\"", opening.user);
+    let text = format!(
+        "password authentication failed for user \"{}\"",
+        opening.user
+    );
     Refused::new(SqlState::INVALID_PASSWORD, &text, "denied")
 }
 
@@ -382,7 +411,10 @@ fn failed(opening: &Opening, error: AuthError) -> Refused {
     let state = SqlState::new(refusal.sqlstate().as_bytes()).unwrap_or(SqlState::INVALID_PASSWORD);
     let text = match refusal {
         Refusal::InvalidPassword => {
-            format!("password authentication failed for user \"{}\"", opening.user)
+            format!(
+                "password authentication failed for user \"{}\"",
+                opening.user
+            )
         }
         Refusal::InvalidAuthorization => {
             format!("authentication failed for user \"{}\"", opening.user)
@@ -402,9 +434,16 @@ fn session(
 ) -> Session {
     let facts = Rc::new(downstream.facts(&server.listener));
     let now = clock::now();
-    let cancel = server.common.cancel.register(None, long_key, &mut super::secret);
+    let cancel = server
+        .common
+        .cancel
+        .register(None, long_key, &mut super::secret);
     Session {
-        relay: Relay::new(&server.setup, Arc::clone(&opening.shape), Reading::default()),
+        relay: Relay::new(
+            &server.setup,
+            Arc::clone(&opening.shape),
+            Reading::default(),
+        ),
         request: StatementRequest::new(&opening.user, &opening.database, &opening.application),
         _active: server.stats.begin_client(),
         stream: downstream.stream,

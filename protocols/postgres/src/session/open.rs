@@ -77,7 +77,9 @@ impl From<Lost> for OpenError {
 /// A server's refusal.
 fn said(error: Bytes) -> OpenError {
     let body = error.get(5..).unwrap_or_default();
-    let state = ErrorFields::parse(body).ok().and_then(|fields| fields.sqlstate());
+    let state = ErrorFields::parse(body)
+        .ok()
+        .and_then(|fields| fields.sqlstate());
     let failure = state.map_or(OpenFailure::Protocol, |state| OpenFailure::Server {
         sqlstate: *state.as_bytes(),
     });
@@ -153,7 +155,10 @@ pub(super) async fn encrypt(
     }
     let mut request = BytesMut::new();
     encoder::ssl_request(&mut request);
-    stream.write_all(&request).await.map_err(|_| OpenFailure::Connect)?;
+    stream
+        .write_all(&request)
+        .await
+        .map_err(|_| OpenFailure::Connect)?;
     // One byte and no more: what follows it belongs to the handshake or to an attacker (CVE-2021-23222).
     let mut answer = BytesMut::new();
     let read = std::future::poll_fn(|task| stream.poll_read_at_most(task, &mut answer, 1)).await;
@@ -166,14 +171,21 @@ pub(super) async fn encrypt(
 }
 
 /// From the start-up packet to the first ReadyForQuery.
-async fn start_up(connection: &mut ServerConnection, request: &Request<'_>) -> Result<(), OpenError> {
+async fn start_up(
+    connection: &mut ServerConnection,
+    request: &Request<'_>,
+) -> Result<(), OpenError> {
     let mut message = BytesMut::new();
     let user = request.credentials.user.as_bytes();
     let database = request.database.as_bytes();
     let mut parameters: Vec<(&[u8], &[u8])> = vec![(b"user", user), (b"database", database)];
     parameters.extend_from_slice(request.parameters);
     encoder::startup(ProtocolVersion::V3_0, parameters, &mut message);
-    connection.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+    connection
+        .stream
+        .write_all(&message)
+        .await
+        .map_err(|_| Lost::Gone)?;
     authenticate(connection, request).await?;
     learn(connection).await
 }
@@ -182,7 +194,10 @@ async fn authenticate(
     connection: &mut ServerConnection,
     request: &Request<'_>,
 ) -> Result<(), OpenError> {
-    let end_point = connection.stream.peer_certificate().and_then(EndPointHash::of);
+    let end_point = connection
+        .stream
+        .peer_certificate()
+        .and_then(EndPointHash::of);
     let policy = ServerPolicy {
         require: request.options.minimum.strength(),
         ..ServerPolicy::default()
@@ -226,7 +241,11 @@ async fn authenticate(
             }
             Answer::SaslResponse(data) => encoder::sasl_response(&data, &mut message),
         }
-        connection.stream.write_all(&message).await.map_err(|_| Lost::Gone)?;
+        connection
+            .stream
+            .write_all(&message)
+            .await
+            .map_err(|_| Lost::Gone)?;
     }
 }
 
@@ -244,7 +263,8 @@ fn asked(body: &[u8]) -> Result<ServerRequest<'_>, OpenError> {
         Authentication::SaslContinue { data } => ServerRequest::SaslContinue(data),
         Authentication::SaslFinal { data } => ServerRequest::SaslFinal(data),
         _ => ServerRequest::Unsupported(
-            body.first_chunk().map_or(-1, |number| i32::from_be_bytes(*number)),
+            body.first_chunk()
+                .map_or(-1, |number| i32::from_be_bytes(*number)),
         ),
     })
 }

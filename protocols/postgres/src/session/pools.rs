@@ -133,7 +133,9 @@ impl Pools {
             .iter()
             .filter(|(key, handle)| {
                 let set = handle.0.cluster.set();
-                !set.endpoints().iter().any(|endpoint| endpoint.id() == key.endpoint)
+                !set.endpoints()
+                    .iter()
+                    .any(|endpoint| endpoint.id() == key.endpoint)
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -171,7 +173,11 @@ impl PoolHandle {
 
     /// A user has proved who it is: this is what servers are shown from now on.
     pub(super) fn on_login(&self, credentials: &Arc<Credentials>) {
-        let mut own = self.0.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self
+            .0
+            .credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&own, credentials) {
             *own = Arc::clone(credentials);
         }
@@ -202,7 +208,11 @@ impl PoolHandle {
 
     async fn try_open(&self, worker: usize) -> Result<ServerConnection, OpenError> {
         let credentials = {
-            let own = self.0.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = self
+                .0
+                .credentials
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             Arc::clone(&own)
         };
         open::open(open::Request {
@@ -234,14 +244,22 @@ impl PoolHandle {
 
     /// What a server reports to a client that begins with these parameters, if that was seen before.
     pub(super) fn welcome(&self, shape: &Shape) -> Option<Arc<Parameters>> {
-        let welcomes = self.0.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let welcomes = self
+            .0
+            .welcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let known = welcomes.iter().find(|(known, _)| **known == *shape);
         known.map(|(_, parameters)| Arc::clone(parameters))
     }
 
     /// Remembers what a server has reported.
     pub(super) fn on_welcome(&self, shape: &Arc<Shape>, parameters: &Arc<Parameters>) {
-        let mut welcomes = self.0.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut welcomes = self
+            .0
+            .welcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         welcomes.retain(|(known, _)| known != shape);
         if welcomes.len() >= WELCOMES {
             welcomes.remove(0);
@@ -251,7 +269,11 @@ impl PoolHandle {
 
     /// Forgets what servers report, as after they may have been restarted with other settings.
     pub(super) fn forget_welcomes(&self) {
-        let mut welcomes = self.0.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut welcomes = self
+            .0
+            .welcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         welcomes.clear();
     }
 
@@ -285,6 +307,8 @@ impl PoolHandle {
 
 impl Entry {
     fn last_error(&self) -> MutexGuard<'_, Option<Bytes>> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -105,7 +105,10 @@ impl Session {
                 return Poll::Pending;
             }
             let deadline = self.deadline();
-            return self.timer.poll_expired(task, deadline).map(|()| Ok(Came::Deadline));
+            return self
+                .timer
+                .poll_expired(task, deadline)
+                .map(|()| Ok(Came::Deadline));
         }
     }
 
@@ -185,7 +188,8 @@ impl Session {
     /// Sends what there is, as far as both sides take it now.
     fn flush(&mut self, task: &mut Task<'_>) -> Result<(), Broken> {
         if !self.output.is_empty() {
-            let sent = write(&mut self.stream, task, &mut self.output).map_err(|_| Broken::Client)?;
+            let sent =
+                write(&mut self.stream, task, &mut self.output).map_err(|_| Broken::Client)?;
             self.server.stats.on_bytes_to_client(sent);
         }
         if let Some(lease) = &mut self.lease

@@ -18,8 +18,8 @@ use super::route::Way;
 use super::server::PostgresServer;
 use super::welcome::fatal;
 use crate::encoder;
-use crate::machine::{Opening, Replication, unknown_demand};
 use crate::machine::relay::Router as _;
+use crate::machine::{Opening, Replication, unknown_demand};
 use crate::message::backend::TransactionStatus;
 use crate::sqlstate::SqlState;
 
@@ -58,8 +58,16 @@ pub(super) async fn run(
     encoder::backend_key_data(process, secret, &mut output);
     encoder::ready_for_query(TransactionStatus::Idle, &mut output);
     let mut ends = [
-        End { stream, pending: prefix, ended: false },
-        End { stream: connection.stream, pending: output, ended: false },
+        End {
+            stream,
+            pending: prefix,
+            ended: false,
+        },
+        End {
+            stream: connection.stream,
+            pending: output,
+            ended: false,
+        },
     ];
     let mut draining = server.drain.listen();
     poll_fn(|task| {
@@ -81,7 +89,10 @@ async fn open_dedicated(
 ) -> Result<ServerConnection, bytes::Bytes> {
     let target = way.target(unknown_demand());
     let unavailable = || {
-        encoder::fatal_message(SqlState::CANNOT_CONNECT_NOW, "no server is available for replication")
+        encoder::fatal_message(
+            SqlState::CANNOT_CONNECT_NOW,
+            "no server is available for replication",
+        )
     };
     let cluster = way.cluster(target).ok_or_else(unavailable)?;
     let cx = PickContext {
@@ -159,7 +170,10 @@ fn poll_move(task: &mut Task<'_>, from: &mut End, to: &mut Stream) -> Moved {
     if from.ended {
         return Moved::Over;
     }
-    match from.stream.poll_read_at_most(task, &mut from.pending, PIECE) {
+    match from
+        .stream
+        .poll_read_at_most(task, &mut from.pending, PIECE)
+    {
         Poll::Ready(Ok(1..)) => Moved::Some,
         Poll::Ready(_) => {
             from.ended = true;

@@ -162,7 +162,8 @@ impl Session {
         self.request.in_transaction = self.relay.status() != TransactionStatus::Idle;
         let target = if let Some(subject) = self.relay.subject() {
             self.request.prepared = true;
-            self.request.set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
+            self.request
+                .set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
             let demand = Demand {
                 analysis: &subject.analysis,
                 sql: subject.sql(),
@@ -171,7 +172,8 @@ impl Session {
         } else {
             let (sql, analysis) = self.relay.query(&self.input);
             self.request.prepared = false;
-            self.request.set_text(sql, |_, own| own.clone_from(analysis));
+            self.request
+                .set_text(sql, |_, own| own.clone_from(analysis));
             self.way.target(Demand { analysis, sql })
         };
         self.cx.route = self.way.name_of(target);
@@ -275,10 +277,16 @@ impl Session {
                 way.on_write(server.reads_follow_until(now));
             }
             // Those before it were bound and never executed.
-            while judged.front().is_some_and(|front| front.number < flight.judged) {
+            while judged
+                .front()
+                .is_some_and(|front| front.number < flight.judged)
+            {
                 judged.pop_front();
             }
-            let Some(front) = judged.front_mut().filter(|front| front.number == flight.judged) else {
+            let Some(front) = judged
+                .front_mut()
+                .filter(|front| front.number == flight.judged)
+            else {
                 return;
             };
             let record = &mut front.record;

@@ -10,9 +10,7 @@ use portcullis_cluster::Cluster;
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::{Context, FilterChain, Interest, Random};
 use portcullis_net::{Downstream, DrainSignal, Sniff, Timer};
-use portcullis_proxy::{
-    AcceptBalance, ListenerContext, Protocol, ReadContext, Server, TlsStart,
-};
+use portcullis_proxy::{AcceptBalance, ListenerContext, Protocol, ReadContext, Server, TlsStart};
 use serde_json::Value;
 
 use super::cancel::CancelKeys;
@@ -205,11 +203,7 @@ pub(super) fn pool_limits(config: &PostgresConfig, user_size: Option<u32>) -> Po
     config.pool.limits(user_size)
 }
 
-fn setup(
-    config: &PostgresConfig,
-    chain: &FilterChain<PostgresMessages>,
-    common: &Common,
-) -> Setup {
+fn setup(config: &PostgresConfig, chain: &FilterChain<PostgresMessages>, common: &Common) -> Setup {
     Setup {
         mode: match config.pool.mode {
             config::PoolMode::Session => Mode::Session,

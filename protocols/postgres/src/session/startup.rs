@@ -103,9 +103,9 @@ enum Step {
 
 fn refused(error: StartupError) -> Negotiated {
     // What is no Postgres would not understand an answer.
-    let message = error.is_postgres().then(|| {
-        encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, &error.to_string())
-    });
+    let message = error
+        .is_postgres()
+        .then(|| encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, &error.to_string()));
     Negotiated::Refused(error.label(), message)
 }
 
@@ -262,7 +262,11 @@ pub(super) fn sniff(prefix: &[u8]) -> Sniff {
         return Sniff::NeedMore;
     };
     let Some((length, rest)) = prefix.split_first_chunk::<4>() else {
-        return if *first == 0 { Sniff::NeedMore } else { Sniff::No };
+        return if *first == 0 {
+            Sniff::NeedMore
+        } else {
+            Sniff::No
+        };
     };
     let length = u32::from_be_bytes(*length);
     if !(8..=10_000).contains(&length) {

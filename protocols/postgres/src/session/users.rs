@@ -70,9 +70,13 @@ impl Users {
         let mut file = Userlist::default();
         if let Some(name) = &config.userlist {
             let wrong = |reason: String| {
-                BuildError::new(format!("{path}.auth.userlist"), format!("{}: {reason}", name.value))
+                BuildError::new(
+                    format!("{path}.auth.userlist"),
+                    format!("{}: {reason}", name.value),
+                )
             };
-            let text = std::fs::read(Path::new(&name.value)).map_err(|error| wrong(error.to_string()))?;
+            let text =
+                std::fs::read(Path::new(&name.value)).map_err(|error| wrong(error.to_string()))?;
             file = Userlist::parse(&text).map_err(|errors| {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 wrong(errors.join("; "))
@@ -82,7 +86,10 @@ impl Users {
         for (name, user) in &config.users {
             if let Some(password) = &user.password {
                 let secret = Secret::parse(password.expose().as_bytes()).map_err(|error| {
-                    BuildError::new(format!("{path}.auth.users.{name}.password"), error.to_string())
+                    BuildError::new(
+                        format!("{path}.auth.users.{name}.password"),
+                        error.to_string(),
+                    )
                 })?;
                 listed.insert(name.clone(), secret);
             }
@@ -100,7 +107,9 @@ impl Users {
         }
         let listed = listed.into_iter();
         Ok(Self {
-            listed: listed.map(|(name, secret)| (name, Arc::new(secret))).collect(),
+            listed: listed
+                .map(|(name, secret)| (name, Arc::new(secret)))
+                .collect(),
             file,
             mock,
         })
@@ -148,7 +157,11 @@ impl Asked {
     /// # Errors
     /// The label of what went wrong.
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Known, &'static str> {
-        let database = question.config.database.as_deref().unwrap_or(question.database);
+        let database = question
+            .config
+            .database
+            .as_deref()
+            .unwrap_or(question.database);
         let key = (database.to_owned(), question.user.to_owned());
         let now = clock::now();
         if let Some(answer) = self.lock().get(&key).filter(|answer| now < answer.until) {

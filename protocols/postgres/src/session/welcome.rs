@@ -22,7 +22,8 @@ impl Session {
         let known = if self.server.setup.mode == Mode::Session {
             None
         } else {
-            self.pool_of(target).and_then(|pool| pool.welcome(self.relay.shape()))
+            self.pool_of(target)
+                .and_then(|pool| pool.welcome(self.relay.shape()))
         };
         match known {
             Some(parameters) => self.report(&parameters),

@@ -67,7 +67,10 @@ pub struct Fingerprint(pub u64);
 impl Fingerprint {
     /// Of this statement and the one behind it.
     pub(super) fn then(self, next: Self) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64_with_seed(&next.0.to_le_bytes(), self.0))
+        Self(xxhash_rust::xxh3::xxh3_64_with_seed(
+            &next.0.to_le_bytes(),
+            self.0,
+        ))
     }
 }
 
@@ -299,13 +302,20 @@ impl StatementInfo {
     #[must_use]
     pub fn names_any(&self, sql: &[u8], relations: &Relations) -> bool {
         (self.tables_truncated && !relations.is_empty())
-            || self.tables.iter().any(|table| relations.matches(table.of(sql)))
+            || self
+                .tables
+                .iter()
+                .any(|table| relations.matches(table.of(sql)))
     }
 
     /// Whether it can name `relation`. True as well when not all of its names are known.
     #[must_use]
     pub fn names(&self, sql: &[u8], relation: &Relation) -> bool {
-        self.tables_truncated || self.tables.iter().any(|table| names(table.of(sql), relation))
+        self.tables_truncated
+            || self
+                .tables
+                .iter()
+                .any(|table| names(table.of(sql), relation))
     }
 }
 

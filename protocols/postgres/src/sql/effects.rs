@@ -163,7 +163,8 @@ impl Effects {
 
     /// The labels of what is here.
     pub fn labels(self) -> impl Iterator<Item = &'static str> {
-        let present = move |(effect, label): &(Self, &'static str)| self.contains(*effect).then_some(*label);
+        let present =
+            move |(effect, label): &(Self, &'static str)| self.contains(*effect).then_some(*label);
         Self::LABELS.iter().filter_map(present)
     }
 }

@@ -23,9 +23,24 @@ pub(super) fn apply(info: &mut StatementInfo, tokens: &[Token], sql: &[u8]) {
         sql,
     };
     match info.verb {
-        Verb::Set | Verb::Reset | Verb::Show | Verb::Discard | Verb::Prepare | Verb::Execute
-        | Verb::Deallocate | Verb::Declare | Verb::Fetch | Verb::Move | Verb::Close | Verb::Listen
-        | Verb::Unlisten | Verb::Notify | Verb::Load | Verb::Call | Verb::Do | Verb::Explain
+        Verb::Set
+        | Verb::Reset
+        | Verb::Show
+        | Verb::Discard
+        | Verb::Prepare
+        | Verb::Execute
+        | Verb::Deallocate
+        | Verb::Declare
+        | Verb::Fetch
+        | Verb::Move
+        | Verb::Close
+        | Verb::Listen
+        | Verb::Unlisten
+        | Verb::Notify
+        | Verb::Load
+        | Verb::Call
+        | Verb::Do
+        | Verb::Explain
         | Verb::Replication => session::apply(info, &mut words),
         Verb::Begin | Verb::Commit | Verb::Rollback | Verb::Savepoint | Verb::Release => {
             transaction::apply(info, &mut words);
@@ -81,7 +96,10 @@ impl Words<'_> {
     /// A name with its dots, or a string in its place.
     fn name(&mut self) -> Option<Span> {
         let mut span = self.next()?.span;
-        while self.peek().is_some_and(|token| token.kind == TokenKind::Dot) {
+        while self
+            .peek()
+            .is_some_and(|token| token.kind == TokenKind::Dot)
+        {
             self.next();
             span.end = self.next().map_or(span.end, |token| token.span.end);
         }
@@ -99,7 +117,10 @@ impl Words<'_> {
 
     /// Whether the text of the statement has these letters somewhere, in any case.
     fn mentions(&self, needle: &[u8]) -> bool {
-        let rest = self.tokens.first().map_or(self.end, |token| token.span.start);
+        let rest = self
+            .tokens
+            .first()
+            .map_or(self.end, |token| token.span.start);
         let text = Span {
             start: rest,
             end: self.end,

@@ -140,7 +140,22 @@ const fn first(byte: u8) -> First {
 const fn is_operator(byte: u8) -> bool {
     matches!(
         byte,
-        b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'='
+        b'~' | b'!'
+            | b'@'
+            | b'#'
+            | b'^'
+            | b'&'
+            | b'|'
+            | b'`'
+            | b'?'
+            | b'+'
+            | b'-'
+            | b'*'
+            | b'/'
+            | b'%'
+            | b'<'
+            | b'>'
+            | b'='
     )
 }
 
@@ -158,8 +173,7 @@ const fn word_bytes() -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] =
-            matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | 0x80..=0xff);
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | 0x80..=0xff);
         byte += 1;
     }
     table
@@ -417,9 +431,7 @@ impl<'a> Lexer<'a> {
             sign_may_end |= lets_sign_end(byte);
             end += 1;
         }
-        while !sign_may_end
-            && end > start + 1
-            && matches!(self.sql.get(end - 1), Some(b'+' | b'-'))
+        while !sign_may_end && end > start + 1 && matches!(self.sql.get(end - 1), Some(b'+' | b'-'))
         {
             end -= 1;
         }

@@ -73,10 +73,32 @@ pub fn analyse(sql: &[u8], options: &Options, out: &mut Analysis) {
 pub fn is_ascii_safe(client_encoding: &[u8]) -> bool {
     // The encodings that PostgreSQL allows on the client's side only, for this reason.
     const UNSAFE: [&str; 9] = [
-        "sjis", "shiftjis", "shiftjis2004", "big5", "gbk", "uhc", "gb18030", "johab", "mskanji",
+        "sjis",
+        "shiftjis",
+        "shiftjis2004",
+        "big5",
+        "gbk",
+        "uhc",
+        "gb18030",
+        "johab",
+        "mskanji",
     ];
-    let letters = client_encoding.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    let letters = client_encoding
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric());
     let name: Vec<u8> = letters.map(u8::to_ascii_lowercase).collect();
-    let windows = [&b"win936"[..], b"windows936", b"win932", b"windows932", b"win949", b"windows949", b"win950", b"windows950"];
-    !UNSAFE.iter().any(|unsafe_name| unsafe_name.as_bytes() == name) && !windows.contains(&&name[..])
+    let windows = [
+        &b"win936"[..],
+        b"windows936",
+        b"win932",
+        b"windows932",
+        b"win949",
+        b"windows949",
+        b"win950",
+        b"windows950",
+    ];
+    !UNSAFE
+        .iter()
+        .any(|unsafe_name| unsafe_name.as_bytes() == name)
+        && !windows.contains(&&name[..])
 }

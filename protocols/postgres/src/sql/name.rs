@@ -19,7 +19,9 @@ pub struct Relation {
 
 /// Text that names no table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a table: expected name or schema.name, in double quotes where case matters")]
+#[error(
+    "not the name of a table: expected name or schema.name, in double quotes where case matters"
+)]
 pub struct BadRelation;
 
 impl FromStr for Relation {

@@ -172,7 +172,9 @@ impl<'o> Normal<'o> {
         match text {
             // What an earlier pass wrote for a value.
             b"?" => self.value(),
-            [sign @ (b'-' | b'+')] if !matches!(self.last, Last::Operand | Last::Name) => self.sign = Some(*sign),
+            [sign @ (b'-' | b'+')] if !matches!(self.last, Last::Operand | Last::Name) => {
+                self.sign = Some(*sign)
+            }
             _ => {
                 self.flush_sign();
                 self.end_rows();
@@ -209,7 +211,11 @@ impl<'o> Normal<'o> {
     fn close(&mut self, kind: TokenKind) {
         self.flush_sign();
         self.end_rows();
-        if self.lists.last().is_some_and(|list| list.depth == self.depth && !list.rows) {
+        if self
+            .lists
+            .last()
+            .is_some_and(|list| list.depth == self.depth && !list.rows)
+        {
             self.end_list();
         }
         self.depth = self.depth.saturating_sub(1);
@@ -318,7 +324,9 @@ impl<'o> Normal<'o> {
 
     /// Whether nothing is written yet.
     fn is_blank(&self) -> bool {
-        self.out.as_ref().is_none_or(|text| text.out.len() == text.base)
+        self.out
+            .as_ref()
+            .is_none_or(|text| text.out.len() == text.base)
     }
 
     fn written(&self) -> usize {
@@ -366,9 +374,28 @@ const fn word_kind(keyword: Keyword) -> Last {
     match keyword {
         K::In | K::Any | K::All | K::Some | K::Array => Last::Lister,
         K::Values => Last::Values,
-        K::Select | K::Where | K::And | K::Or | K::Not | K::When | K::Then | K::Else | K::Case
-        | K::Between | K::Limit | K::Offset | K::Having | K::Returning | K::On | K::By
-        | K::Distinct | K::Like | K::Ilike | K::Using | K::From | K::To => Last::Other,
+        K::Select
+        | K::Where
+        | K::And
+        | K::Or
+        | K::Not
+        | K::When
+        | K::Then
+        | K::Else
+        | K::Case
+        | K::Between
+        | K::Limit
+        | K::Offset
+        | K::Having
+        | K::Returning
+        | K::On
+        | K::By
+        | K::Distinct
+        | K::Like
+        | K::Ilike
+        | K::Using
+        | K::From
+        | K::To => Last::Other,
         K::Plain => Last::Name,
         _ => Last::Operand,
     }

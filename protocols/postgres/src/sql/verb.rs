@@ -320,7 +320,9 @@ pub enum StatementPattern {
 
 /// A name that is no statement's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no such statement: expected a verb such as select, drop or drop_table, or read, write, ddl")]
+#[error(
+    "no such statement: expected a verb such as select, drop or drop_table, or read, write, ddl"
+)]
 pub struct UnknownStatement;
 
 impl StatementPattern {

@@ -492,7 +492,11 @@ impl<'a> Walk<'a> {
             }
             let mut info = std::mem::take(&mut self.info);
             info.has_where = self.frame.has_where;
-            info.verb = self.verb.unwrap_or(if self.mode == Mode::With { Verb::With } else { Verb::Other });
+            info.verb = self.verb.unwrap_or(if self.mode == Mode::With {
+                Verb::With
+            } else {
+                Verb::Other
+            });
             head::apply(&mut info, &self.scratch.head, self.sql);
             self.classify(&mut info);
             if truncated {
@@ -538,9 +542,15 @@ impl<'a> Walk<'a> {
         info.class = match info.verb {
             _ if self.broken => Class::Unknown,
             Verb::Other | Verb::With => Class::Unknown,
-            Verb::Select | Verb::Values | Verb::Table if pure && info.effects.is_empty() => Class::Read,
+            Verb::Select | Verb::Values | Verb::Table if pure && info.effects.is_empty() => {
+                Class::Read
+            }
             Verb::Show => Class::Read,
-            Verb::Explain if self.inner_query && info.effects.is_empty() && (pure || !self.analyze) => Class::Read,
+            Verb::Explain
+                if self.inner_query && info.effects.is_empty() && (pure || !self.analyze) =>
+            {
+                Class::Read
+            }
             Verb::Copy if pure && info.effects == Effects::COPY_OUT => Class::Read,
             _ => Class::Write,
         };
@@ -570,19 +580,49 @@ impl Walk<'_> {
         }
         match keyword {
             K::If if matches!(next.keyword, K::Exists | K::Not) => Noise::Only,
-            K::Verbose | K::Freeze | K::Full | K::Binary | K::Concurrently | K::Exists => Noise::Only,
+            K::Verbose | K::Freeze | K::Full | K::Binary | K::Concurrently | K::Exists => {
+                Noise::Only
+            }
             K::Temp | K::Temporary if self.select_into => {
                 self.info.effects |= Effects::TEMP_OBJECT;
                 Noise::Perhaps
             }
             K::Local | K::Global | K::Unlogged if self.select_into => Noise::Perhaps,
             _ if self.frame.insert || self.frame.pending_write || self.frame.query => Noise::No,
-            K::View | K::Materialized | K::Sequence | K::Index | K::Schema | K::Database
-            | K::Function | K::Procedure | K::Routine | K::Type | K::Domain | K::Language
-            | K::Tablespace | K::Trigger | K::Rule | K::Policy | K::Aggregate | K::Cast
-            | K::Collation | K::Conversion | K::Extension | K::Event | K::Large | K::Operator
-            | K::Publication | K::Role | K::Server | K::Statistics | K::Subscription | K::Text
-            | K::Transform | K::Access | K::If | K::System => Noise::Perhaps,
+            K::View
+            | K::Materialized
+            | K::Sequence
+            | K::Index
+            | K::Schema
+            | K::Database
+            | K::Function
+            | K::Procedure
+            | K::Routine
+            | K::Type
+            | K::Domain
+            | K::Language
+            | K::Tablespace
+            | K::Trigger
+            | K::Rule
+            | K::Policy
+            | K::Aggregate
+            | K::Cast
+            | K::Collation
+            | K::Conversion
+            | K::Extension
+            | K::Event
+            | K::Large
+            | K::Operator
+            | K::Publication
+            | K::Role
+            | K::Server
+            | K::Statistics
+            | K::Subscription
+            | K::Text
+            | K::Transform
+            | K::Access
+            | K::If
+            | K::System => Noise::Perhaps,
             _ => Noise::No,
         }
     }

@@ -24,7 +24,9 @@ const FOLD: u64 = 0x2020_2020_2020_2020;
 impl<const SLOTS: usize> WordTable<SLOTS> {
     /// Does not compile with a word twice or a table too small.
     pub(super) const fn new(words: &'static [&'static str]) -> Self {
-        assert!(SLOTS.is_power_of_two() && words.len() * 2 <= SLOTS && words.len() < EMPTY as usize);
+        assert!(
+            SLOTS.is_power_of_two() && words.len() * 2 <= SLOTS && words.len() < EMPTY as usize
+        );
         let empty = Slot {
             key: 0,
             length: 0,
@@ -42,7 +44,10 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
             let key = pack(word);
             let mut place = Self::place(key, word.len());
             while slots[place].index != EMPTY {
-                assert!(!same(words[slots[place].index as usize].as_bytes(), word), "a word twice");
+                assert!(
+                    !same(words[slots[place].index as usize].as_bytes(), word),
+                    "a word twice"
+                );
                 place = (place + 1) & (SLOTS - 1);
             }
             slots[place] = Slot {
@@ -79,7 +84,10 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
             if slot.index == EMPTY {
                 return None;
             }
-            if slot.key == key && slot.length as usize == length && self.tail_matches(slot, sql, start, end) {
+            if slot.key == key
+                && slot.length as usize == length
+                && self.tail_matches(slot, sql, start, end)
+            {
                 return Some(slot.index as usize);
             }
             place = (place + 1) & (SLOTS - 1);
@@ -92,7 +100,10 @@ impl<const SLOTS: usize> WordTable<SLOTS> {
         if end - start <= 8 {
             return true;
         }
-        let word = self.words.get(slot.index as usize).and_then(|word| word.as_bytes().get(8..));
+        let word = self
+            .words
+            .get(slot.index as usize)
+            .and_then(|word| word.as_bytes().get(8..));
         let asked = sql.get(start + 8..end);
         matches!((word, asked), (Some(word), Some(asked)) if word.eq_ignore_ascii_case(asked))
     }
@@ -109,7 +120,10 @@ fn load(sql: &[u8], start: usize, length: usize) -> u64 {
         };
     }
     let bytes = sql.get(start..start + length.min(8)).unwrap_or_default();
-    bytes.iter().rev().fold(0, |packed, &byte| packed << 8 | u64::from(byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |packed, &byte| packed << 8 | u64::from(byte))
 }
 
 /// As [`load`] of the whole word with the case bit set. `_` becomes 0x7f, which no word has otherwise.

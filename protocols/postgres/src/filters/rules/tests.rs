@@ -30,7 +30,11 @@ fn deny_refuses_what_it_names() {
         (kinds, "DROP TABLE a", DENIED),
         (kinds, "select 1; drop index i", DENIED),
         (kinds, "/* x */ truncate t", DENIED),
-        (kinds, "with gone as (delete from t returning *) select * from gone", DENIED),
+        (
+            kinds,
+            "with gone as (delete from t returning *) select * from gone",
+            DENIED,
+        ),
         (kinds, "select 'drop table a'", PASS),
         (kinds, "", PASS),
         (tables, "select * from secret.data", DENIED),
@@ -45,7 +49,11 @@ fn deny_refuses_what_it_names() {
         (unbounded, "delete from t", DENIED),
         (unbounded, "delete from t where a = 1", PASS),
         (unbounded, "update t set a = 1", DENIED),
-        (unbounded, "with x as (delete from t returning 1) select 1", DENIED),
+        (
+            unbounded,
+            "with x as (delete from t returning 1) select 1",
+            DENIED,
+        ),
         (unbounded, "select 1", PASS),
         (several, "select 1; select 2", DENIED),
         (several, "select 1;", PASS),
@@ -58,7 +66,11 @@ fn what_cannot_be_understood_is_refused_where_that_matters() {
     let lenient = "deny: {statement: drop, on_unparsable: allow}";
     check(&[
         (kinds, "select 'open", UNPARSABLE),
-        (kinds, "do $$ begin execute 'drop table a'; end $$", UNPARSABLE),
+        (
+            kinds,
+            "do $$ begin execute 'drop table a'; end $$",
+            UNPARSABLE,
+        ),
         (lenient, "select 'open", PASS),
         (lenient, "do $$ begin end $$", PASS),
         (lenient, "drop table a; select 'open", DENIED),
@@ -66,7 +78,11 @@ fn what_cannot_be_understood_is_refused_where_that_matters() {
         ("deny: {statement: drop, users: bob}", "select 'open", PASS),
         ("deny: {multi_statement: true}", "do $$ begin end $$", PASS),
         ("allow: {statement: [select]}", "select 'open", UNPARSABLE),
-        ("allow: {statement: [select], on_unparsable: allow}", "select 'open", PASS),
+        (
+            "allow: {statement: [select], on_unparsable: allow}",
+            "select 'open",
+            PASS,
+        ),
         ("allow: {users: ann}", "select 'open", PASS),
     ]);
     let unknown = chain("[{deny: {statement: drop}}]");
@@ -91,8 +107,16 @@ fn allow_refuses_what_it_does_not_name() {
         (reads, "select 1; delete from t", DENIED),
         (reads, "select nextval('s')", DENIED),
         (reads, "", PASS),
-        (selects, "with x as (delete from t returning 1) select 1", PASS),
-        (selects, "with x as (update t set a = 1 returning 1) select 1", DENIED),
+        (
+            selects,
+            "with x as (delete from t returning 1) select 1",
+            PASS,
+        ),
+        (
+            selects,
+            "with x as (update t set a = 1 returning 1) select 1",
+            DENIED,
+        ),
         (selects, "insert into t values (1)", DENIED),
         (report, "delete from t", DENIED),
         (others, "delete from t", PASS),
@@ -102,14 +126,22 @@ fn allow_refuses_what_it_does_not_name() {
         (tables, "do $$ begin end $$", DENIED),
         ("allow: {client: 192.0.2.0/24}", "drop table a", PASS),
         ("allow: {client: 10.0.0.0/8}", "select 1", DENIED),
-        ("allow: {databases: \"shop*\", users: ann}", "select 1", PASS),
+        (
+            "allow: {databases: \"shop*\", users: ann}",
+            "select 1",
+            PASS,
+        ),
         ("allow: {databases: shop, users: bob}", "select 1", DENIED),
     ]);
 }
 
 #[test]
 fn a_shadow_refuses_nothing() {
-    check(&[("deny: {statement: drop, shadow: true}", "drop table a", PASS)]);
+    check(&[(
+        "deny: {statement: drop, shadow: true}",
+        "drop table a",
+        PASS,
+    )]);
 }
 
 #[test]
@@ -122,7 +154,10 @@ fn clients_who_can_do_nothing_are_known_at_start_up() {
         ("[{allow: {client: 10.0.0.0/8}}]", true),
         ("[{allow: {client: 10.0.0.0/8, statement: select}}]", true),
         ("[{allow: {for: {users: bob}, client: 10.0.0.0/8}}]", false),
-        ("[access_log, {allow: {users: ann}}, {rate_limit: {rate: 1/s}}]", false),
+        (
+            "[access_log, {allow: {users: ann}}, {rate_limit: {rate: 1/s}}]",
+            false,
+        ),
         ("[{deny: {client: [192.0.2.0/24]}}]", true),
     ];
     for (yaml, refused) in rows {
@@ -144,7 +179,10 @@ fn mistakes_are_said() {
         ("[{deny: {statement: drp}}]", "test.yaml:1:"),
         ("[{deny: {statements: drop}}]", "did you mean 'statement'"),
         ("[{deny: {tables: [a.b.c]}}]", "not the name of a table"),
-        ("[{deny: {client: [10.0.0.1/8]}}]", "bits set past its prefix"),
+        (
+            "[{deny: {client: [10.0.0.1/8]}}]",
+            "bits set past its prefix",
+        ),
     ];
     for (yaml, message) in rows {
         let report = problems(yaml);

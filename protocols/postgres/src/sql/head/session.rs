@@ -11,7 +11,13 @@ pub(super) fn apply(info: &mut StatementInfo, words: &mut Words<'_>) {
     match info.verb {
         Verb::Set => set(info, words),
         Verb::Reset => reset(info, words),
-        Verb::Show => info.name = if words.peek_keyword() == K::All { None } else { words.rest() },
+        Verb::Show => {
+            info.name = if words.peek_keyword() == K::All {
+                None
+            } else {
+                words.rest()
+            }
+        }
         Verb::Discard => info.effects |= discard(words),
         Verb::Prepare => prepare(info, words),
         Verb::Execute => {
@@ -35,7 +41,9 @@ pub(super) fn apply(info: &mut StatementInfo, words: &mut Words<'_>) {
         }
         Verb::Unlisten => {
             info.effects |= Effects::UNLISTEN;
-            let all = words.peek().is_some_and(|token| token.kind == TokenKind::Operator);
+            let all = words
+                .peek()
+                .is_some_and(|token| token.kind == TokenKind::Operator);
             info.name = if all { None } else { words.name() };
         }
         Verb::Notify => info.name = words.name(),
@@ -81,14 +89,18 @@ fn set(info: &mut StatementInfo, words: &mut Words<'_>) {
 /// SESSION AUTHORIZATION comes next.
 fn is_authorization(words: &Words<'_>) -> bool {
     words.peek_keyword() == K::Session
-        && words.tokens.get(1).is_some_and(|token| token.keyword == K::Authorization)
+        && words
+            .tokens
+            .get(1)
+            .is_some_and(|token| token.keyword == K::Authorization)
 }
 
 /// TO or = comes behind the next word: `SET role = x` is a parameter of that name, and the same thing.
 fn is_assignment(words: &Words<'_>) -> bool {
-    words.tokens.get(1).is_some_and(|token| {
-        token.keyword == K::To || token.span.of(words.sql) == b"="
-    })
+    words
+        .tokens
+        .get(1)
+        .is_some_and(|token| token.keyword == K::To || token.span.of(words.sql) == b"=")
 }
 
 fn role(info: &mut StatementInfo, words: &mut Words<'_>, local: bool) {
@@ -134,7 +146,12 @@ fn authorization(info: &mut StatementInfo, words: &mut Words<'_>, local: bool) {
 fn parameter(info: &mut StatementInfo, words: &mut Words<'_>, local: bool) {
     let Some(first) = words.peek() else { return };
     let name = match first.keyword {
-        K::Time if words.tokens.get(1).is_some_and(|token| token.keyword == K::Zone) => {
+        K::Time
+            if words
+                .tokens
+                .get(1)
+                .is_some_and(|token| token.keyword == K::Zone) =>
+        {
             words.next();
             words.next();
             ParameterName::TimeZone
@@ -147,7 +164,12 @@ fn parameter(info: &mut StatementInfo, words: &mut Words<'_>, local: bool) {
             words.next();
             ParameterName::SearchPath
         }
-        K::Xml if words.tokens.get(1).is_some_and(|token| token.keyword == K::Option) => {
+        K::Xml
+            if words
+                .tokens
+                .get(1)
+                .is_some_and(|token| token.keyword == K::Option) =>
+        {
             words.next();
             words.next();
             ParameterName::XmlOption
@@ -157,9 +179,9 @@ fn parameter(info: &mut StatementInfo, words: &mut Words<'_>, local: bool) {
             None => return,
         },
     };
-    let assigned = words.peek().is_some_and(|token| {
-        token.keyword == K::To || token.span.of(words.sql) == b"="
-    });
+    let assigned = words
+        .peek()
+        .is_some_and(|token| token.keyword == K::To || token.span.of(words.sql) == b"=");
     if assigned {
         words.next();
     }
@@ -238,7 +260,10 @@ fn discard(words: &Words<'_>) -> Effects {
 
 fn prepare(info: &mut StatementInfo, words: &mut Words<'_>) {
     let global = words.peek_keyword() == K::Transaction
-        && words.tokens.get(1).is_some_and(|token| token.kind == TokenKind::String);
+        && words
+            .tokens
+            .get(1)
+            .is_some_and(|token| token.kind == TokenKind::String);
     if global {
         words.next();
         info.verb = Verb::PrepareTransaction;

@@ -27,7 +27,11 @@ pub(super) fn apply(info: &mut StatementInfo, words: &mut Words<'_>) {
 fn end(info: &mut StatementInfo, words: &mut Words<'_>) {
     let commit = info.verb == Verb::Commit;
     if words.eat(K::Prepared) {
-        info.verb = if commit { Verb::CommitPrepared } else { Verb::RollbackPrepared };
+        info.verb = if commit {
+            Verb::CommitPrepared
+        } else {
+            Verb::RollbackPrepared
+        };
         info.effects |= Effects::OUTSIDE_TRANSACTION;
         info.name = words.name();
         return;
@@ -64,7 +68,11 @@ pub(super) fn modes(words: &mut Words<'_>) -> TransactionModes {
             K::Uncommitted => modes.isolation = Some(Isolation::ReadUncommitted),
             _ => {}
         }
-        before = if token.kind == TokenKind::Word { token.keyword } else { K::Plain };
+        before = if token.kind == TokenKind::Word {
+            token.keyword
+        } else {
+            K::Plain
+        };
     }
     modes
 }

@@ -14,7 +14,8 @@ impl Walk<'_> {
             inner.kind = expected_kind(&chain);
         } else if self.frame.with == With::As {
             inner.kind = Kind::Names;
-            if matches!(chain.last.keyword, Keyword::As | Keyword::Materialized) && chain.parts > 0 {
+            if matches!(chain.last.keyword, Keyword::As | Keyword::Materialized) && chain.parts > 0
+            {
                 inner.kind = Kind::Group;
                 self.begin_cte(&mut inner);
             }
@@ -46,7 +47,11 @@ impl Walk<'_> {
     /// What a bracket behind this word is, when no table was waited for.
     fn kind_behind(&self, chain: &Chain) -> Kind {
         use Keyword as K;
-        let word = if chain.parts == 1 { chain.last.keyword } else { K::Plain };
+        let word = if chain.parts == 1 {
+            chain.last.keyword
+        } else {
+            K::Plain
+        };
         let before = chain.before.keyword;
         if word == K::Using {
             return Kind::Names;
@@ -81,12 +86,18 @@ impl Walk<'_> {
         let utility = !self.frame.query
             && self.scratch.frames.is_empty()
             && !matches!(self.mode, Mode::Query | Mode::With);
-        if types || utility { Kind::Names } else { Kind::Call }
+        if types || utility {
+            Kind::Names
+        } else {
+            Kind::Call
+        }
     }
 
     /// In front of the query of COPY or EXPLAIN.
     fn holds_query(&self) -> bool {
-        matches!(self.mode, Mode::Copy | Mode::Explain) && self.scratch.frames.is_empty() && !self.inner_query
+        matches!(self.mode, Mode::Copy | Mode::Explain)
+            && self.scratch.frames.is_empty()
+            && !self.inner_query
     }
 
     /// `)` or `]`.

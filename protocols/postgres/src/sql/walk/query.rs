@@ -167,12 +167,23 @@ impl Walk<'_> {
         self.mode = mode;
         self.lists = matches!(
             verb,
-            Verb::Drop(_) | Verb::Truncate | Verb::Lock | Verb::Vacuum | Verb::Analyze | Verb::Grant | Verb::Revoke
+            Verb::Drop(_)
+                | Verb::Truncate
+                | Verb::Lock
+                | Verb::Vacuum
+                | Verb::Analyze
+                | Verb::Grant
+                | Verb::Revoke
         );
         if mode == Mode::Copy
             || matches!(
                 verb,
-                Verb::Truncate | Verb::Lock | Verb::Vacuum | Verb::Analyze | Verb::Cluster | Verb::Reindex
+                Verb::Truncate
+                    | Verb::Lock
+                    | Verb::Vacuum
+                    | Verb::Analyze
+                    | Verb::Cluster
+                    | Verb::Reindex
             )
         {
             self.frame.from = From::Target;
@@ -201,8 +212,16 @@ impl Walk<'_> {
                 self.end_tables();
                 self.frame.grouping = true;
             }
-            K::Order | K::Having | K::Limit | K::Offset | K::Fetch | K::Window | K::Returning
-            | K::Union | K::Intersect | K::Except => self.end_tables(),
+            K::Order
+            | K::Having
+            | K::Limit
+            | K::Offset
+            | K::Fetch
+            | K::Window
+            | K::Returning
+            | K::Union
+            | K::Intersect
+            | K::Except => self.end_tables(),
             K::On => self.on(),
             K::Table => self.table(),
             K::Set if !self.frame.set_seen && (self.frame.write || self.frame.insert) => {
@@ -247,7 +266,8 @@ impl Walk<'_> {
 
     /// Behind the last `;` of a body.
     const fn ends_body(&self) -> bool {
-        matches!(self.prev.kind, TokenKind::Semicolon) || matches!(self.prev.keyword, Keyword::Atomic)
+        matches!(self.prev.kind, TokenKind::Semicolon)
+            || matches!(self.prev.keyword, Keyword::Atomic)
     }
 
     fn utility_keyword(&mut self, keyword: Keyword) {
@@ -358,7 +378,9 @@ impl Walk<'_> {
     }
 
     fn holds_behind_as(&self) -> bool {
-        matches!(self.mode, Mode::Holds | Mode::Create) && self.scratch.frames.is_empty() && !self.inner_query
+        matches!(self.mode, Mode::Holds | Mode::Create)
+            && self.scratch.frames.is_empty()
+            && !self.inner_query
     }
 }
 
