@@ -290,7 +290,9 @@ impl Life {
         } else {
             timeouts.idle()
         };
-        let unused = idle
+        // A stream that is being opened has the deadline of its head instead.
+        let is_unused = idle && self.common.wire.block_open_since().is_none();
+        let unused = is_unused
             .then(|| self.idle_since.checked_add(patience))
             .flatten();
         let old = HttpService::deadline(self.accepted, timeouts.max_connection_age());
