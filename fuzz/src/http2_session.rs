@@ -56,8 +56,8 @@ pub fn session(data: &[u8]) {
         match what % 16 {
             14 => now += Duration::from_millis(u64::from(amount) * 10),
             15 => {
-                whole.handle_consumed(usize::from(amount % 16));
-                cut.handle_consumed(usize::from(amount % 16));
+                whole.handle_consumed(usize::from(amount % 16), amount >= 0x80);
+                cut.handle_consumed(usize::from(amount % 16), amount >= 0x80);
                 built.consumed += 1;
             }
             kind => {

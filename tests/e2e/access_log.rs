@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Origin, Reply, Scratch, Signal};
+use harness::{Origin, Reply, Scratch, Signal, eventually};
 use serde_json::Value;
 
 use crate::support::{Running, Site};
@@ -18,20 +18,13 @@ fn start(origin: &Origin, path: &Path, form: &str) -> Running {
 }
 
 /// Waits until the file has so many lines.
-fn lines(site: &Running, path: &Path, count: usize) -> Vec<String> {
-    for _ in 0..3000 {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        if text.matches('\n').count() >= count {
-            return text.lines().map(str::to_owned).collect();
-        }
-        // As long as it takes to be answered, which is a while.
-        let _ = site.stats();
-    }
-    panic!(
-        "{} has no {count} lines: {:?}",
-        path.display(),
-        fs::read_to_string(path)
-    );
+fn lines(path: &Path, count: usize) -> Vec<String> {
+    let mut text = String::new();
+    eventually(&format!("{count} lines in {}", path.display()), || {
+        text = fs::read_to_string(path).unwrap_or_default();
+        text.matches('\n').count() >= count
+    });
+    text.lines().map(str::to_owned).collect()
 }
 
 fn file(scratch: &Scratch) -> PathBuf {
@@ -47,7 +40,7 @@ fn envoy_format() {
     let mut client = site.client();
     client.send("POST /x?y=z HTTP/1.1\r\nhost: a.test\r\nuser-agent: curl/8\r\ncontent-length: 3\r\n\r\nabc");
     assert_eq!(client.read_response().status, 200);
-    let line = &lines(&site, &path, 1)[0];
+    let line = &lines(&path, 1)[0];
     assert!(line.starts_with("[20"), "{line}");
     let rest = line.split_once("] ").unwrap().1;
     assert!(
@@ -73,7 +66,7 @@ fn combined_format() {
     let mut client = site.client();
     client.send("GET /x HTTP/1.1\r\nhost: a\r\nreferer: http://b/\r\nuser-agent: me\r\n\r\n");
     assert_eq!(client.read_response().status, 200);
-    let line = &lines(&site, &path, 1)[0];
+    let line = &lines(&path, 1)[0];
     assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
     assert!(
         line.ends_with("] \"GET /x HTTP/1.1\" 200 5 \"http://b/\" \"me\""),
@@ -90,7 +83,7 @@ fn json_format() {
     let mut client = site.client();
     assert_eq!(client.get("/x", "a.test").status, 200);
     assert_eq!(client.get("/deny", "a.test").status, 403);
-    let lines = lines(&site, &path, 2);
+    let lines = lines(&path, 2);
     // Two filters with a file in common keep no order between them.
     let of = |path: &str| -> Value {
         let entries = lines.iter().map(|line| serde_json::from_str(line).unwrap());
@@ -136,7 +129,7 @@ fn operators() {
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\nx-short: abcdefgh\r\n\r\n");
     assert_eq!(client.read_response().status, 201);
-    assert_eq!(lines(&site, &path, 1)[0], "abcd 17 - web 100%");
+    assert_eq!(lines(&path, 1)[0], "abcd 17 - web 100%");
 }
 
 /// F11: one request, one line, whatever bytes it holds.
@@ -166,7 +159,7 @@ fn f11_log_injection() {
             );
             assert_eq!(client.read_response().status, 200, "{form}");
         }
-        let lines = lines(&site, &path, hostile.len());
+        let lines = lines(&path, hostile.len());
         assert_eq!(lines.len(), hostile.len(), "{form}: {lines:#?}");
         for line in &lines {
             if form.contains("json") {
@@ -212,8 +205,8 @@ fn what_is_refused_before_routing_is_logged() {
         assert_eq!(client.read_response().status, 400, "{expected}");
         // Among the lines of requests that were made before.
         let mut count = 1;
-        while !lines(&site, &path, count).contains(&expected.to_owned()) {
-            count = lines(&site, &path, count).len() + 1;
+        while !lines(&path, count).contains(&expected.to_owned()) {
+            count = lines(&path, count).len() + 1;
         }
     }
     site.neighbour_is_well();
@@ -258,10 +251,10 @@ fn usr1_reopens() {
     let site = start(&origin, &path, "text: \"%REQ(:PATH)%\"");
     let mut client = site.client();
     let _ = client.get("/before", "a");
-    assert_eq!(lines(&site, &path, 1), ["/before"]);
+    assert_eq!(lines(&path, 1), ["/before"]);
     fs::rename(&path, &moved).unwrap();
     let _ = client.get("/between", "a");
-    assert_eq!(lines(&site, &moved, 2), ["/before", "/between"]);
+    assert_eq!(lines(&moved, 2), ["/before", "/between"]);
     site.signal(Signal::USR1);
     site.wait_log("opening the log files again");
     // The writer takes the wish up with its next line at the latest.
@@ -274,7 +267,7 @@ fn usr1_reopens() {
     }
     let _ = client.get("/last", "a");
     let mut count = 1;
-    while !lines(&site, &path, count).contains(&"/last".to_owned()) {
+    while !lines(&path, count).contains(&"/last".to_owned()) {
         count += 1;
     }
     let old = fs::read_to_string(&moved).unwrap();

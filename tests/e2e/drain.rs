@@ -38,7 +38,7 @@ fn wait_refused(address: std::net::SocketAddr) {
 /// F8.
 #[test]
 fn f8_drain_finishes_what_is_open() {
-    let (gateway, origin, gate) = gated("{ timeout: 20s, spread: 1ms }");
+    let (gateway, origin, gate) = gated("{ timeout: 2m, spread: 1ms }");
     let address = gateway.addr("web");
     let admin = gateway.admin();
     let mut idle = gateway.connect("web");
@@ -86,7 +86,7 @@ fn f8_drain_after_a_reload() {
     let origin = Origin::http(|_| Reply::ok("x"));
     let document = |idle: &str| {
         format!(
-            "drain: {{ timeout: 20s, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, \
+            "drain: {{ timeout: 2m, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, \
              cluster: site, timeouts: {{ idle: {idle} }} }}\nclusters:\n  site: {{ endpoints: [{}] }}\n",
             origin.address()
         )
@@ -158,7 +158,7 @@ fn f8_drain_timeout() {
 /// F8: requests that arrive on open connections while the gateway drains are answered, and then the connection ends.
 #[test]
 fn f8_no_request_is_lost() {
-    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 10s }");
+    let (gateway, _origin, _gate) = gated("{ timeout: 2m, spread: 10s }");
     let mut clients: Vec<Client> = (0..8).map(|_| gateway.connect("web")).collect();
     for client in &mut clients {
         assert_eq!(client.get("/", "a").status, 200);
@@ -187,7 +187,7 @@ fn f8_no_request_is_lost() {
 /// The admin address drains as well, and `/drain_listeners` leaves the process running.
 #[test]
 fn drain_by_hand() {
-    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 1ms }");
+    let (gateway, _origin, _gate) = gated("{ timeout: 2m, spread: 1ms }");
     let address = gateway.addr("web");
     assert_eq!(gateway.admin_post("/drain_listeners").status, 200);
     wait_refused(address);
@@ -200,7 +200,7 @@ fn drain_by_hand() {
 /// USR2 is not there yet, and does no harm.
 #[test]
 fn usr2_says_that_it_is_not_supported() {
-    let (gateway, _origin, _gate) = gated("{ timeout: 20s, spread: 1ms }");
+    let (gateway, _origin, _gate) = gated("{ timeout: 2m, spread: 1ms }");
     gateway.signal(Signal::USR2);
     gateway.wait_log("not supported");
     assert_eq!(gateway.connect("web").get("/", "a").text(), "quick");

@@ -3,7 +3,7 @@
 //! F7, jumps of the wall clock, needs no test here: every deadline is an `Instant`, and the clippy configuration
 //! refuses `SystemTime::now` outside of `net::clock`, whose wall time is only ever printed.
 
-use harness::{Client, Connection, Origin, Reply};
+use harness::{Client, Connection, Origin, Reply, eventually};
 
 use crate::support::{Running, Site};
 
@@ -16,13 +16,10 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-field
 /// Waits until as many descriptors are open as before, or fewer.
 #[track_caller]
 fn wait_descriptors(site: &Running, most: usize) {
-    for _ in 0..3000 {
-        if site.descriptors() <= most {
-            return;
-        }
+    eventually("descriptors are given back", || {
         let _ = site.stats();
-    }
-    panic!("{} descriptors, {most} before", site.descriptors());
+        site.descriptors() <= most
+    });
 }
 
 /// F2: the client leaves after every byte of a request, in order and with a reset.
@@ -192,7 +189,7 @@ fn f1_descriptors_run_out() {
         stats.counter("portcullis_listener_refused_total", &labels)
             + stats.counter("portcullis_listener_accept_errors_total", &labels)
     };
-    assert!((0..3000).any(|_| shed() > 0), "nothing is shed");
+    eventually("something is shed", || shed() > 0);
     // The open ones are served, though no new connection upstream can be made.
     assert_eq!(kept.get("/", "a").status, 200);
     for target in ["/ready", "/metrics", "/clusters"] {
@@ -200,13 +197,12 @@ fn f1_descriptors_run_out() {
     }
     drop(crowd);
     // It recovers by itself, as soon as what the crowd held is given back.
-    let recovered = (0..3000).any(|_| {
+    eventually("it recovers", || {
         let mut client = site.client();
         client.try_send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         let response = client.connection().read_response(false);
         response.is_ok_and(|response| response.status == 200)
     });
-    assert!(recovered, "it does not recover");
     let active = "portcullis_listener_connections_active";
     site.wait_stat(active, &[("listener", "web")], |active| active <= 4);
     site.neighbour_is_well();

@@ -10,6 +10,7 @@ mod health;
 mod health_checks;
 mod messages;
 mod python;
+mod tonic;
 mod web;
 
 use std::fmt::Write as _;

@@ -46,7 +46,7 @@ fn pong(client: &mut RawH2, ping: &RawFrame) {
 fn f8_drain_says_goodbye_twice() {
     let (origin, gate) = gated();
     let gateway = Gateway::start(&format!(
-        "drain: {{ timeout: 20s, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, cluster: site }}\n\
+        "drain: {{ timeout: 2m, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, cluster: site }}\n\
          clusters:\n  site: {{ endpoints: [{}] }}\n",
         origin.address()
     ));
@@ -85,7 +85,7 @@ fn f8_drain_says_goodbye_twice() {
 fn f8_a_library_sees_a_clean_end() {
     let (origin, gate) = gated();
     let gateway = Gateway::start(&format!(
-        "drain: {{ timeout: 20s, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, cluster: site }}\n\
+        "drain: {{ timeout: 2m, spread: 1ms }}\nlisteners:\n  web: {{ listen: 127.0.0.1:0, protocol: http, cluster: site }}\n\
          clusters:\n  site: {{ endpoints: [{}] }}\n",
         origin.address()
     ));
@@ -297,4 +297,47 @@ fn mistakes_in_the_block_have_places() {
         let printed = exit.stderr.join("\n");
         assert!(printed.contains(expected), "{keys}: {printed}");
     }
+}
+
+/// A client that reads slowly gets the last of what it asked for: nothing is being served any more, but it is still on its
+/// way when the connection is to end.
+#[test]
+fn a_slow_reader_gets_everything_before_the_end() {
+    const STREAMS: u32 = 24;
+    const LENGTH: usize = 1 << 20;
+    let origin = Origin::http(|_| Reply::ok(vec![b'x'; LENGTH]));
+    let http2 = format!("http2: {{ send_buffer: 2MiB, max_requests: {STREAMS} }}");
+    let site = Site::new(&origin).listener(&http2).start();
+    let windows = [(n::INITIAL_WINDOW_SIZE, 1 << 30)];
+    let mut client = RawH2::connect_with(site.addr("web"), &windows);
+    client.open_window(0, 1 << 30);
+    for number in 0..STREAMS {
+        client.get(1 + 2 * number, "/", "a");
+    }
+    // All of it is in the gateway, more than the kernel takes.
+    let done = [("listener", "web"), ("code_class", "2xx")];
+    site.wait_stat("portcullis_http_responses_total", &done, |count| {
+        count >= u64::from(STREAMS)
+    });
+    let mut read = vec![0; STREAMS as usize];
+    let mut ended = 0;
+    let mut frames = 0;
+    while ended < STREAMS {
+        let frame = client.read_frame().expect("everything before the end");
+        match frame.kind {
+            n::PING if !frame.has(n::ACK) => pong(&mut client, &frame),
+            n::DATA => {
+                read[(frame.stream / 2) as usize] += frame.payload.len();
+                ended += u32::from(frame.has(n::END_STREAM));
+                frames += 1;
+                // Longer in all than a peer that does not answer is waited for.
+                if frames <= 8 {
+                    std::thread::park_timeout(std::time::Duration::from_secs(1));
+                }
+            }
+            _ => assert_ne!(frame.kind, n::RST_STREAM),
+        }
+    }
+    assert!(read.iter().all(|&read| read == LENGTH), "{read:?}");
+    site.neighbour_is_well();
 }

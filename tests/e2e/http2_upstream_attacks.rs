@@ -264,6 +264,24 @@ fn t10_bad_responses_harm_nobody_else() {
     }
 }
 
+/// T10: an endpoint that allows no stream at all has a request wait for it, and gets no flood of connections.
+#[test]
+fn t10_no_streams_allowed() {
+    let origin = Origin::raw(|connection| {
+        let mut frames = Frames::accept(connection, &[(n::MAX_CONCURRENT_STREAMS, 0)])?;
+        frames.until_gone();
+        Ok(())
+    });
+    let site = Site::new(&origin)
+        .cluster("http: { version: http2 }\nconnect_timeout: 1s")
+        .start();
+    let mut client = site.client();
+    let response = client.get("/", "a");
+    assert_local("no streams", &response, 503, "upstream_connection_limit");
+    assert_eq!(origin.connections(), 1);
+    site.neighbour_is_well();
+}
+
 /// A head that is a whole response.
 fn whole(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use harness::tls::Authority;
-use harness::{ClosedPort, Connection, Gateway, Scratch, Stats, Tool, tool};
+use harness::{ClosedPort, Connection, Gateway, Scratch, Stats, Tool, eventually, tool};
 
 use crate::support::{checksum, noise};
 
@@ -37,11 +36,7 @@ fn free_port() -> SocketAddr {
 fn start(folder: Scratch, address: SocketAddr, mut command: Command) -> Peer {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let tool = Tool::start(&mut command);
-    let listens = (0..30_000).any(|_| {
-        std::thread::park_timeout(Duration::from_millis(1));
-        Connection::connect(address).is_ok()
-    });
-    assert!(listens, "{command:?} does not listen");
+    eventually("the peer listens", || Connection::connect(address).is_ok());
     Peer {
         address,
         folder,

@@ -88,7 +88,7 @@ fn rate_limit_by_facts() {
         ("127.0.0.2", "a", "/y?q", 429),
     ];
     for (number, (ip, tenant, target, status)) in rows.into_iter().enumerate() {
-        let mut client = Client::connect_from(ip.parse().unwrap(), site.addr("web"));
+        let mut client = site.connect_from(ip.parse().unwrap(), "web");
         client.send(format!(
             "GET {target} HTTP/1.1\r\nhost: a\r\nx-tenant: {tenant}\r\n\r\n"
         ));
@@ -167,7 +167,7 @@ fn allow_and_deny_by_network() {
     .start();
     let rows = [("127.0.0.1", 200), ("127.0.0.66", 403), ("127.0.1.1", 403)];
     for (ip, status) in rows {
-        let mut client = Client::connect_from(ip.parse().unwrap(), site.addr("web"));
+        let mut client = site.connect_from(ip.parse().unwrap(), "web");
         assert_eq!(client.get("/", "a").status, status, "{ip}");
     }
     site.wait_local_replies("denied", 2);

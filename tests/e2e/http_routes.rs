@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Gateway, Origin, Reply};
+use harness::{Gateway, Origin, Reply, Versions};
 
 use crate::support::{Running, Site};
 
@@ -157,11 +157,16 @@ fn redirects() {
         )
         .start();
     let mut client = site.client();
+    let scheme = Versions::chosen().scheme();
     let rows = [
         ("/whole?a=b", 301, "https://other.test/x"),
         ("/secure/a?b=c", 302, "https://a.test/secure/a?b=c"),
-        ("/old/a/b?c", 308, "http://a.test/new/a/b?c"),
-        ("/host?secret", 302, "http://other.test:8443/host"),
+        ("/old/a/b?c", 308, &*format!("{scheme}://a.test/new/a/b?c")),
+        (
+            "/host?secret",
+            302,
+            &*format!("{scheme}://other.test:8443/host"),
+        ),
     ];
     for (target, status, location) in rows {
         let response = client.get(target, "a.test");

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Gate, Gateway, Origin, Reply, Step};
+use harness::{Gate, Gateway, Origin, Reply, Step, Versions};
 
 use crate::support::{BlackHole, Running, Site, assert_local};
 
@@ -173,11 +173,12 @@ fn pending_limit() {
 
 /// A listener that ages its connections, and one beside it that does not.
 fn aged(origin: &Origin) -> Gateway {
+    let tls = Versions::chosen().listener_keys().concat();
+    let cluster = Versions::chosen().cluster_keys().join("\n    ");
     Gateway::start(&format!(
-        "listeners:\n\
-         \x20 aged: {{ listen: 127.0.0.1:0, protocol: http, timeouts: {{ max_connection_age: 1s }}, routes: [{{ cluster: origin }}] }}\n\
-         \x20 beside: {{ listen: 127.0.0.1:0, protocol: http, routes: [{{ cluster: origin }}] }}\n\
-         clusters:\n  origin: {{ endpoints: [{}] }}\n",
+        "listeners:\n  aged:\n    listen: 127.0.0.1:0\n    protocol: http\n    timeouts: {{ max_connection_age: 1s }}\n    \
+         routes: [{{ cluster: origin }}]\n    {tls}\n  beside:\n    listen: 127.0.0.1:0\n    protocol: http\n    \
+         routes: [{{ cluster: origin }}]\n    {tls}\nclusters:\n  origin:\n    endpoints: [{}]\n    {cluster}\n",
         origin.address()
     ))
 }
@@ -210,7 +211,10 @@ fn max_connection_age() {
     // It was there before those that were too old, so it is as well.
     busy.expect_quiet();
     gate.open();
-    assert_eq!(busy.read_response().text(), "late");
+    // And it is told, so that its next request does not meet the close.
+    let late = busy.read_response();
+    assert_eq!(late.text(), "late");
+    assert_eq!(late.header("connection"), Some("close"));
     busy.expect_closed();
 
     let labels = [("listener", "aged")];

@@ -1,7 +1,8 @@
-//! Every version-neutral HTTP test again, over the other versions of HTTP.
+//! Every version-neutral HTTP test again, over the other versions of HTTP and with TLS on both sides.
 //!
 //! The tests themselves are run again by this very binary with `PORTCULLIS_MATRIX` set, which puts translators between
-//! them and the gateway (`tests/harness/matrix.rs`): the gateway speaks the other version, the tests go on to speak HTTP/1.
+//! them and the gateway (`tests/harness/matrix.rs`): the gateway speaks the other version, or TLS, and the tests go on to speak
+//! HTTP/1 in the clear. With TLS no test is left out: those that see the scheme ask which one it is.
 //! A new test of these modules takes part by itself; one that is about HTTP/1's own bytes or connections is listed in
 //! [`ABOUT_HTTP1`] with the reason.
 
@@ -65,6 +66,10 @@ const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
     "websocket_frames_pass",
 ];
 
+const TO_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM];
+const FROM_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM];
+const ALL_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM];
+
 fn run(versions: &str, skipped: &[&[&str]]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env("PORTCULLIS_MATRIX", versions).args(MODULES);
@@ -85,19 +90,36 @@ fn run(versions: &str, skipped: &[&[&str]]) {
 }
 
 #[test]
+fn http1_to_http1_tls() {
+    run("h1-h1-tls", &[]);
+}
+
+#[test]
 fn http1_to_http2() {
-    run("h1-h2", &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM]);
+    run("h1-h2", TO_HTTP2);
+}
+
+#[test]
+fn http1_to_http2_tls() {
+    run("h1-h2-tls", TO_HTTP2);
 }
 
 #[test]
 fn http2_to_http1() {
-    run("h2-h1", &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM]);
+    run("h2-h1", FROM_HTTP2);
+}
+
+#[test]
+fn http2_to_http1_tls() {
+    run("h2-h1-tls", FROM_HTTP2);
 }
 
 #[test]
 fn http2_to_http2() {
-    run(
-        "h2-h2",
-        &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM],
-    );
+    run("h2-h2", ALL_HTTP2);
+}
+
+#[test]
+fn http2_to_http2_tls() {
+    run("h2-h2-tls", ALL_HTTP2);
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use harness::{Client, ClosedPort, Connection, Gateway, Origin, Scratch, Tool, tool};
+use harness::{Client, ClosedPort, Connection, Gateway, Origin, Scratch, Tool, eventually, tool};
 
 use crate::support::{checksum, noise};
 
@@ -18,13 +18,7 @@ fn free_port() -> SocketAddr {
 /// Waits until somebody listens there.
 #[track_caller]
 fn wait_listening(address: SocketAddr) {
-    for _ in 0..30_000 {
-        if Connection::connect(address).is_ok() {
-            return;
-        }
-        std::thread::park_timeout(std::time::Duration::from_millis(1));
-    }
-    panic!("nobody listens on {address}");
+    eventually("somebody listens", || Connection::connect(address).is_ok());
 }
 
 /// An nginx that serves a directory.

@@ -77,11 +77,13 @@ impl Site {
         } else {
             &self.routes
         };
-        let keys = Versions::chosen().cluster_keys();
+        let versions = Versions::chosen();
+        let keys = versions.cluster_keys().join("\n    ");
+        let tls = versions.listener_keys().join("\n    ");
         format!(
-            "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n{}    routes:\n      \
+            "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: http\n    {tls}\n{}    routes:\n      \
              - match: {{ host: {BESIDE} }}\n        cluster: beside\n{routes}\
-             drain: {{ timeout: 20s, spread: 1ms }}\nclusters:\n  beside:\n    endpoints: [\"{}\"]\n    {keys}\n  site:\n    endpoints: [{}]\n    {keys}\n{}{}{}",
+             drain: {{ timeout: 2m, spread: 1ms }}\nclusters:\n  beside:\n    endpoints: [\"{}\"]\n    {keys}\n  site:\n    endpoints: [{}]\n    {keys}\n{}{}{}",
             self.listener,
             beside.address(),
             self.endpoints.join(", "),

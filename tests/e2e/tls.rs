@@ -97,7 +97,7 @@ impl Tls {
     pub(crate) fn yaml(&self, origin: &Origin) -> String {
         format!(
             "listeners:\n  web:\n    listen: 127.0.0.1:0\n    protocol: {}\n    {}\n{}    \
-             tls:\n      certificates: [{}]\n{}{}drain: {{ timeout: 20s, spread: 1ms }}\n\
+             tls:\n      certificates: [{}]\n{}{}drain: {{ timeout: 2m, spread: 1ms }}\n\
              runtime: {{ workers: {{ count: 2 }} }}\n\
              clusters:\n  origin: {{ endpoints: [\"{}\"] }}\n{}",
             self.protocol,

@@ -57,6 +57,14 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects to a TCP listener of the gateway from a chosen address, encrypted where the matrix says so.
+    #[track_caller]
+    pub(crate) fn connect_here(local: IpAddr, listener: SocketAddr) -> Self {
+        let mut client = Self::connect_from(local, listener);
+        crate::matrix::encrypt_blocking(&mut client.connection).expect("a TLS handshake");
+        client
+    }
+
     /// The connection below, whose methods return errors instead of panicking.
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.connection

@@ -106,6 +106,20 @@ impl Connection {
         &self.socket
     }
 
+    /// Waits for bytes on the socket and leaves them there. `Ok(0)` is the end of the peer's direction.
+    pub(crate) fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(&self.socket, bytes, rustix::net::RecvFlags::PEEK)?.0)
+    }
+
+    /// Tells the peer of a TLS connection that it ends in order, as far as that can be done at once.
+    pub(crate) fn close_notify(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = self.socket.set_nonblocking(true);
+            let _ = flush(tls, &mut self.socket);
+        }
+    }
+
     /// The address of this end, when it is a TCP one.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {

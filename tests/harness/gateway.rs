@@ -15,20 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::binary::portcullis;
 use crate::client::Client;
 use crate::http::RawResponse;
+use crate::matrix;
 use crate::scratch::Scratch;
 use crate::stats::Stats;
 use crate::watched::Watched;
-
-/// How often [`Gateway::wait_stat`] asks before it gives up, and how long it rests in between.
-const STAT_ATTEMPTS: usize = 3000;
-const STAT_PAUSE: Duration = Duration::from_millis(10);
+use crate::{CEILING, PAUSE};
 
 /// A running gateway.
 ///
@@ -110,7 +107,10 @@ impl Gateway {
     #[track_caller]
     fn spawn(config: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         let scratch = Scratch::new();
-        let config = scratch.write("portcullis.yaml", with_admin(config));
+        let config = scratch.write(
+            "portcullis.yaml",
+            with_admin(&matrix::configuration(config, &scratch)),
+        );
         let mut command = portcullis();
         command.arg("run").arg("-c").arg(&config);
         prepare(&mut command);
@@ -159,7 +159,14 @@ impl Gateway {
     #[track_caller]
     #[must_use]
     pub fn connect(&self, listener: &str) -> Client {
-        Client::connect(crate::matrix::listener(self.addr(listener)))
+        Client::connect(matrix::listener(self.addr(listener)))
+    }
+
+    /// As [`Gateway::connect`], from a chosen local address. It speaks HTTP/1 whatever the matrix says.
+    #[track_caller]
+    #[must_use]
+    pub fn connect_from(&self, local: IpAddr, listener: &str) -> Client {
+        Client::connect_here(local, self.addr(listener))
     }
 
     /// `GET` on the admin address.
@@ -186,7 +193,8 @@ impl Gateway {
 
     /// Replaces the configuration file and nothing else; then a signal, or the file watch, makes it count.
     pub fn rewrite(&self, config: &str) {
-        self.scratch.write("portcullis.yaml", with_admin(config));
+        let config = matrix::configuration(config, &self.scratch);
+        self.scratch.write("portcullis.yaml", with_admin(&config));
     }
 
     /// Replaces the configuration file and asks the admin endpoint to reload: its answer.
@@ -226,13 +234,13 @@ impl Gateway {
         wanted: impl Fn(u64) -> bool,
     ) -> u64 {
         let mut last = Stats::default();
-        for _ in 0..STAT_ATTEMPTS {
+        for _ in 0..CEILING.as_millis() / PAUSE.as_millis() {
             last = self.stats();
             let value = last.counter(name, labels);
             if wanted(value) {
                 return value;
             }
-            thread::park_timeout(STAT_PAUSE);
+            thread::park_timeout(PAUSE);
         }
         panic!(
             "{name}{labels:?} stays at {:#?}",

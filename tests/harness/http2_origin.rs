@@ -13,9 +13,11 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::matrix::{self, HANDSHAKE_RECORD, Versions};
 use crate::translate;
 use crate::watched::Watched;
 
@@ -115,13 +117,28 @@ async fn connection<S, F>(
     F: Future<Output = ()> + 'static,
 {
     let _ = stream.set_nodelay(true);
+    let Some(origin) = otherwise else {
+        return http2(stream, builder, serve).await;
+    };
     let mut first = [0; 3];
-    if let Some(origin) = otherwise
-        && !(matches!(stream.peek(&mut first).await, Ok(3)) && first == *b"PRI")
-    {
+    let peeked = stream.peek(&mut first).await;
+    if Versions::chosen().tls && first[0] == HANDSHAKE_RECORD {
+        if let Ok(stream) = matrix::accept_http2(stream).await {
+            http2(stream, builder, serve).await;
+        }
+    } else if matches!(peeked, Ok(3)) && first == *b"PRI" {
+        http2(stream, builder, serve).await;
+    } else {
         translate::pass(stream, origin).await;
-        return;
     }
+}
+
+async fn http2<T, S, F>(stream: T, builder: h2::server::Builder, serve: Rc<S>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Fn(Exchange) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
     let Ok(mut connection) = builder.handshake(stream).await else {
         return;
     };

@@ -36,6 +36,7 @@ mod tools;
 mod translate;
 mod watched;
 
+use std::thread;
 use std::time::Duration;
 
 pub use binary::portcullis;
@@ -62,7 +63,22 @@ pub use tools::{Tool, tool};
 /// How long a test waits for something that must happen before it fails.
 ///
 /// Never part of what a test asserts; generous, because test machines are shared.
-pub const CEILING: Duration = Duration::from_secs(30);
+pub const CEILING: Duration = Duration::from_mins(2);
+
+/// Asks again and again until the answer is yes, for what tells nobody when it happens. Fails after [`CEILING`], naming `what`.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..CEILING.as_millis() / PAUSE.as_millis() {
+        if holds() {
+            return;
+        }
+        thread::park_timeout(PAUSE);
+    }
+    panic!("not in {CEILING:?}: {what}");
+}
+
+/// How long to rest between two questions.
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests;

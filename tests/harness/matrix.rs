@@ -1,26 +1,41 @@
 //! Which versions of HTTP a test runs over: the ones that it was written for, unless the environment says others.
 //!
 //! `PORTCULLIS_MATRIX=h2-h1` puts HTTP/2 between clients and the gateway, `h1-h2` between the gateway and its upstreams, `h2-h2`
-//! both. Tests go on to speak HTTP/1; [translators](crate::translate) stand between. Start at [`Versions::chosen`].
+//! both; `h2-h1-tls` and the like encrypt both sides as well. Tests go on to speak HTTP/1 in the clear;
+//! [translators](crate::translate) stand between. Start at [`Versions::chosen`].
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use rustls::ServerConnection;
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::connection::Connection;
 use crate::http2_origin::Http2Origin;
+use crate::scratch::Scratch;
+use crate::tls::{Authority, Issued};
 use crate::translate;
 
-/// The versions on both sides of the gateway.
+/// What stands for the folder of the gateway's files in a configuration.
+const FOLDER: &str = "MATRIX";
+
+/// The first byte of a record that begins a handshake (RFC 8446 section 5.1).
+pub(crate) const HANDSHAKE_RECORD: u8 = 22;
+
+/// The versions on both sides of the gateway, and whether they are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
     /// Clients speak HTTP/2.
     pub downstream_http2: bool,
     /// Upstreams speak HTTP/2.
     pub upstream_http2: bool,
+    /// Both sides speak TLS.
+    pub tls: bool,
 }
 
 impl Versions {
@@ -28,22 +43,140 @@ impl Versions {
     #[must_use]
     pub fn chosen() -> Self {
         let chosen = std::env::var("PORTCULLIS_MATRIX").unwrap_or_default();
-        let (downstream, upstream) = chosen.split_once('-').unwrap_or_default();
+        let mut words = chosen.split('-');
         Self {
-            downstream_http2: downstream == "h2",
-            upstream_http2: upstream == "h2",
+            downstream_http2: words.next() == Some("h2"),
+            upstream_http2: words.next() == Some("h2"),
+            tls: words.next() == Some("tls"),
         }
     }
 
     /// What a cluster of HTTP origins must say.
     #[must_use]
-    pub fn cluster_keys(self) -> &'static str {
-        if self.upstream_http2 {
-            "http: { version: http2 }"
-        } else {
-            ""
+    pub fn cluster_keys(self) -> &'static [&'static str] {
+        match (self.upstream_http2, self.tls) {
+            (false, false) => &[],
+            (true, false) => &["http: { version: http2 }"],
+            (false, true) => &["tls: { roots: MATRIX/authority.pem }"],
+            (true, true) => &[
+                "tls: { roots: MATRIX/authority.pem }",
+                "http: { version: http2 }",
+            ],
         }
     }
+
+    /// How requests of clients reach the gateway.
+    #[must_use]
+    pub fn scheme(self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// What an HTTP listener must say.
+    #[must_use]
+    pub fn listener_keys(self) -> &'static [&'static str] {
+        if self.tls {
+            &["tls: { certificates: [{ cert: MATRIX/gateway.pem, key: MATRIX/gateway.key }] }"]
+        } else {
+            &[]
+        }
+    }
+}
+
+/// Fills in where the files of the matrix are, and writes them there.
+pub(crate) fn configuration(config: &str, scratch: &Scratch) -> String {
+    if !Versions::chosen().tls {
+        return config.to_owned();
+    }
+    let issued = Encryption::of_process();
+    scratch.write("authority.pem", &issued.authority);
+    scratch.write("gateway.pem", &issued.gateway.cert);
+    scratch.write("gateway.key", &issued.gateway.key);
+    config.replace(FOLDER, &scratch.path().display().to_string())
+}
+
+/// Who may speak TLS with whom; the same for the life of the process.
+struct Encryption {
+    authority: String,
+    gateway: Issued,
+    client: Arc<rustls::ClientConfig>,
+    client_http2: Arc<rustls::ClientConfig>,
+    origin: Arc<rustls::ServerConfig>,
+    origin_http2: Arc<rustls::ServerConfig>,
+}
+
+impl Encryption {
+    fn of_process() -> &'static Self {
+        static ISSUED: OnceLock<Encryption> = OnceLock::new();
+        ISSUED.get_or_init(Self::new)
+    }
+
+    fn new() -> Self {
+        let authority = Authority::new("matrix");
+        let mut client = authority.client(None);
+        let mut client_http2 = client.clone();
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client_http2.alpn_protocols = vec![b"h2".to_vec()];
+        let mut origin = authority.issue(&["127.0.0.1"]).server();
+        let mut origin_http2 = origin.clone();
+        origin.alpn_protocols = vec![b"http/1.1".to_vec()];
+        origin_http2.alpn_protocols = vec![b"h2".to_vec()];
+        Self {
+            authority: authority.pem(),
+            gateway: authority.issue(&["127.0.0.1"]),
+            client: Arc::new(client),
+            client_http2: Arc::new(client_http2),
+            origin: Arc::new(origin),
+            origin_http2: Arc::new(origin_http2),
+        }
+    }
+}
+
+/// Begins TLS as a client of the gateway; to be called where the matrix says so.
+pub(crate) async fn encrypt(
+    stream: tokio::net::TcpStream,
+    http2: bool,
+) -> io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+    let encryption = Encryption::of_process();
+    let config = if http2 {
+        &encryption.client_http2
+    } else {
+        &encryption.client
+    };
+    let name = Ipv4Addr::LOCALHOST.into();
+    let connector = TlsConnector::from(Arc::clone(config));
+    connector.connect(name, stream).await
+}
+
+/// Begins TLS as an HTTP/2 upstream.
+pub(crate) async fn accept_http2(
+    stream: tokio::net::TcpStream,
+) -> io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>> {
+    let config = &Encryption::of_process().origin_http2;
+    TlsAcceptor::from(Arc::clone(config)).accept(stream).await
+}
+
+/// Begins TLS on a connection of a test itself, which no translator stands in front of.
+pub(crate) fn encrypt_blocking(connection: &mut Connection) -> io::Result<()> {
+    if !Versions::chosen().tls {
+        return Ok(());
+    }
+    let config = Arc::clone(&Encryption::of_process().client);
+    let session = rustls::ClientConnection::new(config, Ipv4Addr::LOCALHOST.into());
+    connection.start_tls(session.map_err(io::Error::other)?)
+}
+
+/// Begins TLS as an HTTP/1 upstream, if the matrix and the gateway want it: clusters that a test adds may be in the clear.
+pub(crate) fn accept_blocking(connection: &mut Connection) -> io::Result<()> {
+    if !Versions::chosen().tls {
+        return Ok(());
+    }
+    let mut first = [0];
+    let peeked = connection.peek(&mut first)?;
+    if first[..peeked] != [HANDSHAKE_RECORD] {
+        return Ok(());
+    }
+    let config = Arc::clone(&Encryption::of_process().origin);
+    connection.start_tls(ServerConnection::new(config).map_err(io::Error::other)?)
 }
 
 /// Translators in front of addresses, for the life of the test.
@@ -55,6 +188,12 @@ static FRONTS: Mutex<Fronts> = Mutex::new(Fronts {
 struct Fronts {
     origins: BTreeMap<SocketAddr, Http2Origin>,
     listeners: BTreeMap<SocketAddr, SocketAddr>,
+}
+
+/// A new origin has this address: what stood in front of an earlier one counts no more.
+pub(crate) fn on_new_origin(address: SocketAddr) {
+    let mut fronts = FRONTS.lock().unwrap_or_else(PoisonError::into_inner);
+    fronts.origins.remove(&address);
 }
 
 /// Where an origin is reached.
@@ -77,12 +216,19 @@ pub(crate) fn connections(address: SocketAddr) -> Option<usize> {
 
 /// Where a listener is reached.
 pub(crate) fn listener(address: SocketAddr) -> SocketAddr {
-    if !Versions::chosen().downstream_http2 {
+    let versions = Versions::chosen();
+    if !versions.downstream_http2 && !versions.tls {
         return address;
     }
     let mut fronts = FRONTS.lock().unwrap_or_else(PoisonError::into_inner);
     let front = fronts.listeners.entry(address);
-    *front.or_insert_with(|| serve(move |client| translate::to_http2(client, address)))
+    *front.or_insert_with(|| {
+        if versions.downstream_http2 {
+            serve(move |client| translate::to_http2(client, address, versions.tls))
+        } else {
+            serve(move |client| translate::to_tls(client, address))
+        }
+    })
 }
 
 /// Accepts on a thread of its own until the process ends.

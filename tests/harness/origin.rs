@@ -109,6 +109,7 @@ impl Origin {
 
     fn start(serve: Arc<Serve>) -> Self {
         let (reserved, address) = reserve();
+        crate::matrix::on_new_origin(address);
         let mut origin = Self {
             address,
             serve,
@@ -279,7 +280,9 @@ fn accept(listener: &TcpListener, record: &Record, serve: &Arc<Serve>) {
         thread::spawn(move || {
             let connection = Connection::accepted(stream);
             let result = connection.and_then(|mut connection| {
+                crate::matrix::accept_blocking(&mut connection)?;
                 let result = serve(number, &mut connection, &record);
+                connection.close_notify();
                 // Before the registry forgets it, so that its copy is the last one to close.
                 drop(connection);
                 result

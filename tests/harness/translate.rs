@@ -12,27 +12,48 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::http::RawHead;
+use crate::matrix;
 
 pub(crate) use to_http1::to_http1;
 pub(crate) use to_http2::to_http2;
 
 /// Carries bytes both ways, unchanged, resets included.
-pub(crate) async fn pass(mut stream: TcpStream, origin: SocketAddr) {
-    let Ok(mut other) = TcpStream::connect(origin).await else {
-        let _ = stream.set_zero_linger();
-        return;
+pub(crate) async fn pass(stream: TcpStream, origin: SocketAddr) {
+    match TcpStream::connect(origin).await {
+        Ok(other) => {
+            let _ = other.set_nodelay(true);
+            relay(stream, other, |other| other).await;
+        }
+        Err(_) => drop(stream.set_zero_linger()),
+    }
+}
+
+/// As [`pass`], encrypted towards `server`.
+pub(crate) async fn to_tls(client: TcpStream, server: SocketAddr) {
+    let _ = client.set_nodelay(true);
+    let connect = async {
+        let stream = TcpStream::connect(server).await?;
+        let _ = stream.set_nodelay(true);
+        matrix::encrypt(stream, false).await
     };
-    let _ = other.set_nodelay(true);
-    if tokio::io::copy_bidirectional(&mut stream, &mut other)
-        .await
-        .is_err()
-    {
+    match connect.await {
+        Ok(other) => relay(client, other, |other| other.get_ref().0).await,
+        Err(_) => drop(client.set_zero_linger()),
+    }
+}
+
+async fn relay<T>(mut stream: TcpStream, mut other: T, socket: impl Fn(&T) -> &TcpStream)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let copied = tokio::io::copy_bidirectional(&mut stream, &mut other).await;
+    if copied.is_err() {
         let _ = stream.set_zero_linger();
-        let _ = other.set_zero_linger();
+        let _ = socket(&other).set_zero_linger();
     }
 }
 

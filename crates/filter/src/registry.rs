@@ -29,6 +29,12 @@ pub trait FilterKind<M: Messages>: 'static {
     /// where they stand.
     fn check(_config: &Self::Config, _node: &Node, _diagnostics: &mut Diagnostics) {}
 
+    /// A hash of what the filter is made from besides its settings: the contents of files that they name. A reload makes
+    /// the filter anew where this is another one than before.
+    fn fingerprint(_config: &Self::Config) -> u64 {
+        0
+    }
+
     /// Makes the filter for one worker.
     ///
     /// # Errors
@@ -76,6 +82,7 @@ pub struct ConfiguredFilter<M: Messages> {
     /// Where it stands, such as `listeners.web.filters[0]`.
     pub path: String,
     node: Node,
+    fingerprint: u64,
     build: Arc<BuildFilter<M>>,
 }
 
@@ -85,6 +92,7 @@ impl<M: Messages> Clone for ConfiguredFilter<M> {
             name: self.name,
             path: self.path.clone(),
             node: self.node.clone(),
+            fingerprint: self.fingerprint,
             build: Arc::clone(&self.build),
         }
     }
@@ -92,7 +100,10 @@ impl<M: Messages> Clone for ConfiguredFilter<M> {
 
 impl<M: Messages> PartialEq for ConfiguredFilter<M> {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.path == other.path && self.node == other.node
+        self.name == other.name
+            && self.path == other.path
+            && self.node == other.node
+            && self.fingerprint == other.fingerprint
     }
 }
 
@@ -294,6 +305,7 @@ fn read<M: Messages, K: FilterKind<M>>(
         name: K::NAME,
         path,
         node: node.clone(),
+        fingerprint: K::fingerprint(&config),
         build: Arc::new(move |cx| K::build(&config, cx)),
     })
 }

@@ -32,5 +32,5 @@ pub use config::HttpConfig;
 pub use fields::{Field, Fields, Name, Run};
 pub use framing::{Framing, FramingError};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version};
-pub use message::{Http, Record, Request, Response, ResponseBody};
+pub use message::{Http, LocalStream, Record, Request, Response, ResponseBody};
 pub use name::KnownField;

@@ -2,7 +2,10 @@
 //!
 //! Not the wire: heads are in [`crate::head`]. Start at [`Http`], the message types of the filter chain.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -12,6 +15,7 @@ use crate::fields::Fields;
 use crate::framing::Framing;
 use crate::grpc::Named;
 use crate::head::{RequestHead, ResponseHead, Scheme, Status};
+use crate::stream::BodyPiece;
 
 /// The messages of every HTTP version.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +114,7 @@ pub struct Response {
     /// Where the body comes from. A filter that changes the length of an upstream's body says
     /// [`Framing::Chunked`] here.
     pub body: ResponseBody,
-    /// The trailers of a body made here; those of an upstream come with its last piece.
+    /// The trailers of a body made here; those of an upstream or a stream come with its last piece.
     pub trailers: Option<Box<Fields>>,
     /// Why the gateway answered itself: the `reason` label. `None` for a response from upstream.
     pub reason: Option<&'static str>,
@@ -123,6 +127,34 @@ pub enum ResponseBody {
     Upstream(Framing),
     /// Made here.
     Local(Bytes),
+    /// Made here piece by piece.
+    Stream(LocalStream),
+}
+
+/// A body that is made here as time goes on, for as long as its client stays. Filters that see data see its pieces.
+///
+/// A copy is the same stream: each piece is there once.
+#[derive(Clone)]
+pub struct LocalStream(Rc<RefCell<PollPiece>>);
+
+type PollPiece = dyn FnMut(&mut Context<'_>) -> Poll<BodyPiece>;
+
+impl LocalStream {
+    /// A stream of what `poll` says: pieces, and an end, after which it is not asked again.
+    pub fn new(poll: impl FnMut(&mut Context<'_>) -> Poll<BodyPiece> + 'static) -> Self {
+        Self(Rc::new(RefCell::new(poll)))
+    }
+
+    /// The next piece.
+    pub fn poll_piece(&self, task: &mut Context<'_>) -> Poll<BodyPiece> {
+        (self.0.borrow_mut())(task)
+    }
+}
+
+impl std::fmt::Debug for LocalStream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("LocalStream")
+    }
 }
 
 impl Response {

@@ -46,7 +46,8 @@ pub const INTENDED: &[Difference] = &[
     },
     Difference {
         what: "h2_invalid_promise",
-        why: "h2 looks at what is promised when the header block is complete",
+        why: "h2 looks at what is promised when the header block is complete, and never where it resets the stream for what \
+              the block says",
         vector: "promise of nothing",
     },
     Difference {
@@ -158,7 +159,7 @@ fn alone(frame: &[u8]) {
 /// Whether `h2` resets a stream where we end the connection, as the list says.
 fn only_resets(error: FrameError, served: &Served) -> bool {
     let what = match error {
-        FrameError::ExpectedContinuation => error.label(),
+        FrameError::ExpectedContinuation | FrameError::PromisedStream => error.label(),
         FrameError::Length | FrameError::Padding => "depends on itself inside its padding",
         _ => return false,
     };

@@ -167,10 +167,11 @@ impl Guard {
     ///
     /// `h2` gives content in the pieces in which DATA brought it. Tiny pieces that are waiting are what
     /// `tiny_data` bounds; one that has been taken is given back to it, so that a stream of small messages that somebody
-    /// reads goes on for ever.
+    /// reads goes on for ever. What was never counted gives nothing back: empty pieces, and the one that the stream ends
+    /// with, which `last` tells.
     #[inline]
-    pub fn handle_consumed(&mut self, length: usize) {
-        if length < self.bounds.tiny as usize {
+    pub fn handle_consumed(&mut self, length: usize, last: bool) {
+        if !last && length > 0 && length < self.bounds.tiny as usize {
             self.budgets.tiny_data.refund();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{ClosedPort, Origin, Reply};
+use harness::{ClosedPort, Origin, Reply, Scratch};
 
 use super::{answer, ask, message, status, trailers_only};
 use crate::support::Site;
@@ -41,6 +41,65 @@ fn routes_take_calls_by_their_names() {
         let name = "portcullis_http_route_responses_total";
         site.wait_stat(name, &labels, |count| count >= 1);
     }
+    site.neighbour_is_well();
+}
+
+/// A `FileDescriptorSet` with one service of one method.
+fn descriptor_set(service: &str, method: &str) -> Vec<u8> {
+    fn field(number: u8, value: &[u8]) -> Vec<u8> {
+        [
+            &[number << 3 | 2, u8::try_from(value.len()).unwrap()],
+            value,
+        ]
+        .concat()
+    }
+    let method = field(2, &field(1, method.as_bytes()));
+    let service = field(6, &[field(1, service.as_bytes()), method].concat());
+    field(1, &[field(2, b"shop"), service].concat())
+}
+
+/// Methods have counters by name as the descriptor set says now, once it was reloaded; the text need not change.
+#[test]
+fn a_reload_reads_the_descriptor_set_again() {
+    let origin = echo();
+    let folder = Scratch::new();
+    let path = folder.write("shop.binpb", descriptor_set("Cart", "Add"));
+    let filter = format!(
+        "filters: [grpc: {{ descriptor_set: \"{}\" }}]",
+        path.display()
+    );
+    let site = Site::new(&origin).listener(&filter).start();
+    let mut client = site.client();
+    let mut counts = |method: &str, service: &str, label: &str, expected: u64| {
+        let response = ask(
+            &mut client,
+            &format!("/shop.Cart/{method}"),
+            &[],
+            &message(b"hi"),
+        );
+        assert_eq!(status(&response).1, "0 -");
+        let labels = [("service", service), ("method", label)];
+        site.wait_stat(CALLS, &labels, |count| count == expected);
+    };
+    counts("Add", "shop.Cart", "Add", 1);
+    counts("Remove", "shop.Cart", "other", 1);
+    let reloaded = |applied: u64| {
+        assert_eq!(site.admin_post("/reload").status, 200);
+        let labels = [("result", "applied")];
+        let count = site
+            .stats()
+            .counter("portcullis_config_reloads_total", &labels);
+        assert_eq!(count, applied);
+    };
+    reloaded(0);
+    folder.write("shop.binpb", descriptor_set("Cart", "Remove"));
+    reloaded(1);
+    counts("Remove", "shop.Cart", "Remove", 1);
+    counts("Add", "shop.Cart", "other", 1);
+    // One that cannot be read changes nothing.
+    folder.write("shop.binpb", b"\x0a\x7f");
+    assert_eq!(site.admin_post("/reload").status, 422);
+    counts("Remove", "shop.Cart", "Remove", 2);
     site.neighbour_is_well();
 }
 

@@ -11,7 +11,7 @@ unary = channel.unary_unary("/test.Echo/Unary")
 server_stream = channel.unary_stream("/test.Echo/Server")
 client_stream = channel.stream_unary("/test.Echo/Client")
 both = channel.stream_stream("/test.Echo/Both")
-PATIENCE = 20
+PATIENCE = 120
 
 
 def tell(call):
@@ -97,7 +97,9 @@ def health_checks(*more):
 
 def health():
     stub = health_checks("shop.Cart")
-    tell(lambda: list(stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)))
+    watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    tell(lambda: next(watch).status)
+    watch.cancel()
 
 
 globals()[sys.argv[2]]()

@@ -24,13 +24,14 @@ fn check_follows_readiness() {
         let said = status(&response).1;
         assert_eq!((&response.body[..], said.as_str()), expected);
     }
+    // A client of HTTP/1 that is gone cannot be told from one that waits.
     let watch = ask(
         &mut client,
         "/grpc.health.v1.Health/Watch",
         &[],
         &message(b""),
     );
-    let said = "12 only Check is answered here: poll it instead of Watch";
+    let said = "12 there are Check, and Watch over HTTP/2";
     assert_eq!(status(&watch), (200, said.to_owned()));
     for (target, state) in [("/healthcheck/fail", 2), ("/healthcheck/ok", 1)] {
         assert_eq!(site.admin_post(target).status, 200);

@@ -18,17 +18,17 @@ use crate::support::{Running, Site};
 use crate::tls_upstream::Behind;
 
 /// The service that is checked.
-const CART: &str = "shop.Cart";
+pub(super) const CART: &str = "shop.Cart";
 
 /// A server whose health has a switch. Only it knows the service of its own name, so it can be told from others.
-struct Served {
-    runtime: Runtime,
+pub(super) struct Served {
+    pub(super) runtime: Runtime,
     reporter: HealthReporter,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Served {
-    fn start(name: &str) -> Self {
+    pub(super) fn start(name: &str) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -67,7 +67,7 @@ impl Served {
         served
     }
 
-    fn report(&self, status: ServingStatus) {
+    pub(super) fn report(&self, status: ServingStatus) {
         let reporting = self.reporter.set_service_status(CART, status);
         self.runtime.block_on(reporting);
     }
@@ -98,9 +98,10 @@ fn checked(endpoints: &[SocketAddr]) -> Site {
         .fold(Site::default(), Site::endpoint)
         .cluster("health_check: { grpc: { service: shop.Cart }, interval: 50ms, timeout: 2s, healthy_threshold: 1, unhealthy_threshold: 1 }")
         .cluster("panic_threshold: 0%");
-    match Versions::chosen().cluster_keys() {
-        "" => site.cluster("http: { version: http2 }"),
-        _ => site,
+    if Versions::chosen().upstream_http2 {
+        site
+    } else {
+        site.cluster("http: { version: http2 }")
     }
 }
 

@@ -265,7 +265,8 @@ fn health_is_the_servers_or_the_gateways() {
         "1",
         "1",
         "NOT_FOUND unknown service",
-        "UNIMPLEMENTED only Check is answered here: poll it instead of Watch",
+        // Watched.
+        "1",
     ];
     assert_eq!(said(&python, &own, "health"), expected);
     let through = gateway(&server, "filters: [grpc]", "");

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use harness::{ClosedPort, Connection, Tool, tool};
+use harness::{ClosedPort, Connection, Tool, eventually, tool};
 
 use super::Behind;
 use crate::support::{Site, checksum, noise};
@@ -10,13 +10,7 @@ use crate::support::{Site, checksum, noise};
 /// Waits until somebody listens there.
 #[track_caller]
 fn wait_listening(address: std::net::SocketAddr) {
-    for _ in 0..30_000 {
-        if Connection::connect(address).is_ok() {
-            return;
-        }
-        std::thread::park_timeout(std::time::Duration::from_millis(1));
-    }
-    panic!("nobody listens on {address}");
+    eventually("somebody listens", || Connection::connect(address).is_ok());
 }
 
 /// nginx wants a certificate, says what it saw, and closes some connections by itself.

@@ -9,23 +9,37 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, Uri};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::spawn_local;
 
 use super::{Input, append, reset, send};
 use crate::http::{BodyEnd, RawHead};
+use crate::matrix;
 
 /// Serves an HTTP/1 client by asking an HTTP/2 server. What the server does to a stream happens to the client's connection.
-pub(crate) async fn to_http2(client: TcpStream, server: SocketAddr) {
+pub(crate) async fn to_http2(client: TcpStream, server: SocketAddr, encrypted: bool) {
     let _ = client.set_nodelay(true);
     let Ok(stream) = TcpStream::connect(server).await else {
         let _ = client.set_zero_linger();
         return;
     };
     let _ = stream.set_nodelay(true);
-    let Ok((sender, connection)) = h2::client::handshake(stream).await else {
+    if !encrypted {
+        return serve(client, stream, "http").await;
+    }
+    match matrix::encrypt(stream, true).await {
+        Ok(stream) => serve(client, stream, "https").await,
+        Err(_) => drop(client.set_zero_linger()),
+    }
+}
+
+async fn serve<T>(client: TcpStream, server: T, scheme: &'static str)
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let Ok((sender, connection)) = h2::client::handshake(server).await else {
         return;
     };
     let driver = spawn_local(async move {
@@ -36,6 +50,7 @@ pub(crate) async fn to_http2(client: TcpStream, server: SocketAddr) {
         input: Input::new(read),
         output: write,
         sender,
+        scheme,
     };
     while let Ok(true) = front.exchange().await {}
     drop(front);
@@ -46,6 +61,7 @@ struct Front {
     input: Input<OwnedReadHalf>,
     output: OwnedWriteHalf,
     sender: SendRequest<Bytes>,
+    scheme: &'static str,
 }
 
 impl Front {
@@ -53,7 +69,7 @@ impl Front {
     async fn exchange(&mut self) -> io::Result<bool> {
         let head = self.input.head().await?;
         let last = says_close(&head);
-        let request = request(&head)?;
+        let request = request(&head, self.scheme)?;
         let is_tunnel = request.method() == http::Method::CONNECT;
         let is_head = request.method() == http::Method::HEAD;
         let end = if is_tunnel {
@@ -98,7 +114,7 @@ fn says_close(head: &RawHead) -> bool {
         })
 }
 
-fn request(head: &RawHead) -> io::Result<Request<()>> {
+fn request(head: &RawHead, scheme: &str) -> io::Result<Request<()>> {
     let [method, target, _] = &head.start;
     let of = |wanted: &str| {
         let mut same = head
@@ -112,7 +128,7 @@ fn request(head: &RawHead) -> io::Result<Request<()>> {
         target.parse::<Uri>()
     } else if target.starts_with('/') || target == "*" {
         Uri::builder()
-            .scheme("http")
+            .scheme(scheme)
             .authority(host)
             .path_and_query(target.as_str())
             .build()

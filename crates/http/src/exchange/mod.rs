@@ -1,7 +1,8 @@
 //! One request and its response, from "head read" to "response written", whatever versions meet.
 //!
 //! The phases are files: [`request`](self) settles, routes and filters; `attempt` finds an upstream, `failure` decides about retries;
-//! `relay` moves bodies both ways, `pieces` shows them to filters; `respond` writes heads, from upstream or made here; `tunnel` takes over after
+//! `relay` moves bodies both ways, `pieces` shows them to filters; `respond` writes heads, from upstream or made here, and `pour` a body that
+//! is made as time goes on; `tunnel` takes over after
 //! an upgrade; `call` is what gRPC adds. Not a connection: keep-alive is for the session to decide, from [`Ended`].
 //!
 //! Start at [`exchange`].
@@ -11,6 +12,7 @@ mod call;
 mod failure;
 mod misdirected;
 mod pieces;
+mod pour;
 mod relay;
 mod request;
 mod respond;

@@ -52,7 +52,9 @@ impl Exchange<'_> {
         }
         self.filter_response(&mut response).await?;
         let announced = match response.body {
-            ResponseBody::Local(_) => return Err(Halt::Reply(Box::new(response))),
+            ResponseBody::Local(_) | ResponseBody::Stream(_) => {
+                return Err(Halt::Reply(Box::new(response)));
+            }
             // A filter will change the length.
             ResponseBody::Upstream(changed) if changed != framing => changed,
             ResponseBody::Upstream(_) => announced,
@@ -134,20 +136,26 @@ impl Exchange<'_> {
             Err(Halt::Abort(reason)) => return Err(reason),
         }
         forward::date_response(&mut response.head, &*self.service.environment.clock);
-        let body = match &mut response.body {
-            ResponseBody::Local(body) => std::mem::take(body),
-            ResponseBody::Upstream(_) => bytes::Bytes::new(),
+        let (body, stream) = match &mut response.body {
+            ResponseBody::Local(body) => (std::mem::take(body), None),
+            ResponseBody::Stream(stream) => (bytes::Bytes::new(), Some(stream.clone())),
+            ResponseBody::Upstream(_) => (bytes::Bytes::new(), None),
         };
         let trailers = response.trailers.take();
         let framing = if response.head.status.is_bodiless() {
             Framing::None
-        } else if trailers.is_some() {
+        } else if trailers.is_some() || stream.is_some() {
             Framing::Chunked
         } else {
             Framing::Length(body.len() as u64)
         };
         if self.queue_head(response, framing, close).is_err() {
             return Err("response_unsendable");
+        }
+        if let Some(stream) = stream.filter(|_| framing == Framing::Chunked)
+            && self.record.request.head.method != Method::Head
+        {
+            return Box::pin(self.pour(&stream)).await;
         }
         if !body.is_empty() && self.record.request.head.method != Method::Head {
             self.queue_data(body);

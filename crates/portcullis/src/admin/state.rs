@@ -2,6 +2,7 @@
 //!
 //! All of it can be read at any time without stopping anybody. Start at [`Admin`].
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -9,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use portcullis_cluster::ClusterShared;
 use portcullis_stats::{Registry, SharedGauge};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::gateway::plan::Changes;
 use crate::logs::ProcessLog;
@@ -38,6 +39,18 @@ pub(crate) struct Admin {
 impl portcullis_grpc::filters::Readiness for Admin {
     fn is_ready(&self) -> bool {
         self.readiness.is_ready()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.readiness.is_draining()
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let mut changes = self.readiness.changes.subscribe();
+        Box::pin(async move {
+            // An error is the end of the process.
+            let _ = changes.changed().await;
+        })
     }
 }
 
@@ -102,6 +115,8 @@ pub(crate) struct Readiness {
     draining: AtomicBool,
     failed: AtomicBool,
     gauge: SharedGauge,
+    /// For whoever waits to hear of a change.
+    changes: watch::Sender<()>,
 }
 
 impl Readiness {
@@ -113,6 +128,7 @@ impl Readiness {
             draining: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             gauge,
+            changes: watch::Sender::default(),
         }
     }
 
@@ -161,5 +177,6 @@ impl Readiness {
 
     fn show(&self) {
         self.gauge.set(i64::from(self.is_ready()));
+        self.changes.send_replace(());
     }
 }

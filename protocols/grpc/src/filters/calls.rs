@@ -4,6 +4,7 @@
 //! Nothing is collected or changed: messages are judged by their prefixes as they pass. Requests that are no calls
 //! are not its business. Start at [`CallsConfig`].
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -29,7 +30,7 @@ pub struct CallsConfig {
     /// what gRPC's own libraries accept where nothing else is said.
     pub max_message: Located<ByteSize>,
     /// A file that `protoc --descriptor_set_out` wrote: the methods that it names have counters of their own, as those do
-    /// that routes spell out (`grpc: shop.Cart/Add`). All others count as `other`.
+    /// that routes spell out (`grpc: shop.Cart/Add`). All others count as `other`. A reload reads it again.
     pub descriptor_set: Option<Located<PathBuf>>,
 }
 
@@ -89,6 +90,15 @@ impl FilterKind<Http> for Calls {
                 .error(path.span, reason)
                 .expected("a file that `protoc --descriptor_set_out` wrote");
         }
+    }
+
+    /// Of the descriptor set. A file that cannot be read was refused by the check.
+    fn fingerprint(config: &CallsConfig) -> u64 {
+        let path = config.descriptor_set.as_ref();
+        let contents = path.and_then(|path| std::fs::read(&path.value).ok());
+        let mut hasher = DefaultHasher::new();
+        contents.hash(&mut hasher);
+        hasher.finish()
     }
 
     fn build(
@@ -183,7 +193,7 @@ impl Filter<Http> for Calls {
             let trailers = response.trailers.as_deref();
             GrpcStatus::of(fields).or_else(|| trailers.and_then(GrpcStatus::of))
         });
-        call.response = (is_grpc && matches!(response.body, ResponseBody::Upstream(_)))
+        call.response = (is_grpc && !matches!(response.body, ResponseBody::Local(_)))
             .then(|| scanner(call.max_message, is_compressed(fields)));
         Verdict::Continue
     }

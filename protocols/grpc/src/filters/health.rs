@@ -1,17 +1,20 @@
 //! `grpc_health`: this gateway's own `grpc.health.v1.Health`, so that whoever stands in front of it can ask.
 //!
-//! It says SERVING unless the gateway drains or was told to fail. Not the health of what stands behind it: that is
-//! the clusters'. `Check` is answered; `Watch` is UNIMPLEMENTED, which the health protocol allows and clients take for "do
-//! not watch". Start at [`HealthConfig`].
+//! It says SERVING unless the gateway drains or was told to fail: to `Check` now, to `Watch` whenever that changes, over
+//! HTTP/2. Not the health of what stands behind it: that is the clusters'. Start at [`HealthConfig`].
 
+mod watch;
+
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_config::BuildError;
 use portcullis_filter::{Context, Filter, FilterContext, FilterKind, Interest, Stop, Verdict};
 use portcullis_http::grpc::{GrpcKind, split_path};
+use portcullis_http::head::Version;
 use portcullis_http::message::Data;
-use portcullis_http::{Fields, Http, KnownField, Request, Response, Status};
+use portcullis_http::{Fields, Http, KnownField, Request, Response, ResponseBody, Status};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -24,6 +27,12 @@ use crate::{GrpcStatus, MessageDecoder, MessageError, MessageLimits, MessagePiec
 pub trait Readiness: Send + Sync {
     /// Whether it does.
     fn is_ready(&self) -> bool;
+
+    /// Whether it never will again.
+    fn is_draining(&self) -> bool;
+
+    /// Completes once either answer may be another than at this call.
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
 /// Settings of `grpc_health`.
@@ -41,8 +50,11 @@ pub struct Health {
     readiness: Option<Arc<dyn Readiness>>,
 }
 
-/// The request is a `Check`, to be answered when its message is there.
-struct Asked;
+/// The request is for us, to be answered when its message is there.
+enum Asked {
+    Check,
+    Watch,
+}
 
 impl FilterKind<Http> for Health {
     const NAME: &'static str = "grpc_health";
@@ -77,12 +89,17 @@ impl Filter<Http> for Health {
             Some((b"grpc.health.v1.Health", method)) if is_call(request) => method,
             _ => return Verdict::Continue,
         };
-        if method != b"Check" {
-            let message = "only Check is answered here: poll it instead of Watch";
-            let reply = trailers_only(GrpcStatus::Unimplemented, message, REASON);
-            return Verdict::Stop(Stop::Reply(Box::new(reply)));
-        }
-        cx.hold(Asked);
+        let asked = match method {
+            b"Check" => Asked::Check,
+            // Over HTTP/1 nothing tells a client that waits from one that is gone.
+            b"Watch" if request.head.version >= Version::Http2 => Asked::Watch,
+            _ => {
+                let message = "there are Check, and Watch over HTTP/2";
+                let reply = trailers_only(GrpcStatus::Unimplemented, message, REASON);
+                return Verdict::Stop(Stop::Reply(Box::new(reply)));
+            }
+        };
+        cx.hold(asked);
         let most = request.collect_body.unwrap_or(u64::MAX);
         request.collect_body = Some(most.min(MAX_REQUEST));
         request.answered_by_filter = true;
@@ -96,12 +113,13 @@ impl Filter<Http> for Health {
         last: bool,
         cx: &'a mut Context,
     ) -> Verdict<'a, Http> {
-        if !last || cx.held::<Asked>().is_none() {
+        let Some(asked) = cx.held::<Asked>().filter(|_| last) else {
             return Verdict::Continue;
-        }
-        let reply = match asked_service(&data.bytes) {
-            Ok(service) => self.check(&service),
-            Err(error) => return refuse_request(error),
+        };
+        let reply = match (asked_service(&data.bytes), asked) {
+            (Ok(service), Asked::Check) => self.check(&service),
+            (Ok(service), Asked::Watch) => self.watch(&service),
+            (Err(error), _) => return refuse_request(error),
         };
         Verdict::Stop(Stop::Reply(Box::new(reply)))
     }
@@ -114,32 +132,66 @@ const REASON: &str = "grpc_health";
 const MAX_REQUEST: u64 = 1024;
 
 impl Health {
+    fn knows(&self, service: &[u8]) -> bool {
+        let mut services = self.services.iter();
+        service.is_empty() || services.any(|known| known.as_bytes() == service)
+    }
+
     fn check(&self, service: &[u8]) -> Response {
-        let is_known = service.is_empty()
-            || self
-                .services
-                .iter()
-                .any(|known| known.as_bytes() == service);
-        if !is_known {
+        if !self.knows(service) {
             return trailers_only(GrpcStatus::NotFound, "unknown service", REASON);
         }
         let is_ready = self
             .readiness
             .as_ref()
             .is_none_or(|readiness| readiness.is_ready());
-        // HealthCheckResponse { status: SERVING = 1 or NOT_SERVING = 2 }.
-        let message = [0x08, if is_ready { 1 } else { 2 }];
-        let mut body = BytesMut::new();
-        // Two bytes are not too long.
-        let _ = encode_message_frame(&message, &mut body);
-        let mut response = Response::local(Status::OK, REASON, body.freeze());
-        let content_type = GrpcKind::Grpc.content_type();
-        let fields = &mut response.head.fields;
-        fields.append(KnownField::ContentType, content_type.as_bytes());
+        let mut response =
+            Response::local(Status::OK, REASON, ServingStatus::of(is_ready).message());
+        set_content_type(&mut response);
         let mut trailers = Fields::new();
         GrpcStatus::Ok.write("", &mut trailers);
         response.trailers = Some(Box::new(trailers));
         response
+    }
+
+    fn watch(&self, service: &[u8]) -> Response {
+        let mut response = Response::local(Status::OK, REASON, Bytes::new());
+        set_content_type(&mut response);
+        let is_known = self.knows(service);
+        response.body = ResponseBody::Stream(watch::stream(is_known, self.readiness.clone()));
+        response
+    }
+}
+
+fn set_content_type(response: &mut Response) {
+    let content_type = GrpcKind::Grpc.content_type();
+    let fields = &mut response.head.fields;
+    fields.append(KnownField::ContentType, content_type.as_bytes());
+}
+
+/// `HealthCheckResponse.ServingStatus`, as far as it is said here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServingStatus {
+    Serving = 1,
+    NotServing = 2,
+    ServiceUnknown = 3,
+}
+
+impl ServingStatus {
+    const fn of(is_ready: bool) -> Self {
+        if is_ready {
+            Self::Serving
+        } else {
+            Self::NotServing
+        }
+    }
+
+    /// A message `HealthCheckResponse { status }`.
+    fn message(self) -> Bytes {
+        let mut message = BytesMut::new();
+        // Two bytes are not too long.
+        let _ = encode_message_frame(&[0x08, self as u8], &mut message);
+        message.freeze()
     }
 }
 

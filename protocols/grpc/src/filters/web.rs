@@ -172,8 +172,9 @@ impl WebCall {
                     *body = self.written(translated.freeze());
                 }
             }
+            ResponseBody::Stream(_) if is_grpc => self.download = Download::Translate,
             // Said by a route, or gRPC-Web already.
-            ResponseBody::Local(_) => return,
+            ResponseBody::Local(_) | ResponseBody::Stream(_) => return,
             ResponseBody::Upstream(_) if !is_grpc => {
                 answer_for(response);
             }

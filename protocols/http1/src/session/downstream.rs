@@ -10,7 +10,7 @@ use portcullis_codec::WireError;
 use portcullis_http::head::{Method, RequestHead, ResponseHead, Status, Version};
 use portcullis_http::stream::{BodyPiece, DownstreamStream, StreamError};
 use portcullis_http::{Fields, Framing};
-use portcullis_net::{DrainSignal, Timer};
+use portcullis_net::{DrainSignal, Timer, clock};
 
 use super::connection::{Connection, Shutdown};
 use super::writer::BodyWriter;
@@ -29,10 +29,25 @@ pub(crate) struct Downstream<'c> {
     version: Version,
     /// Whether the connection goes on after this response, as far as is decided.
     keep: bool,
-    drain: Option<&'c DrainSignal>,
+    lifetime: Lifetime<'c>,
     /// Bytes that a client may send ahead while a request is in progress.
     ahead: usize,
     sent_before: u64,
+}
+
+/// What ends a connection, whatever is said on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Lifetime<'c> {
+    /// The drain of its listener.
+    pub(crate) drain: &'c DrainSignal,
+    /// When it is too old; `None`: never.
+    pub(crate) expires: Option<Instant>,
+}
+
+impl Lifetime<'_> {
+    fn is_over(&self) -> bool {
+        self.drain.is_draining() || self.expires.is_some_and(|expires| clock::now() >= expires)
+    }
 }
 
 enum RequestBody {
@@ -42,8 +57,7 @@ enum RequestBody {
 }
 
 impl<'c> Downstream<'c> {
-    /// The stream of a request whose head was read. The session would keep the connection if there is a `drain` signal,
-    /// as long as it is not given.
+    /// The stream of a request whose head was read.
     pub(crate) fn new(
         connection: &'c mut Connection,
         timer: &'c mut Timer,
@@ -51,7 +65,7 @@ impl<'c> Downstream<'c> {
         framing: Framing,
         limits: BodyLimits,
         ahead: usize,
-        drain: Option<&'c DrainSignal>,
+        lifetime: Lifetime<'c>,
     ) -> Self {
         let body = match BodyDecoder::new(framing, limits) {
             Ok(decoder) if !framing.is_empty() => RequestBody::Decoding(decoder),
@@ -66,8 +80,8 @@ impl<'c> Downstream<'c> {
             writer: BodyWriter::Nothing,
             is_head: head.method == Method::Head,
             version: head.version,
-            keep: drain.is_some() && message::is_persistent(head.version, &head.fields),
-            drain,
+            keep: message::is_persistent(head.version, &head.fields),
+            lifetime,
             ahead,
         }
     }
@@ -198,8 +212,8 @@ impl DownstreamStream for Downstream<'_> {
         let framing = self.framing_for_peer(head, framing);
         let is_silent = self.is_head || head.status.is_bodiless();
         // Asked as late as possible: a client that is told will not send its next request into a closing connection.
-        let draining = self.drain.is_none_or(DrainSignal::is_draining);
-        self.keep &= !close && !draining && (is_silent || framing != Framing::UntilClose);
+        let is_last = close || self.lifetime.is_over();
+        self.keep &= !is_last && (is_silent || framing != Framing::UntilClose);
         let persistence = self.persistence(head);
         self.encode(head, framing, persistence)?;
         self.writer = if is_silent {
@@ -250,6 +264,6 @@ impl DownstreamStream for Downstream<'_> {
     }
 
     fn now(&self) -> Instant {
-        portcullis_net::clock::now()
+        clock::now()
     }
 }

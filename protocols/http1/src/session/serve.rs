@@ -17,7 +17,7 @@ use portcullis_http::{Framing, ResponseBody, local_reply};
 use portcullis_net::{ConnectionGuard, DrainSignal, Timer, clock};
 
 use super::connection::Connection;
-use super::downstream::Downstream;
+use super::downstream::{Downstream, Lifetime};
 use super::linger::{drain_body, linger};
 use crate::decoder::RequestDecoder;
 use crate::encoder::{self, Encode};
@@ -239,7 +239,10 @@ impl Requests<'_> {
             total_bytes: u64::MAX,
             ..BodyLimits::default()
         };
-        let drain = (!self.is_too_old(service, now)).then_some(&self.session.drain);
+        let lifetime = Lifetime {
+            drain: &self.session.drain,
+            expires: HttpService::deadline(self.accepted, service.timeouts().max_connection_age()),
+        };
         let mut downstream = Downstream::new(
             self.connection,
             self.timer,
@@ -247,7 +250,7 @@ impl Requests<'_> {
             framing,
             limits,
             service.config.limits.pipelined_bytes(),
-            drain,
+            lifetime,
         );
         let mut cx = Context::new(Rc::clone(self.facts), now);
         let ended = exchange(service, &mut downstream, head, framing, &mut cx).await;
@@ -295,10 +298,5 @@ impl Requests<'_> {
             output.push_data(body);
             linger(self.connection, self.timer).await;
         }
-    }
-
-    fn is_too_old(&self, service: &HttpService, now: Instant) -> bool {
-        HttpService::deadline(self.accepted, service.timeouts().max_connection_age())
-            .is_some_and(|deadline| now >= deadline)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Common {
     heads: Cell<usize>,
     /// Bytes of responses that wait for the peer's windows.
     waiting: Cell<usize>,
+    /// Bytes of responses that `h2` was given over the connection's life.
+    handed: Cell<u64>,
 }
 
 impl Common {
@@ -35,6 +37,7 @@ impl Common {
             stream_pace: PaceRule::of_stream(session.config.stall),
             heads: Cell::new(0),
             waiting: Cell::new(0),
+            handed: Cell::new(0),
         })
     }
 
@@ -48,7 +51,18 @@ impl Common {
         self.waiting.set(self.waiting.get() + bytes);
     }
 
-    /// Notes that so many bytes have left, or will never be sent.
+    /// Notes that so many bytes that waited are with `h2` now.
+    pub(crate) fn on_handed(&self, bytes: usize) {
+        self.on_unqueued(bytes);
+        self.handed.set(self.handed.get() + bytes as u64);
+    }
+
+    /// Whether `h2` still has some of what it was given. What it dropped with a stream that was reset counts too.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.handed.get() > self.wire.progress().sent
+    }
+
+    /// Notes that so many bytes will never be sent.
     pub(crate) fn on_unqueued(&self, bytes: usize) {
         self.waiting.set(self.waiting.get().saturating_sub(bytes));
     }

@@ -151,7 +151,7 @@ impl Downstream {
             let last = self.queue.is_empty() && matches!(self.end, End::Wanted(None));
             send.send_data(piece, last)
                 .map_err(|error| failure(&error))?;
-            self.common.on_unqueued(length);
+            self.common.on_handed(length);
             self.sent += length as u64;
             if last {
                 self.end = End::Sent;
@@ -216,7 +216,9 @@ impl DownstreamStream for Downstream {
                     Some(Ok(data)) => {
                         // Whoever takes the piece has room for it: the next may come. Fails only on a closed stream.
                         let _ = stream.flow_control().release_capacity(data.len());
-                        self.common.wire.on_consumed(data.len());
+                        self.common
+                            .wire
+                            .on_consumed(data.len(), stream.is_end_stream());
                         return Poll::Ready(Ok(BodyPiece::Data(data)));
                     }
                     Some(Err(error)) => return Poll::Ready(Err(failure(&error))),

@@ -71,9 +71,9 @@ impl Wire {
         self.inner.borrow().guard.block_open_since()
     }
 
-    /// A piece of content of so many bytes was taken off a stream.
-    pub(crate) fn on_consumed(&self, length: usize) {
-        self.inner.borrow_mut().guard.handle_consumed(length);
+    /// A piece of content of so many bytes was taken off a stream; `last` if the stream has ended with it.
+    pub(crate) fn on_consumed(&self, length: usize, last: bool) {
+        self.inner.borrow_mut().guard.handle_consumed(length, last);
     }
 
     /// When bytes last came from the peer; at first, when the connection began.

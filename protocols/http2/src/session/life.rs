@@ -46,6 +46,8 @@ pub(crate) struct Life {
     /// When a PING was sent that has not been answered by anything.
     pinged: Option<Instant>,
     pace: Pace,
+    /// Whether the peer still takes what there is once nothing more comes.
+    farewell: Pace,
 }
 
 /// How far the end has come.
@@ -53,9 +55,7 @@ pub(crate) struct Life {
 enum Phase {
     Open,
     /// The peer was told to open no more streams.
-    Leaving {
-        since: Instant,
-    },
+    Leaving,
     /// The last GOAWAY is on its way.
     Closing {
         deadline: Option<Instant>,
@@ -107,6 +107,7 @@ impl Life {
             idle_since: clock::now(),
             pinged: None,
             pace: Pace::default(),
+            farewell: Pace::default(),
             common,
         }
     }
@@ -207,9 +208,7 @@ impl Life {
     fn leave(&mut self) {
         if self.phase == Phase::Open {
             self.h2.graceful_shutdown();
-            self.phase = Phase::Leaving {
-                since: clock::now(),
-            };
+            self.phase = Phase::Leaving;
         }
     }
 
@@ -259,7 +258,7 @@ impl Life {
         let candidates = [
             head.map(|at| (at, Due::HeadLate)),
             stalled.map(|at| (at, Due::Stalled)),
-            self.goodbye_due(&service, idle, draining),
+            self.goodbye_due(now, &service, idle, draining),
             (!idle).then(|| self.ping_due()).flatten(),
         ];
         candidates.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -267,15 +266,23 @@ impl Life {
 
     /// When the connection should end by itself.
     fn goodbye_due(
-        &self,
+        &mut self,
+        now: Instant,
         service: &HttpService,
         idle: bool,
         draining: bool,
     ) -> Option<(Instant, Due)> {
         let timeouts = service.timeouts();
-        if let Phase::Leaving { since } = self.phase {
-            let at = since.max(self.idle_since).checked_add(PATIENCE)?;
-            return idle.then_some((at, Due::GiveUp));
+        if self.phase == Phase::Leaving {
+            // What the last streams have said may still be on its way to a slow peer: whoever reads is waited for.
+            let sent = self.common.wire.progress().sent;
+            let rule = if self.common.is_unwritten() {
+                self.common.pace
+            } else {
+                self.common.pace.within(PATIENCE)
+            };
+            let at = self.farewell.deadline(now, sent, idle, rule)?;
+            return Some((at, Due::GiveUp));
         }
         // Until it has asked for anything, a new connection is held to the shorter deadline of a head.
         let patience = if self.opened == 0 {
@@ -283,7 +290,9 @@ impl Life {
         } else {
             timeouts.idle()
         };
-        let unused = idle
+        // A stream that is being opened has the deadline of its head instead.
+        let is_unused = idle && self.common.wire.block_open_since().is_none();
+        let unused = is_unused
             .then(|| self.idle_since.checked_add(patience))
             .flatten();
         let old = HttpService::deadline(self.accepted, timeouts.max_connection_age());

@@ -24,6 +24,9 @@ pub(super) const UNSAID: usize = usize::MAX - 1;
 /// How long a connection that is to be closed may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long a connection is kept on which the peer allows no stream.
+const CLOSED: Duration = Duration::from_secs(5);
+
 /// How long a connection may rest before it is looked at with suspicion.
 const REST: Duration = Duration::from_secs(1);
 
@@ -215,6 +218,11 @@ impl Link {
         !self.is_retired() && self.requests.get() < self.terms.most_requests
     }
 
+    /// Whether the peer has allowed no stream from the first.
+    pub(super) fn is_closed_to_streams(&self) -> bool {
+        self.is_open() && self.requests.get() == 0 && self.capacity() == 0
+    }
+
     /// Whether it had been idle before the one stream that it now has.
     pub(super) fn was_idle(&self) -> bool {
         self.requests.get() > 1 && self.active.get() == 1
@@ -253,13 +261,22 @@ impl Link {
         &self.terms.stats
     }
 
+    /// How long it may be idle. One that nothing can be asked on is in the way of another, which may be luckier.
+    fn most_idle(&self, due: &Due) -> Duration {
+        if self.is_closed_to_streams() {
+            due.idle_timeout.min(CLOSED)
+        } else {
+            due.idle_timeout
+        }
+    }
+
     /// Does what is due by the clock: idle and old connections are retired, silent ones asked, dead ones cut.
     pub(super) fn on_tick(&self, due: &Due, now: Instant) {
         if self.is_idle() {
             let idle = now.saturating_duration_since(self.idle_since.get());
             if self.is_retired() && idle >= FAREWELL {
                 self.cut("farewell_timeout");
-            } else if !self.is_retired() && idle >= due.idle_timeout {
+            } else if !self.is_retired() && idle >= self.most_idle(due) {
                 self.retire();
                 self.idle_since.set(now);
             }

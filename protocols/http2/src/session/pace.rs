@@ -23,6 +23,11 @@ impl PaceRule {
         }
     }
 
+    /// For this time instead.
+    pub(crate) const fn within(self, window: Duration) -> Self {
+        Self { window, ..self }
+    }
+
     /// For one stream: twice the time, so that a peer that reads nothing at all loses its connection, and only one that
     /// reads other streams keeps it.
     pub(crate) fn of_stream(config: StallConfig) -> Self {

@@ -253,6 +253,10 @@ impl Pool {
             .http
             .max_connections_per_endpoint
             .map_or(usize::MAX, |most| most.get() as usize);
+        // RFC 9113 section 6.5.2: a peer may allow no stream for a while. Another connection would be told the same.
+        if lane.links.iter().any(|link| link.is_closed_to_streams()) {
+            return false;
+        }
         lane.waiting.len() > lane.opening.saturating_mul(each) && open + lane.opening < most
     }
 

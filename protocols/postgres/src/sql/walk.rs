@@ -291,6 +291,165 @@ impl Walk<'_> {
         self.state.frame.cte = cte;
         // Still the bracket of the actions.
         self.state.frame.query = kind == Kind::Group;
+        let (kind, ctes, cte) = (self.frame.kind, self.frame.ctes, self.frame.cte);
+        self.scratch.ctes.truncate(usize::from(ctes));
+        self.frame = Frame::new(kind, ctes);
+        self.frame.cte = cte;
+        // Still the bracket of the actions.
+        self.frame.query = kind == Kind::Group;
+    }
+
+    fn check_filter(&mut self) {
+        if self.frame.is_unfiltered() {
+            self.info.effects |= Effects::UNFILTERED_WRITE;
+        }
+    }
+
+    fn end_statement(&mut self, out: &mut Analysis, truncated: bool) {
+        self.settle(Token::NOTHING);
+        if self.begun {
+            self.broken |= !self.scratch.frames.is_empty();
+            self.unreadable |= self.broken;
+            self.check_filter();
+            while let Some(frame) = self.scratch.frames.pop() {
+                self.frame = frame;
+                self.check_filter();
+            }
+            let mut info = std::mem::take(&mut self.info);
+            info.has_where = self.frame.has_where;
+            info.verb = self.verb.unwrap_or(if self.mode == Mode::With {
+                Verb::With
+            } else {
+                Verb::Other
+            });
+            head::apply(&mut info, &self.scratch.head, self.sql);
+            self.classify(&mut info);
+            if truncated {
+                info.class = Class::Unknown;
+            }
+            info.fingerprint = self.normal.finish();
+            out.fingerprint = if out.statements.is_empty() {
+                info.fingerprint
+            } else {
+                out.fingerprint.then(info.fingerprint)
+            };
+            out.statements.push(info);
+        }
+        self.reset();
+    }
+
+    fn reset(&mut self) {
+        self.scratch.frames.clear();
+        self.scratch.ctes.clear();
+        self.scratch.head.clear();
+        self.mode = Mode::Start;
+        self.verb = None;
+        self.frame = Frame::new(Kind::Top, 0);
+        self.chain = NO_CHAIN;
+        self.prev = Token::NOTHING;
+        self.closed_call = false;
+        self.begun = false;
+        self.broken = false;
+        self.suspicious = false;
+        self.analyze = false;
+        self.inner_query = false;
+        self.select_into = false;
+        self.lists = false;
+    }
+
+    /// The rules of `SQL.md`, "What counts as a read".
+    fn classify(&self, info: &mut StatementInfo) {
+        let pure = !self.suspicious && info.inner.is_empty();
+        if info.verb == Verb::Explain && !self.analyze {
+            // Planned, not run.
+            info.effects = info.effects.intersection(Effects::EXECUTE);
+        }
+        info.class = match info.verb {
+            _ if self.broken => Class::Unknown,
+            Verb::Other | Verb::With => Class::Unknown,
+            Verb::Select | Verb::Values | Verb::Table if pure && info.effects.is_empty() => {
+                Class::Read
+            }
+            Verb::Show => Class::Read,
+            Verb::Explain
+                if self.inner_query && info.effects.is_empty() && (pure || !self.analyze) =>
+            {
+                Class::Read
+            }
+            Verb::Copy if pure && info.effects == Effects::COPY_OUT => Class::Read,
+            _ => Class::Write,
+        };
+    }
+}
+
+/// Whether a word where a table comes is one of the grammar's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noise {
+    /// A name.
+    No,
+    /// Either: it is listed, and a name may follow.
+    Perhaps,
+    /// Certainly.
+    Only,
+}
+
+impl Walk<'_> {
+    fn noise(&mut self, keyword: Keyword, next: Token) -> Noise {
+        use Keyword as K;
+        let word_next = matches!(
+            next.kind,
+            TokenKind::Word | TokenKind::Quoted | TokenKind::UnicodeQuoted
+        );
+        if !word_next || keyword == K::Plain {
+            return Noise::No;
+        }
+        match keyword {
+            K::If if matches!(next.keyword, K::Exists | K::Not) => Noise::Only,
+            K::Verbose | K::Freeze | K::Full | K::Binary | K::Concurrently | K::Exists => {
+                Noise::Only
+            }
+            K::Temp | K::Temporary if self.select_into => {
+                self.info.effects |= Effects::TEMP_OBJECT;
+                Noise::Perhaps
+            }
+            K::Local | K::Global | K::Unlogged if self.select_into => Noise::Perhaps,
+            _ if self.frame.insert || self.frame.pending_write || self.frame.query => Noise::No,
+            K::View
+            | K::Materialized
+            | K::Sequence
+            | K::Index
+            | K::Schema
+            | K::Database
+            | K::Function
+            | K::Procedure
+            | K::Routine
+            | K::Type
+            | K::Domain
+            | K::Language
+            | K::Tablespace
+            | K::Trigger
+            | K::Rule
+            | K::Policy
+            | K::Aggregate
+            | K::Cast
+            | K::Collation
+            | K::Conversion
+            | K::Extension
+            | K::Event
+            | K::Large
+            | K::Operator
+            | K::Publication
+            | K::Role
+            | K::Server
+            | K::Statistics
+            | K::Subscription
+            | K::Text
+            | K::Transform
+            | K::Access
+            | K::If
+            | K::System => Noise::Perhaps,
+            _ => Noise::No,
+        }
     }
 }
 

@@ -53,6 +53,14 @@ impl Readiness for Switch {
     fn is_ready(&self) -> bool {
         self.0
     }
+
+    fn is_draining(&self) -> bool {
+        !self.0
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 impl Play {

@@ -297,16 +297,40 @@ fn resets_of_ours_count_when_the_peer_is_to_blame() {
 }
 
 #[test]
+fn tiny_data_that_was_not_counted_gives_nothing_back() {
+    let now = start();
+    let tiny = raw(DATA, 0, 1, b"1");
+    let rows: &[(&str, Vec<u8>, usize, bool)] = &[
+        ("the last piece", raw(DATA, 1, 3, b"1"), 1, true),
+        ("the empty last piece", raw(DATA, 1, 3, b""), 0, true),
+        ("an empty piece", raw(DATA, 0, 3, b""), 0, false),
+    ];
+    for (name, frame, length, last) in rows {
+        let mut guard = greeted(Role::Server, &small(), now);
+        for _ in 0..3 {
+            guard.handle_received(now, &tiny).unwrap();
+            guard.handle_received(now, frame).unwrap();
+            guard.handle_consumed(*length, *last);
+        }
+        assert_eq!(
+            guard.handle_received(now, &tiny),
+            Err(GuardError::TinyDataFlood),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn tiny_data_that_is_read_costs_nothing() {
     let now = start();
     let tiny = raw(DATA, 0, 1, b"1");
     let mut guard = greeted(Role::Server, &small(), now);
     for _ in 0..50 {
         guard.handle_received(now, &tiny).unwrap();
-        guard.handle_consumed(1);
+        guard.handle_consumed(1, false);
     }
-    guard.handle_consumed(1);
-    guard.handle_consumed(1);
+    guard.handle_consumed(1, false);
+    guard.handle_consumed(1, false);
     assert_eq!(
         until_refused(&mut guard, now, &tiny).0,
         3,
@@ -314,7 +338,7 @@ fn tiny_data_that_is_read_costs_nothing() {
     );
     let mut guard = greeted(Role::Server, &small(), now);
     guard.handle_received(now, &tiny).unwrap();
-    guard.handle_consumed(8);
+    guard.handle_consumed(8, false);
     assert_eq!(
         until_refused(&mut guard, now, &tiny).0,
         2,

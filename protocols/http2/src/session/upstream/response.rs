@@ -260,7 +260,7 @@ fn poll_piece(
 ) -> Poll<Result<Result<BodyPiece, StreamError>, h2::Error>> {
     while let Some(data) = ready!(stream.poll_data(task)) {
         let data = data?;
-        link.wire().on_consumed(data.len());
+        link.wire().on_consumed(data.len(), stream.is_end_stream());
         if data.is_empty() {
             continue;
         }
