@@ -215,9 +215,6 @@ impl TablePattern {
             (Some(pattern), Some(schema)) => pattern.matches(&schema),
             (Some(_), None) => matches!(self.name, NamePattern::Exact(_)),
         };
-        let schema_fits =
-            |pattern: &NamePattern| schema.is_none_or(|schema| pattern.matches(&schema));
-        self.name.matches(&name) && self.schema.as_ref().is_none_or(schema_fits)
         Some(schema_fits && self.name.matches(&name))
     }
 }

@@ -262,12 +262,9 @@ impl<'a> Lexer<'a> {
 
     #[inline]
     fn word(&mut self, start: usize) -> Token {
-        let mut end = start + 1;
-        while let Some(&byte) = self.sql.get(end)
-            && is_in_word(byte)
-        {
-            end += 1;
-        }
+        let behind = self.sql.get(start + 1..).unwrap_or_default();
+        let outside = |byte: &u8| !is_in_word(*byte);
+        let end = start + 1 + behind.iter().position(outside).unwrap_or(behind.len());
         self.at = end;
         Token {
             kind: TokenKind::Word,

@@ -29,7 +29,7 @@ pub use effects::Effects;
 pub use functions::FunctionSet;
 pub use keyword::Keyword;
 pub use lexer::{Lexer, Token, TokenKind};
-pub use name::{BadRelation, Relation, Relations, fold_name, names};
+pub use name::{BadRelation, Relation, Relations, fold_name};
 pub use normal::normalise;
 pub use verb::{Object, StatementPattern, UnknownStatement, Verb};
 

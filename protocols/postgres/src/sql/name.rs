@@ -72,7 +72,7 @@ impl Relations {
 }
 
 /// Whether a name as written can be `relation`.
-pub fn names(written: &[u8], relation: &Relation) -> bool {
+pub(super) fn names(written: &[u8], relation: &Relation) -> bool {
     let Some((schema, name)) = parts(&mut Lexer::new(written, true)) else {
         return true;
     };

@@ -180,7 +180,6 @@ impl<'o> Normal<'o> {
             b"?" => self.value(),
             [sign @ (b'-' | b'+')] if !matches!(self.last, Last::Operand | Last::Name) => {
                 self.sign = Some(*sign);
-                self.sign = Some(*sign)
             }
             _ => {
                 self.flush_sign();

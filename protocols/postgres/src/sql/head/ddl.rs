@@ -44,14 +44,6 @@ fn create(info: &mut StatementInfo, words: &Words<'_>, temporary: bool) {
     }
     let in_temp =
         |token: &Token| token.kind == TokenKind::UnicodeQuoted || is_temporary(words.sql, *token);
-    let in_temp = |token: &Token| {
-        let text = token.span.of(words.sql);
-        let text = text.strip_prefix(b"\"").unwrap_or(text);
-        token.kind == TokenKind::UnicodeQuoted
-            || text
-                .get(..7)
-                .is_some_and(|front| front.eq_ignore_ascii_case(b"pg_temp"))
-    };
     if words.tokens.iter().any(in_temp) {
         info.effects |= Effects::TEMP_OBJECT;
     }

@@ -98,7 +98,6 @@ impl Walk<'_> {
         let utility = !self.state.frame.query
             && self.scratch.frames.is_empty()
             && !matches!(self.state.mode, Mode::Query | Mode::With);
-            && !matches!(self.mode, Mode::Query | Mode::With);
         if types || utility {
             Kind::Names
         } else {
@@ -111,9 +110,6 @@ impl Walk<'_> {
         matches!(self.state.mode, Mode::Copy | Mode::Explain)
             && self.scratch.frames.is_empty()
             && !self.state.inner_query
-        matches!(self.mode, Mode::Copy | Mode::Explain)
-            && self.scratch.frames.is_empty()
-            && !self.inner_query
     }
 
     /// `)` or `]`.

@@ -176,60 +176,6 @@ impl Walk<'_> {
         self.state.frame.insert = matches!(verb, Verb::Insert | Verb::Merge);
         // Only DELETE and MERGE have a USING that names tables.
         self.state.frame.using_seen = verb == Verb::Update;
-        self.frame.pending_write = matches!(verb, Verb::Update | Verb::Delete);
-        self.frame.insert = matches!(verb, Verb::Insert | Verb::Merge);
-    }
-
-    fn begin_utility(&mut self, keyword: Keyword) {
-        use Keyword as K;
-        let (verb, mode) = match keyword {
-            K::Copy => (Verb::Copy, Mode::Copy),
-            K::Explain => (Verb::Explain, Mode::Explain),
-            K::Prepare => (Verb::Prepare, Mode::Holds),
-            K::Declare => (Verb::Declare, Mode::Holds),
-            K::Create => (Verb::Create(Object::Other), Mode::Create),
-            K::Alter => (Verb::Alter(Object::Other), Mode::Alter),
-            K::Drop => (Verb::Drop(Object::Other), Mode::Names),
-            K::Truncate => (Verb::Truncate, Mode::Names),
-            K::Lock => (Verb::Lock, Mode::Names),
-            K::Vacuum => (Verb::Vacuum, Mode::Names),
-            K::Analyze | K::Analyse => (Verb::Analyze, Mode::Names),
-            K::Cluster => (Verb::Cluster, Mode::Names),
-            K::Reindex => (Verb::Reindex, Mode::Names),
-            K::Refresh => (Verb::Refresh, Mode::Names),
-            K::Comment => (Verb::Comment, Mode::Names),
-            K::Security => (Verb::Security, Mode::Names),
-            K::Grant => (Verb::Grant, Mode::Names),
-            K::Revoke => (Verb::Revoke, Mode::Names),
-            K::Import => (Verb::Import, Mode::Names),
-            _ => (plain_verb(keyword), Mode::Plain),
-        };
-        self.verb = Some(verb);
-        self.mode = mode;
-        self.lists = matches!(
-            verb,
-            Verb::Drop(_)
-                | Verb::Truncate
-                | Verb::Lock
-                | Verb::Vacuum
-                | Verb::Analyze
-                | Verb::Grant
-                | Verb::Revoke
-        );
-        if mode == Mode::Copy
-            || matches!(
-                verb,
-                Verb::Truncate
-                    | Verb::Lock
-                    | Verb::Vacuum
-                    | Verb::Analyze
-                    | Verb::Cluster
-                    | Verb::Reindex
-            )
-        {
-            self.frame.from = From::Target;
-        }
-        self.frame.at_start = mode == Mode::Explain;
     }
 
     #[allow(clippy::cognitive_complexity)] // a table
@@ -329,9 +275,6 @@ impl Walk<'_> {
     /// Behind the last `;` of a body.
     fn ends_body(&self, earlier: &Chain) -> bool {
         self.state.prev.kind == TokenKind::Semicolon || earlier.is_word(Keyword::Atomic)
-    const fn ends_body(&self) -> bool {
-        matches!(self.prev.kind, TokenKind::Semicolon)
-            || matches!(self.prev.keyword, Keyword::Atomic)
     }
 
     /// Not the privilege, the event of a rule, the command of a policy.
@@ -440,46 +383,5 @@ impl Walk<'_> {
         matches!(self.state.mode, Mode::Holds | Mode::Create)
             && self.scratch.frames.is_empty()
             && !self.state.inner_query
-        matches!(self.mode, Mode::Holds | Mode::Create)
-            && self.scratch.frames.is_empty()
-            && !self.inner_query
-    }
-}
-
-const fn plain_verb(keyword: Keyword) -> Verb {
-    use Keyword as K;
-    match keyword {
-        K::Begin | K::Start => Verb::Begin,
-        K::Commit | K::End => Verb::Commit,
-        K::Rollback | K::Abort => Verb::Rollback,
-        K::Savepoint => Verb::Savepoint,
-        K::Release => Verb::Release,
-        K::Set => Verb::Set,
-        K::Reset => Verb::Reset,
-        K::Show => Verb::Show,
-        K::Discard => Verb::Discard,
-        K::Execute => Verb::Execute,
-        K::Deallocate => Verb::Deallocate,
-        K::Fetch => Verb::Fetch,
-        K::Move => Verb::Move,
-        K::Close => Verb::Close,
-        K::Listen => Verb::Listen,
-        K::Unlisten => Verb::Unlisten,
-        K::Notify => Verb::Notify,
-        K::Checkpoint => Verb::Checkpoint,
-        K::Call => Verb::Call,
-        K::Do => Verb::Do,
-        K::Load => Verb::Load,
-        K::Reassign => Verb::Reassign,
-        K::IdentifySystem
-        | K::StartReplication
-        | K::BaseBackup
-        | K::CreateReplicationSlot
-        | K::DropReplicationSlot
-        | K::ReadReplicationSlot
-        | K::AlterReplicationSlot
-        | K::TimelineHistory
-        | K::UploadManifest => Verb::Replication,
-        _ => Verb::Other,
     }
 }
