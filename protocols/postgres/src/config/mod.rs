@@ -5,6 +5,7 @@
 //! [`PostgresConfig::read`].
 
 mod auth;
+mod certificate;
 mod limits;
 mod pool;
 mod routes;
@@ -19,10 +20,8 @@ use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use self::auth::{
-    AuthConfig, AuthMethod, AuthQueryConfig, CertificateConfig, CertificateName,
-    DEFAULT_AUTH_QUERY, UserConfig,
-};
+pub use self::auth::{AuthConfig, AuthMethod, AuthQueryConfig, DEFAULT_AUTH_QUERY, UserConfig};
+pub use self::certificate::{CertificateConfig, CertificateName};
 pub use self::limits::{
     ConsoleConfig, LimitsConfig, OnUnparsable, StatementsConfig, TimeoutsConfig,
 };
