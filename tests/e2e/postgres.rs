@@ -31,6 +31,9 @@ pub(crate) fn document(keys: &str, cluster: &str) -> String {
     if !has("cluster:") && !has("routes:") {
         text.push_str("    cluster: main\n");
     }
+    if !has("upstream:") {
+        text.push_str("    upstream: { auth_minimum: trust }\n");
+    }
     if !has("auth:") {
         text.push_str("    auth: { method: trust }\n");
     }
