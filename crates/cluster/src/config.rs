@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::endpoint::{EndpointConfig, EndpointRole};
-pub use self::health::{HealthCheckConfig, HealthProbe, InitialHealth, StatusRange};
+pub use self::health::{HealthCheckConfig, HealthProbe, InitialHealth, ProtocolProbe, StatusRange};
 pub use self::http::{
     FrameBudget, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion,
 };

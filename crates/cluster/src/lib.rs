@@ -36,8 +36,8 @@ pub use cluster::{Cluster, ConnectionPermit, PendingPermit, PickError, Picked, R
 pub use config::{
     AddressFamily, BalanceConfig, ClientCertificate, ClusterConfig, CountLimit, DnsConfig,
     EjectionConfig, EndpointConfig, EndpointRole, FrameBudget, HealthCheckConfig, HealthProbe,
-    InitialHealth, LimitsConfig, PoolConfig, ProxyProtocolVersion, StatusRange, TrustedRoots,
-    UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamTls, UpstreamTlsVersion,
+    InitialHealth, LimitsConfig, PoolConfig, ProtocolProbe, ProxyProtocolVersion, StatusRange,
+    TrustedRoots, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamTls, UpstreamTlsVersion,
     UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};

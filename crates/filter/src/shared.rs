@@ -23,7 +23,7 @@ impl SharedStore {
     }
 
     /// The state under `key`, made now if no filter holds it. The key must name everything that `make` depends
-    /// on: the filter's place and its settings.
+    /// on: the filter's place and its settings. `make` runs while the store is locked: it must be quick, and not ask the store.
     pub fn of<T: Send + Sync + 'static>(&self, key: String, make: impl FnOnce() -> T) -> Arc<T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(live) = entries.get(&key).and_then(Weak::upgrade)
@@ -36,6 +36,22 @@ impl SharedStore {
         let erased: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&state);
         entries.insert(key, Arc::downgrade(&erased));
         state
+    }
+
+    /// All state of this type that something holds, with its key: for whoever shows it, in the order of keys.
+    #[must_use]
+    pub fn all<T: Send + Sync + 'static>(&self) -> Vec<(String, Arc<T>)> {
+        let live = |(key, entry): (&String, &Weak<_>)| Some((key.clone(), Weak::upgrade(entry)?));
+        let live: Vec<(String, Arc<dyn Any + Send + Sync>)> = {
+            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.iter().filter_map(live).collect()
+        };
+        // Out of the lock, since the last of something may go here.
+        let typed = live.into_iter();
+        let typed = typed.filter_map(|(key, state)| Some((key, state.downcast::<T>().ok()?)));
+        let mut all: Vec<_> = typed.collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/quitquitquit", post(views::quit))
         .route("/reload", post(views::reload))
         .route("/logging", post(views::logging))
+        .fallback(views::of_protocol)
         .layer(from_fn_with_state(Arc::clone(&admin), guard::guard))
         .with_state(admin)
 }

@@ -9,6 +9,7 @@ mod control;
 mod dns;
 mod drain;
 mod health;
+mod listener_tasks;
 mod listening;
 pub mod plan;
 mod probe;

@@ -6,6 +6,7 @@
 //! `checks`.
 
 mod checks;
+mod health;
 mod listeners;
 mod report;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use portcullis_cluster::ClusterConfig;
 use portcullis_config::{Diagnostics, Key, Node, Source, Span};
 use portcullis_net::tls::upstream::ClientTlsFiles;
-use portcullis_proxy::Registry;
+use portcullis_proxy::{ReadContext, Registry};
 use serde::Deserialize;
 
 pub(crate) use listeners::{ListenerKeys, protocol_names, protocol_schema};
@@ -175,7 +176,7 @@ fn read_document(
 ) -> Option<(Model, LogsConfig)> {
     let errors = &mut report.errors;
     let document: Option<Document> = root.read(errors);
-    let clusters = read_clusters(root.get("clusters"), errors);
+    let clusters = read_clusters(root.get("clusters"), registry, errors);
     let names: Vec<String> = clusters
         .nodes
         .keys()
@@ -216,15 +217,27 @@ struct Clusters<'a> {
     configs: BTreeMap<Arc<str>, Arc<ClusterConfig>>,
 }
 
-fn read_clusters<'a>(block: Option<&'a Node>, errors: &mut Diagnostics) -> Clusters<'a> {
+fn read_clusters<'a>(
+    block: Option<&'a Node>,
+    registry: &Registry,
+    errors: &mut Diagnostics,
+) -> Clusters<'a> {
     let mut clusters = Clusters {
         nodes: BTreeMap::new(),
         configs: BTreeMap::new(),
     };
-    for (key, node) in named_blocks(block, "clusters", errors) {
+    let entries = named_blocks(block, "clusters", errors);
+    let names: Vec<String> = entries.iter().map(|(key, _)| key.name.clone()).collect();
+    for (key, node) in entries {
         clusters.nodes.insert(&key.name, key.span);
         check_name("cluster", key, errors);
-        if let Some(config) = node.read::<ClusterConfig>(errors) {
+        let path = format!("clusters.{}", key.name);
+        let mut cx = ReadContext {
+            diagnostics: errors,
+            clusters: &names,
+            path: &path,
+        };
+        if let Some(config) = health::read_cluster(node, registry, &mut cx) {
             config.check(errors);
             check_tls(&config, errors);
             clusters

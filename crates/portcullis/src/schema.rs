@@ -56,7 +56,7 @@ pub fn document(registry: &Registry) -> Value {
         (
             "clusters",
             schema::describe(
-                named(definitions.embed_type::<ClusterConfig>("cluster")),
+                named(definitions.embed("cluster", cluster(registry))),
                 "Where it goes, by name.",
             ),
         ),
@@ -102,6 +102,17 @@ fn listener(protocol: &str, own: Value, common: Value) -> Value {
         *name = schema::constant(protocol);
     }
     joined
+}
+
+/// A cluster, with the health checks that protocols bring.
+fn cluster(registry: &Registry) -> Value {
+    let mut cluster = schema_for!(ClusterConfig).to_value();
+    let checks = cluster.pointer_mut("/$defs/HealthCheckConfig/properties");
+    if let Some(checks) = checks.and_then(Value::as_object_mut) {
+        let probes = registry.probes();
+        checks.extend(probes.map(|(name, probe)| (name.to_owned(), probe)));
+    }
+    cluster
 }
 
 /// The protocol's `limits`, if it has any, together with those of every listener: they share one block.

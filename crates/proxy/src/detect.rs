@@ -6,8 +6,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use portcullis_config::{BuildError, Duration, Located, Node, schema, suggest};
 use portcullis_net::preface::{self, SniffBounds, Undecided};
@@ -18,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::registry::LocalFuture;
-use crate::{DynServer, ErasedConfig, ListenerContext, ReadContext, Registry};
+use crate::{ControlContext, DynServer, ErasedConfig, ListenerContext, ReadContext, Registry};
 
 /// The value of a listener's `protocol` key.
 pub const NAME: &str = "detect";
@@ -234,6 +236,24 @@ impl ErasedConfig for DetectConfig {
             fallback,
             undecided: UNDECIDED.map(|why| refused(&cx.stats, why)),
         }))
+    }
+
+    /// Those of all candidates, side by side. One that ends leaves the others.
+    fn task(&self, cx: ControlContext) -> Option<LocalFuture> {
+        let candidates = self.candidates.iter();
+        let tasks = candidates.filter_map(|candidate| candidate.config.task(cx.clone()));
+        let mut tasks: Vec<LocalFuture> = tasks.collect();
+        if tasks.is_empty() {
+            return None;
+        }
+        Some(Box::pin(poll_fn(move |cx| {
+            tasks.retain_mut(|task| task.as_mut().poll(cx).is_pending());
+            if tasks.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })))
     }
 
     fn as_any(&self) -> &dyn Any {

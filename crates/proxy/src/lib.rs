@@ -4,14 +4,18 @@
 //! connections. This crate knows no protocol by name; the binary lists them. It is no plugin loader either: the
 //! list is fixed when the binary is built.
 //!
-//! Start at [`Protocol`]; [`Registry`] is where its types are erased, once per connection.
+//! Start at [`Protocol`], and at [`ControlSide`] for what a protocol does beside its conversations; [`Registry`] is where its types are erased, once per connection.
 
+pub mod control;
 pub mod detect;
 mod machine;
 mod protocol;
 mod registry;
 mod worker;
 
+pub use control::{
+    AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext, ControlSide, Probe,
+};
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;
 pub use portcullis_net::{AcceptBalance, Sniff, TlsOffer, TlsStart};

@@ -12,7 +12,12 @@ use portcullis_config::{BuildError, Node};
 use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart};
 use serde_json::Value;
 
-use crate::{ListenerContext, Protocol, ReadContext, Server};
+use portcullis_cluster::ProtocolProbe;
+
+use crate::{
+    AdminAnswer, AdminRequest, ControlContext, ControlSide, ListenerContext, Protocol, ReadContext,
+    Server,
+};
 
 /// A protocol's configuration for one listener, with its type erased.
 pub trait ErasedConfig: Debug + Send + Sync {
@@ -31,6 +36,8 @@ pub trait ErasedConfig: Debug + Send + Sync {
     /// # Errors
     /// As [`Protocol::build`].
     fn build(&self, cx: &ListenerContext) -> Result<Rc<dyn DynServer>, BuildError>;
+    /// As [`ControlSide::task`]; nothing for a protocol without a control side.
+    fn task(&self, cx: ControlContext) -> Option<LocalFuture>;
     /// For [`ErasedConfig::equals`].
     fn as_any(&self) -> &dyn Any;
 }
@@ -50,11 +57,16 @@ pub trait DynServer {
 /// A future of one thread.
 pub type LocalFuture = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-struct Erased<P: Protocol>(P::Config);
+struct Erased<P: Protocol> {
+    config: P::Config,
+    task: TaskOf<P>,
+}
+
+type TaskOf<P> = fn(&<P as Protocol>::Config, ControlContext) -> Option<LocalFuture>;
 
 impl<P: Protocol> Debug for Erased<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(formatter)
+        self.config.fmt(formatter)
     }
 }
 
@@ -79,15 +91,19 @@ impl<P: Protocol> ErasedConfig for Erased<P> {
         other
             .as_any()
             .downcast_ref::<P::Config>()
-            .is_some_and(|other| self.0 == *other)
+            .is_some_and(|other| self.config == *other)
     }
 
     fn build(&self, cx: &ListenerContext) -> Result<Rc<dyn DynServer>, BuildError> {
-        Ok(Rc::new(Running(Rc::new(P::build(&self.0, cx)?))))
+        Ok(Rc::new(Running(Rc::new(P::build(&self.config, cx)?))))
+    }
+
+    fn task(&self, cx: ControlContext) -> Option<LocalFuture> {
+        (self.task)(&self.config, cx)
     }
 
     fn as_any(&self) -> &dyn Any {
-        &self.0
+        &self.config
     }
 }
 
@@ -114,15 +130,26 @@ impl<S: Server> DynServer for Running<S> {
 }
 
 /// One protocol, as the registry knows it.
+#[derive(Clone)]
 struct Entry {
     name: &'static str,
     read: fn(&Node, &mut ReadContext<'_>) -> Option<Arc<dyn ErasedConfig>>,
     schema: fn() -> Value,
     sniff: fn(&[u8]) -> Sniff,
+    control: Option<Control>,
+}
+
+/// What it does on the control thread.
+#[derive(Clone, Copy)]
+struct Control {
+    paths: &'static [&'static str],
+    admin: fn(&AdminRequest<'_>) -> Option<AdminAnswer>,
+    probe_schema: fn() -> Option<Value>,
+    read_probe: fn(&Node, &mut ReadContext<'_>) -> Option<ProtocolProbe>,
 }
 
 /// The protocols of a binary.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
     entries: Vec<Entry>,
 }
@@ -134,27 +161,53 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a protocol.
+    /// Adds a protocol that has conversations and nothing else.
     ///
     /// # Panics
     /// Its name is taken: a mistake in the binary, seen at every start.
     #[must_use]
     pub fn with<P: Protocol>(mut self) -> Self {
+        let entry = Entry {
+            read: |raw, cx| erase::<P>(raw, cx, |_, _| None),
+            ..self.entry_of::<P>()
+        };
+        self.entries.push(entry);
+        self
+    }
+
+    /// Adds a protocol with its control side.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[must_use]
+    pub fn with_control<P: ControlSide>(mut self) -> Self {
+        let entry = Entry {
+            read: |raw, cx| erase::<P>(raw, cx, P::task),
+            control: Some(Control {
+                paths: P::ADMIN,
+                admin: P::admin,
+                probe_schema: P::probe_schema,
+                read_probe: P::read_probe,
+            }),
+            ..self.entry_of::<P>()
+        };
+        self.entries.push(entry);
+        self
+    }
+
+    fn entry_of<P: Protocol>(&self) -> Entry {
         assert!(
-            self.entries.iter().all(|entry| entry.name != P::NAME),
+            self.entry(P::NAME).is_none(),
             "protocol {} is registered twice",
             P::NAME
         );
-        self.entries.push(Entry {
+        Entry {
             name: P::NAME,
-            read: |raw, cx| {
-                let config = P::read_config(raw, cx)?;
-                Some(Arc::new(Erased::<P>(config)))
-            },
+            read: |_, _| None,
             schema: P::schema,
             sniff: P::sniff,
-        });
-        self
+            control: None,
+        }
     }
 
     /// The names, in order of registration.
@@ -185,7 +238,51 @@ impl Registry {
         Some(self.entry(protocol)?.sniff)
     }
 
+    /// The paths that protocols answer on the admin address: `GET /postgres/statements` as protocol and rest.
+    pub fn admin_paths(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.controls()
+            .flat_map(|(name, control)| control.paths.iter().map(move |path| (name, *path)))
+    }
+
+    /// What a protocol answers on the admin address, if it is one and has an answer.
+    #[must_use]
+    pub fn admin(&self, protocol: &str, request: &AdminRequest<'_>) -> Option<AdminAnswer> {
+        (self.entry(protocol)?.control?.admin)(request)
+    }
+
+    /// The protocols with health checks of their own, and the JSON Schemas of those.
+    pub fn probes(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.controls()
+            .filter_map(|(name, control)| Some((name, (control.probe_schema)()?)))
+    }
+
+    /// Reads the settings of a protocol's health check; `None` if it has none, or if nothing usable was read (reported
+    /// already).
+    pub fn read_probe(
+        &self,
+        protocol: &str,
+        raw: &Node,
+        cx: &mut ReadContext<'_>,
+    ) -> Option<ProtocolProbe> {
+        (self.entry(protocol)?.control?.read_probe)(raw, cx)
+    }
+
+    fn controls(&self) -> impl Iterator<Item = (&'static str, Control)> {
+        self.entries
+            .iter()
+            .filter_map(|entry| Some((entry.name, entry.control?)))
+    }
+
     fn entry(&self, protocol: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == protocol)
     }
+}
+
+fn erase<P: Protocol>(
+    raw: &Node,
+    cx: &mut ReadContext<'_>,
+    task: TaskOf<P>,
+) -> Option<Arc<dyn ErasedConfig>> {
+    let config = P::read_config(raw, cx)?;
+    Some(Arc::new(Erased::<P> { config, task }))
 }

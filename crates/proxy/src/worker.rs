@@ -90,6 +90,18 @@ impl ListenerContext {
         })
     }
 
+    /// State of this listener that all workers and the control side share, such as pools or a table of sessions: made by
+    /// whoever asks first, one for each type. `make` must be quick and ask for nothing shared itself.
+    ///
+    /// It lives for as long as a server, a session or a [task](crate::ControlSide::task) holds it. A reload builds the
+    /// new server before it lets go of the old one, so it stays, with all that is in it, whatever the listener's settings
+    /// have become: what depends on them is set anew by [`Protocol::build`](crate::Protocol::build), by each worker alike.
+    /// A listener that is gone keeps it until its last session has ended. What must not outlive settings is kept under a
+    /// key that names them, by [`SharedStore::of`].
+    pub fn common<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        crate::control::common(&self.worker.shared, &self.listener, make)
+    }
+
     /// The context that filters are built in. `path` is where their list stands.
     #[must_use]
     pub fn filters<'a>(&'a self, path: &'a str) -> FilterContext<'a> {

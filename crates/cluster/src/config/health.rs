@@ -1,9 +1,11 @@
 //! How a cluster's endpoints are checked.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use portcullis_config::{Duration, OneOrMany, Percent};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -61,6 +63,8 @@ pub enum HealthProbe {
     },
     /// A connection that opens.
     Tcp,
+    /// What a protocol makes of it.
+    Protocol(ProtocolProbe),
 }
 
 impl HealthProbe {
@@ -70,8 +74,64 @@ impl HealthProbe {
             Self::Http {
                 expected_status, ..
             } => expected_status.iter().any(|range| range.contains(status)),
-            Self::Grpc { .. } | Self::Tcp => false,
+            Self::Grpc { .. } | Self::Tcp | Self::Protocol(_) => false,
         }
+    }
+}
+
+/// A check that a protocol makes, with its settings. Read by the protocol and understood by whoever checks; nothing here
+/// looks into it.
+#[derive(Clone)]
+pub struct ProtocolProbe {
+    name: &'static str,
+    settings: Arc<dyn Settings>,
+}
+
+trait Settings: Any + fmt::Debug + Send + Sync {
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: Any + PartialEq + fmt::Debug + Send + Sync> Settings for T {
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref().is_some_and(|other| self == other)
+    }
+}
+
+impl ProtocolProbe {
+    /// Something to find again with [`get`](Self::get). `name` is the protocol's.
+    pub fn new<T: Any + PartialEq + fmt::Debug + Send + Sync>(
+        name: &'static str,
+        settings: T,
+    ) -> Self {
+        Self {
+            name,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// The protocol.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it was made of, if it was a `T`.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        let settings: &dyn Any = &*self.settings;
+        settings.downcast_ref()
+    }
+}
+
+impl PartialEq for ProtocolProbe {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.settings.equals(&*other.settings as &dyn Any)
+    }
+}
+
+impl Eq for ProtocolProbe {}
+
+impl fmt::Debug for ProtocolProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use portcullis_cluster::ClusterShared;
+use portcullis_filter::SharedStore;
+use portcullis_proxy::Registry as Protocols;
 use portcullis_stats::{Registry, SharedGauge};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -34,6 +36,10 @@ pub(crate) struct Admin {
     pub uptime: SharedGauge,
     /// How many workers there are.
     pub workers: usize,
+    /// The protocols, which answer for themselves.
+    pub registry: Protocols,
+    /// Where they find what their workers share.
+    pub shared: Arc<SharedStore>,
 }
 
 impl portcullis_grpc::filters::Readiness for Admin {

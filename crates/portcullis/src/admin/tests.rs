@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use portcullis_cluster::ClusterShared;
+use portcullis_filter::SharedStore;
 use portcullis_net::clock;
 use portcullis_stats::Registry;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{Admin, ControlRequest, ListenerView, Readiness, Refused, Running, router};
 use crate::gateway::plan::Changes;
-use crate::load::testing::model;
+use crate::load::testing::{Late, LateCommon, model, registry};
 use crate::logs::ProcessLog;
 
 const CONFIG: &str = "
@@ -65,6 +66,8 @@ fn fixture() -> Fixture {
         log: ProcessLog::none(),
         started: clock::now(),
         workers: 2,
+        registry: registry().with_control::<Late>(),
+        shared: SharedStore::new(),
     });
     Fixture { admin, requests }
 }
@@ -186,13 +189,14 @@ api::10.0.0.2:80::health::healthy
 api::10.0.0.2:80::ejected::false
 api::10.0.0.2:80::active::0
 api::10.0.0.2:80::weight::3
+api::10.0.0.2:80::role::replica
 ";
         assert_eq!(text, expected);
         let json = fixture.json("/clusters?format=json").await;
         let second = &json["clusters"][0]["endpoints"][1];
         assert_eq!(second["weight"], 3);
         assert_eq!(second["role"], "replica");
-        assert_eq!(second["replication"]["lag_ms"], serde_json::Value::Null);
+        assert_eq!(second["replication"]["lag_ms"], Value::Null);
         assert_eq!(fixture.ask("GET", "/clusters?filter=other").await.1, "");
         assert_eq!(
             fixture.ask("GET", "/listeners").await.1,
@@ -295,5 +299,35 @@ fn log_levels_are_checked() {
             fixture.ask("POST", "/logging").await.0,
             StatusCode::BAD_REQUEST
         );
+    });
+}
+
+#[test]
+fn protocols_answer_for_themselves() {
+    on_runtime(async {
+        let fixture = fixture();
+        let shared = &fixture.admin.shared;
+        let common = shared.of("listeners.web".to_owned(), LateCommon::default);
+        common
+            .begun
+            .fetch_add(3, std::sync::atomic::Ordering::Relaxed);
+        let (_, index) = fixture.ask("GET", "/").await;
+        assert!(
+            index.contains("GET  /late/statements?format=text|json\n"),
+            "{index}"
+        );
+        for (method, target, status, expected) in [
+            ("GET", "/late/statements", 200, "begun 3\n"),
+            ("GET", "/late/statements?format=json", 200, "{\"begun\":3}"),
+            ("GET", "/late/statements?wrong=a%20b", 400, "a b is wrong\n"),
+            ("GET", "/late/other", 404, "nothing is here\n"),
+            ("GET", "/late", 404, "nothing is here\n"),
+            ("GET", "/fake/statements", 404, "nothing is here\n"),
+            ("GET", "/nobody/statements", 404, "nothing is here\n"),
+            ("PUT", "/late/statements", 405, ""),
+        ] {
+            let (answered, text) = fixture.ask(method, target).await;
+            assert_eq!((answered.as_u16(), &*text), (status, expected), "{target}");
+        }
     });
 }

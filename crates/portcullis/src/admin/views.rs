@@ -10,10 +10,11 @@ use std::time::UNIX_EPOCH;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use portcullis_cluster::{ClusterShared, EndpointStatus};
 use portcullis_net::clock;
+use portcullis_proxy::{AdminAnswer, AdminRequest};
 use portcullis_stats::Snapshot;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,13 +48,53 @@ pub(super) struct Levels {
     level: String,
 }
 
-pub(super) async fn index() -> &'static str {
-    "portcullis admin\n\
+pub(super) async fn index(State(admin): Access) -> String {
+    let own = "portcullis admin\n\
      GET  /ready /readyz /livez /server_info\n\
      GET  /stats?format=text|json|prometheus&filter=PART  /metrics  /stats/prometheus\n\
      GET  /clusters?format=text|json  /listeners?format=text|json  /config_dump\n\
      POST /reload  /drain_listeners  /quitquitquit\n\
-     POST /healthcheck/fail  /healthcheck/ok  /logging?level=debug\n"
+     POST /healthcheck/fail  /healthcheck/ok  /logging?level=debug\n";
+    let mut text = own.to_owned();
+    for (protocol, path) in admin.registry.admin_paths() {
+        let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
+        let _ = writeln!(text, "{method:<4} /{protocol}/{path}");
+    }
+    text
+}
+
+/// What a protocol answers for itself, below its name.
+pub(super) async fn of_protocol(
+    State(admin): Access,
+    method: Method,
+    uri: Uri,
+    Query(wanted): Query<Wanted>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
+    let nothing = || (StatusCode::NOT_FOUND, "nothing is here\n").into_response();
+    let is_post = method == Method::POST;
+    if !is_post && method != Method::GET && method != Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let path = uri.path().strip_prefix('/');
+    let Some((protocol, path)) = path.and_then(|path| path.split_once('/')) else {
+        return nothing();
+    };
+    let request = AdminRequest {
+        path,
+        is_post,
+        is_json: matches!(wanted.format, Format::Json),
+        query: &query,
+        shared: &admin.shared,
+    };
+    match admin.registry.admin(protocol, &request) {
+        Some(AdminAnswer::Text(text)) => text.into_response(),
+        Some(AdminAnswer::Json(value)) => Json(value).into_response(),
+        Some(AdminAnswer::Refused(why)) => {
+            (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response()
+        }
+        None => nothing(),
+    }
 }
 
 pub(super) async fn ready(State(admin): Access) -> (StatusCode, String) {

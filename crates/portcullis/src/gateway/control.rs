@@ -10,6 +10,7 @@ use portcullis_stats::{Counter, Shard, SharedGauge};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clusters::Clusters;
+use super::listener_tasks::ListenerTasks;
 use super::listening::Listening;
 use super::plan::Changes;
 use super::signals::{Asked, Signals};
@@ -40,6 +41,8 @@ pub(super) struct Control {
     pub certificates: FilesWatch,
     /// The threads that move traffic.
     pub workers: Workers,
+    /// What protocols do here.
+    pub tasks: ListenerTasks,
     /// The access logs.
     pub access_logs: AccessLogs,
     /// Counters of the control side.

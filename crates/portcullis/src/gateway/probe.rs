@@ -1,5 +1,5 @@
 //! One health check of one endpoint: a connection, encrypted if the cluster has TLS, and for HTTP and gRPC a request
-//! on it.
+//! on it. Other protocols bring their own.
 //!
 //! Every check opens its own connection, as a new client would. No timing and no judgement of what a result
 //! means; see [`super::health`]. Start at [`check`].
@@ -7,16 +7,18 @@
 mod grpc;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe};
+use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe, ProtocolProbe};
 use portcullis_grpc::GrpcStatus;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, Stream, connect};
+use portcullis_proxy::control::{self, CheckFailed, CheckTarget};
 
 /// What checks call themselves.
 const USER_AGENT: &str = "portcullis-health-check";
@@ -29,7 +31,7 @@ pub(super) enum Failed {
     /// No connection.
     Connect(ConnectError),
     /// What came back was no HTTP response.
-    Protocol(hyper::Error),
+    Http(hyper::Error),
     /// Another status than expected.
     Status(StatusCode),
     /// What came back was no HTTP/2.
@@ -42,6 +44,8 @@ pub(super) enum Failed {
     Answer(&'static str),
     /// The check itself cannot be written as a request.
     Request,
+    /// What a protocol says.
+    Protocol(CheckFailed),
 }
 
 impl fmt::Display for Failed {
@@ -49,7 +53,7 @@ impl fmt::Display for Failed {
         match self {
             Self::Timeout => formatter.write_str("timeout"),
             Self::Connect(error) => write!(formatter, "no connection: {error}"),
-            Self::Protocol(error) => write!(formatter, "no response: {error}"),
+            Self::Http(error) => write!(formatter, "no response: {error}"),
             Self::Status(status) => write!(formatter, "status {}", status.as_u16()),
             Self::Http2(error) => write!(formatter, "no response: {error}"),
             Self::Grpc(status) => write!(formatter, "gRPC status {}", status.as_str()),
@@ -58,6 +62,7 @@ impl fmt::Display for Failed {
                 None => write!(formatter, "serving status {status}"),
             },
             Self::Answer(why) => write!(formatter, "no answer about health: {why}"),
+            Self::Protocol(why) => why.fmt(formatter),
             Self::Request => formatter.write_str("the request cannot be written"),
         }
     }
@@ -65,14 +70,15 @@ impl fmt::Display for Failed {
 
 /// Tries the endpoint once, with no other limit on time than the cluster's for connecting.
 pub(super) async fn check(
-    cluster: &ClusterShared,
-    endpoint: &Endpoint,
+    cluster: &Arc<ClusterShared>,
+    endpoint: &Arc<Endpoint>,
     probe: &HealthProbe,
 ) -> Result<(), Failed> {
     let offer = match probe {
         HealthProbe::Http { .. } => AlpnOffer::Http1,
         HealthProbe::Grpc { .. } => AlpnOffer::Http2,
         HealthProbe::Tcp => AlpnOffer::None,
+        HealthProbe::Protocol(probe) => return by_protocol(cluster, endpoint, probe).await,
     };
     // Written before anything is opened: one that cannot be is no reason to connect.
     let question = match probe {
@@ -81,7 +87,7 @@ pub(super) async fn check(
             let authority = grpc::authority(host.as_deref(), endpoint.name())?;
             Some(grpc::Question::new(service, authority, is_encrypted)?)
         }
-        HealthProbe::Http { .. } | HealthProbe::Tcp => None,
+        HealthProbe::Http { .. } | HealthProbe::Tcp | HealthProbe::Protocol(_) => None,
     };
     let stream = connect::to_check(cluster, endpoint, offer)
         .await
@@ -99,11 +105,24 @@ pub(super) async fn check(
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failed::Request)?;
-    let status = status_of(stream, request).await.map_err(Failed::Protocol)?;
+    let status = status_of(stream, request).await.map_err(Failed::Http)?;
     if probe.expects(status.as_u16()) {
         return Ok(());
     }
     Err(Failed::Status(status))
+}
+
+async fn by_protocol(
+    cluster: &Arc<ClusterShared>,
+    endpoint: &Arc<Endpoint>,
+    probe: &ProtocolProbe,
+) -> Result<(), Failed> {
+    let target = CheckTarget {
+        cluster: Arc::clone(cluster),
+        endpoint: Arc::clone(endpoint),
+    };
+    let checked = control::check(probe, &target).await;
+    checked.map_err(Failed::Protocol)
 }
 
 async fn status_of(stream: Stream, request: Request<Empty<Bytes>>) -> hyper::Result<StatusCode> {
@@ -124,7 +143,11 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    use portcullis_cluster::{EndpointRole, Resolution};
+    use portcullis_net::clock;
+
     use super::*;
+    use crate::load::testing::{LateProbe, model};
 
     fn answer(response: &'static [u8]) -> (Stream, thread::JoinHandle<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -140,6 +163,43 @@ mod tests {
         });
         let stream = tokio::net::TcpStream::from_std(stream).unwrap();
         (stream.into(), peer)
+    }
+
+    #[test]
+    fn a_protocol_checks_in_its_own_words() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        for (answer, expected) in [(&b"hello"[..], None), (b"bye", Some("another word"))] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let peer = thread::spawn(move || {
+                let (mut peer, _) = listener.accept().unwrap();
+                let mut word = [0; 5];
+                peer.read_exact(&mut word).unwrap();
+                peer.write_all(answer).unwrap();
+            });
+            let model = model(&format!(
+                "
+listeners: {{ web: {{ listen: ':80', protocol: fake, cluster: a }} }}
+clusters: {{ a: {{ endpoints: ['{address}'] }} }}
+"
+            ));
+            let config = Arc::clone(&model.clusters["a"]);
+            let endpoints = Resolution::new(&config, clock::now());
+            let endpoints = endpoints.endpoints();
+            let cluster = ClusterShared::new("a", config, endpoints, clock::now());
+            let endpoint = Arc::clone(&cluster.set().endpoints()[0]);
+            let probe = control::probe("late", LateProbe::of("hello"));
+            let checking = check(&cluster, &endpoint, &HealthProbe::Protocol(probe));
+            let checked = runtime.block_on(checking);
+            let why = checked.err().map(|why| why.to_string());
+            assert_eq!(why.as_deref(), expected);
+            let found = expected.is_none().then_some(EndpointRole::Primary);
+            assert_eq!(endpoint.role(), found, "what it found out on the way");
+            peer.join().unwrap();
+        }
     }
 
     #[test]

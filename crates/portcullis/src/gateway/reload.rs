@@ -99,6 +99,8 @@ impl Control {
         self.workers.commit().await;
         self.listening
             .set_limits(&model, default_connections(descriptors::limit()));
+        self.tasks
+            .follow(&model, &changes.listeners, &self.clusters.shared());
         self.publish(model);
         self.refresh_certificates();
         self.announce(&changes.listeners);

@@ -25,6 +25,7 @@ use super::RunError;
 use super::clusters::Clusters;
 use super::control::{Control, ControlCounters, Inbox};
 use super::dns::Names;
+use super::listener_tasks::ListenerTasks;
 use super::listening::Listening;
 use super::plan::plan;
 use super::reload::describe;
@@ -156,6 +157,8 @@ fn make(
         started: clock::now(),
         workers,
         stats,
+        registry: options.registry.clone(),
+        shared: Arc::clone(&shared.store),
     };
     let admin = Arc::new(admin);
     shared
@@ -166,7 +169,8 @@ fn make(
         seen,
         registry: options.registry,
         admin,
-        clusters: Clusters::new(names, shard.clone(), random),
+        clusters: Clusters::new(names, shard.clone(), Rc::clone(&random)),
+        tasks: ListenerTasks::new(shard.clone(), Arc::clone(&shared.store), random),
         listening: Listening::new(workers),
         tls: ListenerTls::new(shard.clone()),
         certificates,

@@ -1,15 +1,21 @@
 //! A protocol for tests of everything around protocols: it closes every connection.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use bytes::BytesMut;
+use portcullis_cluster::{EndpointRole, ProtocolProbe};
 use portcullis_config::{BuildError, Located, Node, Source};
 use portcullis_net::Downstream;
 use portcullis_proxy::{
-    AcceptBalance, ListenerContext, Protocol, ReadContext, Registry, Server, Sniff, TlsStart,
+    AcceptBalance, AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext,
+    ControlSide, ListenerContext, LocalFuture, Probe, Protocol, ReadContext, Registry, Server,
+    Sniff, TlsStart, control,
 };
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Loaded, read};
 use crate::model::Model;
@@ -77,6 +83,93 @@ impl Protocol for Late {
 
     fn build(config: &FakeConfig, cx: &ListenerContext) -> Result<FakeServer, BuildError> {
         Fake::build(config, cx)
+    }
+}
+
+/// How [`Late`] checks: it says a word and hears it again.
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LateProbe {
+    word: String,
+}
+
+impl LateProbe {
+    pub(crate) fn of(word: &str) -> Self {
+        Self {
+            word: word.to_owned(),
+        }
+    }
+}
+
+impl Probe for LateProbe {
+    async fn check(&self, target: &CheckTarget) -> Result<(), CheckFailed> {
+        let mut stream = target.connect_plain().await?;
+        let failed = |error: std::io::Error| CheckFailed(error.to_string().into());
+        stream
+            .write_all(self.word.as_bytes())
+            .await
+            .map_err(failed)?;
+        let mut answer = BytesMut::new();
+        stream.read(&mut answer).await.map_err(failed)?;
+        if answer != self.word.as_bytes() {
+            return Err(CheckFailed("another word".into()));
+        }
+        let role = Some(EndpointRole::Primary);
+        target.endpoint.state().replication().set_role(role);
+        Ok(())
+    }
+}
+
+/// What the workers and the control side of a [`Late`] listener share.
+#[derive(Debug, Default)]
+pub(crate) struct LateCommon {
+    pub(crate) begun: AtomicUsize,
+    pub(crate) running: AtomicUsize,
+}
+
+impl ControlSide for Late {
+    const ADMIN: &'static [&'static str] = &["GET statements?format=text|json"];
+
+    fn probe_schema() -> Option<Value> {
+        Some(schema_for!(LateProbe).to_value())
+    }
+
+    fn read_probe(raw: &Node, cx: &mut ReadContext<'_>) -> Option<ProtocolProbe> {
+        let settings: LateProbe = raw.read(cx.diagnostics)?;
+        Some(control::probe(Self::NAME, settings))
+    }
+
+    fn admin(request: &AdminRequest<'_>) -> Option<AdminAnswer> {
+        if request.path != "statements" {
+            return None;
+        }
+        let all = request.shared.all::<LateCommon>();
+        let begun = all.iter().map(|(_, one)| one.begun.load(Relaxed));
+        let begun: usize = begun.sum();
+        Some(match request.parameter("wrong") {
+            Some(what) => AdminAnswer::Refused(format!("{what} is wrong")),
+            None if request.is_json => AdminAnswer::Json(json!({ "begun": begun })),
+            None => AdminAnswer::Text(format!("begun {begun}\n")),
+        })
+    }
+
+    fn task(config: &FakeConfig, cx: ControlContext) -> Option<LocalFuture> {
+        cx.cluster(&config.cluster)?;
+        let common = cx.common(LateCommon::default);
+        Some(Box::pin(async move {
+            common.begun.fetch_add(1, Relaxed);
+            common.running.fetch_add(1, Relaxed);
+            let _ends = Ends(common);
+            std::future::pending().await
+        }))
+    }
+}
+
+struct Ends(Arc<LateCommon>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
     }
 }
 

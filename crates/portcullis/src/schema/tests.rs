@@ -145,6 +145,24 @@ fn references_lead_somewhere() {
     assert!(listeners.as_array().is_some_and(|all| all.len() >= 2));
 }
 
+#[test]
+fn checks_that_protocols_bring_are_described() {
+    let registry = testing::registry().with_control::<testing::Late>();
+    let schema = document(&registry);
+    for (check, fits) in [
+        ("{ late: { word: hello }, interval: 1s }", true),
+        ("{ late: { word: 7 } }", false),
+        ("{ other: {} }", false),
+    ] {
+        let text = format!(
+            "listeners: {{ web: {{ listen: '127.0.0.1:80', protocol: late, cluster: a }} }}\nclusters: {{ a: {{ endpoints: ['a:1'], health_check: {check} }} }}"
+        );
+        let node = portcullis_config::parse(&Source::new("test", text)).unwrap();
+        let found = problems(&schema, &node.to_json());
+        assert_eq!(found.is_empty(), fits, "{check}: {found:#?}");
+    }
+}
+
 /// What the schema calls a key, reading knows, and the other way round: reading says which keys it knows when it
 /// meets one that it does not.
 #[test]
