@@ -3,7 +3,10 @@
 //! Start at [`Site`]: a server, a gateway in front of it, and psql.
 
 mod basics;
+mod console;
+mod filters;
 mod pooling;
+mod roles;
 
 use std::net::SocketAddr;
 

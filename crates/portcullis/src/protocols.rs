@@ -15,5 +15,5 @@ pub fn registry() -> Registry {
     Registry::new()
         .with::<Tcp>()
         .with::<Http>()
-        .with::<Postgres>()
+        .with_control::<Postgres>()
 }

@@ -275,6 +275,18 @@ impl Record {
         }
     }
 
+    /// The record of another request, which is to be put in next.
+    pub fn begin(&mut self, started_at: SystemTime, started: Instant) {
+        self.started_at = started_at;
+        self.started = started;
+        self.duration = Duration::ZERO;
+        self.waited = Duration::ZERO;
+        self.server = Duration::ZERO;
+        (self.rows, self.bytes_up, self.bytes_down) = (0, 0, 0);
+        (self.sqlstate, self.cluster, self.endpoint) = (None, None, None);
+        self.reason = "stopped";
+    }
+
     /// Whether the gateway refused it or ended it, rather than a server.
     #[must_use]
     pub fn is_rejected(&self) -> bool {

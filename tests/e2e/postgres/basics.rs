@@ -113,7 +113,6 @@ fn parameters_are_the_clients_own() {
         ),
         "4MB"
     );
-    assert_eq!(with("-c work_mem=8MB", "RESET ALL"), "RESET");
     let error = with("-c no_such_parameter=1", "SELECT 1");
     assert!(
         error.contains("unrecognized configuration parameter"),

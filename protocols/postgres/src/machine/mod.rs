@@ -20,6 +20,7 @@ pub use pins::Pins;
 pub use relay::{
     Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Target, Turn, Want,
 };
+pub use server::Judge;
 pub use shape::{Opening, OpeningError, Replication, Shape};
 pub use statements::{Prepared, Reading, Registry, StatementLimits};
 

@@ -282,6 +282,12 @@ pub struct Relay {
     pub(super) held_ready: Option<u8>,
     /// A setting that the server has to confirm before the client's shape has it.
     pub(super) setting: Option<super::client::Setting>,
+    /// The result that comes is cut off, and the client gets this error for its end.
+    pub(super) cut: Option<Bytes>,
+    /// A result was cut off since the session last asked.
+    pub(super) cuts: bool,
+    /// Nothing more up to the ReadyForQuery is for the client.
+    pub(super) mute: bool,
     pub(super) shape: Arc<Shape>,
     pub(super) reading: Reading,
     /// How this client's SQL is read.
@@ -294,8 +300,6 @@ pub struct Relay {
     pub(super) analysis: Analysis,
     /// Statements that have come to their end.
     pub(super) done: Vec<Flight>,
-    /// Bytes that follow the message that is being looked at, towards the client.
-    pub(super) insert: BytesMut,
 }
 
 impl Relay {
@@ -328,6 +332,9 @@ impl Relay {
             reapply: false,
             held_ready: None,
             setting: None,
+            cut: None,
+            cuts: false,
+            mute: false,
             shape,
             options: sql::Options {
                 standard_conforming_strings: !reading.escapes,
@@ -339,7 +346,6 @@ impl Relay {
             judged: 0,
             analysis: Analysis::default(),
             done: Vec::new(),
-            insert: BytesMut::new(),
         }
     }
 
@@ -347,6 +353,15 @@ impl Relay {
     #[must_use]
     pub const fn shape(&self) -> &Arc<Shape> {
         &self.shape
+    }
+
+    /// How the client's bytes are to be read as SQL, for the filters.
+    #[must_use]
+    pub const fn reading(&self) -> crate::request::Reading {
+        crate::request::Reading {
+            backslash_escapes: self.reading.escapes,
+            multibyte: self.reading.multibyte,
+        }
     }
 
     /// The transaction's state as the client was last told.
@@ -413,6 +428,11 @@ impl Relay {
     /// When the statement that is being answered was sent.
     pub fn under_way_since(&mut self) -> Option<Instant> {
         self.owed.flight().map(|flight| flight.started)
+    }
+
+    /// Whether a result was cut off since the last call: the server need not go on with it.
+    pub fn take_cut(&mut self) -> bool {
+        std::mem::take(&mut self.cuts)
     }
 
     /// Whether a statement has changed the client's shape since the last call: the server connection has it already.

@@ -11,9 +11,13 @@ use super::pins::Pins;
 use super::relay::{Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, put_ready};
 use crate::frame::{Frame, Tag, backend};
 use crate::message::backend::{CommandComplete, ErrorFields, TransactionStatus};
+use crate::request::ResultPiece;
 use crate::sqlstate::SqlState;
 
 const HEADER: usize = 5;
+
+/// Says of a part of a result whether it ends here: with this error, a whole ErrorResponse.
+pub type Judge<'j> = &'j mut dyn FnMut(ResultPiece) -> Option<Bytes>;
 
 /// What becomes of one message.
 enum Verdict {
@@ -38,6 +42,7 @@ impl Relay {
         link: &mut Link,
         downstream: &mut BytesMut,
         setup: &Setup,
+        mut judge: Option<Judge<'_>>,
     ) -> Result<Event, RelayError> {
         // Bytes at the front of `input` that go on as they are.
         let mut run = 0;
@@ -49,24 +54,24 @@ impl Relay {
             };
             let (tag, len) = match frame {
                 Frame::Whole { tag, len } => (tag, len),
-                Frame::Run { len, count, .. } => {
-                    self.on_rows(u64::from(count), len)?;
-                    run += len;
-                    continue;
-                }
-                Frame::Begin { tag, len, .. } => {
-                    self.on_large(tag, len)?;
-                    run += len;
-                    continue;
-                }
-                Frame::More { len, .. } => {
-                    self.on_rows(0, len)?;
-                    run += len;
+                Frame::Run { len, .. } | Frame::Begin { len, .. } | Frame::More { len, .. } => {
+                    self.on_piece(frame, &mut judge)?;
+                    if self.cut.is_some() || self.mute {
+                        forward(input, run, downstream);
+                        run = 0;
+                        drop(input.split_to(len.min(input.len())));
+                    } else {
+                        run += len;
+                    }
                     continue;
                 }
             };
             let body = ahead.get(HEADER..len).unwrap_or_default();
+            if tag == backend::DATA_ROW || tag == backend::COPY_DATA {
+                self.judge_piece(1, len, &mut judge);
+            }
             let verdict = self.on_backend(tag, body, link, setup)?;
+            let verdict = self.cut_off(tag, verdict);
             match verdict {
                 Verdict::Forward | Verdict::Ready => {
                     self.count_bytes(len);
@@ -96,6 +101,70 @@ impl Relay {
             };
             forward(input, run, downstream);
             return Ok(event);
+        }
+    }
+
+    /// What becomes of a message while a result is cut off: the client gets the error in place of the result's end, and nothing
+    /// more up to the ReadyForQuery, as after any error.
+    fn cut_off(&mut self, tag: Tag, verdict: Verdict) -> Verdict {
+        let is_end = matches!(
+            tag,
+            backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE | backend::PORTAL_SUSPENDED
+        );
+        match tag {
+            backend::READY_FOR_QUERY => {
+                self.mute = false;
+                verdict
+            }
+            backend::NOTICE_RESPONSE
+            | backend::NOTIFICATION_RESPONSE
+            | backend::PARAMETER_STATUS => verdict,
+            _ if is_end && self.cut.is_some() => {
+                self.mute = true;
+                Verdict::Replace(self.cut.take().unwrap_or_default())
+            }
+            _ if self.mute || self.cut.is_some() => Verdict::Swallow,
+            _ => verdict,
+        }
+    }
+
+    /// A part of a result that nobody opens.
+    fn on_piece(&mut self, frame: Frame, judge: &mut Option<Judge<'_>>) -> Result<(), RelayError> {
+        match frame {
+            Frame::Run { len, count, .. } => {
+                self.on_rows(u64::from(count), len)?;
+                self.judge_piece(u64::from(count), len, judge);
+            }
+            Frame::Begin { tag, len, .. } => {
+                self.on_large(tag, len)?;
+                self.judge_piece(1, len, judge);
+            }
+            Frame::More { len, .. } => {
+                self.on_rows(0, len)?;
+                self.judge_piece(0, len, judge);
+            }
+            Frame::Whole { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Asks whether the result may go on.
+    fn judge_piece(&mut self, rows: u64, len: usize, judge: &mut Option<Judge<'_>>) {
+        let (Some(judge), Some(flight)) = (judge, self.owed.flight()) else {
+            return;
+        };
+        let piece = ResultPiece {
+            rows,
+            bytes: len as u64,
+            total_rows: flight.rows.max(rows),
+            total_bytes: flight.bytes.max(len as u64),
+        };
+        if self.cut.is_none()
+            && !self.mute
+            && let Some(error) = judge(piece)
+        {
+            self.cut = Some(error);
+            self.cuts = true;
         }
     }
 

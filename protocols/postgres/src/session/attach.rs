@@ -8,12 +8,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_cluster::{Cluster, LocalEndpoint, Outcome, PickContext, Picked};
+use portcullis_cluster::{
+    Cluster, Endpoint, EndpointRole, LocalEndpoint, Outcome, PickContext, Picked,
+};
 use portcullis_net::{clock, spawn_local};
 
 use super::connection::{Lost, ServerConnection};
-use super::pools::{PoolHandle, PoolKey};
+use super::pools::{PoolHandle, PoolKey, Served};
 use super::run::{Ended, Lease, Session};
+use crate::config::Role;
 use crate::encoder;
 use crate::machine::{Mode, Pins, Target};
 use crate::message::backend::TransactionStatus;
@@ -75,6 +78,8 @@ impl Session {
                 upstream: bytes::BytesMut::new(),
                 _picked: picked,
                 since: now,
+                pool,
+                served: Served::default(),
             });
             self.cancel.on_attach(server);
             match self.fit().await {
@@ -92,12 +97,22 @@ impl Session {
     /// An endpoint for this target, and the pool of connections to it.
     fn pick(&mut self, target: Target) -> Result<(Picked, PoolHandle), NotAttached> {
         let cluster = self.way.cluster(target).ok_or_else(nowhere)?;
+        let now = clock::now();
+        let mut role = self.way.role(target);
+        if role == Role::PreferReplica {
+            role = if self.way.stays_with_writes(now) || !has_replica(cluster, now) {
+                Role::Primary
+            } else {
+                Role::Replica
+            };
+        }
+        let accept = |endpoint: &Endpoint| super::route::accepts(role, endpoint);
         let cx = PickContext {
-            now: clock::now(),
+            now,
             random: self.server.random.next(),
             hash: None,
             tried: &[],
-            accept: None,
+            accept: Some(&accept),
         };
         let picked = cluster.pick(&cx).map_err(|error| {
             NotAttached::Error(
@@ -259,9 +274,7 @@ impl Session {
         };
         let proved = self.cancel.on_detach();
         let now = clock::now();
-        self.server
-            .stats
-            .on_released(now.saturating_duration_since(lease.since));
+        self.count_served(&lease, now);
         let mut held = lease.held;
         let clean = self.relay.is_quiet() && lease.upstream.is_empty();
         if !proved {
@@ -287,6 +300,17 @@ impl Session {
         }
         held.connection.shrink();
         checkin(held, self.server.worker);
+    }
+
+    /// Counts what a client has had on a connection.
+    fn count_served(&self, lease: &Lease, now: std::time::Instant) {
+        let held = now.saturating_duration_since(lease.since);
+        self.server.stats.on_released(held);
+        self.server.stats.on_transaction();
+        let mut served = lease.served;
+        served.transactions += 1;
+        served.transaction_micros += u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        lease.pool.on_served(&served);
     }
 
     /// The connection is lost.
@@ -376,6 +400,14 @@ pub(super) fn checkin(held: Held<ServerConnection>, worker: usize) {
     if let After::Close(connection, _) = held.checkin(clock::now(), affinity) {
         connection.goodbye();
     }
+}
+
+/// Whether any replica can be picked.
+fn has_replica(cluster: &Cluster, now: std::time::Instant) -> bool {
+    let nanos = cluster.shared().epoch().nanos(now);
+    cluster.endpoints().iter().any(|endpoint| {
+        endpoint.role() == Some(EndpointRole::Replica) && endpoint.state().is_available(nanos)
+    })
 }
 
 /// No rule takes the statement.

@@ -54,14 +54,18 @@ impl Session {
         }
         self.cancelled = Some(clock::now());
         self.server.stats.on_rejected("query_timeout");
-        if let Some(lease) = &self.lease {
-            let server = Arc::clone(&lease.held.connection.server);
-            let guard = self.cancel.cancelling();
-            spawn_local(async move {
-                server.cancel().await;
-                drop(guard);
-            });
-        }
+        self.cancel_statement();
         Ok(())
+    }
+
+    /// Asks the server to end what it does for this client.
+    pub(super) fn cancel_statement(&self) {
+        let Some(lease) = &self.lease else { return };
+        let server = Arc::clone(&lease.held.connection.server);
+        let guard = self.cancel.cancelling();
+        spawn_local(async move {
+            server.cancel().await;
+            drop(guard);
+        });
     }
 }

@@ -13,7 +13,7 @@ use portcullis_net::{Downstream, Stream, Timer, clock};
 
 use super::open::Credentials;
 use super::route::Way;
-use super::run::Session;
+use super::run::{Ended, Session};
 use super::server::PostgresServer;
 use super::startup::{Started, read_more};
 use super::users::{Known, Question};
@@ -83,13 +83,22 @@ pub(super) async fn login(
         return None;
     }
     if server.config.console.is_console(&opening.database) {
-        let text = "the console is not available yet";
-        let message = encoder::fatal_message(SqlState::FEATURE_NOT_SUPPORTED, text);
-        super::goodbye(downstream.stream, &message, &mut timer).await;
+        super::console::run(&server, downstream, &opening, timer).await;
         return None;
     }
     let mut session = Box::new(session(server, downstream, &opening, way?, timer, long_key));
-    match session.welcome(long_key).await {
+    let rules = &session.server.config.client_rules;
+    let welcome = match rules.refuses(&session.request, &session.cx) {
+        Some(reason) => Err(Ended::Told(
+            encoder::fatal_message(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "a rule of the gateway forbids this client",
+            ),
+            reason,
+        )),
+        None => session.welcome(long_key).await,
+    };
+    match welcome {
         Ok(()) => Some(session),
         Err(ended) => {
             session.on_ended(ended).await;
@@ -455,6 +464,7 @@ fn session(
         cancel,
         cx: Context::new(facts, now),
         judged: std::collections::VecDeque::new(),
+        spare: Vec::new(),
         timer,
         last_heard: now,
         cancelled: None,

@@ -11,6 +11,8 @@
 mod attach;
 mod cancel;
 mod connection;
+mod console;
+mod control;
 mod deadline;
 mod login;
 mod open;

@@ -45,6 +45,16 @@ pub(super) struct OpenError {
     pub(super) said: Option<Bytes>,
 }
 
+impl OpenError {
+    /// Whether the server works, and only does not let this user in.
+    pub(super) const fn is_about_identity(&self) -> bool {
+        matches!(
+            self.failure,
+            OpenFailure::Authentication | OpenFailure::Server { sqlstate: [b'2', b'8', ..] | [b'3', b'D', ..] }
+        )
+    }
+}
+
 impl From<OpenFailure> for OpenError {
     fn from(failure: OpenFailure) -> Self {
         Self {

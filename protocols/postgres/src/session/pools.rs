@@ -19,7 +19,7 @@ use super::attach::{NotAttached, checkin, refusal_message};
 use super::connection::{Parameters, ServerConnection};
 use super::open::{self, Credentials, OpenError};
 use crate::auth::Strength;
-use crate::config::AuthMinimum;
+use crate::config::{AuthMinimum, PostgresConfig, TlsStart};
 use crate::machine::Shape;
 use crate::pool::{CloseReason, Opening, PoolLimits, Refusal, SharedPool};
 
@@ -57,6 +57,29 @@ struct Entry {
     last_error: Mutex<Option<Bytes>>,
     welcomes: Mutex<Vec<(Arc<Shape>, Arc<Parameters>)>>,
     opened: AtomicU64,
+    served: ServedCells,
+}
+
+/// What clients of a pool have had from it, in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Served {
+    pub(super) transactions: u64,
+    pub(super) queries: u64,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) transaction_micros: u64,
+    pub(super) query_micros: u64,
+}
+
+/// The same for all workers to add to.
+#[derive(Debug, Default)]
+struct ServedCells {
+    transactions: AtomicU64,
+    queries: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    transaction_micros: AtomicU64,
+    query_micros: AtomicU64,
 }
 
 /// How connections of a listener are opened.
@@ -66,6 +89,16 @@ pub(super) struct OpenOptions {
     pub(super) direct_tls: bool,
     /// The weakest method by which credentials are given to a server.
     pub(super) minimum: AuthMinimum,
+}
+
+impl OpenOptions {
+    /// As a listener is configured.
+    pub(super) fn of(config: &PostgresConfig) -> Self {
+        Self {
+            direct_tls: config.upstream.tls_start == TlsStart::Direct,
+            minimum: config.upstream.auth_minimum,
+        }
+    }
 }
 
 impl AuthMinimum {
@@ -105,6 +138,7 @@ impl Pools {
             last_error: Mutex::default(),
             welcomes: Mutex::default(),
             opened: AtomicU64::new(0),
+            served: ServedCells::default(),
             key: key.clone(),
         }));
         map.insert(key, handle.clone());
@@ -169,6 +203,34 @@ impl PoolHandle {
 
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.0.endpoint
+    }
+
+    /// A client gives a connection back: what it has had meanwhile.
+    pub(super) fn on_served(&self, served: &Served) {
+        let cells = &self.0.served;
+        for (cell, value) in [
+            (&cells.transactions, served.transactions),
+            (&cells.queries, served.queries),
+            (&cells.received, served.received),
+            (&cells.sent, served.sent),
+            (&cells.transaction_micros, served.transaction_micros),
+            (&cells.query_micros, served.query_micros),
+        ] {
+            cell.fetch_add(value, Ordering::Relaxed);
+        }
+    }
+
+    /// What clients have had in all.
+    pub(super) fn served(&self) -> Served {
+        let cells = &self.0.served;
+        Served {
+            transactions: cells.transactions.load(Ordering::Relaxed),
+            queries: cells.queries.load(Ordering::Relaxed),
+            received: cells.received.load(Ordering::Relaxed),
+            sent: cells.sent.load(Ordering::Relaxed),
+            transaction_micros: cells.transaction_micros.load(Ordering::Relaxed),
+            query_micros: cells.query_micros.load(Ordering::Relaxed),
+        }
     }
 
     /// A user has proved who it is: this is what servers are shown from now on.

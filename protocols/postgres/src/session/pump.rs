@@ -8,11 +8,14 @@ use std::io;
 use std::task::{Context as Task, Poll};
 
 use bytes::{Buf as _, BytesMut};
+use portcullis_filter::Interest;
 use portcullis_net::{Stream, clock};
 
 use super::connection::Lost;
 use super::run::{Ended, Session};
 use crate::machine::Event;
+use crate::reject::ErrorReply;
+use crate::request::ResultPiece;
 
 /// Bytes towards one side that are waited for before more are read from the other.
 const HIGH: usize = 64 * 1024;
@@ -137,13 +140,27 @@ impl Session {
                 return Poll::Ready(Ok(None));
             };
             let connection = &mut lease.held.connection;
+            let chain = &self.server.chain;
+            let cx = &mut self.cx;
+            let stats = &self.server.stats;
+            let mut judge = |mut piece: ResultPiece| {
+                let stop = chain.hold_response_data(&mut piece, false, cx).err()?;
+                let reply = ErrorReply::of(stop)?;
+                stats.on_rejected(reply.reason);
+                Some(super::error_message(&reply))
+            };
+            let judges = chain.interest().includes(Interest::RESPONSE_DATA);
             let event = self.relay.handle_server(
                 &mut connection.input,
                 &mut connection.link,
                 &mut self.output,
                 &self.server.setup,
+                judges.then_some(&mut judge),
             );
             connection.follow_parameters();
+            if self.relay.take_cut() {
+                self.cancel_statement();
+            }
             self.settle_done();
             match event {
                 Err(error) => {

@@ -95,12 +95,14 @@ async fn open_dedicated(
         )
     };
     let cluster = way.cluster(target).ok_or_else(unavailable)?;
+    let role = way.role(target);
+    let accept = |endpoint: &portcullis_cluster::Endpoint| super::route::accepts(role, endpoint);
     let cx = PickContext {
         now: clock::now(),
         random: server.random.next(),
         hash: None,
         tried: &[],
-        accept: None,
+        accept: Some(&accept),
     };
     let picked = cluster.pick(&cx).map_err(|_| unavailable())?;
     let mut parameters: Vec<(&[u8], &[u8])> = vec![(

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_cluster::{Cluster, Endpoint};
+use portcullis_cluster::{Cluster, Endpoint, EndpointRole};
 use portcullis_config::BuildError;
 use portcullis_proxy::ListenerContext;
 
@@ -153,9 +153,8 @@ impl Way {
 pub(super) fn accepts(role: Role, endpoint: &Endpoint) -> bool {
     match role {
         Role::Any | Role::PreferReplica => true,
-        Role::Primary | Role::Replica => {
-            let _ = endpoint;
-            true
-        }
+        // In a cluster that knows no roles every server counts as the primary.
+        Role::Primary => endpoint.role() != Some(EndpointRole::Replica),
+        Role::Replica => endpoint.role() == Some(EndpointRole::Replica),
     }
 }

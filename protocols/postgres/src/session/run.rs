@@ -11,12 +11,13 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::Picked;
-use portcullis_filter::{Context, Interest, Stop};
+use portcullis_filter::{Context, Rejection, RejectionKind, Stop};
 use portcullis_net::{ConnectionGuard, SessionTimer, Stream, Timer, clock};
 use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
 use super::connection::{Lost, Parameters, ServerConnection};
+use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
 use super::server::PostgresServer;
@@ -25,9 +26,9 @@ use crate::machine::relay::Router as _;
 use crate::machine::{Demand, Relay, RelayError, Target, Turn, Want, unknown_demand};
 use crate::message::backend::TransactionStatus;
 use crate::pool::Held;
-use crate::reject::ErrorReply;
+use crate::reject::{ErrorReply, reason};
 use crate::request::{Record, SharedText, StatementRequest};
-use crate::sql::Class;
+use crate::sql::{Class, Effects};
 use crate::sqlstate::SqlState;
 
 /// One client with its conversation.
@@ -46,8 +47,10 @@ pub(super) struct Session {
     pub(super) told: Arc<Parameters>,
     pub(super) cancel: Registered,
     pub(super) cx: Context,
-    /// What the filters are shown.
+    /// Who the client is, to filters.
     pub(super) request: StatementRequest,
+    /// Records that are used again.
+    pub(super) spare: Vec<Box<Record>>,
     /// What they have let pass and has not come to its end, by the relay's numbers.
     pub(super) judged: VecDeque<Judged>,
     pub(super) _active: GaugeGuard,
@@ -68,12 +71,19 @@ pub(super) struct Lease {
     /// Keeps the endpoint's load counted.
     pub(super) _picked: Picked,
     pub(super) since: Instant,
+    /// The pool that it is of.
+    pub(super) pool: PoolHandle,
+    /// What the client has had on it.
+    pub(super) served: Served,
 }
+
+/// Records that a client keeps for its next statements.
+const SPARE: usize = 2;
 
 /// A statement that the filters know.
 pub(super) struct Judged {
     number: u64,
-    record: Record,
+    record: Box<Record>,
 }
 
 /// How a session ends.
@@ -159,11 +169,65 @@ impl Session {
         if self.relay.owes_nothing() && self.judged.is_empty() {
             self.cx.reset(now);
         }
-        self.request.in_transaction = self.relay.status() != TransactionStatus::Idle;
+        let mut record = self.spare.pop().unwrap_or_else(|| {
+            Box::new(Record::new(self.request.clone(), clock::wall(), now))
+        });
+        self.begin(&mut record);
+        let asked = if self.passes(&record.request) {
+            Ok(())
+        } else if self.server.refuses_unparsable(&record.request) {
+            Err(Stop::Reject(Rejection {
+                reason: reason::UNPARSABLE,
+                kind: RejectionKind::Denied,
+            }))
+        } else {
+            let chain = &self.server.chain;
+            let asked = chain.on_request(&mut record.request, &mut self.cx, &SessionTimer);
+            asked.await
+        };
+        match asked {
+            Ok(()) => {
+                let number = self.relay.admit();
+                self.judged.push_back(Judged { number, record });
+            }
+            Err(stop) => {
+                let reason = match &stop {
+                    Stop::Reject(rejection) => rejection.reason,
+                    Stop::Close(reason) => reason,
+                    Stop::Reply(reply) => reply.reason,
+                };
+                self.server.stats.on_rejected(reason);
+                record.reason = reason;
+                let reply = ErrorReply::of(stop);
+                record.sqlstate = reply.as_ref().map(|reply| reply.sqlstate);
+                self.server.on_record(&record, &self.cx);
+                self.spare.push(record);
+                match reply {
+                    Some(reply) => self.relay.reject(super::error_message(&reply)),
+                    None => return Err(Ended::Closed(reason)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of a transaction passes all filters: refused, it would only keep locks longer.
+    fn passes(&self, request: &StatementRequest) -> bool {
+        let [statement] = request.statements() else {
+            return false;
+        };
+        request.in_transaction && statement.effects.contains(Effects::TRANSACTION_END)
+    }
+
+    /// Makes a record one of the statement at the front.
+    fn begin(&mut self, record: &mut Record) {
+        record.begin(clock::wall(), self.cx.now);
+        let request = &mut record.request;
+        request.in_transaction = self.relay.status() != TransactionStatus::Idle;
+        request.reading = self.relay.reading();
         let target = if let Some(subject) = self.relay.subject() {
-            self.request.prepared = true;
-            self.request
-                .set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
+            request.prepared = true;
+            request.set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
             let demand = Demand {
                 analysis: &subject.analysis,
                 sql: subject.sql(),
@@ -171,43 +235,11 @@ impl Session {
             self.way.target(demand)
         } else {
             let (sql, analysis) = self.relay.query(&self.input);
-            self.request.prepared = false;
-            self.request
-                .set_text(sql, |_, own| own.clone_from(analysis));
+            request.prepared = false;
+            request.set_text(sql, |_, own| own.clone_from(analysis));
             self.way.target(Demand { analysis, sql })
         };
         self.cx.route = self.way.name_of(target);
-        let asked = self
-            .server
-            .chain
-            .on_request(&mut self.request, &mut self.cx, &SessionTimer);
-        match asked.await {
-            Ok(()) => {
-                let number = self.relay.admit();
-                if self.server.chain.interest().includes(Interest::COMPLETE) {
-                    let record = Record::new(self.request.clone(), clock::wall(), now);
-                    self.judged.push_back(Judged { number, record });
-                }
-            }
-            Err(stop) => {
-                let reason = match &stop {
-                    Stop::Reject(rejection) => rejection.reason,
-                    Stop::Close(reason) => reason,
-                    Stop::Reply(_) => "filter",
-                };
-                self.server.stats.on_rejected(reason);
-                let mut record = Record::new(self.request.clone(), clock::wall(), now);
-                record.reason = reason;
-                let Some(reply) = ErrorReply::of(stop) else {
-                    self.server.chain.on_complete(&record, &self.cx);
-                    return Err(Ended::Closed(reason));
-                };
-                record.sqlstate = Some(reply.sqlstate);
-                self.server.chain.on_complete(&record, &self.cx);
-                self.relay.reject(super::error_message(&reply));
-            }
-        }
-        Ok(())
     }
 
     /// The client's parameters are set again after a statement that has reset them.
@@ -267,12 +299,18 @@ impl Session {
             cx,
             lease,
             way,
+            spare,
             ..
         } = self;
         let now = clock::now();
         relay.take_done(|flight| {
             let took = now.saturating_duration_since(flight.started);
             server.stats.on_statement(&flight, took);
+            if let Some(lease) = lease {
+                lease.served.queries += 1;
+                lease.served.sent += flight.bytes;
+                lease.served.query_micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            }
             if flight.class != Class::Read && !flight.refused {
                 way.on_write(server.reads_follow_until(now));
             }
@@ -306,8 +344,9 @@ impl Session {
                 record.endpoint = Some(Arc::clone(at.endpoint.label()));
             }
             cx.now = now;
-            server.chain.on_complete(record, cx);
+            server.on_record(record, cx);
         });
+        spare.truncate(SPARE);
     }
 
     /// Tells the client of parameters that are others on this server connection than on the last.

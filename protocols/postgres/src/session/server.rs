@@ -22,9 +22,9 @@ use super::users::{Asked, Users};
 use crate::config::{self, PostgresConfig};
 use crate::limits::FrameLimits;
 use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
-use crate::pool::PoolLimits;
-use crate::request::PostgresMessages;
+use crate::request::{PostgresMessages, Record, StatementRequest};
 use crate::sql;
+use crate::stats::{StatementTables, TableLimits, WorkerStatements};
 
 /// The protocol `postgres`.
 #[derive(Debug, Clone, Copy)]
@@ -53,12 +53,18 @@ impl Protocol for Postgres {
     fn build(config: &PostgresConfig, cx: &ListenerContext) -> Result<PostgresServer, BuildError> {
         let path = format!("{}.filters", cx.path());
         let chain = config.filters.build(&cx.filters(&path))?;
-        let common = Common::of(cx);
-        let limits = pool_limits(config, None);
-        common.pools.set_limits(|_| limits);
+        let common: Arc<Common> = cx.common(Common::default);
+        let limits = TableLimits {
+            top: config.statements.top.value,
+            text: config.statements.text.value.0 as usize,
+        };
+        let statements = cx.common(|| Statements(StatementTables::new(limits)));
+        let pool = config.pool.limits(None);
+        common.pools.set_limits(|_| pool);
+        common.pools.forget_endpoints();
         Ok(PostgresServer {
             listener: Arc::clone(&cx.listener),
-            setup: setup(config, &chain, &common),
+            setup: setup(config, &chain, &common, limits.top > 0),
             places: Rc::new(Places::new(config, cx)?),
             chain,
             stats: Rc::new(PostgresStats::new(&cx.stats)),
@@ -67,6 +73,8 @@ impl Protocol for Postgres {
             random: Rc::clone(&cx.worker.random),
             worker: cx.worker.id,
             users: users(config, cx)?,
+            statements: statements.0.worker(),
+            tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
             common,
         })
@@ -83,12 +91,9 @@ pub(super) struct Common {
     pub(super) asked: Asked,
 }
 
-impl Common {
-    fn of(cx: &ListenerContext) -> Arc<Self> {
-        let key = format!("postgres {}", cx.listener);
-        cx.worker.shared.of(key, Self::default)
-    }
-}
+/// The tables of statements of a listener, for its workers and the control side.
+#[derive(Debug)]
+pub(super) struct Statements(pub(super) Arc<StatementTables>);
 
 /// Postgres, configured for one listener on one worker.
 pub struct PostgresServer {
@@ -103,6 +108,9 @@ pub struct PostgresServer {
     pub(super) worker: usize,
     pub(super) common: Arc<Common>,
     pub(super) users: Arc<Users>,
+    pub(super) statements: WorkerStatements,
+    /// Keeps the tables known to the control side.
+    pub(super) tables: Arc<Statements>,
     /// Where users are looked up, if not where their statements go.
     pub(super) auth_cluster: Option<Rc<Cluster>>,
 }
@@ -156,10 +164,20 @@ impl PostgresServer {
 
     /// How connections to servers are opened.
     pub(super) fn open_options(&self) -> OpenOptions {
-        OpenOptions {
-            direct_tls: self.config.upstream.tls_start == config::TlsStart::Direct,
-            minimum: self.config.upstream.auth_minimum,
+        OpenOptions::of(&self.config)
+    }
+
+    /// A statement is over.
+    pub(super) fn on_record(&self, record: &Record, cx: &Context) {
+        if self.statements.is_on() {
+            self.statements.record(record);
         }
+        self.chain.on_complete(record, cx);
+    }
+
+    /// Whether a text is refused for not being understood.
+    pub(super) fn refuses_unparsable(&self, request: &StatementRequest) -> bool {
+        self.config.on_unparsable == config::OnUnparsable::Deny && !request.analysis().complete
     }
 
     /// Until when reads go where a write went that has just ended.
@@ -198,12 +216,7 @@ fn auth_cluster(
     name.map(|name| cx.cluster(name)).transpose()
 }
 
-/// The bounds of a pool of this listener.
-pub(super) fn pool_limits(config: &PostgresConfig, user_size: Option<u32>) -> PoolLimits {
-    config.pool.limits(user_size)
-}
-
-fn setup(config: &PostgresConfig, chain: &FilterChain<PostgresMessages>, common: &Common) -> Setup {
+fn setup(config: &PostgresConfig, chain: &FilterChain<PostgresMessages>, common: &Common, counts: bool) -> Setup {
     Setup {
         mode: match config.pool.mode {
             config::PoolMode::Session => Mode::Session,
@@ -221,7 +234,7 @@ fn setup(config: &PostgresConfig, chain: &FilterChain<PostgresMessages>, common:
             bytes: config.limits.client_statement_bytes.value.0 as usize,
         },
         pipeline: config.limits.pipeline.value,
-        inspect: chain.interest() != Interest::NONE,
+        inspect: counts || chain.interest() != Interest::NONE,
         client_frames: FrameLimits {
             whole: config.limits.statement.value.0 as usize,
             ..FrameLimits::default()

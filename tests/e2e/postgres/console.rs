@@ -1,0 +1,63 @@
+//! The administrators' console, and the page of statements.
+
+use harness::postgres::psql;
+
+use super::Site;
+use super::pooling::connect;
+
+const KEYS: &str = "pool: { mode: transaction, size: 2 }\nconsole: { admins: [postgres], viewers: [eve] }";
+
+#[test]
+fn administrators_see_and_steer_pools() {
+    let Some(site) = Site::start(KEYS) else {
+        return;
+    };
+    site.sql("SELECT 1");
+    let console = |user: &str, sql: &str| psql(site.address(), user, "pgbouncer", sql);
+    let pools = console("postgres", "SHOW POOLS").unwrap();
+    assert!(pools.starts_with("postgres|postgres|"), "{pools}");
+    assert!(pools.ends_with("|transaction"), "{pools}");
+    assert!(console("postgres", "SHOW VERSION").unwrap().starts_with("portcullis "));
+    assert!(console("postgres", "SHOW STATS").unwrap().starts_with("postgres|"));
+    assert!(console("postgres", "SHOW DATABASES").unwrap().starts_with("postgres|"));
+    assert!(console("postgres", "SHOW LISTS").unwrap().contains("pools|1"));
+
+    let mut client = connect(site.address());
+    assert_eq!(console("postgres", "PAUSE").unwrap(), "");
+    assert!(console("postgres", "SHOW STATE").unwrap().contains("paused|yes"));
+    let waiting = std::thread::spawn(move || {
+        let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
+        one
+    });
+    site.gateway.wait_stat(
+        "portcullis_postgres_clients_waiting",
+        &[("listener", "db")],
+        |waiting| waiting == 1,
+    );
+    assert_eq!(console("postgres", "RESUME").unwrap(), "");
+    assert_eq!(waiting.join().unwrap(), 1);
+    assert_eq!(console("postgres", "RECONNECT").unwrap(), "");
+
+    // Who may look may not steer, and others may not come in (CVE-2026-6667).
+    assert!(console("eve", "SHOW POOLS").is_ok());
+    assert!(console("eve", "PAUSE").unwrap_err().contains("administrators"));
+    assert!(console("mallory", "SHOW POOLS").unwrap_err().contains("not allowed"));
+    assert!(console("postgres", "SHOW NOTHING").unwrap_err().contains("SHOW HELP"));
+}
+
+#[test]
+fn statements_are_listed_without_their_values() {
+    let Some(site) = Site::start(KEYS) else {
+        return;
+    };
+    for value in 0..5 {
+        site.sql(&format!("SELECT 'secret-{value}' AS x, {value}"));
+    }
+    let page = site.gateway.admin_get("/postgres/statements").text();
+    assert!(!page.contains("secret"), "{page}");
+    let json = site.gateway.admin_get("/postgres/statements?format=json").text();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let text = json.to_string();
+    assert!(text.contains("\"calls\":5"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
