@@ -14,8 +14,9 @@ use portcullis_proxy::ListenerContext;
 use super::open::Credentials;
 use crate::config::{PostgresConfig, Role};
 use crate::machine::relay::Router;
-use crate::machine::{Demand, Target};
+use crate::machine::{Demand, Target, unknown_demand};
 use crate::route::{Client, ClientRoutes, Routes, Text};
+use crate::sql::{Access, Analysis, Effects};
 
 /// The rules of one listener on one worker.
 pub(super) struct Places {
@@ -83,6 +84,11 @@ pub(super) struct Way {
 
 impl Router for Way {
     fn target(&self, demand: Demand<'_>) -> Target {
+        let demand = if may_write_later(demand.analysis) {
+            unknown_demand()
+        } else {
+            demand
+        };
         let text = Text {
             sql: demand.sql,
             analysis: demand.analysis,
@@ -147,6 +153,14 @@ impl Way {
             None => false,
         }
     }
+}
+
+/// Whether a text begins a transaction that is not declared READ ONLY: its other statements go where it went.
+fn may_write_later(analysis: &Analysis) -> bool {
+    analysis.statements.iter().any(|statement| {
+        statement.effects.contains(Effects::TRANSACTION_BEGIN)
+            && statement.transaction.access != Some(Access::ReadOnly)
+    })
 }
 
 /// Whether an endpoint has a role that is asked for.

@@ -59,6 +59,8 @@ impl Protocol for Postgres {
             text: config.statements.text.value.0 as usize,
         };
         let statements = cx.common(|| Statements(StatementTables::new(limits)));
+        let own = Rc::new(statements.0.worker());
+        keep_copying(&own);
         let pool = config.pool.limits(None);
         common.pools.set_limits(|_| pool);
         common.pools.forget_endpoints();
@@ -73,7 +75,7 @@ impl Protocol for Postgres {
             random: Rc::clone(&cx.worker.random),
             worker: cx.worker.id,
             users: users(config, cx)?,
-            statements: statements.0.worker(),
+            statements: own,
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
             common,
@@ -108,7 +110,7 @@ pub struct PostgresServer {
     pub(super) worker: usize,
     pub(super) common: Arc<Common>,
     pub(super) users: Arc<Users>,
-    pub(super) statements: WorkerStatements,
+    pub(super) statements: Rc<WorkerStatements>,
     /// Keeps the tables known to the control side.
     pub(super) tables: Arc<Statements>,
     /// Where users are looked up, if not where their statements go.
@@ -196,6 +198,21 @@ impl PostgresServer {
         [own, filter].into_iter().flatten().min()
     }
 }
+
+/// Lays down what was counted last also when nothing follows, for as long as the server is there.
+fn keep_copying(statements: &Rc<WorkerStatements>) {
+    let weak = Rc::downgrade(statements);
+    portcullis_net::spawn_local(async move {
+        while let Some(statements) = weak.upgrade() {
+            statements.copy();
+            drop(statements);
+            portcullis_net::sleep(COPY).await;
+        }
+    });
+}
+
+/// How old the page of statements may be.
+const COPY: Duration = Duration::from_secs(1);
 
 /// The users, read once for all workers.
 fn users(config: &PostgresConfig, cx: &ListenerContext) -> Result<Arc<Users>, BuildError> {
