@@ -11,7 +11,8 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::owed::{Flight, Reply};
 use super::pins::Pins;
 use super::relay::{
-    Demand, Link, Mode, Relay, RelayError, Rest, Setup, Stage, StatePolicy, Target, Turn, Want,
+    Demand, Link, Mode, Relay, RelayError, Rest, Setup, Stage, StatePolicy, Subject, Target, Turn,
+    Want,
     put_ready,
 };
 use super::statements::{PREFIX, Prepared, Undo};
@@ -128,7 +129,7 @@ impl Relay {
             frontend::EXECUTE => self.on_execute(len, input, turn),
             frontend::SYNC => Ok(self.on_sync(len, input, turn)),
             frontend::FLUSH => Ok(on_flush(len, input, turn)),
-            frontend::FUNCTION_CALL => self.on_function_call(len, input, turn),
+            frontend::FUNCTION_CALL => self.on_function_call(frame, len, input, turn),
             frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {
                 Ok(self.on_copy(tag, frame, len, input, turn))
             }
@@ -194,8 +195,10 @@ impl Relay {
             self.options.truncated = matches!(frame, Frame::Begin { .. });
             sql::analyse(query_text(input, frame), &self.options, &mut self.analysis);
             self.options.truncated = false;
-            self.subject = None;
-            if let Some(error) = refusal(&self.analysis, turn.setup) {
+            self.subject = Subject::Query;
+            let text = query_text(input, frame);
+            if let Some(error) = refusal(&self.analysis, text, turn.setup) {
+                self.refusals.push("state");
                 self.stage = Stage::Rejected(error);
             } else if turn.setup.inspect {
                 self.stage = Stage::Judged;
@@ -256,7 +259,11 @@ impl Relay {
         setup: &Setup,
     ) {
         let effects = flight.effects;
-        if effects.intersects(Effects::OPAQUE) {
+        // What a function does inside cannot be seen: nobody else gets the connection before it is reset.
+        let unseen = Effects::OPAQUE
+            .union(Effects::UNSAFE_CALL)
+            .union(Effects::SEQUENCE_STATE);
+        if effects.intersects(unseen) {
             link.tainted = true;
         }
         if flight.resets || setting.is_some() {
@@ -364,11 +371,23 @@ impl Relay {
                 self.pins = self.pins.and(Pins::PREPARED);
                 link.tainted = true;
             }
-            let undo = Undo::Nothing;
             if name.is_empty() {
                 link.statements.unnamed = 0;
                 self.statements.forget_unnamed();
             }
+            // What it does is remembered for the filters, as far as it can be looked into.
+            let is_new = self.statements.find(name).is_none();
+            let undo = if is_whole && is_new {
+                let statement = self.prepared(name, rest, turn.setup);
+                let size = name.len() + statement.size();
+                if self.statements.has_room(size, turn.setup.statements) {
+                    self.statements.insert(name, statement)
+                } else {
+                    Undo::Nothing
+                }
+            } else {
+                Undo::Nothing
+            };
             self.owed.push(parse_reply(0, false, undo));
             forward(input, len, turn.upstream);
             return Ok(Step::Done);
@@ -393,6 +412,7 @@ impl Relay {
                 SqlState::CONFIGURATION_LIMIT_EXCEEDED,
                 "too many prepared statements",
             );
+            self.refusals.push("client_statements");
             self.refuse_front(error, false, frame, input, turn);
             return Ok(Step::Done);
         }
@@ -466,14 +486,15 @@ impl Relay {
         let (name, _) = split_name(rest)?;
         let statement = self.statements.find(name).cloned();
         if matches!(self.stage, Stage::New) {
-            if let Some(statement) = &statement {
-                if let Some(error) = refusal(&statement.analysis, turn.setup) {
-                    self.stage = Stage::Rejected(error);
-                } else if turn.setup.inspect {
-                    self.stage = Stage::Judged;
-                    self.subject = Some(Arc::clone(statement));
-                    return Ok(Step::Stays(Want::Statement));
-                }
+            let analysis = statement.as_ref().map_or(unknown(), |statement| &statement.analysis);
+            let sql = statement.as_ref().map_or(&b""[..], |statement| statement.sql());
+            if let Some(error) = refusal(analysis, sql, turn.setup) {
+                self.refusals.push("state");
+                self.stage = Stage::Rejected(error);
+            } else if turn.setup.inspect {
+                self.stage = Stage::Judged;
+                self.subject = Subject::of(statement.as_ref());
+                return Ok(Step::Stays(Want::Statement));
             }
         }
         if let Stage::Rejected(error) = &mut self.stage {
@@ -708,10 +729,21 @@ impl Relay {
 
     fn on_function_call(
         &mut self,
+        frame: Frame,
         len: usize,
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
+        if matches!(self.stage, Stage::New) && turn.setup.inspect {
+            self.stage = Stage::Judged;
+            self.subject = Subject::Unknown;
+            return Ok(Step::Stays(Want::Statement));
+        }
+        if let Stage::Rejected(error) = &mut self.stage {
+            let error = mem::take(error);
+            self.refuse_front(error, true, frame, input, turn);
+            return Ok(Step::Done);
+        }
         let demand = unknown_demand();
         if let Some(want) = self.place(turn, || turn.router.target(demand)) {
             return Ok(Step::Stays(want));
@@ -997,11 +1029,17 @@ pub(super) fn query_text(input: &[u8], frame: Frame) -> &[u8] {
 }
 
 /// What the pool's mode does not allow.
-fn refusal(analysis: &Analysis, setup: &Setup) -> Option<Bytes> {
+fn refusal(analysis: &Analysis, sql: &[u8], setup: &Setup) -> Option<Bytes> {
     if setup.mode == Mode::Session {
         return None;
     }
     let effects = analysis.effects();
+    if names_ours(effects, sql) {
+        return Some(encoder::error_message(
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            "prepared statements of this name are the gateway's",
+        ));
+    }
     let text = if setup.mode == Mode::Statement && effects.contains(Effects::TRANSACTION_BEGIN) {
         "transactions of several statements are not available in statement pooling mode"
     } else if setup.state == StatePolicy::Refuse && !Pins::of(effects).is_empty() {
@@ -1013,6 +1051,17 @@ fn refusal(analysis: &Analysis, setup: &Setup) -> Option<Bytes> {
         SqlState::FEATURE_NOT_SUPPORTED,
         text,
     ))
+}
+
+/// Whether SQL-level PREPARE, EXECUTE or DEALLOCATE may name a statement of the gateway's, which others use as well. A name can
+/// be spelt with escapes, so those are not let past either.
+fn names_ours(effects: Effects, sql: &[u8]) -> bool {
+    let names = Effects::PREPARE.union(Effects::EXECUTE).union(Effects::DEALLOCATE);
+    let holds = |part: &[u8]| {
+        sql.windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part))
+    };
+    effects.intersects(names) && (holds(PREFIX) || holds(b"u&\""))
 }
 
 /// A parameter's name and its value as SQL.

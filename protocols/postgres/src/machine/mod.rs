@@ -18,7 +18,7 @@ pub use client::unknown_demand;
 pub use owed::Flight;
 pub use pins::Pins;
 pub use relay::{
-    Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Target, Turn, Want,
+    Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Subject, Target, Turn, Want,
 };
 pub use server::Judge;
 pub use shape::{Opening, OpeningError, Replication, Shape};

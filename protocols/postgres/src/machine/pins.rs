@@ -32,8 +32,11 @@ impl Pins {
     /// The pool gives a connection for the whole session.
     pub const SESSION: Self = Self(1 << 8);
 
+    /// Another user was taken on. Taking a role and giving it back does not bring the first one back.
+    pub const AUTHORIZATION: Self = Self(1 << 9);
+
     /// All names, for the `reason` label, in the order of the bits.
-    const LABELS: [&'static str; 9] = [
+    const LABELS: [&'static str; 10] = [
         "set",
         "role",
         "temporary",
@@ -52,7 +55,7 @@ impl Pins {
             (Effects::SET_SESSION, Pins::SET),
             (Effects::SET_CONFIG_CALL, Pins::SET),
             (Effects::SET_ROLE, Pins::ROLE),
-            (Effects::SESSION_AUTHORIZATION, Pins::ROLE),
+            (Effects::SESSION_AUTHORIZATION, Pins::AUTHORIZATION),
             (Effects::TEMP_OBJECT, Pins::TEMPORARY),
             (Effects::ADVISORY_LOCK, Pins::ADVISORY),
             (Effects::LISTEN, Pins::LISTEN),
@@ -102,6 +105,12 @@ impl Pins {
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// Those of them that are in `other`.
+    #[must_use]
+    pub const fn only(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether there is none.

@@ -175,6 +175,23 @@ pub enum Want {
     Goodbye,
 }
 
+/// A statement that is to be judged.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// The text at the front: [`Relay::query`].
+    Query,
+    /// One that was prepared.
+    Prepared(Arc<Prepared>),
+    /// One of which nothing is known: too large to be looked into, named by number, or not there.
+    Unknown,
+}
+
+impl Subject {
+    pub(super) fn of(statement: Option<&Arc<Prepared>>) -> Self {
+        statement.map_or(Self::Unknown, |statement| Self::Prepared(Arc::clone(statement)))
+    }
+}
+
 /// What the server's bytes led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -292,8 +309,10 @@ pub struct Relay {
     pub(super) reading: Reading,
     /// How this client's SQL is read.
     pub(super) options: sql::Options,
-    /// The prepared statement that is with the filters.
-    pub(super) subject: Option<Arc<Prepared>>,
+    /// What is with the filters.
+    pub(super) subject: Subject,
+    /// Why messages were refused here since the session last asked.
+    pub(super) refusals: Vec<&'static str>,
     /// Numbers for what the filters have seen.
     pub(super) judged: u64,
     /// The statement at the front.
@@ -342,7 +361,8 @@ impl Relay {
                 ..setup.sql.clone()
             },
             reading,
-            subject: None,
+            subject: Subject::Query,
+            refusals: Vec::new(),
             judged: 0,
             analysis: Analysis::default(),
             done: Vec::new(),
@@ -398,10 +418,15 @@ impl Relay {
         self.pins
     }
 
-    /// The prepared statement that [`Want::Statement`] is about; `None` if it is [`query`](Self::query).
+    /// What [`Want::Statement`] is about.
     #[must_use]
-    pub const fn subject(&self) -> Option<&Arc<Prepared>> {
-        self.subject.as_ref()
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Why messages were refused here since the last call, for the counters.
+    pub fn take_refusals(&mut self, each: impl FnMut(&'static str)) {
+        self.refusals.drain(..).for_each(each);
     }
 
     /// The text at the front of the client's bytes, and what it does.

@@ -318,11 +318,8 @@ impl Relay {
                 self.statements.clear();
                 link.on_reset();
                 // Nothing of the session is left, so nothing ties it to this connection; DISCARD ALL is refused in transactions.
-                self.pins = if self.pins.contains(Pins::SESSION) {
-                    Pins::SESSION
-                } else {
-                    Pins::NONE
-                };
+                // A library stays.
+                self.pins = self.pins.only(Pins::SESSION.and(Pins::LOADED));
                 self.reapply = true;
             }
             b"DEALLOCATE ALL" => {

@@ -213,7 +213,8 @@ impl Session {
             && !lease.upstream.is_empty()
         {
             let stream = &mut lease.held.connection.stream;
-            write(stream, task, &mut lease.upstream).map_err(|_| Broken::Server)?;
+            let sent = write(stream, task, &mut lease.upstream).map_err(|_| Broken::Server)?;
+            lease.served.received += sent;
         }
         Ok(())
     }

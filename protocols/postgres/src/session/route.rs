@@ -16,13 +16,18 @@ use crate::config::{PostgresConfig, Role};
 use crate::machine::relay::Router;
 use crate::machine::{Demand, Target, unknown_demand};
 use crate::route::{Client, ClientRoutes, Routes, Text};
-use crate::sql::{Access, Analysis, Effects};
+use crate::sql::{self, Access, Analysis, Effects, Hint};
+
+/// What a statement is taken for that says itself that it is a read.
+const READ: &[u8] = b"SELECT 1";
 
 /// The rules of one listener on one worker.
 pub(super) struct Places {
     routes: Routes,
     /// In the order of the rules.
     places: Vec<Place>,
+    /// What [`READ`] does.
+    read: Analysis,
 }
 
 /// Where one rule leads.
@@ -44,10 +49,21 @@ impl Places {
                 database: rule.database.as_deref().map(Arc::from),
             })
         };
+        let mut read = Analysis::default();
+        sql::analyse(READ, &sql::Options::default(), &mut read);
         Ok(Self {
+            read,
             routes: Routes::new(&config.routes),
             places: config.routes.iter().map(place).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Something that is a read.
+    fn read(&self) -> Demand<'_> {
+        Demand {
+            analysis: &self.read,
+            sql: READ,
+        }
     }
 
     /// The way of a client; `None` if no rule takes it.
@@ -84,10 +100,11 @@ pub(super) struct Way {
 
 impl Router for Way {
     fn target(&self, demand: Demand<'_>) -> Target {
-        let demand = if may_write_later(demand.analysis) {
-            unknown_demand()
-        } else {
-            demand
+        let demand = match demand.analysis.hint {
+            Some(Hint::Primary) => unknown_demand(),
+            Some(Hint::Replica) => self.places.read(),
+            None if may_write_later(demand.analysis) => unknown_demand(),
+            None => demand,
         };
         let text = Text {
             sql: demand.sql,

@@ -23,7 +23,7 @@ use super::route::Way;
 use super::server::PostgresServer;
 use crate::encoder;
 use crate::machine::relay::Router as _;
-use crate::machine::{Demand, Relay, RelayError, Target, Turn, Want, unknown_demand};
+use crate::machine::{Demand, Relay, RelayError, Subject, Target, Turn, Want, unknown_demand};
 use crate::message::backend::TransactionStatus;
 use crate::pool::Held;
 use crate::reject::{ErrorReply, reason};
@@ -149,6 +149,8 @@ impl Session {
             router: &self.way,
         };
         let want = self.relay.handle_client(&mut self.input, &mut turn);
+        let stats = &self.server.stats;
+        self.relay.take_refusals(|reason| stats.on_rejected(reason));
         debug_assert!(nothing.is_empty(), "bytes for a server that is not there");
         if self.input.is_empty() {
             self.input = BytesMut::new();
@@ -225,19 +227,24 @@ impl Session {
         let request = &mut record.request;
         request.in_transaction = self.relay.status() != TransactionStatus::Idle;
         request.reading = self.relay.reading();
-        let target = if let Some(subject) = self.relay.subject() {
-            request.prepared = true;
-            request.set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
-            let demand = Demand {
-                analysis: &subject.analysis,
-                sql: subject.sql(),
-            };
-            self.way.target(demand)
-        } else {
-            let (sql, analysis) = self.relay.query(&self.input);
-            request.prepared = false;
-            request.set_text(sql, |_, own| own.clone_from(analysis));
-            self.way.target(Demand { analysis, sql })
+        request.prepared = !matches!(self.relay.subject(), Subject::Query);
+        let target = match self.relay.subject() {
+            Subject::Prepared(subject) => {
+                request.set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
+                self.way.target(Demand {
+                    analysis: &subject.analysis,
+                    sql: subject.sql(),
+                })
+            }
+            Subject::Query => {
+                let (sql, analysis) = self.relay.query(&self.input);
+                request.set_text(sql, |_, own| own.clone_from(analysis));
+                self.way.target(Demand { analysis, sql })
+            }
+            Subject::Unknown => {
+                request.set_unknown();
+                self.way.target(unknown_demand())
+            }
         };
         self.cx.route = self.way.name_of(target);
     }
@@ -347,6 +354,7 @@ impl Session {
             server.on_record(record, cx);
         });
         spare.truncate(SPARE);
+        relay.take_refusals(|reason| server.stats.on_rejected(reason));
     }
 
     /// Tells the client of parameters that are others on this server connection than on the last.

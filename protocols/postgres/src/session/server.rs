@@ -61,8 +61,11 @@ impl Protocol for Postgres {
         let statements = cx.common(|| Statements(StatementTables::new(limits)));
         let own = Rc::new(statements.0.worker());
         keep_copying(&own);
-        let pool = config.pool.limits(None);
-        common.pools.set_limits(|_| pool);
+        common.pools.set_limits(|key| {
+            let user = config.auth.users.get(&*key.user);
+            let size = user.and_then(|user| user.pool_size.as_ref().map(|size| size.value));
+            config.pool.limits(size)
+        });
         common.pools.forget_endpoints();
         Ok(PostgresServer {
             listener: Arc::clone(&cx.listener),
@@ -251,7 +254,9 @@ fn setup(config: &PostgresConfig, chain: &FilterChain<PostgresMessages>, common:
             bytes: config.limits.client_statement_bytes.value.0 as usize,
         },
         pipeline: config.limits.pipeline.value,
-        inspect: counts || chain.interest() != Interest::NONE,
+        inspect: counts
+            || config.on_unparsable == config::OnUnparsable::Deny
+            || chain.interest() != Interest::NONE,
         client_frames: FrameLimits {
             whole: config.limits.statement.value.0 as usize,
             ..FrameLimits::default()

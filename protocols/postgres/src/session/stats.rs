@@ -33,6 +33,7 @@ pub(super) struct PostgresStats {
     ended: ByLabel,
     lost: ByLabel,
     protocol: ByLabel,
+    server_protocol: ByLabel,
     cancels: ByLabel,
     logins: ByLabel,
 }
@@ -93,6 +94,7 @@ impl PostgresStats {
             ended: ByLabel::default(),
             lost: ByLabel::default(),
             protocol: ByLabel::default(),
+            server_protocol: ByLabel::default(),
             cancels: ByLabel::default(),
             logins: ByLabel::default(),
             shard: shard.clone(),
@@ -213,8 +215,14 @@ impl PostgresStats {
         );
     }
 
+    /// A server has broken the protocol.
     pub(super) fn on_server_error(&self, reason: &'static str) {
-        let _ = reason;
+        self.by_reason(
+            &self.server_protocol,
+            "portcullis_postgres_server_protocol_errors_total",
+            "Server connections that broke the protocol, by reason.",
+            reason,
+        );
     }
 
     pub(super) fn on_cancel(&self, outcome: &'static str) {
