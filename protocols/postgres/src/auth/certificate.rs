@@ -16,6 +16,9 @@ use x509_parser::x509::AlgorithmIdentifier;
 /// Bytes of the largest certificate that is looked at. Real ones have one to four KiB, with post-quantum signatures some ten.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
 
+/// RSA signatures that name their hash function in their parameters (RFC 4055 section 3.1).
+const RSASSA_PSS: &str = "1.2.840.113549.1.1.10";
+
 /// What `tls-server-end-point` binds to: the hash of the server's certificate (RFC 5929 section 4). Public, like it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndPointHash(SmallVec<[u8; 64]>);
@@ -48,11 +51,17 @@ impl EndPointHash {
 
 /// Of a signature's object identifier, its hash function.
 fn hash_function(signature: &AlgorithmIdentifier<'_>) -> Option<&'static digest::Algorithm> {
-    if let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(signature)
-    {
+    let identifier = signature.algorithm.to_id_string();
+    // Asked for by name first: the library prints whatever else it does not know.
+    if identifier == RSASSA_PSS {
+        let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) =
+            SignatureAlgorithm::try_from(signature)
+        else {
+            return None;
+        };
         return by_hash(&parameters.hash_algorithm_oid().to_id_string());
     }
-    Some(match signature.algorithm.to_id_string().as_str() {
+    Some(match identifier.as_str() {
         // RSA (RFC 8017 appendix A.2.4): MD5, SHA-1, then SHA-2.
         "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.2.840.113549.1.1.11" => {
             &digest::SHA256

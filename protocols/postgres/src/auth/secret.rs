@@ -116,7 +116,7 @@ impl Secret {
 
     /// Derives the verifier of a plain password, so that a login by SCRAM need not: once, when the secret is loaded.
     ///
-    /// Costs `mock.iterations` rounds of HMAC, a millisecond or two for 4096. Without it every such login costs as much, and
+    /// Costs `mock.iterations` rounds of HMAC, about a millisecond for 4096. Without it every such login costs as much, and
     /// the time tells a client that the user exists. Secrets of other forms are left as they are.
     pub fn prepare(&mut self, user: &[u8], mock: &Mock) {
         if let Self::Plain(password) = self {
@@ -291,8 +291,9 @@ impl Mock {
         salt
     }
 
-    /// A verifier for which there is no password.
-    pub(super) fn verifier(&self, user: &[u8]) -> ScramVerifier {
+    /// A verifier for which there is no password, the same for a name each time.
+    #[must_use]
+    pub fn verifier(&self, user: &[u8]) -> ScramVerifier {
         ScramVerifier {
             iterations: self.iterations,
             salt: Box::new(self.salt(user)),

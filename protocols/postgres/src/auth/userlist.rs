@@ -127,7 +127,7 @@ impl Userlist {
         }
     }
 
-    /// Prepares every plain password for SCRAM, see [`Secret::prepare`]: a millisecond or two for each. Not on a worker.
+    /// Prepares every plain password for SCRAM, see [`Secret::prepare`]: about a millisecond for each. Not on a worker.
     pub fn prepare(&mut self, mock: &Mock) {
         for (user, secret) in &mut self.users {
             if let Some(secret) = secret {

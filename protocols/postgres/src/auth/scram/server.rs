@@ -9,7 +9,7 @@ use super::{AuthMessage, Nonce, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramKeys};
 use crate::auth::certificate::EndPointHash;
 use crate::auth::crypto::{Key, decode_key, encode64, same};
 use crate::auth::error::AuthError;
-use crate::auth::secret::{Mock, ScramVerifier};
+use crate::auth::secret::ScramVerifier;
 
 /// The name of the one kind of channel binding that PostgreSQL knows (RFC 5929 section 4).
 pub(super) const END_POINT: &[u8] = b"tls-server-end-point";
@@ -65,18 +65,18 @@ impl ScramServer {
         }
     }
 
-    /// An exchange with somebody who cannot come in, whatever the proof; it then ends with `why`.
+    /// An exchange with somebody who cannot come in, whatever the proof; it then ends with `why`. `mock` is made up for the
+    /// user ([`Mock::verifier`](crate::auth::Mock::verifier)): callers make it for known users as well, so that it takes them as long.
     #[must_use]
     pub fn doomed(
-        user: &[u8],
-        mock: &Mock,
+        mock: ScramVerifier,
         why: AuthError,
         end_point: Option<EndPointHash>,
         nonce: Nonce,
     ) -> Self {
         Self {
             doomed: Some(why),
-            ..Self::new(mock.verifier(user), end_point, nonce)
+            ..Self::new(mock, end_point, nonce)
         }
     }
 

@@ -222,8 +222,7 @@ fn unknown_users_look_like_known_ones() {
     let known = verifier(b"pencil");
     let doomed = |user: &[u8]| {
         ScramServer::doomed(
-            user,
-            &mock(),
+            mock().verifier(user),
             AuthError::UnknownUser,
             Some(end_point()),
             OURS,
@@ -250,8 +249,12 @@ fn unknown_users_look_like_known_ones() {
 #[test]
 fn a_right_proof_for_a_made_up_verifier_opens_nothing() {
     // As if somebody had found a password for it.
-    let mut server =
-        ScramServer::doomed(b"nobody", &mock(), AuthError::PasswordExpired, None, OURS);
+    let mut server = ScramServer::doomed(
+        mock().verifier(b"nobody"),
+        AuthError::PasswordExpired,
+        None,
+        OURS,
+    );
     server.verifier = verifier(b"pencil");
     let mut client = ScramClient::new(with_password(b"pencil"), THEIRS);
     let (verified, _) = run(&mut server, &mut client, OFFER);
