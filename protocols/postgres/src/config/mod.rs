@@ -223,6 +223,11 @@ fn check_read_your_writes(
     let reads_elsewhere = |(_, route): &(_, RouteConfig)| {
         route.role != Role::Primary || route.condition.asks_statement()
     };
+    if wanted.value == ReadYourWrites::Lsn {
+        diagnostics
+            .error(wanted.span, "reading by log position is not supported by this build")
+            .expected("`off` or `primary_for: 5s`");
+    }
     if wanted.value != ReadYourWrites::Off && !routes.iter().any(reads_elsewhere) {
         diagnostics
             .error(wanted.span, "everything goes to the primary anyway")

@@ -44,8 +44,8 @@ impl Pins {
         "listen",
         "hold",
         "prepared",
-        "loaded",
-        "session",
+        "loaded", "session",
+        "authorization",
     ];
 
     /// What a statement with these effects leaves behind.

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_cluster::{
-    Cluster, Endpoint, EndpointRole, LocalEndpoint, Outcome, PickContext, Picked,
+    Cluster, Endpoint, EndpointId, EndpointRole, LocalEndpoint, Outcome, PickContext, Picked,
 };
 use portcullis_net::{clock, spawn_local};
+
+use smallvec::SmallVec;
 
 use super::connection::{Lost, ServerConnection};
 use super::pools::{PoolHandle, PoolKey, Served};
@@ -28,6 +30,12 @@ const RESET: Duration = Duration::from_secs(5);
 
 /// How many connections that turn out to be dead are taken out of the pool for one client.
 const DEAD: usize = 8;
+
+/// The label of [`Refusal::Unreachable`].
+const UNREACHABLE: &str = "unreachable";
+
+/// The label of [`Refusal::Killed`].
+const KILLED: &str = "killed";
 
 /// Why there is no server connection.
 pub(super) enum NotAttached {
@@ -57,10 +65,31 @@ impl Session {
 
     pub(super) async fn try_attach(&mut self, target: Target) -> Result<(), NotAttached> {
         let started = clock::now();
+        let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
+        let mut failed = None;
         for _ in 0..DEAD {
-            let (picked, pool) = self.pick(target)?;
-            let held = self.acquire(&pool).await?;
+            let (picked, pool) = match self.pick(target, &tried) {
+                Ok(found) => found,
+                // What was tried says more than that all were.
+                Err(error) => return Err(failed.unwrap_or(error)),
+            };
+            let acquired = self.acquire(&pool).await;
             let now = clock::now();
+            let held = match acquired {
+                Ok(held) => held,
+                Err(NotAttached::Error(error, reason)) if reason == UNREACHABLE => {
+                    if let Some(cluster) = self.way.cluster(target) {
+                        let took = now.saturating_duration_since(started);
+                        cluster.on_done(&picked, Outcome::Failure(reason), took, now);
+                    }
+                    tried.push(picked.id());
+                    failed = Some(NotAttached::Error(error, reason));
+                    continue;
+                }
+                // The endpoint has changed its role: look again.
+                Err(NotAttached::Error(_, KILLED)) => continue,
+                Err(error) => return Err(error),
+            };
             let Some(mut held) = self.usable(held, now) else {
                 continue;
             };
@@ -95,7 +124,11 @@ impl Session {
     }
 
     /// An endpoint for this target, and the pool of connections to it.
-    fn pick(&mut self, target: Target) -> Result<(Picked, PoolHandle), NotAttached> {
+    fn pick(
+        &mut self,
+        target: Target,
+        tried: &[EndpointId],
+    ) -> Result<(Picked, PoolHandle), NotAttached> {
         let cluster = self.way.cluster(target).ok_or_else(nowhere)?;
         let now = clock::now();
         let mut role = self.way.role(target);
@@ -106,12 +139,13 @@ impl Session {
                 Role::Replica
             };
         }
-        let accept = |endpoint: &Endpoint| super::route::accepts(role, endpoint);
+        let knows = super::route::knows_primary(cluster);
+        let accept = |endpoint: &Endpoint| super::route::accepts(role, endpoint, knows);
         let cx = PickContext {
             now,
             random: self.server.random.next(),
             hash: None,
-            tried: &[],
+            tried,
             accept: Some(&accept),
         };
         let picked = cluster.pick(&cx).map_err(|error| {

@@ -5,11 +5,13 @@
 //! says. Start at the implementation of [`ControlSide`].
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use portcullis_cluster::{ClusterShared, Endpoint, EndpointRole, ProtocolProbe};
 use portcullis_config::Node;
 use portcullis_filter::ReadContext;
+use portcullis_net::clock;
 use portcullis_proxy::control::probe;
 use portcullis_proxy::{
     AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext, ControlSide, LocalFuture,
@@ -20,8 +22,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::open::{self, Credentials};
-use super::pools::OpenOptions;
-use super::server::{Postgres, Statements};
+use super::pools::{OpenOptions, close};
+use super::server::{Common, Postgres, Statements};
 use crate::auth::Secret;
 use crate::config::{self, AuthMinimum, PostgresConfig, Role};
 use crate::message::backend::DataRow;
@@ -84,30 +86,16 @@ impl ControlSide for Postgres {
             .into_iter()
             .filter_map(|name| cx.cluster(name).cloned())
             .collect();
-        let credentials = discovery_credentials(config)?;
-        let options = OpenOptions::of(config);
-        let shared = cx.shared.clone();
+        let discovery = Discovery {
+            credentials: discovery_credentials(config)?,
+            options: OpenOptions::of(config),
+            common: cx.common(Common::default),
+        };
         Some(Box::pin(async move {
-            let _shared = shared;
-            let mut followed = Vec::new();
-            for cluster in clusters {
-                followed.push(follow(cluster, &credentials, options));
-            }
-            futures_join(followed).await;
+            let follow = clusters.into_iter().map(|cluster| follow(cluster, &discovery));
+            join(follow.collect()).await;
         }))
     }
-}
-
-/// Runs all of them for ever.
-async fn futures_join(futures: Vec<impl Future<Output = ()>>) {
-    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    std::future::poll_fn(|task| {
-        for future in &mut futures {
-            let _ = future.as_mut().poll(task);
-        }
-        std::task::Poll::<()>::Pending
-    })
-    .await;
 }
 
 /// With what servers are asked for their roles.
@@ -136,28 +124,82 @@ fn discovery_credentials(config: &PostgresConfig) -> Option<Credentials> {
     })
 }
 
-/// Follows the roles of a cluster's endpoints for as long as it is polled.
-async fn follow(cluster: Arc<ClusterShared>, credentials: &Credentials, options: OpenOptions) {
+/// Follows the roles of a cluster's endpoints for as long as it is polled. All are asked at once, so that one that hangs delays
+/// nobody's failover.
+async fn follow(cluster: Arc<ClusterShared>, discovery: &Discovery) {
     loop {
         let set = cluster.set();
-        if set.len() > 1 {
-            for endpoint in set.endpoints() {
-                let asked = ask_role(&cluster, endpoint, credentials, options);
-                let role = super::within(ROLES * 2, asked).await.flatten();
-                // Who does not answer keeps its role: a primary that is slow is no replica.
-                if let Some(role) = role
-                    && endpoint.state().replication().set_role(Some(role))
-                {
-                    tracing::info!(
-                        cluster = &**cluster.name(),
-                        endpoint = &**endpoint.label(),
-                        role = role.label(),
-                        "role found"
-                    );
+        let all_given = set.endpoints().iter().all(|endpoint| endpoint.given_role().is_some());
+        if set.len() > 1 && !all_given {
+            let asks = set.endpoints().iter().map(|endpoint| {
+                let asked = ask_role(&cluster, endpoint, &discovery.credentials, discovery.options);
+                async move { super::within(ROLES * 2, asked).await.flatten() }
+            });
+            let found = join(asks.collect()).await;
+            let has_primary = found.contains(&Some(EndpointRole::Primary));
+            for (endpoint, role) in set.endpoints().iter().zip(found) {
+                let known = endpoint.state().replication().role();
+                // Who does not answer keeps its role, until another has it: a demoted primary must not be written to.
+                let role = match role {
+                    None if has_primary && known == Some(EndpointRole::Primary) => None,
+                    None => known,
+                    role => role,
+                };
+                if endpoint.state().replication().set_role(role) {
+                    discovery.on_role(&cluster, endpoint, role);
                 }
             }
         }
         portcullis_net::sleep(ROLES).await;
+    }
+}
+
+/// Runs all of them to their ends.
+async fn join<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut futures: Vec<_> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
+    std::future::poll_fn(|task| {
+        let mut pending = false;
+        for (future, value) in &mut futures {
+            if value.is_none() {
+                match future.as_mut().poll(task) {
+                    Poll::Ready(ready) => *value = Some(ready),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, value)| value).collect()
+}
+
+/// With what roles are asked for, and who is told of them.
+struct Discovery {
+    credentials: Credentials,
+    options: OpenOptions,
+    common: Arc<Common>,
+}
+
+impl Discovery {
+    /// A role has changed: connections that were opened for another are closed when they come back.
+    fn on_role(&self, cluster: &ClusterShared, endpoint: &Endpoint, role: Option<EndpointRole>) {
+        tracing::info!(
+            cluster = &**cluster.name(),
+            endpoint = &**endpoint.label(),
+            role = role.map_or("unknown", EndpointRole::label),
+            "role found"
+        );
+        for pool in self.common.pools.all() {
+            if pool.endpoint().id() == endpoint.id() && pool.key().cluster == *cluster.name() {
+                // Whoever waits looks for another server.
+                close(pool.pool().kill(clock::now()));
+                pool.pool().resume(clock::now());
+                pool.forget_welcomes();
+            }
+        }
     }
 }
 

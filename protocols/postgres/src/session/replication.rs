@@ -96,7 +96,9 @@ async fn open_dedicated(
     };
     let cluster = way.cluster(target).ok_or_else(unavailable)?;
     let role = way.role(target);
-    let accept = |endpoint: &portcullis_cluster::Endpoint| super::route::accepts(role, endpoint);
+    let knows = super::route::knows_primary(cluster);
+    let accept =
+        |endpoint: &portcullis_cluster::Endpoint| super::route::accepts(role, endpoint, knows);
     let cx = PickContext {
         now: clock::now(),
         random: server.random.next(),

@@ -180,11 +180,18 @@ fn may_write_later(analysis: &Analysis) -> bool {
     })
 }
 
+/// Whether any endpoint of a cluster is known to be its primary.
+pub(super) fn knows_primary(cluster: &Cluster) -> bool {
+    let endpoints = cluster.endpoints();
+    endpoints.iter().any(|endpoint| endpoint.role() == Some(EndpointRole::Primary))
+}
+
 /// Whether an endpoint has a role that is asked for.
-pub(super) fn accepts(role: Role, endpoint: &Endpoint) -> bool {
+pub(super) fn accepts(role: Role, endpoint: &Endpoint, knows_primary: bool) -> bool {
     match role {
         Role::Any | Role::PreferReplica => true,
         // In a cluster that knows no roles every server counts as the primary.
+        Role::Primary if knows_primary => endpoint.role() == Some(EndpointRole::Primary),
         Role::Primary => endpoint.role() != Some(EndpointRole::Replica),
         Role::Replica => endpoint.role() == Some(EndpointRole::Replica),
     }

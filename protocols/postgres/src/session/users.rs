@@ -17,6 +17,7 @@ use portcullis_net::clock;
 
 use super::open::{self, Credentials};
 use super::pools::OpenOptions;
+use crate::auth::query::PARAMETERS;
 use crate::auth::{AuthError, Credential, Form, Lookup, Mock, Secret, Userlist};
 use crate::config::{AuthConfig, AuthQueryConfig};
 use crate::encoder;
@@ -202,13 +203,17 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Known, &'stati
         secret: secret.map(Arc::new),
         keys: None,
     };
+    let parameters: Vec<(&[u8], &[u8])> = PARAMETERS
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+        .collect();
     let opened = open::open(open::Request {
         cluster: question.cluster.shared(),
         endpoint: picked.endpoint().endpoint(),
         database,
         credentials: &credentials,
         options: question.options,
-        parameters: &[],
+        parameters: &parameters,
         worker: question.worker,
     });
     let mut connection = opened.await.map_err(|_| "auth_query_connect")?;
