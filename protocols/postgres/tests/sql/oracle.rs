@@ -10,7 +10,7 @@ use super::corpus::CORPUS;
 /// The verb's group in our words, when the oracle has a kind of its own for it.
 fn group(statement: &Statement) -> Option<&'static str> {
     let group = match statement {
-        Statement::Query(query) => body(query)?,
+        Statement::Query(query) => body(query),
         Statement::Insert(_) => "insert",
         Statement::Update { .. } => "update",
         Statement::Delete(_) => "delete",
@@ -55,8 +55,8 @@ fn group(statement: &Statement) -> Option<&'static str> {
     Some(group)
 }
 
-fn body(query: &Query) -> Option<&'static str> {
-    let group = match &*query.body {
+fn body(query: &Query) -> &'static str {
+    match &*query.body {
         SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::SetOperation { .. } => "select",
         SetExpr::Values(_) => "values",
         SetExpr::Insert(_) => "insert",
@@ -64,8 +64,7 @@ fn body(query: &Query) -> Option<&'static str> {
         SetExpr::Delete(_) => "delete",
         SetExpr::Merge(_) => "merge",
         SetExpr::Table(_) => "table",
-    };
-    Some(group)
+    }
 }
 
 /// What the oracle's tree, printed, has of writes. Crude on purpose: it only has to doubt what we call a read.
