@@ -78,3 +78,23 @@ impl std::fmt::Debug for SharedStore {
         formatter.write_str("SharedStore")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_held_is_found_by_its_type() {
+        let store = SharedStore::new();
+        let one = store.of("b".to_owned(), || 1_u32);
+        let _two = store.of("a".to_owned(), || 2_u32);
+        let _other = store.of("c".to_owned(), || "text".to_owned());
+        let all = |store: &SharedStore| {
+            let all = store.all::<u32>().into_iter();
+            all.map(|(key, state)| (key, *state)).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&store), [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        drop(one);
+        assert_eq!(all(&store), [("a".to_owned(), 2)]);
+    }
+}

@@ -88,7 +88,11 @@ impl View {
     }
 
     pub(super) fn pick(&mut self, cx: &PickContext<'_>) -> Result<Rc<LocalEndpoint>, PickError> {
-        self.balancer.pick(cx).ok_or(if self.endpoints.is_empty() {
+        self.balancer.pick(cx).ok_or_else(|| self.why_none(cx))
+    }
+
+    fn why_none(&self, cx: &PickContext<'_>) -> PickError {
+        if self.endpoints.is_empty() {
             PickError::NoEndpoints
         } else if self.choice.is_empty() {
             PickError::NoneAvailable
@@ -96,7 +100,7 @@ impl View {
             PickError::AllTried
         } else {
             PickError::NoneAccepted
-        })
+        }
     }
 
     pub(super) fn on_done(

@@ -192,7 +192,8 @@ clusters: {{ a: {{ endpoints: ['{address}'] }} }}
             let cluster = ClusterShared::new("a", config, endpoints, clock::now());
             let endpoint = Arc::clone(&cluster.set().endpoints()[0]);
             let probe = control::probe("late", LateProbe::of("hello"));
-            let checking = check(&cluster, &endpoint, &HealthProbe::Protocol(probe));
+            let probe = HealthProbe::Protocol(probe);
+            let checking = check(&cluster, &endpoint, &probe);
             let checked = runtime.block_on(checking);
             let why = checked.err().map(|why| why.to_string());
             assert_eq!(why.as_deref(), expected);

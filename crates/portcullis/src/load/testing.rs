@@ -160,7 +160,7 @@ impl ControlSide for Late {
             common.begun.fetch_add(1, Relaxed);
             common.running.fetch_add(1, Relaxed);
             let _ends = Ends(common);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }))
     }
 }
