@@ -166,17 +166,19 @@ pub(crate) fn encrypt_blocking(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// Begins TLS as an HTTP/1 upstream, if the matrix and the gateway want it: clusters that a test adds may be in the clear.
-pub(crate) fn accept_blocking(connection: &mut Connection) -> io::Result<()> {
+/// The answer is whether it did: then it is also to be ended in order, as the test ends its connection.
+pub(crate) fn accept_blocking(connection: &mut Connection) -> io::Result<bool> {
     if !Versions::chosen().tls {
-        return Ok(());
+        return Ok(false);
     }
     let mut first = [0];
     let peeked = connection.peek(&mut first)?;
     if first[..peeked] != [HANDSHAKE_RECORD] {
-        return Ok(());
+        return Ok(false);
     }
     let config = Arc::clone(&Encryption::of_process().origin);
-    connection.start_tls(ServerConnection::new(config).map_err(io::Error::other)?)
+    connection.start_tls(ServerConnection::new(config).map_err(io::Error::other)?)?;
+    Ok(true)
 }
 
 /// Translators in front of addresses, for the life of the test.

@@ -280,9 +280,11 @@ fn accept(listener: &TcpListener, record: &Record, serve: &Arc<Serve>) {
         thread::spawn(move || {
             let connection = Connection::accepted(stream);
             let result = connection.and_then(|mut connection| {
-                crate::matrix::accept_blocking(&mut connection)?;
+                let is_encrypted = crate::matrix::accept_blocking(&mut connection)?;
                 let result = serve(number, &mut connection, &record);
-                connection.close_notify();
+                if is_encrypted {
+                    connection.close_notify();
+                }
                 // Before the registry forgets it, so that its copy is the last one to close.
                 drop(connection);
                 result

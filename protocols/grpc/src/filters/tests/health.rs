@@ -1,9 +1,12 @@
 //! `grpc_health`: what is asked, and what is said.
 
+use portcullis_http::head::Version;
+
 use super::play::{Play, message};
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 #[test]
 fn check_says_whether_the_gateway_takes_work() {
@@ -47,13 +50,24 @@ fn check_says_whether_the_gateway_takes_work() {
 }
 
 #[test]
-fn watch_is_not_there_and_says_what_is() {
-    let mut play = Play::new("- grpc_health", "/grpc.health.v1.Health/Watch", &[GRPC]);
+fn watch_over_http1_is_not_there_and_says_what_is() {
+    let mut play = Play::new("- grpc_health", WATCH, &[GRPC]);
+    play.request.head.version = Version::Http11;
     let said = play.ask().unwrap_err();
     assert_eq!(
         said.call(),
-        "application/grpc | 12 | only Check is answered here: poll it instead of Watch"
+        "application/grpc | 12 | there are Check, and Watch over HTTP/2"
     );
+}
+
+/// What comes on the stream is tested end to end.
+#[test]
+fn watch_is_a_stream() {
+    let mut play = Play::new("- grpc_health", WATCH, &[GRPC]);
+    play.ask().unwrap();
+    let said = play.send(&message(b""), true).unwrap_err();
+    assert_eq!((said.status, &said.body), (200, &None));
+    assert_eq!(said.field("grpc-status"), None);
 }
 
 #[test]

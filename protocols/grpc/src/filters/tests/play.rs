@@ -227,6 +227,7 @@ impl Said {
                 (Some((body.to_vec(), trailers)), None)
             }
             ResponseBody::Upstream(framing) => (None, Some(*framing)),
+            ResponseBody::Stream(_) => (None, None),
         };
         Self {
             status: response.head.status.code(),
