@@ -206,7 +206,12 @@ impl Fields {
 
     /// Makes room for `bytes` of edits, so that several of them cost one allocation.
     pub fn reserve(&mut self, bytes: usize) {
-        self.extra.reserve(bytes);
+        if self.extra.capacity() == 0 {
+            // Not `reserve`, which is made for buffers that grow.
+            self.extra = Vec::with_capacity(bytes);
+        } else {
+            self.extra.reserve(bytes);
+        }
     }
 
     /// Every value of a known field, in order.
@@ -291,6 +296,33 @@ impl Fields {
     /// As [`Fields::append`], with a value that `write` appends to the buffer it is given.
     pub fn append_with(&mut self, field: KnownField, write: impl FnOnce(&mut Vec<u8>)) {
         let line = self.keep(field.into(), write);
+        self.lines.push(line);
+    }
+
+    /// Adds a field at the end whose value is `parts`, one behind the other, and is known to be printable text on one
+    /// line: it is not looked at. Never what a peer or a person wrote.
+    pub(crate) fn append_known(&mut self, field: KnownField, parts: &[&[u8]]) {
+        let start = self.extra.len();
+        let name = field.line_start().as_bytes();
+        self.extra.extend_from_slice(name);
+        let value = self.extra.len();
+        for part in parts {
+            self.extra.extend_from_slice(part);
+        }
+        let end = self.extra.len();
+        self.extra.extend_from_slice(b"\r\n");
+        self.present |= field.bit();
+        let line = Line {
+            name: start as u32,
+            name_len: (name.len() - 2) as u32,
+            value: value as u32,
+            value_len: (end - value) as u32,
+            known: Some(field),
+            place: Place::Extra,
+            whole: true,
+            removed: false,
+        };
+        debug_assert!(is_field_value(self.value(&line)), "{field:?}");
         self.lines.push(line);
     }
 

@@ -16,7 +16,7 @@ mod config;
 mod tests;
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use portcullis_filter::{Context, Random};
 use smallvec::SmallVec;
@@ -80,10 +80,13 @@ pub fn prepare_request(
     }
     client_cert::append(&mut request.head.fields, cx);
     if config.request_id && !has_sane_id(&request.head.fields) {
-        request
-            .head
-            .fields
-            .set(KnownField::XRequestId, &uuid(random.next(), random.next()));
+        let id = uuid(random.next(), random.next());
+        let fields = &mut request.head.fields;
+        if fields.contains(KnownField::XRequestId) {
+            fields.set(KnownField::XRequestId, &id);
+        } else {
+            fields.append_known(KnownField::XRequestId, &[&id]);
+        }
     }
     if let Some(name) = config.via_name() {
         append_via(&mut request.head.fields, request.head.version, name);
@@ -123,7 +126,8 @@ pub fn prepare_response(head: &mut ResponseHead, config: &ForwardConfig, clock: 
 /// Adds `date` where it is missing (RFC 9110 section 6.6.1).
 pub fn date_response(head: &mut ResponseHead, clock: &dyn Clock) {
     if !head.fields.contains(KnownField::Date) {
-        head.fields.append(KnownField::Date, &clock.date());
+        head.fields
+            .append_known(KnownField::Date, &[&clock.date()]);
     }
 }
 
@@ -263,13 +267,22 @@ fn settle_te(fields: &mut Fields) {
 
 fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
     let fields = &mut request.head.fields;
-    append_to_list(fields, KnownField::XForwardedFor, |value| {
-        write_ip(value, peer);
-    });
-    fields.set(
-        KnownField::XForwardedProto,
-        request.scheme.as_str().as_bytes(),
-    );
+    match peer.to_canonical() {
+        IpAddr::V4(ip) if !fields.contains(KnownField::XForwardedFor) => {
+            let mut text = [0; DOTTED];
+            let text = dotted(ip, &mut text);
+            fields.append_known(KnownField::XForwardedFor, &[text]);
+        }
+        _ => append_to_list(fields, KnownField::XForwardedFor, |value| {
+            write_ip(value, peer);
+        }),
+    }
+    let scheme = request.scheme.as_str().as_bytes();
+    if fields.contains(KnownField::XForwardedProto) {
+        fields.set(KnownField::XForwardedProto, scheme);
+    } else {
+        fields.append_known(KnownField::XForwardedProto, &[scheme]);
+    }
     if !fields.contains(KnownField::XForwardedHost) && !request.authority.is_empty() {
         fields.append(KnownField::XForwardedHost, &request.authority);
     }
@@ -310,9 +323,14 @@ fn append_via(fields: &mut Fields, version: Version, name: &Token) {
         Version::Http2 => b"2 ",
         Version::Http3 => b"3 ",
     };
+    let name = name.as_str().as_bytes();
+    if !fields.contains(KnownField::Via) {
+        fields.append_known(KnownField::Via, &[version, name]);
+        return;
+    }
     append_to_list(fields, KnownField::Via, |value| {
         value.extend_from_slice(version);
-        value.extend_from_slice(name.as_str().as_bytes());
+        value.extend_from_slice(name);
     });
 }
 
@@ -332,31 +350,42 @@ fn append_to_list(fields: &mut Fields, field: KnownField, write: impl FnOnce(&mu
 }
 
 fn write_ip(value: &mut Value, ip: IpAddr) {
-    // Writing to memory cannot fail.
-    let _ = match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            for (octet, separator) in [(a, true), (b, true), (c, true), (d, false)] {
-                write_octet(value, octet);
-                if separator {
-                    value.push(b'.');
-                }
-            }
-            Ok(())
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => value.extend_from_slice(dotted(ip, &mut [0; DOTTED])),
+        // Writing to memory cannot fail.
+        IpAddr::V6(ip) => {
+            let _ = write!(value, "{ip}");
         }
-        IpAddr::V6(ip) => write!(value, "{ip}"),
-    };
+    }
 }
 
-/// Decimal without the formatting machinery: this runs for every request.
-fn write_octet(value: &mut Value, octet: u8) {
-    if octet >= 100 {
-        value.push(b'0' + octet / 100);
+/// The most that an IPv4 address takes as text.
+const DOTTED: usize = "255.255.255.255".len();
+
+/// Decimal without the formatting machinery: this runs for every request. Written from the back, where the length of
+/// what is in front need not be known.
+fn dotted(ip: Ipv4Addr, text: &mut [u8; DOTTED]) -> &[u8] {
+    let mut start = DOTTED;
+    let mut put = |byte: u8| {
+        start -= 1;
+        if let Some(place) = text.get_mut(start) {
+            *place = byte;
+        }
+    };
+    let [a, b, c, d] = ip.octets();
+    for (octet, separator) in [(d, false), (c, true), (b, true), (a, true)] {
+        if separator {
+            put(b'.');
+        }
+        put(b'0' + octet % 10);
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+        }
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+        }
     }
-    if octet >= 10 {
-        value.push(b'0' + octet / 10 % 10);
-    }
-    value.push(b'0' + octet % 10);
+    text.get(start..).unwrap_or_default()
 }
 
 /// An id from a trusted proxy is kept if it can do no harm in a log.

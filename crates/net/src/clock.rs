@@ -26,7 +26,11 @@ struct LocalClock {
     cached: Cell<Option<Instant>>,
     uses_left: Cell<u8>,
     anchor: Cell<Option<(Instant, SystemTime)>>,
+    /// The last answer of [`wall`] and when it was given: most questions come within one loop turn.
+    wall: Cell<Option<(Instant, SystemTime)>>,
     date: Cell<HttpDate>,
+    /// When the date was last found to be right.
+    dated: Cell<Option<Instant>>,
 }
 
 thread_local! {
@@ -35,7 +39,9 @@ thread_local! {
             cached: Cell::new(None),
             uses_left: Cell::new(0),
             anchor: Cell::new(None),
+            wall: Cell::new(None),
             date: Cell::new(HttpDate::EPOCH),
+            dated: Cell::new(None),
         }
     };
 }
@@ -64,34 +70,18 @@ pub fn refresh() -> Instant {
 /// The wall clock, for logs and dates. Never for deadlines: it can be set back.
 #[must_use]
 pub fn wall() -> SystemTime {
-    let now = now();
-    CLOCK.with(|clock| {
-        if let Some((instant, wall)) = clock.anchor.get() {
-            let since = now.saturating_duration_since(instant);
-            if since < ANCHOR_LIFE {
-                return wall.checked_add(since).unwrap_or(wall);
-            }
-        }
-        let wall = SystemTime::now();
-        clock.anchor.set(Some((now, wall)));
-        wall
-    })
+    CLOCK.with(|clock| clock.wall_at(now()))
 }
 
 /// The value of a `Date` field for this second. Formatted once a second.
 #[must_use]
 pub fn http_date() -> HttpDate {
-    let seconds = wall()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
     CLOCK.with(|clock| {
-        let mut date = clock.date.get();
-        if date.unix_seconds() != seconds {
-            date = HttpDate::from_unix_seconds(seconds);
-            clock.date.set(date);
+        let now = now();
+        if clock.dated.get() != Some(now) {
+            clock.look_at_date(now);
         }
-        date
+        clock.date.get()
     })
 }
 
@@ -110,6 +100,40 @@ impl LocalClock {
             self.uses_left.set(USES);
         }
         now
+    }
+
+    /// The wall clock at `now`, which is the time of the monotonic one.
+    fn wall_at(&self, now: Instant) -> SystemTime {
+        match self.wall.get() {
+            Some((instant, wall)) if instant == now => wall,
+            _ => {
+                let wall = self.carry_forward(now);
+                self.wall.set(Some((now, wall)));
+                wall
+            }
+        }
+    }
+
+    fn carry_forward(&self, now: Instant) -> SystemTime {
+        if let Some((instant, wall)) = self.anchor.get() {
+            let since = now.saturating_duration_since(instant);
+            if since < ANCHOR_LIFE {
+                return wall.checked_add(since).unwrap_or(wall);
+            }
+        }
+        let wall = SystemTime::now();
+        self.anchor.set(Some((now, wall)));
+        wall
+    }
+
+    /// Formats the date anew if `now` is in another second.
+    fn look_at_date(&self, now: Instant) {
+        let since = self.wall_at(now).duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = since.unwrap_or_default().as_secs();
+        if self.date.get().unix_seconds() != seconds {
+            self.date.set(HttpDate::from_unix_seconds(seconds));
+        }
+        self.dated.set(Some(now));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sessions that run on a worker.
 //!
 //! Sessions are tasks of the worker's thread; a group counts those of one listener, so that a drain can wait for
-//! them and end what is left. Not a scheduler: the runtime's `LocalSet` runs them. Start at [`Sessions`].
+//! them and end what is left. Not a scheduler: the worker's runtime runs them. Start at [`Sessions`].
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

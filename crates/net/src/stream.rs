@@ -9,14 +9,14 @@ mod detached;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
-use rustix::net::RecvFlags;
+use bytes::BytesMut;
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _, Interest};
+use tokio::io::{AsyncWrite as _, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::SocketAddress;
@@ -98,11 +98,18 @@ impl Stream {
         if let Self::Tls(tls) = self {
             return polled(tls.receive(Some(cx), dst, limit));
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            let count = ready!(polled(self.fill(Some(cx), scratch, limit)))?;
-            deliver(scratch, dst);
-            Poll::Ready(Ok(count))
-        })
+        loop {
+            // Asked first: most questions come while there is nothing.
+            ready!(self.poll_read_ready(cx))?;
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                let count = self.receive(scratch, limit)?;
+                deliver(scratch, dst);
+                Ok(count)
+            });
+            if !is_not_now(&read) {
+                return Poll::Ready(read);
+            }
+        }
     }
 
     /// Reads what is there into the worker's buffer, at most `limit` bytes. Without a task it does not wait either, but
@@ -113,17 +120,46 @@ impl Stream {
         scratch: &mut BytesMut,
         limit: usize,
     ) -> io::Result<usize> {
+        let Some(task) = task else {
+            return self.receive(scratch, limit);
+        };
+        loop {
+            tried(self.poll_read_ready(task))?;
+            let read = self.receive(scratch, limit);
+            if !is_not_now(&read) {
+                return read;
+            }
+        }
+    }
+
+    /// One read of at most `limit` bytes, appended to `scratch`, if the runtime has heard that there may be something.
+    /// A short one has emptied the socket: that is noted, and saves asking once more.
+    fn receive(&self, scratch: &mut BytesMut, limit: usize) -> io::Result<usize> {
+        if self.is_encrypted() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         scratch.reserve(SCRATCH_BYTES);
-        let mut window = scratch.limit(limit.clamp(1, SCRATCH_BYTES));
-        on_socket!(
-            self,
-            socket => match task {
-                // This read knows that a short one has emptied the socket, and saves asking once more.
-                Some(task) => tried(pin!(socket.read_buf(&mut window)).poll(task)),
-                None => socket.try_read_buf(&mut window),
-            },
-            _tls => Err(io::ErrorKind::Unsupported.into())
-        )
+        let limit = limit.clamp(1, SCRATCH_BYTES);
+        let window = scratch.spare_capacity_mut().get_mut(..limit);
+        let window = window.unwrap_or_default();
+        let mut short = None;
+        let read = self.try_io(Interest::READABLE, || {
+            // The kernel itself: the C library's `recv` adds what only threads that may be cancelled need.
+            let (_, count) = rustix::net::recv(self.as_fd(), window, RecvFlags::empty())?;
+            if count == 0 || count == limit {
+                return Ok(count);
+            }
+            short = Some(count);
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+        let count = short.map_or(read, Ok)?;
+        let length = scratch.len() + count;
+        // SAFETY: the kernel has written so many bytes behind those that were there.
+        #[allow(unsafe_code)]
+        unsafe {
+            scratch.set_len(length);
+        }
+        Ok(count)
     }
 
     /// Writes what the kernel takes, as [`fill`](Self::fill) reads.
@@ -140,6 +176,21 @@ impl Stream {
             },
             tls => tls.send(task, slices)
         )
+    }
+
+    /// One write of what the kernel takes, if the runtime has heard that it may take something. As in
+    /// [`receive`](Self::receive), a short one is noted.
+    fn transmit(&self, data: &[u8]) -> io::Result<usize> {
+        let mut short = None;
+        let written = self.try_io(Interest::WRITABLE, || {
+            let count = rustix::net::send(self.as_fd(), data, SendFlags::NOSIGNAL)?;
+            if count == 0 || count == data.len() {
+                return Ok(count);
+            }
+            short = Some(count);
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+        short.map_or(written, Ok)
     }
 
     /// Reads what is there and appends it to `dst`, without waiting. `Ok(0)` is the peer's end.
@@ -163,11 +214,16 @@ impl Stream {
     /// # Errors
     /// The connection broke; see [`is_reset`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        on_socket!(
-            self,
-            socket => Pin::new(socket).poll_write(cx, data),
-            tls => polled(tls.send(Some(cx), &[IoSlice::new(data)]))
-        )
+        if let Self::Tls(tls) = self {
+            return polled(tls.send(Some(cx), &[IoSlice::new(data)]));
+        }
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let written = self.transmit(data);
+            if !is_not_now(&written) {
+                return Poll::Ready(written);
+            }
+        }
     }
 
     /// As [`poll_write`](Self::poll_write), from several places in one system call.
@@ -421,11 +477,17 @@ fn idle(read: io::Result<usize>) -> Idle {
     }
 }
 
+/// Whether nothing was there, or nothing was taken.
+fn is_not_now<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// "Not now" as the runtime says it.
 pub(crate) fn polled<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-        result => Poll::Ready(result),
+    if is_not_now(&result) {
+        Poll::Pending
+    } else {
+        Poll::Ready(result)
     }
 }
 

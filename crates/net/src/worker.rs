@@ -10,9 +10,8 @@ use std::sync::mpsc as startup;
 use std::thread::{self, JoinHandle};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 use crate::clock;
 
@@ -163,11 +162,8 @@ where
         let _ = report.send(Ok(()));
         drop(report);
         clock::enable_cache();
-        let sessions = LocalSet::new();
-        sessions.block_on(&runtime, async move { body(id, commands).await });
-        // What sessions drop may need the runtime.
-        let _entered = runtime.enter();
-        drop(sessions);
+        runtime.block_on(async move { body(id, commands).await });
+        // Sessions that still run are dropped with the runtime, inside of it.
     };
     let thread = thread::Builder::new()
         .name(format!("worker-{}", id.0))
@@ -194,7 +190,7 @@ pub fn allowed_cores() -> Vec<usize> {
         .collect()
 }
 
-fn prepare(worker: WorkerId, core: Option<usize>) -> Result<Runtime, WorkerError> {
+fn prepare(worker: WorkerId, core: Option<usize>) -> Result<LocalRuntime, WorkerError> {
     if let Some(core) = core {
         pin(core).map_err(|source| WorkerError::Pin {
             worker,
@@ -207,7 +203,7 @@ fn prepare(worker: WorkerId, core: Option<usize>) -> Result<Runtime, WorkerError
         .on_thread_unpark(|| {
             clock::refresh();
         })
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(|source| WorkerError::Runtime { worker, source })
 }
 

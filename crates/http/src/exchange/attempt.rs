@@ -284,20 +284,20 @@ impl Exchange<'_> {
         loop {
             let event = poll_fn(|task| self.poll_relay(&mut relay, task)).await;
             match event {
-                Ok(Event::Head(head)) if is_passed_on(&head.0) => {
+                Ok(Event::Head(head, _)) if is_passed_on(&head) => {
                     interim += 1;
                     if interim > self.service.config.limits.interim_responses() {
                         return Err(Failed::Halted(
                             self.reply(Status::BAD_GATEWAY, "too_many_interim"),
                         ));
                     }
-                    self.pass_interim(head.0).map_err(Failed::Halted)?;
+                    self.pass_interim(head).map_err(Failed::Halted)?;
                 }
-                Ok(Event::Head(head)) => {
+                Ok(Event::Head(head, framing)) => {
                     let since = self.downstream.now();
                     self.record.first_byte =
                         Some(since.saturating_duration_since(self.record.started));
-                    return Ok(*head);
+                    return Ok((head, framing));
                 }
                 Ok(Event::RequestPiece(piece)) => {
                     self.filter_upload(route, &mut relay, piece)
@@ -371,7 +371,7 @@ impl Exchange<'_> {
                     self.filter_upload(route, &mut relay, piece).await?;
                 }
                 Ok(Event::ResponsePiece(piece)) => self.filter_download(route, piece).await?,
-                Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
+                Ok(Event::Head(..)) => return Err(Halt::Abort("unexpected_head")),
                 Err(fault) => return Err(self.failed_after_head(fault)),
             }
         }

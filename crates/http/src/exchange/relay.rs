@@ -19,7 +19,7 @@ use portcullis_filter::FilterChain;
 /// Something that the poll-driven part hands to the sequential part.
 pub(super) enum Event {
     /// Upstream's next head, interim or final.
-    Head(Box<(ResponseHead, Framing)>),
+    Head(ResponseHead, Framing),
     /// A piece of the request that filters want to see before it is sent.
     RequestPiece(BodyPiece),
     /// A piece of the response that filters want to see before it is sent.
@@ -211,8 +211,8 @@ impl Exchange<'_> {
         task: &mut Context<'_>,
     ) -> Result<Option<Event>, Fault> {
         if let Poll::Ready(head) = relay.upstream.poll_head(task) {
-            let head = head.map_err(Fault::Upstream)?;
-            return Ok(Some(Event::Head(Box::new(head))));
+            let (head, framing) = head.map_err(Fault::Upstream)?;
+            return Ok(Some(Event::Head(head, framing)));
         }
         // Interim responses queued earlier, and a client that went away.
         if let Poll::Ready(result) = self.downstream.poll_flush(task) {

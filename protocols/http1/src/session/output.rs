@@ -35,7 +35,8 @@ impl Output {
     pub(crate) fn push_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if self.large.is_empty() {
             if self.before.capacity() == 0 {
-                self.before.reserve(FIRST);
+                // Not `reserve`, which is made for buffers that grow.
+                self.before = Vec::with_capacity(FIRST);
             }
             write(&mut self.before)
         } else {

@@ -4,14 +4,13 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId, IdlePool};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_net::tls::AlpnOffer;
-use portcullis_net::{ConnectError, Stream, clock, connect};
+use portcullis_net::{ConnectError, Idle, Stream, clock, connect};
 
 use super::connection::Connection;
 use super::upstream::Upstream;
@@ -127,13 +126,11 @@ async fn sweep(pool: Weak<Pool>) {
 /// Whether an idle connection still waits for a request. Data or an end that arrived while it was idle rule
 /// that out. Where the runtime has heard nothing, the kernel is asked only if `careful`.
 fn is_waiting(upstream: &mut Upstream, careful: bool) -> bool {
-    let mut quiet = Context::from_waker(Waker::noop());
     let stream = &mut upstream.connection.stream;
-    let heard = stream.poll_read_ready(&mut quiet).is_ready();
-    if heard || careful {
+    if careful {
         stream.is_alive()
     } else {
-        true
+        stream.idle_state() == Idle::Quiet
     }
 }
 

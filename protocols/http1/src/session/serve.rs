@@ -150,7 +150,8 @@ struct Requests<'c> {
 
 /// What came of waiting for a head.
 enum Received {
-    Head(Box<RequestHead>),
+    /// A head, which stands in the place that was given for it.
+    Head,
     /// Nothing: the peer closed between requests.
     Closed,
     /// Answer with this status and reason, then close.
@@ -164,9 +165,11 @@ impl Requests<'_> {
     async fn run(mut self) -> bool {
         loop {
             let service = self.session.service.current();
-            match self.receive(&service).await {
-                Received::Head(head) => {
-                    if !self.serve_one(&service, *head).await {
+            let mut head = None;
+            match self.receive(&service, &mut head).await {
+                Received::Head => {
+                    let Some(head) = head else { return false };
+                    if !self.serve_one(&service, head).await {
                         return false;
                     }
                 }
@@ -186,8 +189,12 @@ impl Requests<'_> {
         }
     }
 
-    /// Reads one head within its deadline.
-    async fn receive(&mut self, service: &HttpService) -> Received {
+    /// Reads one head within its deadline, into `place`: an answer that held it would be copied at every step.
+    async fn receive(
+        &mut self,
+        service: &HttpService,
+        place: &mut Option<RequestHead>,
+    ) -> Received {
         let limits = &service.config.limits;
         let mut decoder = RequestDecoder::new(HeadLimits {
             head_bytes: limits.head_bytes(),
@@ -200,7 +207,10 @@ impl Requests<'_> {
         poll_fn(|task| {
             loop {
                 match decoder.decode(&mut connection.input) {
-                    Ok(Some(head)) => return Poll::Ready(Received::Head(Box::new(head))),
+                    Ok(Some(head)) => {
+                        *place = Some(head);
+                        return Poll::Ready(Received::Head);
+                    }
                     Ok(None) => {}
                     Err(error) => {
                         return Poll::Ready(Received::Refused(error.status(), error.label()));
