@@ -126,8 +126,7 @@ pub fn prepare_response(head: &mut ResponseHead, config: &ForwardConfig, clock: 
 /// Adds `date` where it is missing (RFC 9110 section 6.6.1).
 pub fn date_response(head: &mut ResponseHead, clock: &dyn Clock) {
     if !head.fields.contains(KnownField::Date) {
-        head.fields
-            .append_known(KnownField::Date, &[&clock.date()]);
+        head.fields.append_known(KnownField::Date, &[&clock.date()]);
     }
 }
 

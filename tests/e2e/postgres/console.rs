@@ -5,7 +5,8 @@ use harness::postgres::psql;
 use super::Site;
 use super::pooling::connect;
 
-const KEYS: &str = "pool: { mode: transaction, size: 2 }\nconsole: { admins: [postgres], viewers: [eve] }";
+const KEYS: &str =
+    "pool: { mode: transaction, size: 2 }\nconsole: { admins: [postgres], viewers: [eve] }";
 
 #[test]
 fn administrators_see_and_steer_pools() {
@@ -17,14 +18,34 @@ fn administrators_see_and_steer_pools() {
     let pools = console("postgres", "SHOW POOLS").unwrap();
     assert!(pools.starts_with("postgres|postgres|"), "{pools}");
     assert!(pools.ends_with("|transaction"), "{pools}");
-    assert!(console("postgres", "SHOW VERSION").unwrap().starts_with("portcullis "));
-    assert!(console("postgres", "SHOW STATS").unwrap().starts_with("postgres|"));
-    assert!(console("postgres", "SHOW DATABASES").unwrap().starts_with("postgres|"));
-    assert!(console("postgres", "SHOW LISTS").unwrap().contains("pools|1"));
+    assert!(
+        console("postgres", "SHOW VERSION")
+            .unwrap()
+            .starts_with("portcullis ")
+    );
+    assert!(
+        console("postgres", "SHOW STATS")
+            .unwrap()
+            .starts_with("postgres|")
+    );
+    assert!(
+        console("postgres", "SHOW DATABASES")
+            .unwrap()
+            .starts_with("postgres|")
+    );
+    assert!(
+        console("postgres", "SHOW LISTS")
+            .unwrap()
+            .contains("pools|1")
+    );
 
     let mut client = connect(site.address());
     assert_eq!(console("postgres", "PAUSE").unwrap(), "");
-    assert!(console("postgres", "SHOW STATE").unwrap().contains("paused|yes"));
+    assert!(
+        console("postgres", "SHOW STATE")
+            .unwrap()
+            .contains("paused|yes")
+    );
     let waiting = std::thread::spawn(move || {
         let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
         one
@@ -40,9 +61,21 @@ fn administrators_see_and_steer_pools() {
 
     // Who may look may not steer, and others may not come in (CVE-2026-6667).
     assert!(console("eve", "SHOW POOLS").is_ok());
-    assert!(console("eve", "PAUSE").unwrap_err().contains("administrators"));
-    assert!(console("mallory", "SHOW POOLS").unwrap_err().contains("not allowed"));
-    assert!(console("postgres", "SHOW NOTHING").unwrap_err().contains("SHOW HELP"));
+    assert!(
+        console("eve", "PAUSE")
+            .unwrap_err()
+            .contains("administrators")
+    );
+    assert!(
+        console("mallory", "SHOW POOLS")
+            .unwrap_err()
+            .contains("not allowed")
+    );
+    assert!(
+        console("postgres", "SHOW NOTHING")
+            .unwrap_err()
+            .contains("SHOW HELP")
+    );
 }
 
 #[test]
@@ -53,7 +86,11 @@ fn statements_are_listed_without_their_values() {
     for value in 0..5 {
         site.sql(&format!("SELECT 'secret-{value}' AS x, {value}"));
     }
-    let page = |form: &str| site.gateway.admin_get(&format!("/postgres/statements{form}")).text();
+    let page = |form: &str| {
+        site.gateway
+            .admin_get(&format!("/postgres/statements{form}"))
+            .text()
+    };
     // Each worker lays its counts down once a second.
     while !page("?format=json").contains("\"calls\":5") {}
     let json: serde_json::Value = serde_json::from_str(&page("?format=json")).unwrap();

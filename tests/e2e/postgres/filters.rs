@@ -17,7 +17,8 @@ fn rules_refuse_statements_and_the_session_goes_on() {
     ) else {
         return;
     };
-    site.server.sql("CREATE TABLE t (a int); CREATE TABLE secrets (a int)");
+    site.server
+        .sql("CREATE TABLE t (a int); CREATE TABLE secrets (a int)");
     let mut client = connect(site.address());
     for sql in [
         "DROP TABLE t",
@@ -29,13 +30,21 @@ fn rules_refuse_statements_and_the_session_goes_on() {
     ] {
         let error = client.batch_execute(sql).unwrap_err();
         assert_eq!(code(&error), "42501", "{sql}");
-        let error = client.query("SELECT a FROM secrets WHERE a = $1", &[&1_i32]).unwrap_err();
+        let error = client
+            .query("SELECT a FROM secrets WHERE a = $1", &[&1_i32])
+            .unwrap_err();
         assert_eq!(code(&error), "42501", "prepared");
         let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
         assert_eq!(one, 1, "{sql}");
     }
     client.batch_execute("DELETE FROM t WHERE a = 1").unwrap();
-    assert_eq!(site.count("portcullis_postgres_rejections_total", &[("reason", "denied")]), 12);
+    assert_eq!(
+        site.count(
+            "portcullis_postgres_rejections_total",
+            &[("reason", "denied")]
+        ),
+        12
+    );
 }
 
 #[test]
@@ -49,8 +58,14 @@ fn a_refusal_fails_the_transaction_that_it_is_in() {
     let mut client = connect(site.address());
     client.batch_execute("BEGIN").unwrap();
     client.batch_execute("INSERT INTO t VALUES (1)").unwrap();
-    assert_eq!(code(&client.batch_execute("DROP TABLE t").unwrap_err()), "42501");
-    assert_eq!(code(&client.batch_execute("SELECT 1").unwrap_err()), "25P02");
+    assert_eq!(
+        code(&client.batch_execute("DROP TABLE t").unwrap_err()),
+        "42501"
+    );
+    assert_eq!(
+        code(&client.batch_execute("SELECT 1").unwrap_err()),
+        "25P02"
+    );
     client.batch_execute("COMMIT").unwrap();
     assert_eq!(site.sql("SELECT count(*) FROM t"), "0");
 }
@@ -66,7 +81,10 @@ fn statements_are_limited_by_rate() {
     for _ in 0..3 {
         client.batch_execute("SELECT 1").unwrap();
     }
-    assert_eq!(code(&client.batch_execute("SELECT 1").unwrap_err()), "53400");
+    assert_eq!(
+        code(&client.batch_execute("SELECT 1").unwrap_err()),
+        "53400"
+    );
     client.batch_execute("SHOW work_mem").unwrap();
 }
 
@@ -78,13 +96,21 @@ fn results_are_cut_off_at_a_bound() {
         return;
     };
     let mut client = connect(site.address());
-    let rows = client.simple_query("SELECT generate_series(1, 1000)").unwrap();
-    let rows = rows.iter().filter(|row| matches!(row, SimpleQueryMessage::Row(_)));
+    let rows = client
+        .simple_query("SELECT generate_series(1, 1000)")
+        .unwrap();
+    let rows = rows
+        .iter()
+        .filter(|row| matches!(row, SimpleQueryMessage::Row(_)));
     assert_eq!(rows.count(), 1000);
     for _ in 0..3 {
-        let error = client.simple_query("SELECT generate_series(1, 1000000)").unwrap_err();
+        let error = client
+            .simple_query("SELECT generate_series(1, 1000000)")
+            .unwrap_err();
         assert_eq!(code(&error), "53400");
-        let error = client.query("SELECT generate_series(1, 1001)", &[]).unwrap_err();
+        let error = client
+            .query("SELECT generate_series(1, 1001)", &[])
+            .unwrap_err();
         assert_eq!(code(&error), "53400");
     }
     let mut other = connect(site.address());
@@ -94,13 +120,22 @@ fn results_are_cut_off_at_a_bound() {
 
 #[test]
 fn slow_statements_are_cancelled() {
-    let Some(site) = Site::start(
-        "pool: { mode: transaction, size: 1 }\ntimeouts: { query: 200ms }",
-    ) else {
+    let Some(site) =
+        Site::start("pool: { mode: transaction, size: 1 }\ntimeouts: { query: 200ms }")
+    else {
         return;
     };
     let mut client = connect(site.address());
-    assert_eq!(code(&client.batch_execute("SELECT pg_sleep(600)").unwrap_err()), "57014");
+    assert_eq!(
+        code(&client.batch_execute("SELECT pg_sleep(600)").unwrap_err()),
+        "57014"
+    );
     client.batch_execute("SELECT 1").unwrap();
-    assert_eq!(site.count("portcullis_postgres_rejections_total", &[("reason", "query_timeout")]), 1);
+    assert_eq!(
+        site.count(
+            "portcullis_postgres_rejections_total",
+            &[("reason", "query_timeout")]
+        ),
+        1
+    );
 }

@@ -25,7 +25,11 @@ fn reads_go_to_the_replica_and_writes_follow_the_primary() {
         return;
     };
     let replica = primary.replica();
-    let cluster = format!("endpoints: [\"{}\", \"{}\"]", primary.address(), replica.address());
+    let cluster = format!(
+        "endpoints: [\"{}\", \"{}\"]",
+        primary.address(),
+        replica.address()
+    );
     let keys = format!("{KEYS}\nsafe_functions: [pg_is_in_recovery]");
     let gateway = Gateway::start(&document(&keys, &cluster));
     let mut client = connect(gateway.addr("db"));
@@ -34,7 +38,10 @@ fn reads_go_to_the_replica_and_writes_follow_the_primary() {
     client.batch_execute("CREATE TABLE t (a int)").unwrap();
     client.batch_execute("INSERT INTO t VALUES (1)").unwrap();
     client.batch_execute("BEGIN").unwrap();
-    assert!(!recovering(&mut client), "a transaction stays where it began");
+    assert!(
+        !recovering(&mut client),
+        "a transaction stays where it began"
+    );
     client.batch_execute("COMMIT").unwrap();
     assert!(recovering(&mut client));
 
@@ -46,7 +53,10 @@ fn reads_go_to_the_replica_and_writes_follow_the_primary() {
         writer = loop {
             let mut config = postgres::Config::new();
             let address = gateway.addr("db");
-            config.host(&address.ip().to_string()).port(address.port()).user("postgres");
+            config
+                .host(&address.ip().to_string())
+                .port(address.port())
+                .user("postgres");
             if let Ok(client) = config.dbname("postgres").connect(postgres::NoTls) {
                 break client;
             }

@@ -225,7 +225,10 @@ fn check_read_your_writes(
     };
     if wanted.value == ReadYourWrites::Lsn {
         diagnostics
-            .error(wanted.span, "reading by log position is not supported by this build")
+            .error(
+                wanted.span,
+                "reading by log position is not supported by this build",
+            )
             .expected("`off` or `primary_for: 5s`");
     }
     if wanted.value != ReadYourWrites::Off && !routes.iter().any(reads_elsewhere) {

@@ -12,8 +12,7 @@ use super::owed::{Flight, Reply};
 use super::pins::Pins;
 use super::relay::{
     Demand, Link, Mode, Relay, RelayError, Rest, Setup, Stage, StatePolicy, Subject, Target, Turn,
-    Want,
-    put_ready,
+    Want, put_ready,
 };
 use super::statements::{PREFIX, Prepared, Undo};
 use super::{patch_length, segment};
@@ -486,8 +485,12 @@ impl Relay {
         let (name, _) = split_name(rest)?;
         let statement = self.statements.find(name).cloned();
         if matches!(self.stage, Stage::New) {
-            let analysis = statement.as_ref().map_or(unknown(), |statement| &statement.analysis);
-            let sql = statement.as_ref().map_or(&b""[..], |statement| statement.sql());
+            let analysis = statement
+                .as_ref()
+                .map_or(unknown(), |statement| &statement.analysis);
+            let sql = statement
+                .as_ref()
+                .map_or(&b""[..], |statement| statement.sql());
             if let Some(error) = refusal(analysis, sql, turn.setup) {
                 self.refusals.push("state");
                 self.stage = Stage::Rejected(error);
@@ -1056,7 +1059,9 @@ fn refusal(analysis: &Analysis, sql: &[u8], setup: &Setup) -> Option<Bytes> {
 /// Whether SQL-level PREPARE, EXECUTE or DEALLOCATE may name a statement of the gateway's, which others use as well. A name can
 /// be spelt with escapes, so those are not let past either.
 fn names_ours(effects: Effects, sql: &[u8]) -> bool {
-    let names = Effects::PREPARE.union(Effects::EXECUTE).union(Effects::DEALLOCATE);
+    let names = Effects::PREPARE
+        .union(Effects::EXECUTE)
+        .union(Effects::DEALLOCATE);
     let holds = |part: &[u8]| {
         sql.windows(part.len())
             .any(|window| window.eq_ignore_ascii_case(part))

@@ -44,7 +44,8 @@ impl Pins {
         "listen",
         "hold",
         "prepared",
-        "loaded", "session",
+        "loaded",
+        "session",
         "authorization",
     ];
 

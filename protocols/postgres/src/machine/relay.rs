@@ -188,7 +188,9 @@ pub enum Subject {
 
 impl Subject {
     pub(super) fn of(statement: Option<&Arc<Prepared>>) -> Self {
-        statement.map_or(Self::Unknown, |statement| Self::Prepared(Arc::clone(statement)))
+        statement.map_or(Self::Unknown, |statement| {
+            Self::Prepared(Arc::clone(statement))
+        })
     }
 }
 

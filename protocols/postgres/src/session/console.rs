@@ -68,7 +68,9 @@ pub(super) async fn run(
         encoder::parameter_status(name.as_bytes(), value.as_bytes(), &mut output);
     }
     encoder::ready_for_query(TransactionStatus::Idle, &mut output);
-    let _ = console.converse(&mut stream, &mut prefix, &mut timer, output).await;
+    let _ = console
+        .converse(&mut stream, &mut prefix, &mut timer, output)
+        .await;
     drop(guard);
 }
 
@@ -95,7 +97,8 @@ impl Console<'_> {
                     Ok(Some(_)) | Err(_) => return Ok(()),
                 }
                 let ended = {
-                    let mut reading = std::pin::pin!(read_more(stream, input, timer, None, "startup"));
+                    let mut reading =
+                        std::pin::pin!(read_more(stream, input, timer, None, "startup"));
                     poll_fn(|task| {
                         if draining.poll_draining(task).is_ready() {
                             return std::task::Poll::Ready(true);
@@ -110,7 +113,8 @@ impl Console<'_> {
             };
             match tag {
                 frontend::QUERY => {
-                    self.on_query(body.strip_suffix(&[0]).unwrap_or(&body), &mut output).await;
+                    self.on_query(body.strip_suffix(&[0]).unwrap_or(&body), &mut output)
+                        .await;
                     encoder::ready_for_query(TransactionStatus::Idle, &mut output);
                 }
                 frontend::TERMINATE => return Ok(()),
@@ -190,7 +194,12 @@ impl Console<'_> {
         let mut pools = self.server.common.pools.all();
         pools.retain(|pool| database.is_none_or(|database| &*pool.key().database == database));
         pools.sort_by(|one, other| {
-            let key = |pool: &PoolHandle| (Arc::clone(&pool.key().database), Arc::clone(&pool.key().user));
+            let key = |pool: &PoolHandle| {
+                (
+                    Arc::clone(&pool.key().database),
+                    Arc::clone(&pool.key().user),
+                )
+            };
             key(one).cmp(&key(other))
         });
         pools
@@ -220,7 +229,8 @@ impl Console<'_> {
                 write_rows(&rows, output);
             }
             Show::StatsAverages => {
-                let rows: Vec<StatsAveragesRow> = self.stats_rows().iter().map(Into::into).collect();
+                let rows: Vec<StatsAveragesRow> =
+                    self.stats_rows().iter().map(Into::into).collect();
                 write_rows(&rows, output);
             }
             Show::Totals => write_rows(&TotalsRow::of(&self.stats_rows()), output),
@@ -271,17 +281,20 @@ impl Console<'_> {
             let snapshot = pool.pool().snapshot(now);
             let limits = pool.pool().limits();
             let database = &pool.key().database;
-            let open = u64::from(snapshot.active + snapshot.idle + snapshot.used + snapshot.opening);
-            let row = rows.entry(Arc::clone(database)).or_insert_with(|| DatabaseRow {
-                name: Arc::clone(database),
-                host: Some(pool.endpoint().label().to_string()),
-                database: Arc::clone(database),
-                pool_size: limits.size,
-                min_pool_size: limits.min,
-                reserve_pool: limits.reserve,
-                pool_mode: self.server.config.pool.mode.label(),
-                ..DatabaseRow::default()
-            });
+            let open =
+                u64::from(snapshot.active + snapshot.idle + snapshot.used + snapshot.opening);
+            let row = rows
+                .entry(Arc::clone(database))
+                .or_insert_with(|| DatabaseRow {
+                    name: Arc::clone(database),
+                    host: Some(pool.endpoint().label().to_string()),
+                    database: Arc::clone(database),
+                    pool_size: limits.size,
+                    min_pool_size: limits.min,
+                    reserve_pool: limits.reserve,
+                    pool_mode: self.server.config.pool.mode.label(),
+                    ..DatabaseRow::default()
+                });
             row.current_connections += open;
             row.paused |= snapshot.state == PoolState::Paused;
         }
@@ -307,9 +320,15 @@ impl Console<'_> {
             row("users", self.server.config.auth.users.len() as u64),
             row("pools", pools.len() as u64),
             row("free_clients", 0),
-            row("used_clients", sum(|pool| pool.clients_active + pool.clients_waiting)),
+            row(
+                "used_clients",
+                sum(|pool| pool.clients_active + pool.clients_waiting),
+            ),
             row("login_clients", 0),
-            row("free_servers", sum(|pool| pool.servers_idle + pool.servers_used)),
+            row(
+                "free_servers",
+                sum(|pool| pool.servers_idle + pool.servers_used),
+            ),
             row("used_servers", sum(|pool| pool.servers_active)),
             row("dns_names", 0),
             row("dns_zones", 0),
@@ -331,8 +350,14 @@ impl Console<'_> {
             row("default_pool_size", config.pool.size.to_string()),
             row("min_pool_size", config.pool.min.to_string()),
             row("reserve_pool_size", config.pool.reserve.to_string()),
-            row("max_prepared_statements", config.pool.prepared_statements.to_string()),
-            row("query_wait_timeout", config.pool.wait_timeout.get().as_secs().to_string()),
+            row(
+                "max_prepared_statements",
+                config.pool.prepared_statements.to_string(),
+            ),
+            row(
+                "query_wait_timeout",
+                config.pool.wait_timeout.get().as_secs().to_string(),
+            ),
             row("auth_type", config.auth.method.label().to_owned()),
         ]
     }
@@ -340,7 +365,9 @@ impl Console<'_> {
     fn state_rows(&self) -> Vec<StateRow> {
         let pools = self.pools(None);
         let paused = !pools.is_empty()
-            && pools.iter().all(|pool| pool.pool().state() == PoolState::Paused);
+            && pools
+                .iter()
+                .all(|pool| pool.pool().state() == PoolState::Paused);
         let word = |is| if is { "yes" } else { "no" };
         let row = |key, value| StateRow { key, value };
         vec![
@@ -357,17 +384,20 @@ impl Console<'_> {
             let snapshot = pool.pool().snapshot(now);
             let served = pool.served();
             let database = &pool.key().database;
-            let row = rows.entry(Arc::clone(database)).or_insert_with(|| StatsRow {
-                database: Arc::clone(database),
-                ..StatsRow::default()
-            });
+            let row = rows
+                .entry(Arc::clone(database))
+                .or_insert_with(|| StatsRow {
+                    database: Arc::clone(database),
+                    ..StatsRow::default()
+                });
             row.transactions += served.transactions;
             row.queries += served.queries;
             row.received += served.received;
             row.sent += served.sent;
             row.transaction_time += served.transaction_micros;
             row.query_time += served.query_micros;
-            row.wait_time += u64::try_from(snapshot.totals.wait_time.as_micros()).unwrap_or(u64::MAX);
+            row.wait_time +=
+                u64::try_from(snapshot.totals.wait_time.as_micros()).unwrap_or(u64::MAX);
         }
         rows.into_values().collect()
     }

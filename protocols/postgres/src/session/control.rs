@@ -92,7 +92,9 @@ impl ControlSide for Postgres {
             common: cx.common(Common::default),
         };
         Some(Box::pin(async move {
-            let follow = clusters.into_iter().map(|cluster| follow(cluster, &discovery));
+            let follow = clusters
+                .into_iter()
+                .map(|cluster| follow(cluster, &discovery));
             join(follow.collect()).await;
         }))
     }
@@ -104,7 +106,10 @@ fn discovery_credentials(config: &PostgresConfig) -> Option<Credentials> {
         (Some(user), password) => (user.clone(), password.as_ref()),
         (None, _) => {
             let found = config.auth.users.iter().find_map(|(name, user)| {
-                let plain = user.password.as_ref().filter(|password| password.plain().is_some());
+                let plain = user
+                    .password
+                    .as_ref()
+                    .filter(|password| password.plain().is_some());
                 plain.map(|password| (name.clone(), Some(&password.value)))
             });
             match found {
@@ -129,10 +134,18 @@ fn discovery_credentials(config: &PostgresConfig) -> Option<Credentials> {
 async fn follow(cluster: Arc<ClusterShared>, discovery: &Discovery) {
     loop {
         let set = cluster.set();
-        let all_given = set.endpoints().iter().all(|endpoint| endpoint.given_role().is_some());
+        let all_given = set
+            .endpoints()
+            .iter()
+            .all(|endpoint| endpoint.given_role().is_some());
         if set.len() > 1 && !all_given {
             let asks = set.endpoints().iter().map(|endpoint| {
-                let asked = ask_role(&cluster, endpoint, &discovery.credentials, discovery.options);
+                let asked = ask_role(
+                    &cluster,
+                    endpoint,
+                    &discovery.credentials,
+                    discovery.options,
+                );
                 async move { super::within(ROLES * 2, asked).await.flatten() }
             });
             let found = join(asks.collect()).await;
@@ -170,7 +183,11 @@ async fn join<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
                 }
             }
         }
-        if pending { Poll::Pending } else { Poll::Ready(()) }
+        if pending {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     })
     .await;
     futures.into_iter().filter_map(|(_, value)| value).collect()
@@ -223,7 +240,8 @@ async fn ask_role(
     let answered = connection
         .query(b"SELECT pg_catalog.pg_is_in_recovery()", |body| {
             let row = DataRow::parse(body).ok();
-            recovering = row.and_then(|row| row.values.iter().next().flatten().map(|text| text == b"t"));
+            recovering =
+                row.and_then(|row| row.values.iter().next().flatten().map(|text| text == b"t"));
         })
         .await;
     connection.goodbye();

@@ -50,7 +50,10 @@ impl OpenError {
     pub(super) const fn is_about_identity(&self) -> bool {
         matches!(
             self.failure,
-            OpenFailure::Authentication | OpenFailure::Server { sqlstate: [b'2', b'8', ..] | [b'3', b'D', ..] }
+            OpenFailure::Authentication
+                | OpenFailure::Server {
+                    sqlstate: [b'2', b'8', ..] | [b'3', b'D', ..]
+                }
         )
     }
 }

@@ -183,7 +183,9 @@ fn may_write_later(analysis: &Analysis) -> bool {
 /// Whether any endpoint of a cluster is known to be its primary.
 pub(super) fn knows_primary(cluster: &Cluster) -> bool {
     let endpoints = cluster.endpoints();
-    endpoints.iter().any(|endpoint| endpoint.role() == Some(EndpointRole::Primary))
+    endpoints
+        .iter()
+        .any(|endpoint| endpoint.role() == Some(EndpointRole::Primary))
 }
 
 /// Whether an endpoint has a role that is asked for.

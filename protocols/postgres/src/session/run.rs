@@ -171,9 +171,10 @@ impl Session {
         if self.relay.owes_nothing() && self.judged.is_empty() {
             self.cx.reset(now);
         }
-        let mut record = self.spare.pop().unwrap_or_else(|| {
-            Box::new(Record::new(self.request.clone(), clock::wall(), now))
-        });
+        let mut record = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
         self.begin(&mut record);
         let asked = if self.passes(&record.request) {
             Ok(())

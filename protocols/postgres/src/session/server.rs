@@ -236,7 +236,12 @@ fn auth_cluster(
     name.map(|name| cx.cluster(name)).transpose()
 }
 
-fn setup(config: &PostgresConfig, chain: &FilterChain<PostgresMessages>, common: &Common, counts: bool) -> Setup {
+fn setup(
+    config: &PostgresConfig,
+    chain: &FilterChain<PostgresMessages>,
+    common: &Common,
+    counts: bool,
+) -> Setup {
     Setup {
         mode: match config.pool.mode {
             config::PoolMode::Session => Mode::Session,
