@@ -11,8 +11,8 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::owed::{Flight, Reply};
 use super::pins::Pins;
 use super::relay::{
-    Demand, Link, Mode, Relay, RelayError, Rest, Setup, Stage, StatePolicy, Subject, Target, Turn,
-    Want, put_ready,
+    Demand, Link, Mode, Relay, RelayError, Rest, Setting, Setup, Stage, StatePolicy, Subject,
+    Target, Turn, Want, put_ready,
 };
 use super::statements::{PREFIX, Prepared, Undo};
 use super::{patch_length, segment};
@@ -120,7 +120,7 @@ impl Relay {
             return Ok(Step::Done);
         }
         match tag {
-            frontend::QUERY => self.on_query(frame, len, input, turn),
+            frontend::QUERY => Ok(self.on_query(frame, len, input, turn)),
             frontend::PARSE => self.on_parse(frame, len, input, turn),
             frontend::BIND => self.on_bind(frame, len, input, turn),
             frontend::DESCRIBE => self.on_describe(len, input, turn),
@@ -128,7 +128,7 @@ impl Relay {
             frontend::EXECUTE => self.on_execute(len, input, turn),
             frontend::SYNC => Ok(self.on_sync(len, input, turn)),
             frontend::FLUSH => Ok(on_flush(len, input, turn)),
-            frontend::FUNCTION_CALL => self.on_function_call(frame, len, input, turn),
+            frontend::FUNCTION_CALL => Ok(self.on_function_call(frame, len, input, turn)),
             frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {
                 Ok(self.on_copy(tag, frame, len, input, turn))
             }
@@ -189,7 +189,7 @@ impl Relay {
         len: usize,
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
-    ) -> Result<Step, RelayError> {
+    ) -> Step {
         if matches!(self.stage, Stage::New) {
             self.options.truncated = matches!(frame, Frame::Begin { .. });
             sql::analyse(query_text(input, frame), &self.options, &mut self.analysis);
@@ -201,23 +201,23 @@ impl Relay {
                 self.stage = Stage::Rejected(error);
             } else if turn.setup.inspect {
                 self.stage = Stage::Judged;
-                return Ok(Step::Stays(Want::Statement));
+                return Step::Stays(Want::Statement);
             }
         }
         if let Stage::Rejected(error) = &mut self.stage {
             let error = mem::take(error);
             self.refuse_front(error, true, frame, input, turn);
-            return Ok(Step::Done);
+            return Step::Done;
         }
         let demand = Demand {
             analysis: &self.analysis,
             sql: query_text(input, frame),
         };
         if let Some(want) = self.place(turn, || turn.router.target(demand)) {
-            return Ok(Step::Stays(want));
+            return Step::Stays(want);
         }
         let Some(link) = turn.link.as_deref_mut() else {
-            return Ok(Step::Stays(Want::Replies));
+            return Step::Stays(Want::Replies);
         };
         let mut flight = Box::new(Flight::new(&self.analysis, turn.now));
         flight.judged = self.judged;
@@ -233,7 +233,7 @@ impl Relay {
                 turn.upstream.put_slice(&[b'S', 0, 0, 0, 4]);
                 self.owed.push(Reply::UnaskedSync);
             }
-            self.rewrite_name(name.clone(), statement, len, input, turn.upstream);
+            Self::rewrite_name(name.clone(), statement, len, input, turn.upstream);
         } else {
             forward(input, len, turn.upstream);
         }
@@ -246,7 +246,7 @@ impl Relay {
             instead: None,
             takes: takes.map(|(_, statement)| statement.id().to_be_bytes().into()),
         });
-        Ok(Step::Done)
+        Step::Done
     }
 
     /// Notes what a statement that is sent leaves behind. `setting` will be set again elsewhere, so it leaves nothing.
@@ -329,7 +329,6 @@ impl Relay {
 
     /// Sends a query with another name in it.
     fn rewrite_name(
-        &self,
         name: std::ops::Range<usize>,
         statement: &Prepared,
         len: usize,
@@ -487,7 +486,7 @@ impl Relay {
         if matches!(self.stage, Stage::New) {
             let analysis = statement
                 .as_ref()
-                .map_or(unknown(), |statement| &statement.analysis);
+                .map_or_else(|| unknown(), |statement| &statement.analysis);
             let sql = statement
                 .as_ref()
                 .map_or(&b""[..], |statement| statement.sql());
@@ -589,10 +588,12 @@ impl Relay {
             .flatten()
             .cloned();
         let Some(statement) = statement else {
-            if *kind == b'S' && name.starts_with(PREFIX) && names_are_ours {
-                if let Some(byte) = input.get_mut(HEADER + 1) {
-                    *byte = b'?';
-                }
+            if *kind == b'S'
+                && name.starts_with(PREFIX)
+                && names_are_ours
+                && let Some(byte) = input.get_mut(HEADER + 1)
+            {
+                *byte = b'?';
             }
             forward(input, len, upstream);
             return Ok(());
@@ -661,10 +662,12 @@ impl Relay {
             self.statements.forget_unnamed();
             link.statements.unnamed = 0;
         }
-        if *kind == b'S' && names_are_ours && name.starts_with(PREFIX) {
-            if let Some(byte) = input.get_mut(HEADER + 1) {
-                *byte = b'?';
-            }
+        if *kind == b'S'
+            && names_are_ours
+            && name.starts_with(PREFIX)
+            && let Some(byte) = input.get_mut(HEADER + 1)
+        {
+            *byte = b'?';
         }
         forward(input, len, turn.upstream);
         self.owed.push(Reply::Close { unasked: false });
@@ -736,20 +739,20 @@ impl Relay {
         len: usize,
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
-    ) -> Result<Step, RelayError> {
+    ) -> Step {
         if matches!(self.stage, Stage::New) && turn.setup.inspect {
             self.stage = Stage::Judged;
             self.subject = Subject::Unknown;
-            return Ok(Step::Stays(Want::Statement));
+            return Step::Stays(Want::Statement);
         }
         if let Stage::Rejected(error) = &mut self.stage {
             let error = mem::take(error);
             self.refuse_front(error, true, frame, input, turn);
-            return Ok(Step::Done);
+            return Step::Done;
         }
         let demand = unknown_demand();
         if let Some(want) = self.place(turn, || turn.router.target(demand)) {
-            return Ok(Step::Stays(want));
+            return Step::Stays(want);
         }
         if let Some(link) = turn.link.as_deref_mut() {
             // Any function: it may leave anything behind.
@@ -757,7 +760,7 @@ impl Relay {
         }
         forward(input, len, turn.upstream);
         self.owed.push(Reply::Function);
-        Ok(Step::Done)
+        Step::Done
     }
 
     /// COPY data goes to whoever reads it; a server that does not ignores it ("COPY Operations"), and so is it here.
@@ -1068,9 +1071,6 @@ fn names_ours(effects: Effects, sql: &[u8]) -> bool {
     };
     effects.intersects(names) && (holds(PREFIX) || holds(b"u&\""))
 }
-
-/// A parameter's name and its value as SQL.
-pub(super) type Setting = (Box<[u8]>, Box<[u8]>);
 
 /// Something of which nothing is known: it may do anything.
 pub fn unknown_demand() -> Demand<'static> {

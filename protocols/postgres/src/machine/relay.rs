@@ -97,6 +97,9 @@ pub struct Setup {
     pub registry: Arc<Registry>,
 }
 
+/// A parameter's name and its value.
+pub type Setting = (Box<[u8]>, Box<[u8]>);
+
 /// A server connection as conversations know it. It outlives them.
 #[derive(Debug)]
 pub struct Link {
@@ -112,7 +115,7 @@ pub struct Link {
     pub leaving: bool,
     pub(super) scanner: FrameScanner,
     /// What [`Event::Parameter`]s have said, newest last; taken by the session.
-    pub(super) parameters: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(super) parameters: Vec<Setting>,
 }
 
 impl Link {
@@ -131,7 +134,7 @@ impl Link {
     }
 
     /// Parameters that the server has reported since the last call.
-    pub fn take_parameters(&mut self) -> Vec<(Box<[u8]>, Box<[u8]>)> {
+    pub fn take_parameters(&mut self) -> Vec<Setting> {
         std::mem::take(&mut self.parameters)
     }
 
@@ -300,7 +303,7 @@ pub struct Relay {
     /// The ReadyForQuery that the client gets after that.
     pub(super) held_ready: Option<u8>,
     /// A setting that the server has to confirm before the client's shape has it.
-    pub(super) setting: Option<super::client::Setting>,
+    pub(super) setting: Option<Setting>,
     /// The result that comes is cut off, and the client gets this error for its end.
     pub(super) cut: Option<Bytes>,
     /// A result was cut off since the session last asked.

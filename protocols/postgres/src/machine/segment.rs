@@ -44,7 +44,7 @@ pub(super) fn look<'a>(
             if input.len() < LONGEST {
                 return None;
             }
-            return Some(segment.unknown());
+            return Some(Segment::unknown());
         };
         ahead = rest;
         match tag {
@@ -74,7 +74,7 @@ pub(super) fn look<'a>(
             frontend::SYNC => break,
             // Whoever flushes waits for an answer before the end is there, or there is another conversation in between.
             _ if matches!(tag, frontend::EXECUTE | frontend::CLOSE) => {}
-            _ => return Some(segment.unknown()),
+            _ => return Some(Segment::unknown()),
         }
     }
     Some(segment)
@@ -90,7 +90,7 @@ impl<'a> Segment<'a> {
     }
 
     /// What is not seen may be anything.
-    fn unknown(self) -> Self {
+    const fn unknown() -> Self {
         Self {
             worst: None,
             sql: b"",

@@ -407,7 +407,12 @@ mod tests {
 
     #[test]
     fn what_a_server_refuses_is_refused() {
-        let rows: [(&str, &[(&str, &str)], OpeningError); 5] = [
+        type Row = (
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            OpeningError,
+        );
+        let rows: [Row; 5] = [
             ("nobody", &[("database", "d")], OpeningError::NoUser),
             ("empty user", &[("user", "")], OpeningError::NoUser),
             (

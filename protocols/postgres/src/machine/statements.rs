@@ -177,11 +177,14 @@ pub struct StatementLimits {
     pub bytes: usize,
 }
 
+/// Statements by the client's names.
+type Names = HashMap<Box<[u8]>, Arc<Prepared>, RandomState>;
+
 /// One client's names.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
     /// Boxed: most clients have none.
-    named: Option<Box<HashMap<Box<[u8]>, Arc<Prepared>, RandomState>>>,
+    named: Option<Box<Names>>,
     unnamed: Option<Arc<Prepared>>,
     bytes: usize,
 }

@@ -14,13 +14,14 @@ use super::cancel::Server;
 use crate::frame::{Frame, FrameScanner, Side, backend};
 use crate::limits::FrameLimits;
 use crate::machine::Link;
+use crate::machine::relay::Setting;
 use crate::message::backend::{ErrorFields, ParameterStatus, TransactionStatus};
 
 /// The parameters that a server reports by itself (ParameterStatus), with their values as it spells them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
     /// Sorted by name.
-    values: Vec<(Box<[u8]>, Box<[u8]>)>,
+    values: Vec<Setting>,
 }
 
 impl Parameters {

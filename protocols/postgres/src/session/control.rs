@@ -102,9 +102,10 @@ impl ControlSide for Postgres {
 
 /// With what servers are asked for their roles.
 fn discovery_credentials(config: &PostgresConfig) -> Option<Credentials> {
-    let (user, password) = match (&config.upstream.user, &config.upstream.password) {
-        (Some(user), password) => (user.clone(), password.as_ref()),
-        (None, _) => {
+    let (user, password) =
+        if let (Some(user), password) = (&config.upstream.user, &config.upstream.password) {
+            (user.clone(), password.as_ref())
+        } else {
             let found = config.auth.users.iter().find_map(|(name, user)| {
                 let plain = user
                     .password
@@ -119,8 +120,7 @@ fn discovery_credentials(config: &PostgresConfig) -> Option<Credentials> {
                 }
                 None => return None,
             }
-        }
-    };
+        };
     let secret = password.and_then(|password| Secret::parse(password.expose().as_bytes()).ok());
     Some(Credentials {
         user,

@@ -18,7 +18,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Something is due.
-    pub(super) async fn on_deadline(&mut self) -> Result<(), Ended> {
+    pub(super) fn on_deadline(&mut self) -> Result<(), Ended> {
         let now = clock::now();
         if self.close_at.is_some_and(|at| at <= now) {
             // A drain: the next pump says so once nothing is under way.
@@ -26,7 +26,7 @@ impl Session {
             return Ok(());
         }
         if self.relay.under_way_since().is_some() {
-            return self.on_slow_statement().await;
+            return self.on_slow_statement();
         }
         let (state, text, reason) = if self.relay.status() == TransactionStatus::Idle {
             (
@@ -47,10 +47,10 @@ impl Session {
 
     /// A statement has taken too long: the server is asked to end it, so that the conversation stays in step. One that does not
     /// is given up.
-    async fn on_slow_statement(&mut self) -> Result<(), Ended> {
+    fn on_slow_statement(&mut self) -> Result<(), Ended> {
         if self.cancelled.is_some() {
             self.server.stats.on_rejected("query_timeout_ignored");
-            return self.on_lost(&Lost::Protocol("cancel_ignored")).await;
+            return self.on_lost(&Lost::Protocol("cancel_ignored"));
         }
         self.cancelled = Some(clock::now());
         self.server.stats.on_rejected("query_timeout");

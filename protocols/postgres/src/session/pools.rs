@@ -348,7 +348,7 @@ impl PoolHandle {
                 let Some(entry) = weak.upgrade() else {
                     return Poll::Ready(());
                 };
-                let handle = PoolHandle(entry);
+                let handle = Self(entry);
                 loop {
                     let upkeep = handle.pool().sweep(task, clock::now());
                     close(upkeep.close);

@@ -53,10 +53,11 @@ impl Session {
         let mut draining = self.server.drain.listen();
         poll_fn(|task| {
             let polled = self.poll_pump(task, until);
-            if polled.is_pending() && draining.poll_draining(task).is_ready() {
-                if let Some(ended) = self.on_draining(task) {
-                    return Poll::Ready(Err(ended));
-                }
+            if polled.is_pending()
+                && draining.poll_draining(task).is_ready()
+                && let Some(ended) = self.on_draining(task)
+            {
+                return Poll::Ready(Err(ended));
             }
             polled
         })

@@ -50,6 +50,8 @@ pub(super) struct Session {
     /// Who the client is, to filters.
     pub(super) request: StatementRequest,
     /// Records that are used again.
+    // Boxed as they are while they are judged, so that none is moved.
+    #[allow(clippy::vec_box)]
     pub(super) spare: Vec<Box<Record>>,
     /// What they have let pass and has not come to its end, by the relay's numbers.
     pub(super) judged: VecDeque<Judged>,
@@ -127,8 +129,8 @@ impl Session {
             match came {
                 Came::It => {}
                 Came::Reapply => self.reapply().await?,
-                Came::Lost(lost) => self.on_lost(&lost).await?,
-                Came::Deadline => self.on_deadline().await?,
+                Came::Lost(lost) => self.on_lost(&lost)?,
+                Came::Deadline => self.on_deadline()?,
             }
         }
     }
@@ -176,7 +178,7 @@ impl Session {
             .pop()
             .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
         self.begin(&mut record);
-        let asked = if self.passes(&record.request) {
+        let asked = if passes(&record.request) {
             Ok(())
         } else if self.server.refuses_unparsable(&record.request) {
             Err(Stop::Reject(Rejection {
@@ -212,14 +214,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// The end of a transaction passes all filters: refused, it would only keep locks longer.
-    fn passes(&self, request: &StatementRequest) -> bool {
-        let [statement] = request.statements() else {
-            return false;
-        };
-        request.in_transaction && statement.effects.contains(Effects::TRANSACTION_END)
     }
 
     /// Makes a record one of the statement at the front.
@@ -261,7 +255,7 @@ impl Session {
                 Ok(Ok(())) => connection.link.shape = shape,
                 // Values that were good once.
                 Ok(Err(_)) => connection.link.tainted = true,
-                Err(lost) => return self.on_lost(&lost).await,
+                Err(lost) => return self.on_lost(&lost),
             }
         }
         self.relay.on_applied(&mut self.output);
@@ -273,7 +267,7 @@ impl Session {
     }
 
     /// The server connection is gone. A client that loses nothing by it goes on.
-    pub(super) async fn on_lost(&mut self, lost: &Lost) -> Result<(), Ended> {
+    pub(super) fn on_lost(&mut self, lost: &Lost) -> Result<(), Ended> {
         self.server.stats.on_server_lost(lost.label());
         self.drop_lease(lost);
         let error = match lost {
@@ -443,4 +437,12 @@ impl Session {
             super::say(stream, output, timer).await;
         }
     }
+}
+
+/// The end of a transaction passes all filters: refused, it would only keep locks longer.
+fn passes(request: &StatementRequest) -> bool {
+    let [statement] = request.statements() else {
+        return false;
+    };
+    request.in_transaction && statement.effects.contains(Effects::TRANSACTION_END)
 }

@@ -195,7 +195,10 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Known, &'stati
         tried: &[],
         accept: None,
     };
-    let picked = question.cluster.pick(&cx).map_err(|error| error.label())?;
+    let picked = question
+        .cluster
+        .pick(&cx)
+        .map_err(portcullis_cluster::PickError::label)?;
     let password = question.config.password.as_ref();
     let secret = password.and_then(|password| Secret::parse(password.expose().as_bytes()).ok());
     let credentials = Credentials {
@@ -233,7 +236,10 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Known, &'stati
         .send(&messages, |body| {
             if let Ok(row) = DataRow::parse(body) {
                 let columns: Vec<Option<&[u8]>> = row.values.iter().collect();
-                rows.push(Credential::from_row(user, &columns).map_err(|error| error.label()));
+                rows.push(
+                    Credential::from_row(user, &columns)
+                        .map_err(super::super::auth::query::RowError::label),
+                );
             }
         })
         .await;
