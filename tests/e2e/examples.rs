@@ -69,6 +69,7 @@ fn documents_show_what_is_accepted() {
         "protocols/http1/README.md",
         "protocols/http2/README.md",
         "protocols/tcp/README.md",
+        "protocols/postgres/README.md",
     ] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let blocks = text

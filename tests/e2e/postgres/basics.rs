@@ -1,5 +1,7 @@
 //! A conversation as psql has it: queries, errors, transactions, COPY, large results.
 
+use std::fmt::Write as _;
+
 use super::Site;
 
 /// Every mode, with what is the same in all of them.
@@ -57,7 +59,7 @@ fn copy_goes_both_ways() {
     site.sql("CREATE TABLE t (a int, b text)");
     let mut script = String::from("COPY t FROM STDIN;\n");
     for row in 0..20_000 {
-        script.push_str(&format!("{row}\tvalue {row}\n"));
+        writeln!(script, "{row}\tvalue {row}").unwrap();
     }
     script.push_str("\\.\nSELECT count(*) FROM t;\n");
     assert_eq!(site.sql(&script), "20000");

@@ -199,7 +199,11 @@ fn session_state_is_refused_where_that_is_the_policy() {
         "CREATE TEMP TABLE t (a int)",
     ] {
         let error = client.batch_execute(sql).unwrap_err();
-        assert_eq!(error.code().map(|code| code.code()), Some("0A000"), "{sql}");
+        assert_eq!(
+            error.code().map(postgres::error::SqlState::code),
+            Some("0A000"),
+            "{sql}"
+        );
     }
     client.batch_execute("SET LOCAL work_mem = '17MB'").unwrap();
     let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
