@@ -99,3 +99,15 @@ fn statements_are_listed_without_their_values() {
     assert!(!text.contains("secret"), "{text}");
     assert!(text.contains("select ? as x"), "{text}");
 }
+
+#[test]
+fn passwords_are_not_shown() {
+    let Some(site) = Site::start(
+        "auth: { users: { postgres: { password: hunter2, upstream_password: hunter3 } } }\nupstream: { auth_minimum: trust }",
+    ) else {
+        return;
+    };
+    let dump = site.gateway.admin_get("/config_dump").text();
+    assert!(!dump.contains("hunter"), "{dump}");
+    assert!(dump.contains("[hidden]"));
+}

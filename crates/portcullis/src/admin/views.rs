@@ -288,13 +288,31 @@ pub(super) async fn listeners(State(admin): Access, Query(wanted): Query<Wanted>
     }
 }
 
-/// What runs now, as it was written: a variable is shown by name, and the admin token not at all.
+/// Keys whose values nobody is shown, wherever they stand.
+const SECRETS: [&str; 3] = ["token", "password", "upstream_password"];
+
+/// Hides what is secret. A configuration is no deeper than its reader allows.
+fn hide_secrets(value: &mut Value) {
+    match value {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                if SECRETS.contains(&key.as_str()) && !value.is_null() {
+                    *value = Value::from("[hidden]");
+                } else {
+                    hide_secrets(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        _ => {}
+    }
+}
+
+/// What runs now, as it was written: a variable is shown by name, and a token or password not at all.
 pub(super) async fn config_dump(State(admin): Access) -> Json<Value> {
     let running = admin.running.load();
     let mut config = running.model.document.clone();
-    if let Some(token) = config.pointer_mut("/admin/token") {
-        *token = Value::from("[hidden]");
-    }
+    hide_secrets(&mut config);
     let since = running.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     Json(json!({
         "generation": running.generation,

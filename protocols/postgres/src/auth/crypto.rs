@@ -1,6 +1,6 @@
 //! The few primitives that all of this stands on, over one provider.
 //!
-//! No randomness is made here: it comes in. Every comparison of something secret goes through [`same`].
+//! No randomness is made here: it comes in. Every comparison of something secret goes through `same`.
 
 use std::fmt;
 use std::num::NonZeroU32;

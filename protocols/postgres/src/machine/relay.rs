@@ -172,7 +172,7 @@ pub enum Want {
     Server(Target),
     /// Replies that are owed have to come first.
     Replies,
-    /// [`Relay::statement`] is to be judged: [`Relay::admit`] or [`Relay::reject`].
+    /// [`Relay::subject`] is to be judged: [`Relay::admit`] or [`Relay::reject`].
     Statement,
     /// Nothing ever: the client has said goodbye.
     Goodbye,
