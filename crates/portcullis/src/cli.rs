@@ -9,7 +9,7 @@ use tracing::Level;
 
 use crate::logs::{LogFormat, LogLevels, LogOverrides, LogTarget};
 
-/// A memory-safe gateway for TCP and HTTP.
+/// A memory-safe gateway for TCP, HTTP and Postgres.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",

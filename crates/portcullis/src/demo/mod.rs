@@ -7,6 +7,7 @@ mod certificate;
 mod figures;
 mod greeter;
 mod origins;
+mod postgres;
 mod traffic;
 
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use certificate::Certificate;
 use origins::Origins;
+use postgres::Postgres;
 
 /// The demo's configuration file is this text with the ports filled in.
 const TEMPLATE: &str = include_str!("demo.yaml");
@@ -33,6 +35,46 @@ pub(crate) struct Demo {
     /// The configuration to run.
     pub(crate) configuration: String,
     _certificate: Certificate,
+    _postgres: Option<Postgres>,
+}
+
+/// What is added where there is a PostgreSQL: the listener and the cluster.
+const POSTGRES: [(&str, &str); 2] = [
+    (
+        "@POSTGRES_LISTENER@",
+        "  db:
+    listen: \"@POSTGRES@\"
+    protocol: postgres
+    auth: { method: trust }
+    upstream: { auth_minimum: trust }
+    pool: { mode: transaction, size: 5 }
+    cluster: db
+    filters:
+      - deny: { without_where: true }
+",
+    ),
+    (
+        "@POSTGRES_CLUSTER@",
+        "  db:
+    endpoints: [\"@POSTGRES_ORIGIN@\"]
+    health_check: { postgres: {}, interval: 1s }
+",
+    ),
+];
+
+/// Puts Postgres into the configuration, or leaves it out.
+fn fill_postgres(text: &str, postgres: Option<(SocketAddr, SocketAddr)>) -> String {
+    let mut text = text.to_owned();
+    for (mark, block) in POSTGRES {
+        let block = match postgres {
+            Some((listen, origin)) => block
+                .replace("@POSTGRES@", &listen.to_string())
+                .replace("@POSTGRES_ORIGIN@", &origin.to_string()),
+            None => String::new(),
+        };
+        text = text.replace(&format!("{mark}\n"), &block);
+    }
+    text
 }
 
 /// Starts upstreams, traffic and figures, and prints what to try.
@@ -52,12 +94,20 @@ pub(crate) fn prepare(out: &mut impl Write) -> io::Result<Demo> {
             &certificate.certificate().to_string_lossy(),
         )
         .replace("@KEY@", &certificate.key().to_string_lossy());
+    let postgres = Postgres::start();
+    let database = match &postgres {
+        Some(server) => Some((free_address(6432)?, server.address)),
+        None => None,
+    };
+    let configuration = fill_postgres(&configuration, database);
     explain(out, &configuration, &addresses, &certificate)?;
+    explain_postgres(out, database.map(|(listen, _)| listen))?;
     traffic::start(addresses.web, addresses.echo, addresses.calls)?;
     figures::start(addresses.admin)?;
     Ok(Demo {
         configuration,
         _certificate: certificate,
+        _postgres: postgres,
     })
 }
 
@@ -141,6 +191,22 @@ fn explain(
         out,
         "curl -s http://{admin}/metrics               # everything that is counted"
     )?;
+    Ok(())
+}
+
+fn explain_postgres(out: &mut impl Write, listen: Option<SocketAddr>) -> io::Result<()> {
+    match listen {
+        Some(listen) => writeln!(
+            out,
+            "psql -h {} -p {} -U postgres          # Postgres, pooled; `delete from t` without WHERE is refused",
+            listen.ip(),
+            listen.port()
+        )?,
+        None => writeln!(
+            out,
+            "# No PostgreSQL was found: with one (Debian's package postgresql) the demo shows a pool in front of it."
+        )?,
+    }
     writeln!(
         out,
         "\nCtrl-C ends the demo. Live figures, once a second:\n"
@@ -176,6 +242,11 @@ mod tests {
         let text = fill(TEMPLATE, &addresses, &origins)
             .replace("@CERTIFICATE@", "c.pem")
             .replace("@KEY@", "k.pem");
+        for postgres in [None, Some((address, address))] {
+            let text = fill_postgres(&text, postgres);
+            assert!(!text.contains('@'), "a mark was not filled in: {text}");
+        }
+        let text = fill_postgres(&text, None);
         assert!(!text.contains('@'), "a mark was not filled in: {text}");
     }
 }
