@@ -2,8 +2,12 @@
 //!
 //! Start at [`Site`]: a server, a gateway in front of it, and psql.
 
+mod attacks;
+mod auth;
 mod basics;
+mod leaving;
 mod pooling;
+mod wire;
 
 use std::net::SocketAddr;
 
