@@ -244,7 +244,7 @@ fn p6_parameters_of_clients_do_not_reach_the_query_for_users() {
     let keys = "auth: { auth_query: { user: postgres, ttl: 1ms, query: \"SELECT name, password FROM users WHERE name = $1\" } }";
     let gateway = gateway(keys, server.address());
     let address = gateway.addr("db");
-    let rows = [("-csearch_path=evil"), ("-c search_path=evil,public")];
+    let rows = ["-csearch_path=evil", "-c search_path=evil,public"];
     for options in rows {
         let with = |password| {
             run(
