@@ -2,11 +2,16 @@
 //!
 //! Start at [`Site`]: a server, a gateway in front of it, and psql.
 
+mod attacks;
+mod auth;
 mod basics;
 mod console;
 mod filters;
+mod leaving;
+mod pooling;
 mod pooling;
 mod roles;
+mod wire;
 
 use std::net::SocketAddr;
 

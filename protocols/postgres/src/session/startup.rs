@@ -102,10 +102,14 @@ enum Step {
 }
 
 fn refused(error: StartupError) -> Negotiated {
+    let state = match error {
+        StartupError::Version(_) => SqlState::FEATURE_NOT_SUPPORTED,
+        _ => SqlState::PROTOCOL_VIOLATION,
+    };
     // What is no Postgres would not understand an answer.
     let message = error
         .is_postgres()
-        .then(|| encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, &error.to_string()));
+        .then(|| encoder::fatal_message(state, &error.to_string()));
     Negotiated::Refused(error.label(), message)
 }
 
