@@ -163,7 +163,7 @@ fn p3_start_up_packets_that_are_none() {
         ),
         (
             "an unknown request",
-            packet((1234 << 16) | 5681, b""),
+            packet((1234 << 16) + 5681, b""),
             "startup_version",
             "0A000",
         ),

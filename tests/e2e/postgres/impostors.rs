@@ -92,10 +92,13 @@ fn read_message(stream: &mut TcpStream) -> Vec<u8> {
     body
 }
 
+/// A server's first message for a client's nonce.
+type First = Box<dyn Fn(&str) -> String + Send>;
+
 #[test]
 fn p5_servers_whose_scram_is_none() {
     let long = "a".repeat(5_000);
-    let rows: Vec<(&str, Box<dyn Fn(&str) -> String + Send>)> = vec![
+    let rows: Vec<(&str, First)> = vec![
         (
             "an iteration bomb",
             Box::new(|nonce| format!("r={nonce}more,s=c2FsdA==,i=2000000000")),

@@ -8,9 +8,9 @@ use harness::Client;
 
 /// Protocol 3.0.
 pub(super) const V3: u32 = 3 << 16;
-pub(super) const SSL: u32 = (1234 << 16) | 5679;
-pub(super) const GSS: u32 = (1234 << 16) | 5680;
-pub(super) const CANCEL: u32 = (1234 << 16) | 5678;
+pub(super) const SSL: u32 = (1234 << 16) + 5679;
+pub(super) const GSS: u32 = (1234 << 16) + 5680;
+pub(super) const CANCEL: u32 = (1234 << 16) + 5678;
 
 /// A connection without a driver.
 pub(super) struct Wire {
@@ -80,7 +80,7 @@ pub(super) fn sync() -> Vec<u8> {
 pub(super) fn field(body: &[u8], code: u8) -> String {
     let mut fields = body.split(|byte| *byte == 0);
     let found = fields.find(|field| field.first() == Some(&code));
-    String::from_utf8_lossy(&found.unwrap_or(&[b' '])[1..]).into_owned()
+    String::from_utf8_lossy(&found.unwrap_or(b" ")[1..]).into_owned()
 }
 
 /// Whole messages.
