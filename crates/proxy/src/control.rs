@@ -2,7 +2,7 @@
 //! address, and a task for each listener.
 //!
 //! None of it is on the way of a byte: workers and control side meet in state that both find in
-//! [`SharedStore`](portcullis_filter::SharedStore), and in what clusters and endpoints publish. All of it has a default, so
+//! [`SharedStore`], and in what clusters and endpoints publish. All of it has a default, so
 //! a protocol brings what it has. Start at [`ControlSide`]; [`Registry::with_control`](crate::Registry::with_control) takes it
 //! in.
 
