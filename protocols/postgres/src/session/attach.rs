@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,6 +34,11 @@ const DEAD: usize = 8;
 
 /// The label of [`Refusal::Unreachable`].
 const UNREACHABLE: &str = "unreachable";
+
+/// The label of a pick that finds nobody with the role that is asked for; how often and for how long that is waited for.
+const NONE_ACCEPTED: &str = "none_accepted";
+const ROLE_WAITS: usize = 30;
+const ROLE_WAIT: Duration = Duration::from_millis(100);
 
 /// The label of [`Refusal::Killed`].
 const KILLED: &str = "killed";
@@ -67,9 +73,18 @@ impl Session {
         let started = clock::now();
         let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
         let mut failed = None;
-        for _ in 0..DEAD {
+        let mut waits = 0;
+        for _ in 0..DEAD + ROLE_WAITS {
             let (picked, pool) = match self.pick(target, &tried) {
                 Ok(found) => found,
+                // In the middle of a failover nobody is the primary, for a while.
+                Err(NotAttached::Error(_, NONE_ACCEPTED))
+                    if failed.is_none() && waits < ROLE_WAITS =>
+                {
+                    waits += 1;
+                    portcullis_net::sleep(ROLE_WAIT).await;
+                    continue;
+                }
                 // What was tried says more than that all were.
                 Err(error) => return Err(failed.unwrap_or(error)),
             };
@@ -139,7 +154,9 @@ impl Session {
                 Role::Replica
             };
         }
-        let knows = super::route::knows_primary(cluster);
+        let finds = self.server.common.finds_roles.load(Ordering::Relaxed);
+        let knows =
+            super::route::knows_primary(cluster) || (finds && cluster.endpoints().len() > 1);
         let accept = |endpoint: &Endpoint| super::route::accepts(role, endpoint, knows);
         let cx = PickContext {
             now,

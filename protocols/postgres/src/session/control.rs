@@ -5,10 +5,11 @@
 //! says. Start at the implementation of [`ControlSide`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use portcullis_cluster::{ClusterShared, Endpoint, EndpointRole, ProtocolProbe};
+use portcullis_cluster::{ClusterShared, Endpoint, EndpointRole, EndpointSet, ProtocolProbe};
 use portcullis_config::Node;
 use portcullis_filter::ReadContext;
 use portcullis_net::clock;
@@ -91,6 +92,8 @@ impl ControlSide for Postgres {
             options: OpenOptions::of(config),
             common: cx.common(Common::default),
         };
+        // Until the first answers are there nobody is taken for a primary; without any, roles are what is written.
+        discovery.common.finds_roles.store(true, Ordering::Relaxed);
         Some(Box::pin(async move {
             let follow = clusters
                 .into_iter()
@@ -149,6 +152,11 @@ async fn follow(cluster: Arc<ClusterShared>, discovery: &Discovery) {
                 async move { super::within(ROLES * 2, asked).await.flatten() }
             });
             let found = join(asks.collect()).await;
+            let found_any = found.iter().any(Option::is_some) || is_known(&set);
+            discovery
+                .common
+                .finds_roles
+                .store(found_any, Ordering::Relaxed);
             let has_primary = found.contains(&Some(EndpointRole::Primary));
             for (endpoint, role) in set.endpoints().iter().zip(found) {
                 let known = endpoint.state().replication().role();
@@ -165,6 +173,12 @@ async fn follow(cluster: Arc<ClusterShared>, discovery: &Discovery) {
         }
         portcullis_net::sleep(ROLES).await;
     }
+}
+
+/// Whether any role was found before.
+fn is_known(set: &EndpointSet) -> bool {
+    let mut endpoints = set.endpoints().iter();
+    endpoints.any(|endpoint| endpoint.state().replication().role().is_some())
 }
 
 /// Runs all of them to their ends.

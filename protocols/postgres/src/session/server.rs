@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use portcullis_cluster::Cluster;
@@ -94,6 +95,8 @@ pub(super) struct Common {
     pub(super) cancel: Arc<CancelKeys>,
     pub(super) registry: Arc<Registry>,
     pub(super) asked: Asked,
+    /// Roles are being found out, or were: a server without one is no primary.
+    pub(super) finds_roles: AtomicBool,
 }
 
 /// The tables of statements of a listener, for its workers and the control side.
