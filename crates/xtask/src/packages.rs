@@ -37,6 +37,11 @@ pub(crate) const NEEDED: &[Needed] = &[
         purpose: "real HTTP/2 clients: nghttp, h2load",
     },
     Needed {
+        probe: &["nghttpd", "--version"],
+        package: "nghttp2-server",
+        purpose: "a real HTTP/2 server",
+    },
+    Needed {
         probe: &["chromium", "--version"],
         package: "chromium",
         purpose: "a real browser",

@@ -129,12 +129,11 @@ fn secrets_are_not_printed() {
 }
 
 #[test]
-fn read_your_writes_has_three_forms() {
+fn read_your_writes_has_two_forms() {
     let routes = "auth: {method: trust}, pool: {mode: transaction}, \
                   routes: [{match: {statement: read}, cluster: spare, role: replica}, {cluster: shop}]";
     for (text, expected) in [
         ("off", ReadYourWrites::Off),
-        ("lsn", ReadYourWrites::Lsn),
         (
             "{primary_for: 2s}",
             ReadYourWrites::PrimaryFor(Duration::from_secs(2)),
