@@ -11,9 +11,9 @@ pub mod http1;
 pub mod http1_session;
 pub mod http2;
 pub mod http2_session;
+pub mod postgres;
 pub mod postgres_scram;
 pub mod postgres_sql;
-pub mod postgres;
 pub mod proxy_header;
 
 /// What a target does with one input.

@@ -53,7 +53,9 @@ fn literals<'a>(sql: &'a [u8], options: &Options) -> Vec<&'a [u8]> {
             TokenKind::End => break,
             TokenKind::String | TokenKind::Number if text.len() >= 8 => literals.push(text),
             // What is taken for a name, an operator or nothing at all may hold the same bytes.
-            TokenKind::Word | TokenKind::Quoted | TokenKind::UnicodeQuoted => names.extend_from_slice(text),
+            TokenKind::Word | TokenKind::Quoted | TokenKind::UnicodeQuoted => {
+                names.extend_from_slice(text)
+            }
             _ => {}
         }
     }
