@@ -6,6 +6,7 @@ use std::thread;
 use postgres::{Client, Config, NoTls};
 
 use super::Site;
+use super::wire::{Wire, parse, query, sync, tags, value};
 
 /// A driver's connection through the gateway.
 pub(super) fn connect(address: SocketAddr) -> Client {
@@ -322,4 +323,18 @@ fn a_terminated_backend_costs_nobody_else_anything() {
         let answer: i32 = one.query_one("SELECT 1", &[]).unwrap().get(0);
         assert_eq!(answer, 1);
     }
+}
+
+#[test]
+fn a_large_execute_of_a_prepared_statement_stays_one_message() {
+    let Some(site) = Site::start("pool: { mode: transaction, size: 1 }") else {
+        return;
+    };
+    let mut wire = Wire::login(site.address());
+    wire.ask([parse("mine", "SELECT length($1)"), sync()].concat());
+    // Longer than what is looked into at once.
+    let answer = wire.ask(query(&format!("EXECUTE mine('{}')", "x".repeat(1_000_000))));
+    assert_eq!(tags(&answer), "TDCZ", "{}", answer[0].1.escape_ascii());
+    assert_eq!(value(&answer), "1000000");
+    assert_eq!(wire.value("SELECT 1"), "1");
 }

@@ -4,6 +4,7 @@
 //! [`Relay::handle_client`].
 
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -233,7 +234,7 @@ impl Relay {
                 turn.upstream.put_slice(&[b'S', 0, 0, 0, 4]);
                 self.owed.push(Reply::UnaskedSync);
             }
-            Self::rewrite_name(name.clone(), statement, len, input, turn.upstream);
+            rename(statement, name.clone(), frame, input, turn.upstream);
         } else {
             forward(input, len, turn.upstream);
         }
@@ -306,11 +307,7 @@ impl Relay {
     }
 
     /// The client's own prepared statement that a lone `EXECUTE` or `DEALLOCATE` names, and where the name stands in `input`.
-    fn own_name(
-        &self,
-        input: &[u8],
-        frame: Frame,
-    ) -> Option<(std::ops::Range<usize>, Arc<Prepared>)> {
+    fn own_name(&self, input: &[u8], frame: Frame) -> Option<(Range<usize>, Arc<Prepared>)> {
         if self.statements.is_empty() {
             return None;
         }
@@ -320,29 +317,15 @@ impl Relay {
         if !matches!(statement.verb, Verb::Execute | Verb::Deallocate) {
             return None;
         }
-        let span = statement.name?;
-        let name = sql::fold_name(span.of(query_text(input, frame)));
+        let text = query_text(input, frame);
+        let range = statement.name?.range();
+        // Where the text is cut off, a longer name may be.
+        if matches!(frame, Frame::Begin { .. }) && range.end >= text.len() {
+            return None;
+        }
+        let name = sql::fold_name(text.get(range.clone())?);
         let statement = self.statements.find(&name)?;
-        let range = span.range();
         Some((range.start + HEADER..range.end + HEADER, statement.clone()))
-    }
-
-    /// Sends a query with another name in it.
-    fn rewrite_name(
-        name: std::ops::Range<usize>,
-        statement: &Prepared,
-        len: usize,
-        input: &mut BytesMut,
-        upstream: &mut BytesMut,
-    ) {
-        let message = input.split_to(len.min(input.len()));
-        upstream.put_u8(b'Q');
-        let start = upstream.len();
-        upstream.put_u32(0);
-        upstream.put_slice(message.get(HEADER..name.start).unwrap_or_default());
-        statement.put_name(upstream);
-        upstream.put_slice(message.get(name.end..).unwrap_or_default());
-        patch_length(upstream, start);
     }
 
     fn on_parse(
@@ -529,17 +512,10 @@ impl Relay {
             know_unnamed(&statement, link, turn.upstream, &mut self.owed);
             forward(input, len, turn.upstream);
         } else {
-            let (portal, name) = (portal.len(), name.len());
+            let at = HEADER + portal.len() + 1;
+            let name = at..at + name.len();
             know(&statement, link, turn.setup, turn.upstream, &mut self.owed);
-            rename(
-                &statement,
-                HEADER + portal + 1,
-                name,
-                len,
-                frame,
-                input,
-                turn.upstream,
-            );
+            rename(&statement, name, frame, input, turn.upstream);
         }
         self.owed.push(Reply::Bind);
         Ok(Step::Done)
@@ -602,13 +578,13 @@ impl Relay {
             know_unnamed(&statement, link, upstream, &mut self.owed);
             forward(input, len, upstream);
         } else {
-            let name = name.len();
+            let name = HEADER + 1..HEADER + 1 + name.len();
             know(&statement, link, setup, upstream, &mut self.owed);
             let frame = Frame::Whole {
                 tag: frontend::DESCRIBE,
                 len,
             };
-            rename(&statement, HEADER + 1, name, len, frame, input, upstream);
+            rename(&statement, name, frame, input, upstream);
         }
         Ok(())
     }
@@ -970,31 +946,30 @@ fn know_unnamed(
     owed.push(parse_reply(statement.id(), true, Undo::Nothing));
 }
 
-/// Sends a message with the name at `at`, `name` bytes long, replaced by the statement's own.
+/// Sends the message at the front with the statement's own name where `name` is. Of one that comes in parts this is the first:
+/// its length is that of all of them.
 fn rename(
     statement: &Prepared,
-    at: usize,
-    name: usize,
-    len: usize,
+    name: Range<usize>,
     frame: Frame,
     input: &mut BytesMut,
     upstream: &mut BytesMut,
 ) {
-    let message = input.split_to(len.min(input.len()));
     let total = match frame {
         Frame::Begin { total, .. } => total,
-        _ => len as u64,
+        _ => frame.len() as u64,
     };
+    let message = input.split_to(frame.len().min(input.len()));
     upstream.put_u8(message.first().copied().unwrap_or_default());
     let start = upstream.len();
     upstream.put_u32(0);
-    upstream.put_slice(message.get(HEADER..at).unwrap_or_default());
+    upstream.put_slice(message.get(HEADER..name.start).unwrap_or_default());
     let before = upstream.len();
     statement.put_name(upstream);
     let grown = (upstream.len() - before) as u64;
-    upstream.put_slice(message.get(at + name..).unwrap_or_default());
+    upstream.put_slice(message.get(name.end..).unwrap_or_default());
     // All but the type byte, with the rest that is still to come.
-    let length = total - 1 + grown - name as u64;
+    let length = total - 1 + grown - name.len() as u64;
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     if let Some(place) = upstream.get_mut(start..start + 4) {
         place.copy_from_slice(&length.to_be_bytes());
