@@ -338,3 +338,18 @@ fn a_large_execute_of_a_prepared_statement_stays_one_message() {
     assert_eq!(value(&answer), "1000000");
     assert_eq!(wire.value("SELECT 1"), "1");
 }
+
+#[test]
+fn state_set_behind_what_is_looked_into_is_gone_for_the_next() {
+    let Some(site) = Site::start("pool: { mode: transaction, size: 1 }") else {
+        return;
+    };
+    let mut one = Wire::login(site.address());
+    let sql = format!(
+        "SELECT length('{}'); SET statement_timeout = '77s'",
+        "x".repeat(1_000_000)
+    );
+    assert_eq!(tags(&one.ask(query(&sql))), "TDCCZ");
+    let mut other = Wire::login(site.address());
+    assert_eq!(other.value("SHOW statement_timeout"), "0");
+}

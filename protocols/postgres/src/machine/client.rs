@@ -20,7 +20,7 @@ use super::{patch_length, segment};
 use crate::encoder;
 use crate::frame::{Frame, Tag, frontend};
 use crate::message::backend::TransactionStatus;
-use crate::sql::{self, Analysis, Effects, ParameterValue, Verb};
+use crate::sql::{self, Analysis, Class, Effects, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
 
 /// Type and length.
@@ -223,7 +223,7 @@ impl Relay {
         let mut flight = Box::new(Flight::new(&self.analysis, turn.now));
         flight.judged = self.judged;
         let effects = flight.effects;
-        if !effects.is_empty() {
+        if flight.leaves_traces() {
             let setting = self.replayable(query_text(input, frame), &self.analysis, turn.setup);
             self.on_effects(&flight, setting, link, turn.setup);
         }
@@ -259,11 +259,12 @@ impl Relay {
         setup: &Setup,
     ) {
         let effects = flight.effects;
-        // What a function does inside cannot be seen: nobody else gets the connection before it is reset.
+        // What a function does inside cannot be seen, and neither can what stands behind the end of what could be read: nobody
+        // else gets the connection before it is reset.
         let unseen = Effects::OPAQUE
             .union(Effects::UNSAFE_CALL)
             .union(Effects::SEQUENCE_STATE);
-        if effects.intersects(unseen) {
+        if effects.intersects(unseen) || flight.class == Class::Unknown {
             link.tainted = true;
         }
         if flight.resets || setting.is_some() {
@@ -675,7 +676,7 @@ impl Relay {
         if let Some((statement, judged)) = self.portals.find(portal).cloned() {
             flight = Flight::new(&statement.analysis, turn.now);
             flight.judged = judged;
-            if !flight.effects.is_empty() {
+            if flight.leaves_traces() {
                 let setting = self.replayable(statement.sql(), &statement.analysis, turn.setup);
                 self.on_effects(&flight, setting, link, turn.setup);
             }

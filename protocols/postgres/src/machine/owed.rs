@@ -246,6 +246,11 @@ impl Flight {
             refused: false,
         }
     }
+
+    /// Whether it may leave something behind in the server's session, as far as can be told.
+    pub(super) fn leaves_traces(&self) -> bool {
+        !self.effects.is_empty() || self.class == Class::Unknown
+    }
 }
 
 /// The class of a whole text.
