@@ -6,7 +6,7 @@ use std::thread;
 use postgres::{Client, Config, NoTls};
 
 use super::Site;
-use super::wire::{Wire, parse, query, sync, tags, value};
+use super::wire::{Wire, message, parse, query, sync, tags, value};
 
 /// A driver's connection through the gateway.
 pub(super) fn connect(address: SocketAddr) -> Client {
@@ -350,6 +350,31 @@ fn state_set_behind_what_is_looked_into_is_gone_for_the_next() {
         "x".repeat(1_000_000)
     );
     assert_eq!(tags(&one.ask(query(&sql))), "TDCCZ");
+    let mut other = Wire::login(site.address());
+    assert_eq!(other.value("SHOW statement_timeout"), "0");
+}
+
+#[test]
+fn state_set_by_one_of_many_portals_is_gone_for_the_next() {
+    let Some(site) = Site::start("pool: { mode: transaction, size: 1 }") else {
+        return;
+    };
+    let bind = |portal: &str, statement: &str| {
+        message(
+            b'B',
+            format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes(),
+        )
+    };
+    let mut one = Wire::login(site.address());
+    let set = "SELECT set_config('statement_timeout', '77s', false)";
+    let mut messages = [parse("set", set), parse("one", "SELECT 1")].concat();
+    messages.extend(bind("first", "set"));
+    for portal in 0..20 {
+        messages.extend(bind(&portal.to_string(), "one"));
+    }
+    messages.extend(message(b'E', b"first\0\0\0\0\0"));
+    messages.extend(sync());
+    assert!(tags(&one.ask(messages)).ends_with("2DCZ"));
     let mut other = Wire::login(site.address());
     assert_eq!(other.value("SHOW statement_timeout"), "0");
 }

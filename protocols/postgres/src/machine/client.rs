@@ -672,14 +672,16 @@ impl Relay {
         };
         self.segment = true;
         let (portal, _) = split_name(body(input, len))?;
-        let mut flight = Flight::new(unknown(), turn.now);
-        if let Some((statement, judged)) = self.portals.find(portal).cloned() {
-            flight = Flight::new(&statement.analysis, turn.now);
-            flight.judged = judged;
-            if flight.leaves_traces() {
-                let setting = self.replayable(statement.sql(), &statement.analysis, turn.setup);
-                self.on_effects(&flight, setting, link, turn.setup);
-            }
+        let bound = self.portals.find(portal).cloned();
+        let (sql, analysis, judged) = match &bound {
+            Some((statement, judged)) => (statement.sql(), &statement.analysis, *judged),
+            None => (&b""[..], unknown(), 0),
+        };
+        let mut flight = Flight::new(analysis, turn.now);
+        flight.judged = judged;
+        if flight.leaves_traces() {
+            let setting = self.replayable(sql, analysis, turn.setup);
+            self.on_effects(&flight, setting, link, turn.setup);
         }
         self.owed.push(Reply::Execute(Box::new(flight)));
         forward(input, len, turn.upstream);

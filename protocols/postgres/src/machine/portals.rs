@@ -1,4 +1,4 @@
-//! Which statement a portal executes, as far as it is known: for counting, not for correctness.
+//! Which statement a portal executes, as far as it is known; one of which it is not may do anything.
 //!
 //! Portals live in their transaction ("Extended Query"), so all are forgotten with it. Start at [`Portals`].
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::statements::Prepared;
 use crate::message::backend::TransactionStatus;
 
-/// How many named portals are remembered at once; of more the oldest are counted as unknown statements.
+/// How many named portals are remembered at once; of more the oldest are unknown.
 const MOST: usize = 16;
 
 /// A statement, and the number that the filters know its execution by.
