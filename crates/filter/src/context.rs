@@ -98,13 +98,18 @@ impl Context {
         self.held.iter_mut().find_map(|value| value.downcast_mut())
     }
 
+    /// Lets go of all that is held. What is said of the request after that, such as a line in a log, keeps its route.
+    pub fn release(&mut self) {
+        self.held.clear();
+    }
+
     /// Ready for the next request on the same connection: nothing held, no route.
     pub fn reset(&mut self, now: Instant) {
         self.now = now;
         self.client_ip = self.connection.client_ip();
         self.route = None;
         self.reached = 0;
-        self.held.clear();
+        self.release();
     }
 }
 

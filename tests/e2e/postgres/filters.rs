@@ -139,3 +139,39 @@ fn slow_statements_are_cancelled() {
         1
     );
 }
+
+#[test]
+fn what_a_filter_holds_for_a_statement_ends_with_it() {
+    let Some(site) =
+        Site::start("pool: { mode: transaction, size: 2 }\nfilters: [{ concurrency: { max: 1 } }]")
+    else {
+        return;
+    };
+    let mut one = connect(site.address());
+    let mut other = connect(site.address());
+    for _ in 0..3 {
+        for client in [&mut one, &mut other] {
+            client.batch_execute("SELECT 1").unwrap();
+            client.query_one("SELECT $1::int", &[&1_i32]).unwrap();
+        }
+    }
+    one.batch_execute("BEGIN").unwrap();
+    one.batch_execute("SELECT 1").unwrap();
+    other.batch_execute("SELECT 1").unwrap();
+    one.batch_execute("SELECT 1; COMMIT").unwrap();
+}
+
+#[test]
+fn each_statement_of_a_transaction_has_its_own_time() {
+    let Some(site) =
+        Site::start("pool: { mode: transaction, size: 1 }\nfilters: [{ query_timeout: 3s }]")
+    else {
+        return;
+    };
+    let mut client = connect(site.address());
+    client.batch_execute("BEGIN").unwrap();
+    for _ in 0..3 {
+        client.batch_execute("SELECT pg_sleep(1.2)").unwrap();
+    }
+    client.batch_execute("COMMIT").unwrap();
+}

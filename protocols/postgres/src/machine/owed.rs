@@ -41,6 +41,8 @@ pub struct Flight {
     pub error: Option<SqlState>,
     /// It was refused here and is carried to its end for the sake of order only.
     pub refused: bool,
+    /// It stopped at the number of rows that the client had asked for, and has more.
+    pub suspended: bool,
 }
 
 /// A reply that is owed.
@@ -244,6 +246,7 @@ impl Flight {
             bytes: 0,
             error: None,
             refused: false,
+            suspended: false,
         }
     }
 

@@ -411,6 +411,12 @@ impl Relay {
             && self.held_ready.is_none()
     }
 
+    /// Whether nothing is under way and no message is waiting to be sent on.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.is_quiet() && self.front.is_none()
+    }
+
     /// Whether the server owes nothing, be a transaction open or not.
     #[must_use]
     pub fn owes_nothing(&self) -> bool {

@@ -232,7 +232,12 @@ impl Relay {
                 Ok(Verdict::Forward)
             }
             backend::ROW_DESCRIPTION | backend::NO_DATA => self.on_description(),
-            backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED => self.on_execute_end(),
+            backend::EMPTY_QUERY_RESPONSE => self.on_execute_end(),
+            backend::PORTAL_SUSPENDED => {
+                let flight = self.owed.flight().ok_or(RelayError::Unexpected)?;
+                flight.suspended = true;
+                self.on_execute_end()
+            }
             backend::COPY_IN_RESPONSE | backend::COPY_BOTH_RESPONSE => self.on_copy_in(),
             backend::COPY_OUT_RESPONSE
             | backend::COPY_DONE

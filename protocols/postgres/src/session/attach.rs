@@ -64,6 +64,7 @@ impl Session {
                 self.server.stats.on_rejected(reason);
                 self.relay
                     .fail_front(&error, &mut self.input, &mut self.output);
+                self.let_go();
                 Ok(())
             }
         }

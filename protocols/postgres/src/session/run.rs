@@ -79,13 +79,24 @@ pub(super) struct Lease {
     pub(super) served: Served,
 }
 
-/// Records that a client keeps for its next statements.
+/// Records that a client keeps for its next statements, and the longest text that one keeps its room for.
 const SPARE: usize = 2;
+const SPARE_TEXT: usize = 4 * 1024;
 
 /// A statement that the filters know.
 pub(super) struct Judged {
     number: u64,
     record: Box<Record>,
+    progress: Progress,
+}
+
+/// How far a statement has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    UnderWay,
+    /// Its portal has more rows, for which the client has not asked yet.
+    Suspended,
+    Ended,
 }
 
 /// How a session ends.
@@ -170,8 +181,9 @@ impl Session {
     async fn judge(&mut self) -> Result<(), Ended> {
         let now = clock::now();
         self.cx.now = now;
-        if self.relay.owes_nothing() && self.judged.is_empty() {
-            self.cx.reset(now);
+        let is_under_way = |judged: &Judged| judged.progress == Progress::UnderWay;
+        if !self.judged.iter().any(is_under_way) {
+            self.cx.release();
         }
         let mut record = self
             .spare
@@ -193,7 +205,11 @@ impl Session {
         match asked {
             Ok(()) => {
                 let number = self.relay.admit();
-                self.judged.push_back(Judged { number, record });
+                self.judged.push_back(Judged {
+                    number,
+                    record,
+                    progress: Progress::UnderWay,
+                });
             }
             Err(stop) => {
                 let reason = match &stop {
@@ -206,7 +222,7 @@ impl Session {
                 let reply = ErrorReply::of(stop);
                 record.sqlstate = reply.as_ref().map(|reply| reply.sqlstate);
                 self.server.on_record(&record, &self.cx);
-                self.spare.push(record);
+                keep(&mut self.spare, record);
                 match reply {
                     Some(reply) => self.relay.reject(super::error_message(&reply)),
                     None => return Err(Ended::Closed(reason)),
@@ -279,6 +295,7 @@ impl Session {
         };
         let waiting = self.relay.is_waiting();
         if self.relay.on_link_lost(&error, &mut self.output) {
+            self.settle_done();
             return Ok(());
         }
         let last = if waiting {
@@ -321,13 +338,20 @@ impl Session {
                 .front()
                 .is_some_and(|front| front.number < flight.judged)
             {
-                judged.pop_front();
+                if let Some(judged) = judged.pop_front() {
+                    keep(spare, judged.record);
+                }
             }
             let Some(front) = judged
                 .front_mut()
                 .filter(|front| front.number == flight.judged)
             else {
                 return;
+            };
+            front.progress = if flight.suspended {
+                Progress::Suspended
+            } else {
+                Progress::Ended
             };
             let record = &mut front.record;
             record.duration = now.saturating_duration_since(record.started);
@@ -348,8 +372,21 @@ impl Session {
             cx.now = now;
             server.on_record(record, cx);
         });
-        spare.truncate(SPARE);
         relay.take_refusals(|reason| server.stats.on_rejected(reason));
+        self.let_go();
+    }
+
+    /// Gives back what filters hold for statements that are over, and the records of those that cannot be executed again.
+    pub(super) fn let_go(&mut self) {
+        if self.relay.is_at_rest() {
+            let spare = &mut self.spare;
+            let over = self.judged.drain(..);
+            over.for_each(|judged| keep(spare, judged.record));
+        }
+        let is_over = |judged: &Judged| judged.progress == Progress::Ended;
+        if self.judged.iter().all(is_over) {
+            self.cx.release();
+        }
     }
 
     /// Tells the client of parameters that are others on this server connection than on the last.
@@ -436,6 +473,14 @@ impl Session {
             } = &mut *self;
             super::say(stream, output, timer).await;
         }
+    }
+}
+
+/// Keeps a record for another statement, if there is room.
+#[allow(clippy::vec_box)] // as in the session
+fn keep(spare: &mut Vec<Box<Record>>, record: Box<Record>) {
+    if spare.len() < SPARE && record.request.sql().len() <= SPARE_TEXT {
+        spare.push(record);
     }
 }
 
