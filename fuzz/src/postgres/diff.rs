@@ -120,13 +120,13 @@ fn ours(scanner: &mut FrameScanner, rest: &[u8]) -> (Verdict, Option<&'static st
     match Message::parse(tag, body) {
         Ok(message) => {
             let meaning = our_meaning(message);
-            (Verdict::Accept(len, meaning), wider(message, body))
+            (Verdict::Accept(len, meaning), wider(message))
         }
         Err(error) => (Verdict::Refuse(error.label()), None),
     }
 }
 
-fn wider(message: Message<'_>, body: &[u8]) -> Option<&'static str> {
+fn wider(message: Message<'_>) -> Option<&'static str> {
     use Message as M;
     match message {
         M::CopyBothResponse(_) | M::FunctionCallResponse(_) | M::NegotiateProtocolVersion(_) => {
@@ -134,8 +134,22 @@ fn wider(message: Message<'_>, body: &[u8]) -> Option<&'static str> {
         }
         M::BackendKeyData(data) if data.key.len() != 4 => Some("cancel_key"),
         M::Authentication(Authentication::Other { .. }) => Some("authentication_number"),
-        _ if std::str::from_utf8(body).is_err() => Some("not_utf8"),
+        message if !is_utf8(message) => Some("not_utf8"),
         _ => None,
+    }
+}
+
+/// Whether all texts of a message are UTF-8, each by itself. Values are no texts.
+fn is_utf8(message: Message<'_>) -> bool {
+    use Message as M;
+    let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    match message {
+        M::Authentication(Authentication::Sasl { mechanisms }) => mechanisms.iter().all(is_text),
+        M::CommandComplete(done) => is_text(done.tag),
+        M::NotificationResponse(note) => is_text(note.channel) && is_text(note.payload),
+        M::ParameterStatus(status) => is_text(status.name) && is_text(status.value),
+        M::RowDescription(row) => row.fields.iter().all(|field| is_text(field.name)),
+        _ => true,
     }
 }
 

@@ -9,8 +9,8 @@ mod rules;
 use std::fmt;
 
 use crate::error::FrameError;
-use crate::limits::FrameLimits;
-use rules::Rule;
+use crate::limits::{FrameLimits, LARGEST};
+use rules::{Limit, Rule};
 
 /// Bytes of a header: the type and the length.
 pub const HEADER: usize = 5;
@@ -166,6 +166,8 @@ pub struct FrameScanner {
     /// Bytes that are still to come of a message that streams.
     left: u32,
     wants: u32,
+    /// Up to here a message that its rule allows is whole, whatever the limits say.
+    quick: u32,
     whole: u32,
     largest: u32,
     authentication: u32,
@@ -177,18 +179,18 @@ impl FrameScanner {
     /// A scanner at the front of a message of `side`.
     #[must_use]
     pub fn new(side: Side, limits: FrameLimits) -> Self {
-        let bounded = |number: u64| {
-            u32::try_from(number)
-                .unwrap_or(u32::MAX)
-                .min(crate::limits::LARGEST)
-        };
+        let bounded = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).min(LARGEST);
+        // The front of a large message has its header at least.
+        let whole = bounded(limits.whole as u64).max(HEADER as u32);
+        let largest = bounded(limits.largest);
+        let authentication = bounded(limits.authentication as u64);
         Self {
             left: 0,
             wants: HEADER as u32,
-            // The front of a large message has its header at least.
-            whole: bounded(limits.whole as u64).max(HEADER as u32),
-            largest: bounded(limits.largest),
-            authentication: bounded(limits.authentication as u64),
+            quick: whole.min(largest).min(authentication),
+            whole,
+            largest,
+            authentication,
             side,
             batch: limits.batch,
         }
@@ -209,28 +211,26 @@ impl FrameScanner {
         let Some(header) = src.first_chunk::<HEADER>() else {
             return self.short(src);
         };
-        let tag = Tag(header[0]);
-        let rule = rules::of(tag.0, self.side);
+        let rule = rules::of(header[0], self.side);
         let length = length_of(*header);
-        if length < rule.least || length > self.most(rule) {
+        if !rule.allows(length) {
             return Err(self.judge(rule, length));
         }
         // At most LARGEST, so one more fits.
         let total = length + 1;
-        if rule.is_large() && total > self.whole {
-            return Ok(self.begin(tag, total, src.len()));
+        if total > self.quick && self.is_large(rule, length)? {
+            return Ok(self.begin(Tag(header[0]), total, src.len()));
         }
-        if src.len() < total as usize {
+        let len = total as usize;
+        if src.len() < len {
             self.wants = total - src.len() as u32;
             return Ok(None);
         }
         if self.batch && rule.is_row() {
             return Ok(Some(self.run(src, *header, total)));
         }
-        Ok(Some(Frame::Whole {
-            tag,
-            len: total as usize,
-        }))
+        let tag = Tag(header[0]);
+        Ok(Some(Frame::Whole { tag, len }))
     }
 
     /// Whether no message is half taken. With nothing in the buffer it is where a connection may end.
@@ -245,22 +245,25 @@ impl FrameScanner {
         self.wants as usize
     }
 
-    /// The largest length that messages of a rule may have.
-    const fn most(&self, rule: Rule) -> u32 {
-        match rule.most {
-            Rule::STATEMENT => self.largest,
-            Rule::AUTHENTICATION => self.authentication,
-            most => most,
+    /// What the limits say of a message that its rule allows: whether it streams.
+    #[cold]
+    fn is_large(&self, rule: Rule, length: u32) -> Result<bool, FrameError> {
+        let most = match rule.limit() {
+            Limit::None => LARGEST,
+            Limit::Statement => self.largest,
+            Limit::Authentication => self.authentication,
+        };
+        if length > most {
+            return Err(FrameError::TooLarge);
         }
+        Ok(rule.is_large() && length >= self.whole)
     }
 
     #[cold]
     fn judge(&self, rule: Rule, length: u32) -> FrameError {
         if rule.is_unknown() {
-            return self.unknown();
-        }
-        let is_fixed = rule.least == rule.most;
-        if length < rule.least || is_fixed || i32::try_from(length).is_err() {
+            self.unknown()
+        } else if length < rule.least() || rule.is_fixed() || i32::try_from(length).is_err() {
             FrameError::Length
         } else {
             FrameError::TooLarge
@@ -315,7 +318,7 @@ impl FrameScanner {
         let (mut len, mut count) = (first as usize, 1);
         while let Some(header) = src.get(len..).and_then(<[u8]>::first_chunk::<HEADER>) {
             let length = length_of(*header);
-            let is_same = header[0] == tag && length >= rule.least && length < self.whole;
+            let is_same = header[0] == tag && length >= rule.least() && length < self.whole;
             let end = len + length as usize + 1;
             if !is_same || end > src.len() {
                 break;

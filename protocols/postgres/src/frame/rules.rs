@@ -8,9 +8,9 @@ use crate::limits::{LARGEST, SMALL_BACKEND, SMALL_FRONTEND};
 /// Bounds on the length that messages of one type state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
-    pub(super) least: u32,
-    /// Or one of the constants below, which stand for a limit.
-    pub(super) most: u32,
+    least: u32,
+    /// How many lengths there are from the least on, so that one comparison judges both bounds.
+    span: u32,
     kind: Kind,
 }
 
@@ -19,52 +19,74 @@ enum Kind {
     Unknown,
     /// Always yielded whole.
     Small,
+    /// As small, within a limit of its own.
+    Authentication,
     /// May stream.
     Large,
+    /// As large, within a limit of its own.
+    Statement,
     /// May stream, and be part of a run.
     Row,
 }
 
-impl Rule {
-    /// Stands for [`FrameLimits::largest`](crate::limits::FrameLimits::largest).
-    pub(super) const STATEMENT: u32 = u32::MAX;
-    /// Stands for [`FrameLimits::authentication`](crate::limits::FrameLimits::authentication).
-    pub(super) const AUTHENTICATION: u32 = u32::MAX - 1;
+/// A limit besides the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    None,
+    /// [`FrameLimits::largest`](crate::limits::FrameLimits::largest).
+    Statement,
+    /// [`FrameLimits::authentication`](crate::limits::FrameLimits::authentication).
+    Authentication,
+}
 
-    /// Refuses every length.
+impl Rule {
+    /// Allows no length.
     const UNKNOWN: Self = Self {
-        least: u32::MAX,
-        most: 0,
+        least: 0,
+        span: 0,
         kind: Kind::Unknown,
     };
 
-    /// Messages of one length only, given without the length itself.
+    /// The least is given without the length itself.
+    const fn new(kind: Kind, least_body: u32, most: u32) -> Self {
+        let least = 4 + least_body;
+        let span = most - least + 1;
+        Self { least, span, kind }
+    }
+
+    /// Messages of one length only.
     const fn fixed(body: u32) -> Self {
-        Self::small(body, 4 + body)
+        Self::new(Kind::Small, body, 4 + body)
     }
 
     const fn small(least_body: u32, most: u32) -> Self {
-        Self {
-            least: 4 + least_body,
-            most,
-            kind: Kind::Small,
-        }
+        Self::new(Kind::Small, least_body, most)
     }
 
     const fn large(least_body: u32, most: u32) -> Self {
-        Self {
-            least: 4 + least_body,
-            most,
-            kind: Kind::Large,
-        }
+        Self::new(Kind::Large, least_body, most)
+    }
+
+    const fn statement(least_body: u32) -> Self {
+        Self::new(Kind::Statement, least_body, LARGEST)
     }
 
     const fn row(least_body: u32) -> Self {
-        Self {
-            least: 4 + least_body,
-            most: LARGEST,
-            kind: Kind::Row,
-        }
+        Self::new(Kind::Row, least_body, LARGEST)
+    }
+
+    /// Whether messages of the type may have this length. No unknown type may have any.
+    #[inline]
+    pub(super) const fn allows(self, length: u32) -> bool {
+        length.wrapping_sub(self.least) < self.span
+    }
+
+    pub(super) const fn least(self) -> u32 {
+        self.least
+    }
+
+    pub(super) const fn is_fixed(self) -> bool {
+        self.span == 1
     }
 
     pub(super) const fn is_unknown(self) -> bool {
@@ -72,11 +94,19 @@ impl Rule {
     }
 
     pub(super) const fn is_large(self) -> bool {
-        matches!(self.kind, Kind::Large | Kind::Row)
+        matches!(self.kind, Kind::Large | Kind::Statement | Kind::Row)
     }
 
     pub(super) const fn is_row(self) -> bool {
         matches!(self.kind, Kind::Row)
+    }
+
+    pub(super) const fn limit(self) -> Limit {
+        match self.kind {
+            Kind::Statement => Limit::Statement,
+            Kind::Authentication => Limit::Authentication,
+            _ => Limit::None,
+        }
     }
 }
 
@@ -84,7 +114,7 @@ type Entry = (Tag, &'static str, Rule);
 
 /// The least bodies are what is left of each message when its strings and lists are empty.
 const FRONTEND: &[Entry] = &[
-    (frontend::BIND, "Bind", Rule::large(8, Rule::STATEMENT)),
+    (frontend::BIND, "Bind", Rule::statement(8)),
     (frontend::CLOSE, "Close", Rule::small(2, SMALL_FRONTEND)),
     (frontend::COPY_DATA, "CopyData", Rule::row(0)),
     (frontend::COPY_DONE, "CopyDone", Rule::fixed(0)),
@@ -100,18 +130,14 @@ const FRONTEND: &[Entry] = &[
     ),
     (frontend::EXECUTE, "Execute", Rule::small(5, SMALL_FRONTEND)),
     (frontend::FLUSH, "Flush", Rule::fixed(0)),
-    (
-        frontend::FUNCTION_CALL,
-        "FunctionCall",
-        Rule::large(10, Rule::STATEMENT),
-    ),
-    (frontend::PARSE, "Parse", Rule::large(4, Rule::STATEMENT)),
+    (frontend::FUNCTION_CALL, "FunctionCall", Rule::statement(10)),
+    (frontend::PARSE, "Parse", Rule::statement(4)),
     (
         frontend::PASSWORD,
         "Password",
-        Rule::small(0, Rule::AUTHENTICATION),
+        Rule::new(Kind::Authentication, 0, LARGEST),
     ),
-    (frontend::QUERY, "Query", Rule::large(1, Rule::STATEMENT)),
+    (frontend::QUERY, "Query", Rule::statement(1)),
     (frontend::SYNC, "Sync", Rule::fixed(0)),
     (frontend::TERMINATE, "Terminate", Rule::fixed(0)),
 ];

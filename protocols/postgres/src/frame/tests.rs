@@ -216,10 +216,24 @@ fn rows_run_until_something_else_comes() {
     assert_eq!(scanner.next(&broken), Err(FrameError::Length));
 }
 
+/// No length makes an unknown type known.
+#[test]
+fn unknown_types_have_no_length() {
+    for side in [Side::Frontend, Side::Backend] {
+        for tag in (0..=u8::MAX).filter(|tag| Tag(*tag).name(side).is_none()) {
+            for length in [0, 3, 4, 5, LARGEST, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+                let mut scanner = FrameScanner::new(side, FrameLimits::default());
+                let seen = scanner.next(&message(tag, length, b""));
+                assert_eq!(seen, Err(scanner.unknown()), "{tag} {length}");
+            }
+        }
+    }
+}
+
 #[test]
 fn names_are_those_of_the_side() {
     assert_eq!(Tag(b'D').name(Side::Frontend), Some("Describe"));
     assert_eq!(Tag(b'D').name(Side::Backend), Some("DataRow"));
     assert_eq!(Tag(b'!').name(Side::Backend), None);
-    assert_eq!(size_of::<FrameScanner>(), 24);
+    assert_eq!(size_of::<FrameScanner>(), 28);
 }
