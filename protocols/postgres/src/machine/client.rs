@@ -16,6 +16,7 @@ use super::relay::{
     Target, Turn, Want, put_ready,
 };
 use super::statements::{PREFIX, Prepared, Undo};
+use super::touched;
 use super::{patch_length, segment};
 use crate::encoder;
 use crate::frame::{Frame, Tag, frontend};
@@ -224,7 +225,9 @@ impl Relay {
         flight.judged = self.judged;
         let effects = flight.effects;
         if flight.leaves_traces() {
-            let setting = self.replayable(query_text(input, frame), &self.analysis, turn.setup);
+            let text = query_text(input, frame);
+            flight.touches = touched::of(&self.analysis, text);
+            let setting = self.replayable(text, &self.analysis, turn.setup);
             self.on_effects(&flight, setting, link, turn.setup);
         }
         let takes = self.own_name(input, frame);
@@ -277,6 +280,15 @@ impl Relay {
         }
         if setup.mode == Mode::Session {
             return;
+        }
+        // What is replayed can be forgotten only where it is certain that the server has.
+        let lone = flight.touches.len() == 1 && self.status == TransactionStatus::Idle;
+        if lone && flight.verb == Verb::Set && flight.resets {
+            // SET ... TO DEFAULT is RESET by another name.
+            pins = pins.without(Pins::SET);
+        }
+        if flight.resets && !lone && self.shape != self.start {
+            pins = pins.and(Pins::SET);
         }
         if !pins.is_empty() {
             link.tainted = true;
@@ -680,6 +692,7 @@ impl Relay {
         let mut flight = Flight::new(analysis, turn.now);
         flight.judged = judged;
         if flight.leaves_traces() {
+            flight.touches = touched::of(analysis, sql);
             let setting = self.replayable(sql, analysis, turn.setup);
             self.on_effects(&flight, setting, link, turn.setup);
         }

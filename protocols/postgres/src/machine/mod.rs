@@ -13,6 +13,7 @@ mod segment;
 mod server;
 pub mod shape;
 pub mod statements;
+mod touched;
 
 pub use client::unknown_demand;
 pub use owed::Flight;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::pins::Pins;
 use super::statements::Undo;
+use super::touched::Touch;
 use crate::sql::{Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
 
@@ -29,6 +30,8 @@ pub struct Flight {
     pub effects: Effects,
     /// It gives parameters the values that a session begins with.
     pub resets: bool,
+    /// What it does to parameters.
+    pub touches: Vec<Touch>,
     /// What no longer ties the client to its server connection when it has succeeded.
     pub frees: Pins,
     /// The number that the filters know it by; 0 for none.
@@ -240,6 +243,7 @@ impl Flight {
             fingerprint: analysis.fingerprint,
             effects,
             resets: resets(analysis, effects),
+            touches: Vec::new(),
             frees: Pins::freed_by(analysis),
             judged: 0,
             rows: 0,
@@ -272,7 +276,7 @@ fn resets(analysis: &Analysis, effects: Effects) -> bool {
     if effects.intersects(Effects::RESET.union(Effects::DISCARD_ALL)) {
         return true;
     }
-    effects.intersects(Effects::SET_SESSION.union(Effects::SET_LOCAL))
+    effects.intersects(Effects::SET_SESSION)
         && analysis.statements.iter().any(|statement| {
             let parameter = statement.parameter.as_ref();
             parameter.is_some_and(|parameter| parameter.value == ParameterValue::Default)

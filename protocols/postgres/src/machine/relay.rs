@@ -21,6 +21,7 @@ use super::shape::Shape;
 use super::statements::{
     ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits,
 };
+use super::touched::Touched;
 use crate::error::{FrameError, MessageError};
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
@@ -298,8 +299,10 @@ pub struct Relay {
     pub(super) stray_syncs: u32,
     /// A statement that undoes settings is on its way: nothing follows it until its end.
     pub(super) barrier: bool,
-    /// It has come to its end, so the client's own settings are due.
-    pub(super) reapply: bool,
+    /// What statements since the last ReadyForQuery have set or given back.
+    pub(super) touched: Touched,
+    /// SQL that gives the client its own settings again.
+    pub(super) due: Option<Vec<u8>>,
     /// The ReadyForQuery that the client gets after that.
     pub(super) held_ready: Option<u8>,
     /// A setting that the server has to confirm before the client's shape has it.
@@ -311,6 +314,8 @@ pub struct Relay {
     /// Nothing more up to the ReadyForQuery is for the client.
     pub(super) mute: bool,
     pub(super) shape: Arc<Shape>,
+    /// The shape that the client began with, which RESET goes back to.
+    pub(super) start: Arc<Shape>,
     pub(super) reading: Reading,
     /// How this client's SQL is read.
     pub(super) options: sql::Options,
@@ -353,12 +358,14 @@ impl Relay {
             copy_in: false,
             stray_syncs: 0,
             barrier: false,
-            reapply: false,
+            touched: Touched::default(),
+            due: None,
             held_ready: None,
             setting: None,
             cut: None,
             cuts: false,
             mute: false,
+            start: Arc::clone(&shape),
             shape,
             options: sql::Options {
                 standard_conforming_strings: !reading.escapes,
@@ -483,10 +490,14 @@ impl Relay {
         }
     }
 
+    /// What sets the client's own parameters again, while a ReadyForQuery is held back for it.
+    pub fn take_due(&mut self) -> Option<Vec<u8>> {
+        self.due.take()
+    }
+
     /// The client's own parameters are applied again: it hears what was held back.
     pub fn on_applied(&mut self, downstream: &mut BytesMut) {
         self.barrier = false;
-        self.reapply = false;
         if let Some(status) = self.held_ready.take() {
             put_ready(status, downstream);
         }
@@ -545,7 +556,9 @@ impl Relay {
         }
         self.segment = false;
         self.barrier = false;
-        self.reapply = false;
+        self.touched = Touched::default();
+        self.setting = None;
+        self.due = None;
         self.held_ready = None;
         self.copy_in = false;
         self.stray_syncs = 0;

@@ -317,7 +317,12 @@ impl Relay {
         if flight.rows == 0 {
             flight.rows = complete.rows().unwrap_or(0);
         }
-        let (resets, frees) = (flight.resets, flight.frees);
+        let frees = flight.frees;
+        let touches = match complete.tag {
+            b"DISCARD ALL" | b"RESET" | b"SET" => std::mem::take(&mut flight.touches),
+            _ => Vec::new(),
+        };
+        self.touched.add(touches);
         match complete.tag {
             b"DISCARD ALL" => {
                 self.statements.clear();
@@ -325,14 +330,12 @@ impl Relay {
                 // Nothing of the session is left, so nothing ties it to this connection; DISCARD ALL is refused in transactions.
                 // A library stays.
                 self.pins = self.pins.only(Pins::SESSION.and(Pins::LOADED));
-                self.reapply = true;
             }
             b"DEALLOCATE ALL" => {
                 self.statements.clear();
                 link.statements.clear();
                 self.unpin(Pins::PREPARED);
             }
-            b"RESET" | b"SET" if resets => self.reapply = true,
             _ => {}
         }
         self.unpin(frees);
@@ -472,10 +475,8 @@ impl Relay {
             _ => {}
         }
         self.barrier = false;
-        if std::mem::take(&mut self.reapply)
-            && status != TransactionStatus::Failed
-            && !self.shape.is_empty()
-        {
+        self.settle_touched(failed, link);
+        if self.due.is_some() {
             self.held_ready = Some(status.byte());
             return Ok(Verdict::Hold);
         }
@@ -503,6 +504,27 @@ impl Relay {
         if !failed && setup.state == StatePolicy::Replay {
             self.shape = std::sync::Arc::new(self.shape.with(&name, &value));
             self.shape_changed = true;
+        }
+    }
+
+    /// What was given back: the client has its own values again, as soon as what is due has been carried out. A text that failed
+    /// was rolled back whole.
+    fn settle_touched(&mut self, failed: bool, link: &mut Link) {
+        let touched = std::mem::take(&mut self.touched);
+        if failed || self.status == TransactionStatus::Failed || !touched.undoes() {
+            return;
+        }
+        self.due = touched.due(&self.start);
+        let Some(shape) = touched.back(&self.shape, &self.start) else {
+            return;
+        };
+        if self.status == TransactionStatus::Idle {
+            link.shape = std::sync::Arc::clone(&shape);
+            self.shape = shape;
+        } else {
+            // It may yet be rolled back, so what the server has is only certain on this connection.
+            self.pins = self.pins.and(Pins::SET);
+            link.tainted = true;
         }
     }
 

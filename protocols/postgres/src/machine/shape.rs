@@ -267,6 +267,28 @@ impl Shape {
         Self::of(parameters)
     }
 
+    /// The parameters whose names are chosen.
+    pub(super) fn only(&self, mut choose: impl FnMut(&[u8]) -> bool) -> Self {
+        let parameters = self.parameters.iter();
+        Self::of(
+            parameters
+                .filter(|(name, _)| choose(name))
+                .cloned()
+                .collect(),
+        )
+    }
+
+    /// This shape and another; where both have a name, the other's value.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self::of(
+            self.parameters
+                .iter()
+                .chain(&other.parameters)
+                .cloned()
+                .collect(),
+        )
+    }
+
     /// The SQL that turns a session of shape `from` into one of this shape; `None` if there is nothing to do. One text of several
     /// statements, so that all of it holds or none.
     #[must_use]

@@ -262,7 +262,7 @@ impl Session {
 
     /// The client's parameters are set again after a statement that has reset them.
     async fn reapply(&mut self) -> Result<(), Ended> {
-        let sql = self.relay.shape().all();
+        let sql = self.relay.take_due();
         let shape = Arc::clone(self.relay.shape());
         if let (Some(lease), Some(sql)) = (&mut self.lease, sql) {
             let connection = &mut lease.held.connection;
