@@ -503,10 +503,15 @@ fn tried<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 pub(crate) fn deliver(scratch: &mut BytesMut, dst: &mut BytesMut) {
     if scratch.len() > COPY_BYTES && dst.is_empty() {
         *dst = scratch.split();
+        return;
+    }
+    if dst.capacity() == 0 {
+        // Made in one step; growing from nothing takes several.
+        *dst = BytesMut::from(&**scratch);
     } else {
         dst.extend_from_slice(scratch);
-        scratch.clear();
     }
+    scratch.clear();
 }
 
 #[cfg(test)]

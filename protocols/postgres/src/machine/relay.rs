@@ -387,6 +387,12 @@ impl Relay {
         &self.shape
     }
 
+    /// Takes an equal value of the same parameters for its own, which others have as well.
+    pub fn share_shape(&mut self, shape: Arc<Shape>) {
+        debug_assert_eq!(*shape, *self.shape, "the same parameters");
+        self.shape = shape;
+    }
+
     /// How the client's bytes are to be read as SQL, for the filters.
     #[must_use]
     pub const fn reading(&self) -> crate::request::Reading {

@@ -52,6 +52,9 @@ impl Parameters {
     }
 }
 
+/// A connection that passes from hand to hand: a pointer is cheaper to pass than all of it.
+pub(super) type Pooled = Box<ServerConnection>;
+
 /// A connection to a server, after its start-up.
 #[derive(Debug)]
 pub(super) struct ServerConnection {
@@ -91,15 +94,16 @@ impl Lost {
 
 impl ServerConnection {
     /// Makes it a connection of this worker.
-    pub(super) fn move_to(self, worker: usize) -> io::Result<Self> {
+    pub(super) fn move_to(self: Box<Self>, worker: usize) -> io::Result<Box<Self>> {
         if self.home == worker {
             return Ok(self);
         }
-        Ok(Self {
-            stream: self.stream.detach()?.attach()?,
+        let moved = *self;
+        Ok(Box::new(Self {
+            stream: moved.stream.detach()?.attach()?,
             home: worker,
-            ..self
-        })
+            ..moved
+        }))
     }
 
     /// Follows the parameters that the server has reported through the relay.

@@ -9,6 +9,7 @@ use std::task::{Context as Task, Poll};
 
 use bytes::{Buf as _, BytesMut};
 use portcullis_filter::Interest;
+use portcullis_net::drain::DrainListener;
 use portcullis_net::{Stream, clock};
 
 use super::connection::Lost;
@@ -49,8 +50,11 @@ pub(super) enum Came {
 
 impl Session {
     /// Moves bytes until what is waited for has come.
-    pub(super) async fn pump(&mut self, until: Until) -> Result<Came, Ended> {
-        let mut draining = self.server.drain.listen();
+    pub(super) async fn pump(
+        &mut self,
+        until: Until,
+        draining: &mut DrainListener,
+    ) -> Result<Came, Ended> {
         poll_fn(|task| {
             let polled = self.poll_pump(task, until);
             if polled.is_pending()
@@ -76,16 +80,20 @@ impl Session {
             if until == Until::Flushed && self.output.is_empty() {
                 return Poll::Ready(Ok(Came::It));
             }
-            let from_server = self.poll_server(task);
-            let moved = match from_server {
+            let moved = match self.poll_server(task) {
                 Poll::Ready(Ok(Some(came))) => return Poll::Ready(Ok(came)),
+                // What came is sent on with the next call at the latest.
+                Poll::Ready(Ok(None)) if until == Until::Replies => {
+                    return Poll::Ready(Ok(Came::It));
+                }
                 Poll::Ready(Ok(None)) => true,
                 Poll::Ready(Err(lost)) => return Poll::Ready(Ok(Came::Lost(lost))),
                 Poll::Pending => false,
             };
-            if moved && until == Until::Replies {
-                // What came is sent on with the next call at the latest.
-                return Poll::Ready(Ok(Came::It));
+            reads += usize::from(moved);
+            if moved && reads < READS {
+                // The client's turn comes when the server has nothing more, or has had its share.
+                continue;
             }
             if until == Until::Input {
                 match self.poll_client(task) {
@@ -101,10 +109,6 @@ impl Session {
                 }
             }
             if moved {
-                reads += 1;
-                if reads < READS {
-                    continue;
-                }
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -239,15 +243,18 @@ fn write(stream: &mut Stream, task: &mut Task<'_>, buffer: &mut BytesMut) -> io:
     while !buffer.is_empty() {
         match stream.poll_write(task, buffer) {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(count)) if count >= buffer.len() => {
+                // The memory is not needed until there is something again.
+                *buffer = BytesMut::new();
+                return Ok(sent + count as u64);
+            }
             Poll::Ready(Ok(count)) => {
                 sent += count as u64;
-                buffer.advance(count.min(buffer.len()));
+                buffer.advance(count);
             }
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => return Ok(sent),
         }
     }
-    // The memory is not needed until there is something again.
-    *buffer = BytesMut::new();
     Ok(sent)
 }

@@ -16,7 +16,7 @@ use portcullis_net::{ConnectionGuard, SessionTimer, Stream, Timer, clock};
 use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
-use super::connection::{Lost, Parameters, ServerConnection};
+use super::connection::{Lost, Parameters, Pooled};
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
@@ -67,14 +67,14 @@ pub(super) struct Session {
 
 /// A server connection while a client has it.
 pub(super) struct Lease {
-    pub(super) held: Held<ServerConnection>,
+    pub(super) held: Held<Pooled>,
     /// What the server is to get.
     pub(super) upstream: BytesMut,
     /// Keeps the endpoint's load counted.
     pub(super) _picked: Picked,
     pub(super) since: Instant,
     /// The pool that it is of.
-    pub(super) pool: PoolHandle,
+    pub(super) pool: Rc<PoolHandle>,
     /// What the client has had on it.
     pub(super) served: Served,
 }
@@ -123,10 +123,11 @@ impl Session {
     }
 
     async fn converse(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let mut draining = self.server.drain.listen();
         loop {
             let came = match self.take_input()? {
-                Want::Input => self.pump(Until::Input).await?,
-                Want::Replies => self.pump(Until::Replies).await?,
+                Want::Input => self.pump(Until::Input, &mut draining).await?,
+                Want::Replies => self.pump(Until::Replies, &mut draining).await?,
                 Want::Server(target) => {
                     self.attach(target).await?;
                     continue;
@@ -379,9 +380,9 @@ impl Session {
     /// Gives back what filters hold for statements that are over, and the records of those that cannot be executed again.
     pub(super) fn let_go(&mut self) {
         if self.relay.is_at_rest() {
-            let spare = &mut self.spare;
-            let over = self.judged.drain(..);
-            over.for_each(|judged| keep(spare, judged.record));
+            while let Some(judged) = self.judged.pop_front() {
+                keep(&mut self.spare, judged.record);
+            }
         }
         let is_over = |judged: &Judged| judged.progress == Progress::Ended;
         if self.judged.iter().all(is_over) {
@@ -391,9 +392,14 @@ impl Session {
 
     /// Tells the client of parameters that are others on this server connection than on the last.
     pub(super) fn tell_parameters(&mut self) {
-        let Some(lease) = &self.lease else { return };
-        let parameters = &lease.held.connection.parameters;
+        let Some(lease) = &mut self.lease else { return };
+        let parameters = &mut lease.held.connection.parameters;
         if Arc::ptr_eq(parameters, &self.told) {
+            return;
+        }
+        if **parameters == *self.told {
+            // Shared from now on, so that the next time nothing is compared.
+            *parameters = Arc::clone(&self.told);
             return;
         }
         for (name, value) in parameters.iter() {
