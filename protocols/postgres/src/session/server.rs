@@ -284,6 +284,7 @@ fn sql_options(config: &PostgresConfig) -> sql::Options {
     sql::Options {
         hints: config.hints,
         safe_functions: (!config.safe_functions.is_empty()).then(|| Arc::new(functions)),
+        seen: Some(Rc::default()),
         ..sql::Options::default()
     }
 }
