@@ -83,6 +83,30 @@ impl Stream {
         self.poll_read_at_most(cx, dst, SCRATCH_BYTES)
     }
 
+    /// As [`poll_read_at_most`](Self::poll_read_at_most), for a task that asks often and alone. `waits` says that it was told to
+    /// wait when it last asked, and is kept by this: the runtime still knows then whom to wake, and is not told again as long
+    /// as nothing has come. Begin with `false`, also after anybody else has read or waited, and for a stream that has changed
+    /// its worker.
+    ///
+    /// # Errors
+    /// As [`poll_read`](Self::poll_read).
+    pub fn poll_read_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        dst: &mut BytesMut,
+        limit: usize,
+        waits: &mut bool,
+    ) -> Poll<io::Result<usize>> {
+        // TLS may hold what the socket does not show.
+        if *waits && !self.is_encrypted() && is_not_now(&self.try_io(Interest::READABLE, || Ok(())))
+        {
+            return Poll::Pending;
+        }
+        let polled = self.poll_read_at_most(cx, dst, limit);
+        *waits = polled.is_pending();
+        polled
+    }
+
     /// As [`poll_read`](Self::poll_read), but leaves all behind `limit` bytes in the kernel, where it holds the peer back. A
     /// `limit` of 0 counts as 1, since `Ok(0)` means the end. TLS can be read by records only, so some of them may wait
     /// here instead: at most 16 KiB more than were asked for, and no less than 4 KiB at a time.

@@ -30,6 +30,9 @@ const HEADER: usize = 5;
 /// A whole ParseComplete.
 const PARSE_COMPLETE: &[u8] = &[b'1', 0, 0, 0, 4];
 
+/// Bytes that are rather copied than taken apart and put together again.
+const COPIED: usize = 4 * 1024;
+
 /// A whole CloseComplete.
 const CLOSE_COMPLETE: &[u8] = &[b'3', 0, 0, 0, 4];
 
@@ -975,7 +978,10 @@ fn rename(
         Frame::Begin { total, .. } => total,
         _ => frame.len() as u64,
     };
-    let message = input.split_to(frame.len().min(input.len()));
+    // With what stands behind, which will mostly follow, and a longer name.
+    upstream.reserve(input.len() + PREFIX.len() + 20);
+    let length = frame.len().min(input.len());
+    let message = input.get(..length).unwrap_or_default();
     upstream.put_u8(message.first().copied().unwrap_or_default());
     let start = upstream.len();
     upstream.put_u32(0);
@@ -984,6 +990,7 @@ fn rename(
     statement.put_name(upstream);
     let grown = (upstream.len() - before) as u64;
     upstream.put_slice(message.get(name.end..).unwrap_or_default());
+    input.advance(length);
     // All but the type byte, with the rest that is still to come.
     let length = total - 1 + grown - name.len() as u64;
     let length = u32::try_from(length).unwrap_or(u32::MAX);
@@ -992,20 +999,32 @@ fn rename(
     }
 }
 
-/// Moves bytes on, without a copy where nothing waits before them.
+/// Moves bytes on: all there is without a copy, and so where there are many; taking few apart costs more than copying them.
 pub(super) fn forward(input: &mut BytesMut, len: usize, output: &mut BytesMut) {
     if len == 0 {
         return;
     }
-    let bytes = if len >= input.len() {
-        mem::take(input)
+    let is_all = len >= input.len();
+    if is_all && output.is_empty() {
+        *output = mem::take(input);
+        return;
+    }
+    if len > COPIED {
+        let bytes = input.split_to(len.min(input.len()));
+        if output.is_empty() {
+            *output = bytes;
+        } else {
+            output.unsplit(bytes);
+        }
+        return;
+    }
+    // What stands behind will mostly follow.
+    output.reserve(input.len());
+    output.extend_from_slice(input.get(..len).unwrap_or(input));
+    if is_all {
+        input.clear();
     } else {
-        input.split_to(len)
-    };
-    if output.is_empty() {
-        *output = bytes;
-    } else {
-        output.unsplit(bytes);
+        input.advance(len);
     }
 }
 
@@ -1079,9 +1098,14 @@ fn unknown() -> &'static Analysis {
 
 /// A name and what stands behind its NUL.
 fn split_name(bytes: &[u8]) -> Result<(&[u8], &[u8]), RelayError> {
-    let end = memchr::memchr(0, bytes).ok_or(RelayError::ClientMessage(
-        crate::error::MessageError::Unterminated,
-    ))?;
+    // Names are short, or empty: what searches fast begins slowly.
+    const SHORT: usize = 16;
+    let near = bytes.iter().take(SHORT).position(|byte| *byte == 0);
+    let end = near
+        .or_else(|| memchr::memchr(0, bytes))
+        .ok_or(RelayError::ClientMessage(
+            crate::error::MessageError::Unterminated,
+        ))?;
     let (name, rest) = bytes.split_at(end);
     Ok((name, rest.get(1..).unwrap_or_default()))
 }

@@ -48,6 +48,7 @@ pub enum Acquired<C> {
 pub struct Waiting<C> {
     pool: SharedPool<C>,
     ticket: Option<Ticket>,
+    deadline: Option<Instant>,
 }
 
 /// What a waiter is offered.
@@ -110,11 +111,20 @@ impl<C> SharedPool<C> {
 
     /// Asks for a connection, preferably one at home where `affinity` says. Whoever waits already is not overtaken.
     pub fn checkout(&self, now: Instant, affinity: Affinity) -> Acquired<C> {
-        match self.with(|core| core.checkout(now, affinity)) {
+        let (answer, deadline) = self.with(|core| {
+            let answer = core.checkout(now, affinity);
+            let deadline = match &answer {
+                Checkout::Wait(ticket) => core.wait_deadline(*ticket),
+                _ => None,
+            };
+            (answer, deadline)
+        });
+        match answer {
             Checkout::Ready(leased) => Acquired::Ready(self.held(leased)),
             Checkout::Wait(ticket) => Acquired::Waiting(Waiting {
                 pool: self.clone(),
                 ticket: Some(ticket),
+                deadline,
             }),
             Checkout::Refused(refusal) => Acquired::Refused(refusal),
         }
@@ -291,10 +301,18 @@ impl<C> Waiting<C> {
         self.ticket
     }
 
-    /// Until when it may wait. A sweep refuses it then, and so does [`Self::poll`].
+    /// Until when it may wait, by the limits of when it asked. A sweep refuses it then, and so does [`Self::poll`], unless there
+    /// are other limits since: see [`Self::refresh_deadline`].
     pub fn deadline(&self) -> Option<Instant> {
-        let ticket = self.ticket?;
-        self.pool.lock().wait_deadline(ticket)
+        self.deadline
+    }
+
+    /// Until when it may wait by the limits of now.
+    pub fn refresh_deadline(&mut self) -> Option<Instant> {
+        self.deadline = self
+            .ticket
+            .and_then(|ticket| self.pool.lock().wait_deadline(ticket));
+        self.deadline
     }
 }
 

@@ -111,6 +111,7 @@ impl Session {
                 continue;
             };
             held.connection.link.target = target;
+            held.connection.waits = false;
             let took = now.saturating_duration_since(started);
             if let Some(cluster) = self.way.cluster(target) {
                 cluster.on_done(&picked, Outcome::Success, took, now);
@@ -230,12 +231,7 @@ impl Session {
         };
         let worker = self.server.worker;
         let counted = self.server.stats.begin_waiting();
-        let deadline = waiting.deadline();
         let offered = poll_fn(|task| {
-            // Whoever leaves makes room in the queue.
-            if let Poll::Ready(false) = self.poll_presence(task) {
-                return Poll::Ready(Err(NotAttached::ClientGone));
-            }
             loop {
                 match waiting.poll(task, clock::now()) {
                     Poll::Ready(Offer::Ready(held)) => return Poll::Ready(Ok(held)),
@@ -249,7 +245,12 @@ impl Session {
                     Poll::Pending => break,
                 }
             }
-            if self.timer.poll_expired(task, deadline).is_ready() {
+            // Whoever leaves makes room in the queue.
+            if let Poll::Ready(false) = self.poll_presence(task) {
+                return Poll::Ready(Err(NotAttached::ClientGone));
+            }
+            if self.timer.poll_expired(task, waiting.deadline()).is_ready() {
+                waiting.refresh_deadline();
                 task.waker().wake_by_ref();
             }
             Poll::Pending
@@ -265,7 +266,11 @@ impl Session {
         if self.input.len() >= MOST {
             return Poll::Pending;
         }
-        match self.stream.poll_read_at_most(task, &mut self.input, MOST) {
+        let waits = &mut self.waits;
+        match self
+            .stream
+            .poll_read_again(task, &mut self.input, MOST, waits)
+        {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
             Poll::Ready(Ok(_)) => {

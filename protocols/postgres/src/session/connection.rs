@@ -61,6 +61,8 @@ pub(super) struct ServerConnection {
     pub(super) stream: Stream,
     /// The worker whose runtime watches the socket.
     pub(super) home: usize,
+    /// The runtime knows that the client's task waits for the server: see [`Stream::poll_read_again`].
+    pub(super) waits: bool,
     /// What was read and not yet looked at.
     pub(super) input: BytesMut,
     pub(super) link: Link,
@@ -271,6 +273,7 @@ impl ServerConnection {
                 Ok(None) => {}
                 Err(_) => return Err(Lost::Protocol("server_frame")),
             }
+            self.waits = false;
             match self.stream.read(&mut self.input).await {
                 Ok(0) | Err(_) => return Err(Lost::Gone),
                 Ok(_) => {}

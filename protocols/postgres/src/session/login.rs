@@ -456,6 +456,7 @@ fn session(
         request: StatementRequest::new(&opening.user, &opening.database, &opening.application),
         _active: server.stats.begin_client(),
         stream: downstream.stream,
+        waits: false,
         input: downstream.prefix,
         output: BytesMut::new(),
         way,

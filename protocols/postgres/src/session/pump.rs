@@ -21,6 +21,9 @@ use crate::request::ResultPiece;
 /// Bytes towards one side that are waited for before more are read from the other.
 const HIGH: usize = 64 * 1024;
 
+/// Bytes that are read at once.
+const MOST: usize = 80 * 1024;
+
 /// Reads before other sessions get their turn.
 const READS: usize = 16;
 
@@ -129,8 +132,8 @@ impl Session {
             return Poll::Pending;
         };
         let connection = &mut lease.held.connection;
-        let read = connection.stream.poll_read(task, &mut connection.input);
-        match read {
+        let (stream, input) = (&mut connection.stream, &mut connection.input);
+        match stream.poll_read_again(task, input, MOST, &mut connection.waits) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Lost::Gone)),
             Poll::Ready(Ok(_)) => {}
@@ -196,7 +199,8 @@ impl Session {
         if waiting >= HIGH {
             return Poll::Pending;
         }
-        match self.stream.poll_read(task, &mut self.input) {
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        match stream.poll_read_again(task, input, MOST, &mut self.waits) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Ended::ClientGone)),
             Poll::Ready(Ok(count)) => {

@@ -35,6 +35,8 @@ use crate::sqlstate::SqlState;
 pub(super) struct Session {
     pub(super) server: Rc<PostgresServer>,
     pub(super) stream: Stream,
+    /// The runtime knows that this task waits for the client: see [`Stream::poll_read_again`].
+    pub(super) waits: bool,
     /// What the client has sent and nobody has taken.
     pub(super) input: BytesMut,
     /// What the client is to get.
