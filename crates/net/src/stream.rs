@@ -98,9 +98,18 @@ impl Stream {
         waits: &mut bool,
     ) -> Poll<io::Result<usize>> {
         // TLS may hold what the socket does not show.
-        if *waits && !self.is_encrypted() && is_not_now(&self.try_io(Interest::READABLE, || Ok(())))
-        {
-            return Poll::Pending;
+        if !self.is_encrypted() {
+            let nothing = self.try_io(Interest::READABLE, || Ok(())).is_err();
+            if nothing && *waits {
+                return Poll::Pending;
+            }
+            if !nothing {
+                let read = self.receive_into(dst, limit);
+                if !is_not_now(&read) {
+                    *waits = false;
+                    return Poll::Ready(read);
+                }
+            }
         }
         let polled = self.poll_read_at_most(cx, dst, limit);
         *waits = polled.is_pending();
@@ -125,15 +134,20 @@ impl Stream {
         loop {
             // Asked first: most questions come while there is nothing.
             ready!(self.poll_read_ready(cx))?;
-            let read = SCRATCH.with_borrow_mut(|scratch| {
-                let count = self.receive(scratch, limit)?;
-                deliver(scratch, dst);
-                Ok(count)
-            });
+            let read = self.receive_into(dst, limit);
             if !is_not_now(&read) {
                 return Poll::Ready(read);
             }
         }
+    }
+
+    /// One read of at most `limit` bytes, appended to `dst`.
+    fn receive_into(&self, dst: &mut BytesMut, limit: usize) -> io::Result<usize> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let count = self.receive(scratch, limit)?;
+            deliver(scratch, dst);
+            Ok(count)
+        })
     }
 
     /// Reads what is there into the worker's buffer, at most `limit` bytes. Without a task it does not wait either, but

@@ -479,6 +479,11 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
+        // Admitted, it mostly comes here once to be told to wait, and once to go on.
+        let admitted = matches!(self.stage, Stage::Admitted);
+        if admitted && let Some(want) = self.place_segment(frame, input, turn) {
+            return Ok(Step::Stays(want));
+        }
         let (portal, rest) = split_name(body(input, len))?;
         let (name, _) = split_name(rest)?;
         let statement = self.statements.find(name).cloned();
@@ -503,7 +508,7 @@ impl Relay {
             self.refuse_front(error, false, frame, input, turn);
             return Ok(Step::Done);
         }
-        if let Some(want) = self.place_segment(frame, input, turn) {
+        if !admitted && let Some(want) = self.place_segment(frame, input, turn) {
             return Ok(Step::Stays(want));
         }
         let Some(link) = turn.link.as_deref_mut() else {

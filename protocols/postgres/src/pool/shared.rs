@@ -48,7 +48,6 @@ pub enum Acquired<C> {
 pub struct Waiting<C> {
     pool: SharedPool<C>,
     ticket: Option<Ticket>,
-    deadline: Option<Instant>,
 }
 
 /// What a waiter is offered.
@@ -111,20 +110,11 @@ impl<C> SharedPool<C> {
 
     /// Asks for a connection, preferably one at home where `affinity` says. Whoever waits already is not overtaken.
     pub fn checkout(&self, now: Instant, affinity: Affinity) -> Acquired<C> {
-        let (answer, deadline) = self.with(|core| {
-            let answer = core.checkout(now, affinity);
-            let deadline = match &answer {
-                Checkout::Wait(ticket) => core.wait_deadline(*ticket),
-                _ => None,
-            };
-            (answer, deadline)
-        });
-        match answer {
+        match self.with(|core| core.checkout(now, affinity)) {
             Checkout::Ready(leased) => Acquired::Ready(self.held(leased)),
             Checkout::Wait(ticket) => Acquired::Waiting(Waiting {
                 pool: self.clone(),
                 ticket: Some(ticket),
-                deadline,
             }),
             Checkout::Refused(refusal) => Acquired::Refused(refusal),
         }
@@ -301,18 +291,10 @@ impl<C> Waiting<C> {
         self.ticket
     }
 
-    /// Until when it may wait, by the limits of when it asked. A sweep refuses it then, and so does [`Self::poll`], unless there
-    /// are other limits since: see [`Self::refresh_deadline`].
+    /// Until when it may wait. A sweep refuses it then, and so does [`Self::poll`].
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// Until when it may wait by the limits of now.
-    pub fn refresh_deadline(&mut self) -> Option<Instant> {
-        self.deadline = self
-            .ticket
-            .and_then(|ticket| self.pool.lock().wait_deadline(ticket));
-        self.deadline
+        let ticket = self.ticket?;
+        self.pool.lock().wait_deadline(ticket)
     }
 }
 

@@ -249,10 +249,7 @@ impl Session {
             if let Poll::Ready(false) = self.poll_presence(task) {
                 return Poll::Ready(Err(NotAttached::ClientGone));
             }
-            if self.timer.poll_expired(task, waiting.deadline()).is_ready() {
-                waiting.refresh_deadline();
-                task.waker().wake_by_ref();
-            }
+            // Who has waited too long is told so by the pool's upkeep.
             Poll::Pending
         })
         .await;

@@ -459,6 +459,7 @@ fn session(
         waits: false,
         input: downstream.prefix,
         output: BytesMut::new(),
+        nowhere: BytesMut::new(),
         way,
         lease: None,
         told: Arc::default(),

@@ -41,6 +41,8 @@ pub(super) struct Session {
     pub(super) input: BytesMut,
     /// What the client is to get.
     pub(super) output: BytesMut,
+    /// What a server would get that is not there: always empty.
+    pub(super) nowhere: BytesMut,
     pub(super) relay: Relay,
     /// Where this client's statements may go.
     pub(super) way: Way,
@@ -135,7 +137,12 @@ impl Session {
                     continue;
                 }
                 Want::Statement => {
-                    self.judge().await?;
+                    let record = self.begin();
+                    if self.is_let_pass(&record) {
+                        self.admit(record);
+                    } else {
+                        self.judge(record).await?;
+                    }
                     continue;
                 }
                 Want::Goodbye => return Err(Ended::Goodbye),
@@ -151,10 +158,9 @@ impl Session {
 
     /// Lets the relay take what it can of the client's bytes.
     fn take_input(&mut self) -> Result<Want, Ended> {
-        let mut nothing = BytesMut::new();
         let (link, upstream) = match &mut self.lease {
             Some(lease) => (Some(&mut lease.held.connection.link), &mut lease.upstream),
-            None => (None, &mut nothing),
+            None => (None, &mut self.nowhere),
         };
         let mut turn = Turn {
             now: clock::now(),
@@ -167,8 +173,11 @@ impl Session {
         let want = self.relay.handle_client(&mut self.input, &mut turn);
         let stats = &self.server.stats;
         self.relay.take_refusals(|reason| stats.on_rejected(reason));
-        debug_assert!(nothing.is_empty(), "bytes for a server that is not there");
-        if self.input.is_empty() {
+        debug_assert!(
+            self.nowhere.is_empty(),
+            "bytes for a server that is not there"
+        );
+        if self.input.is_empty() && self.input.capacity() > 0 {
             self.input = BytesMut::new();
         }
         want.map_err(|error| self.on_relay_error(error))
@@ -180,8 +189,8 @@ impl Session {
         Ended::Told(message, error.label())
     }
 
-    /// Asks the filters about the statement at the front.
-    async fn judge(&mut self) -> Result<(), Ended> {
+    /// The record of the statement at the front.
+    fn begin(&mut self) -> Box<Record> {
         let now = clock::now();
         self.cx.now = now;
         let is_under_way = |judged: &Judged| judged.progress == Progress::UnderWay;
@@ -192,10 +201,28 @@ impl Session {
             .spare
             .pop()
             .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
-        self.begin(&mut record);
-        let asked = if passes(&record.request) {
-            Ok(())
-        } else if self.server.refuses_unparsable(&record.request) {
+        self.fill(&mut record);
+        record
+    }
+
+    /// Whether nobody needs to be asked.
+    fn is_let_pass(&self, record: &Record) -> bool {
+        (self.server.chain.is_empty() && !self.server.denies_unparsable())
+            || passes(&record.request)
+    }
+
+    fn admit(&mut self, record: Box<Record>) {
+        let number = self.relay.admit();
+        self.judged.push_back(Judged {
+            number,
+            record,
+            progress: Progress::UnderWay,
+        });
+    }
+
+    /// Asks the filters about the statement at the front.
+    async fn judge(&mut self, mut record: Box<Record>) -> Result<(), Ended> {
+        let asked = if self.server.refuses_unparsable(&record.request) {
             Err(Stop::Reject(Rejection {
                 reason: reason::UNPARSABLE,
                 kind: RejectionKind::Denied,
@@ -206,14 +233,7 @@ impl Session {
             asked.await
         };
         match asked {
-            Ok(()) => {
-                let number = self.relay.admit();
-                self.judged.push_back(Judged {
-                    number,
-                    record,
-                    progress: Progress::UnderWay,
-                });
-            }
+            Ok(()) => self.admit(record),
             Err(stop) => {
                 let reason = match &stop {
                     Stop::Reject(rejection) => rejection.reason,
@@ -236,7 +256,7 @@ impl Session {
     }
 
     /// Makes a record one of the statement at the front.
-    fn begin(&mut self, record: &mut Record) {
+    fn fill(&mut self, record: &mut Record) {
         record.begin(clock::wall(), self.cx.now);
         let request = &mut record.request;
         request.in_transaction = self.relay.status() != TransactionStatus::Idle;
@@ -367,7 +387,9 @@ impl Session {
             } else {
                 Record::COMPLETED
             };
-            if let Some(lease) = lease {
+            if let Some(lease) = lease
+                && !server.chain.is_empty()
+            {
                 let at = &lease.held.connection.server;
                 record.cluster = Some(Arc::clone(at.cluster.name()));
                 record.endpoint = Some(Arc::clone(at.endpoint.label()));

@@ -185,7 +185,12 @@ impl PostgresServer {
 
     /// Whether a text is refused for not being understood.
     pub(super) fn refuses_unparsable(&self, request: &StatementRequest) -> bool {
-        self.config.on_unparsable == config::OnUnparsable::Deny && !request.analysis().complete
+        self.denies_unparsable() && !request.analysis().complete
+    }
+
+    /// Whether texts that are not understood are refused.
+    pub(super) fn denies_unparsable(&self) -> bool {
+        self.config.on_unparsable == config::OnUnparsable::Deny
     }
 
     /// Until when reads go where a write went that has just ended.

@@ -336,20 +336,26 @@ impl Clone for StatementInfo {
             ..*self
         }
     }
+
+    fn clone_from(&mut self, source: &Self) {
+        let mut tables = std::mem::take(&mut self.tables);
+        tables.clear();
+        tables.extend_from_slice(&source.tables);
+        *self = Self { tables, ..*source };
+    }
 }
 
 /// What [`super::analyse`] found. Made once and used again: its lists keep their room.
 #[derive(Debug, Default)]
 pub struct Analysis {
     /// The statements in their order; empty ones (`;;`) are left out.
-    pub statements: SmallVec<[StatementInfo; 2]>,
+    pub statements: SmallVec<[StatementInfo; 1]>,
     /// Of the whole text: the statement's own when there is one.
     pub fingerprint: Fingerprint,
     /// The text was read to its end without an error.
     pub complete: bool,
     /// The hint at its start.
     pub hint: Option<Hint>,
-    pub(super) scratch: super::walk::Scratch,
 }
 
 impl Clone for Analysis {
@@ -359,10 +365,14 @@ impl Clone for Analysis {
         copy
     }
 
-    /// Keeps the room of both; what [`super::analyse`] needs while it reads is no part of what it found.
+    /// Keeps the room that there is.
     fn clone_from(&mut self, source: &Self) {
-        self.statements.clear();
-        self.statements.extend(source.statements.iter().cloned());
+        if let ([own], [one]) = (&mut *self.statements, &*source.statements) {
+            own.clone_from(one);
+        } else {
+            self.statements.clear();
+            self.statements.extend(source.statements.iter().cloned());
+        }
         self.fingerprint = source.fingerprint;
         self.complete = source.complete;
         self.hint = source.hint;

@@ -3,7 +3,7 @@
 //! A lexer and a state machine over its tokens. It is no parser and knows no catalog: it accepts much that the server
 //! refuses, and where it cannot know it says so ([`Class::Unknown`], [`StatementInfo::tables_truncated`]) or takes the
 //! careful side ([`Class::Write`]). `SQL.md` beside the crate's README has the rules in words. Linear in the text,
-//! without recursion, and without allocation once an [`Analysis`] has its room. Start at [`analyse`]; for logs
+//! without recursion, and, but for deep nesting, without allocation once an [`Analysis`] has its room. Start at [`analyse`]; for logs
 //! [`normalise`].
 
 mod analysis;
