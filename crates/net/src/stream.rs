@@ -216,19 +216,15 @@ impl Stream {
         )
     }
 
-    /// One write of what the kernel takes, if the runtime has heard that it may take something. As in
-    /// [`receive`](Self::receive), a short one is noted.
+    /// One write of what the kernel takes. As in [`receive`](Self::receive), a short one is noted.
     fn transmit(&self, data: &[u8]) -> io::Result<usize> {
-        let mut short = None;
-        let written = self.try_io(Interest::WRITABLE, || {
-            let count = rustix::net::send(self.as_fd(), data, SendFlags::NOSIGNAL)?;
-            if count == 0 || count == data.len() {
-                return Ok(count);
-            }
-            short = Some(count);
-            Err(io::ErrorKind::WouldBlock.into())
-        });
-        short.map_or(written, Ok)
+        let count = rustix::net::send(self.as_fd(), data, SendFlags::NOSIGNAL)?;
+        if count != 0 && count < data.len() {
+            let full = || Err(io::ErrorKind::WouldBlock.into());
+            // The answer is the one just given.
+            let _: io::Result<()> = self.try_io(Interest::WRITABLE, full);
+        }
+        Ok(count)
     }
 
     /// Reads what is there and appends it to `dst`, without waiting. `Ok(0)` is the peer's end.
@@ -255,9 +251,14 @@ impl Stream {
         if let Self::Tls(tls) = self {
             return polled(tls.send(Some(cx), &[IoSlice::new(data)]));
         }
+        // The kernel is asked first: there nearly always is room.
+        let written = self.transmit(data);
+        if !is_not_now(&written) {
+            return Poll::Ready(written);
+        }
         loop {
             ready!(self.poll_write_ready(cx))?;
-            let written = self.transmit(data);
+            let written = self.try_io(Interest::WRITABLE, || self.transmit(data));
             if !is_not_now(&written) {
                 return Poll::Ready(written);
             }
