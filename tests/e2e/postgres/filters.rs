@@ -181,7 +181,7 @@ fn p14_what_cannot_be_parsed_is_refused_where_a_rule_needs_to_know() {
     let deny = "filters:\n  - deny: { statement: [drop] }";
     let rows = [
         (deny.to_owned(), "42501"),
-        (format!("on_unparsable: allow\n{deny}"), "42601"),
+        (deny.replace(" }", ", on_unparsable: allow }"), "42601"),
         // Nothing depends on it.
         (String::new(), "42601"),
     ];
@@ -199,8 +199,9 @@ fn p14_what_cannot_be_parsed_is_refused_where_a_rule_needs_to_know() {
         ] {
             let error = client.batch_execute(text).unwrap_err();
             assert_eq!(code(&error), wanted, "{keys}: {text}");
+            // A text that the server cannot parse either comes to nothing there.
             let error = client.prepare(text).unwrap_err();
-            assert_eq!(code(&error), wanted, "{keys}, prepared: {text}");
+            assert_eq!(code(&error), "42601", "{keys}, prepared: {text}");
         }
         let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
         assert_eq!(one, 1);

@@ -81,6 +81,10 @@ fn p10_replies_of_a_server_that_goes_reach_nobody_else() {
             .sql(&format!("SELECT pg_terminate_backend({backend})"));
         if round % 2 == 0 {
             client.client.reset();
+        } else {
+            // What came before, the server's last words, and no row behind them.
+            let rest = client.client.read_to_end().0;
+            assert!(!rest.windows(4).any(|part| part == b"next"));
         }
         assert_eq!(next.value("SELECT 'next'"), "next", "round {round}");
     }
@@ -167,4 +171,102 @@ fn p17_a_base_backup_comes_through_while_others_write() {
     assert!(fs::exists(target.join("backup_manifest")).unwrap());
     let wanted = (1000 + rounds * 10).to_string();
     assert_eq!(client.value("SELECT count(*) FROM t"), wanted);
+}
+
+/// Sends a byte at a time, with a round trip to the gateway's admin side between two, until it is sent away; its last words.
+#[track_caller]
+fn dribble(site: &Site, mut wire: Wire) -> Vec<u8> {
+    while wire.client.try_send(b"x") {
+        site.gateway.admin_get("/ready");
+    }
+    wire.client.connection().read_to_end().unwrap().0
+}
+
+#[test]
+fn p4_who_dribbles_a_message_does_not_keep_the_server_connection() {
+    let keys =
+        "pool: { mode: transaction, size: 1 }\ntimeouts: { message: 3s, transaction_idle: 500ms }";
+    let Some(site) = Site::start(keys) else {
+        return;
+    };
+    let mut large = vec![b'Q', 0, 0x80, 0, 0];
+    large.extend(b"SELECT '".iter().chain(&[b'x'; 300_000]));
+    let rows = [
+        ("a large message", large, "08P01", "message_timeout"),
+        ("a transaction", query("BEGIN"), "25P03", "transaction_idle"),
+        (
+            "no Sync",
+            [parse("", "SELECT 1"), message(b'H', b"")].concat(),
+            "25P03",
+            "transaction_idle",
+        ),
+    ];
+    for (row, begins, wanted, reason) in rows {
+        let sent = site.count(
+            "portcullis_postgres_rejections_total",
+            &[("reason", reason)],
+        );
+        let mut slow = Wire::login(site.address());
+        let mut next = Wire::login(site.address());
+        let is_large = begins.len() > 1000;
+        slow.client.send(begins);
+        if !is_large {
+            // It has the connection; then a message that never ends.
+            slow.read();
+            slow.client.send([b'Q', 0, 0, 0x10, 0]);
+        }
+        let words = dribble(&site, slow);
+        assert_eq!(
+            super::wire::state(&words[words.iter().position(|byte| *byte == b'E').unwrap()..]),
+            wanted,
+            "{row}"
+        );
+        assert_eq!(next.value("SELECT 'next'"), "next", "{row}");
+        let counted = site.count(
+            "portcullis_postgres_rejections_total",
+            &[("reason", reason)],
+        );
+        assert_eq!(counted, sent + 1, "{row}");
+    }
+}
+
+#[test]
+fn p10_who_takes_nothing_does_not_keep_the_server_connection() {
+    let keys = "pool: { mode: transaction, size: 1 }\ntimeouts: { unread: 500ms }";
+    let Some(site) = Site::start(keys) else {
+        return;
+    };
+    let mut deaf = Wire::login(site.address());
+    let mut next = Wire::login(site.address());
+    deaf.client.send(query(
+        "SELECT repeat('x', 1000) FROM generate_series(1, 200000)",
+    ));
+    deaf.client.read_exact(1);
+    assert_eq!(next.value("SELECT 'next'"), "next");
+    let labels = [("listener", "db"), ("reason", "unread_timeout")];
+    site.gateway
+        .wait_stat("portcullis_postgres_rejections_total", &labels, |count| {
+            count == 1
+        });
+}
+
+#[test]
+fn f8_half_a_message_does_not_hold_up_a_drain() {
+    let Some(Site { server, gateway }) = Site::start("pool: { mode: transaction, size: 1 }") else {
+        return;
+    };
+    let address = gateway.addr("db");
+    let mut slow = Wire::login(address);
+    slow.client.send(query("BEGIN"));
+    slow.until_ready();
+    slow.client.send([b'Q', 0, 0, 0x10, 0, b'S']);
+    let mut idle = Wire::login(address);
+    gateway.signal(harness::Signal::TERM);
+    // Who is idle is told at once, whatever the other does.
+    let (tag, body) = idle.read();
+    assert_eq!((tag, field(&body, b'C').as_str()), (b'E', "57P01"));
+    // And it ends with the last client, not with the drain's time.
+    drop(slow);
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+    drop(server);
 }

@@ -19,9 +19,15 @@ pub struct TimeoutsConfig {
     pub idle: Timeout,
     /// How long one statement may take; then it is cancelled. Default `off`: the server has `statement_timeout`.
     pub query: Timeout,
-    /// How long a client inside a transaction may be silent, holding locks and a server connection. Default `off`: the
+    /// How long a client inside a transaction, or behind a message that no Sync has followed, may be silent, holding locks and a server connection. Default `off`: the
     /// server has `idle_in_transaction_session_timeout`.
     pub transaction_idle: Timeout,
+    /// How long a client that has begun a message may take for the rest, or for each further 64 KiB of it: what has come is held
+    /// in memory, or nobody else has its server connection. Default 1m: a slow line brings more than that.
+    pub message: Timeout,
+    /// How long a client may take nothing of a result that there is for it, and keep its server connection. Default `off`: some
+    /// programs work for long on each row.
+    pub unread: Timeout,
 }
 
 impl Default for TimeoutsConfig {
@@ -31,6 +37,8 @@ impl Default for TimeoutsConfig {
             idle: Timeout::Off,
             query: Timeout::Off,
             transaction_idle: Timeout::Off,
+            message: Timeout::from_secs(60),
+            unread: Timeout::Off,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The filter only says when; the session cancels, on the server too. Start at [`QueryTimeout::of`].
 
-use std::time::{Duration as Span, Instant};
+use std::time::Duration as Span;
 
 use portcullis_config::{BuildError, Duration};
 use portcullis_filter::{Context, Filter, FilterContext, FilterKind, Interest, Verdict};
@@ -12,20 +12,20 @@ use serde::Deserialize;
 use crate::request::{PostgresMessages, StatementRequest};
 
 /// Settings of `query_timeout`: a time such as `5s`. It runs from when the request has arrived, so that waiting for a server
-/// connection counts. Of several, and of `timeouts.query`, the shortest holds.
+/// connection counts, or from when what the client sent before it is done. Of several, and of `timeouts.query`, the shortest holds.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct QueryTimeoutConfig(pub Duration);
 
-/// When a request is to be cancelled.
+/// How long the request that was asked about last may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueryTimeout(pub Instant);
+pub struct QueryTimeout(Option<Span>);
 
 impl QueryTimeout {
-    /// What the filters of a chain have said about a request.
+    /// Takes what the filters of a chain have said about a request, so that it says nothing of the next.
     #[must_use]
-    pub fn of(cx: &Context) -> Option<Instant> {
-        cx.held::<Self>().map(|timeout| timeout.0)
+    pub fn take(cx: &mut Context) -> Option<Span> {
+        cx.held_mut::<Self>()?.0.take()
     }
 }
 
@@ -58,12 +58,9 @@ impl Filter<PostgresMessages> for QueryTimeoutFilter {
         _: &'a mut StatementRequest,
         cx: &'a mut Context,
     ) -> Verdict<'a, PostgresMessages> {
-        let Some(due) = cx.now.checked_add(self.0) else {
-            return Verdict::Continue;
-        };
         match cx.held_mut::<QueryTimeout>() {
-            Some(held) => held.0 = held.0.min(due),
-            None => cx.hold(QueryTimeout(due)),
+            Some(QueryTimeout(held)) => *held = Some(held.map_or(self.0, |held| held.min(self.0))),
+            None => cx.hold(QueryTimeout(Some(self.0))),
         }
         Verdict::Continue
     }
@@ -78,11 +75,9 @@ mod tests {
     fn the_shortest_holds() {
         let chain = chain("[{query_timeout: 5s}, {query_timeout: 2s}, {query_timeout: 9s}]");
         let mut cx = context("192.0.2.1");
-        assert_eq!(QueryTimeout::of(&cx), None);
+        assert_eq!(QueryTimeout::take(&mut cx), None);
         assert_eq!(passes(&chain, &mut request("select 1"), &mut cx), Ok(()));
-        assert_eq!(QueryTimeout::of(&cx), Some(cx.now + Span::from_secs(2)));
-        let now = cx.now;
-        cx.reset(now);
-        assert_eq!(QueryTimeout::of(&cx), None, "gone with the request");
+        assert_eq!(QueryTimeout::take(&mut cx), Some(Span::from_secs(2)));
+        assert_eq!(QueryTimeout::take(&mut cx), None, "gone with the request");
     }
 }

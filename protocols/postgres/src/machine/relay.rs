@@ -424,6 +424,18 @@ impl Relay {
             && self.held_ready.is_none()
     }
 
+    /// Whether the rest of a large message has to come.
+    #[must_use]
+    pub const fn is_in_message(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Whether messages were sent to the server that no Sync has ended.
+    #[must_use]
+    pub const fn is_in_segment(&self) -> bool {
+        self.segment
+    }
+
     /// Whether nothing is under way and no message is waiting to be sent on.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
@@ -474,9 +486,9 @@ impl Relay {
         self.stage = Stage::Rejected(error);
     }
 
-    /// When the statement that is being answered was sent.
-    pub fn under_way_since(&mut self) -> Option<Instant> {
-        self.owed.flight().map(|flight| flight.started)
+    /// The statement that is being answered.
+    pub fn under_way(&mut self) -> Option<&Flight> {
+        self.owed.flight().map(|flight| &*flight)
     }
 
     /// Whether a result was cut off since the last call: the server need not go on with it.

@@ -1,13 +1,15 @@
-//! What happens when time runs out: a statement is cancelled, a silent client is let go.
+//! What happens when time runs out: a statement is cancelled, a client that is silent or does not go on is let go.
 //!
-//! Start at [`Session::on_deadline`].
+//! Start at [`Session::deadline`] and [`Session::on_deadline`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use portcullis_config::Timeout;
 use portcullis_net::{clock, spawn_local};
 
 use super::connection::Lost;
 use super::run::{Ended, Session};
+use crate::config::TimeoutsConfig;
 use crate::encoder;
 use crate::message::backend::TransactionStatus;
 use crate::sqlstate::SqlState;
@@ -16,33 +18,144 @@ use std::sync::Arc;
 /// How long a server may take to say that it has cancelled a statement.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
+/// How much of a message has to come in each `timeouts.message`, unless it ends: as much as is looked at in one piece.
+const STRIDE: usize = 64 * 1024;
+
+/// Whether a client goes on with what it has begun. One byte now and then is no progress: meanwhile nobody else has the server
+/// connection.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Since when the rest of a message is waited for, and how much of it has come.
+    message: Option<(Instant, usize)>,
+    /// Since when the client has taken nothing of what there is for it.
+    unread: Option<Instant>,
+}
+
+impl Pace {
+    /// Bytes came from the client.
+    pub(super) const fn on_bytes(&mut self, count: usize) {
+        if let Some((_, taken)) = &mut self.message {
+            *taken = taken.saturating_add(count);
+        }
+    }
+
+    /// What came was looked at.
+    pub(super) fn on_taken(&mut self, in_message: bool, now: Instant) {
+        let slow = |(_, taken): &(Instant, usize)| *taken < STRIDE;
+        self.message = in_message.then(|| self.message.filter(slow).unwrap_or((now, 0)));
+    }
+
+    /// The client took `count` bytes, and `left` are left for it.
+    pub(super) fn on_sent(&mut self, count: u64, left: usize) {
+        if left == 0 {
+            self.unread = None;
+        } else if count > 0 || self.unread.is_none() {
+            self.unread = Some(clock::now());
+        }
+    }
+
+    /// When the client has not gone on for too long. What it does not read matters while it `holds` a server connection.
+    fn due(&self, timeouts: &TimeoutsConfig, holds: bool) -> Option<Instant> {
+        let after = |since: Option<Instant>, timeout: Timeout| since?.checked_add(timeout.get()?);
+        let message = after(self.message.map(|(since, _)| since), timeouts.message);
+        let unread = after(self.unread.filter(|_| holds), timeouts.unread);
+        [message, unread].into_iter().flatten().min()
+    }
+}
+
+/// What a client is told whom a drain ends.
+pub(super) fn drained() -> Ended {
+    let text = "terminating connection due to administrator command";
+    let error = encoder::fatal_message(SqlState::ADMIN_SHUTDOWN, text);
+    Ended::Told(error, "drain")
+}
+
 impl Session {
+    /// When the time of the statement that is being answered began to run, and how long filters let it.
+    fn turn(&mut self) -> Option<(Instant, Option<Duration>)> {
+        let flight = self.relay.under_way()?;
+        let sent = flight.started.max(self.turned);
+        let number = flight.judged;
+        let mut judged = self.judged.iter_mut();
+        let Some(judged) = judged.find(|judged| number != 0 && judged.number == number) else {
+            return Some((sent, None));
+        };
+        let arrived = judged.record.started.max(self.turned);
+        Some((*judged.since.get_or_insert(arrived), judged.timeout))
+    }
+
+    /// When the next thing is due that nobody's bytes bring about.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        let turn = self.turn();
+        let timeouts = &self.server.config.timeouts;
+        let due = if let Some((since, timeout)) = turn {
+            match self.cancelled {
+                Some(at) => at.checked_add(GRACE),
+                None => self.server.query_deadline(since, timeout),
+            }
+        } else if self.relay.status() != TransactionStatus::Idle || self.relay.is_in_segment() {
+            let idle = timeouts.transaction_idle.get();
+            idle.and_then(|idle| self.last_heard.checked_add(idle))
+        } else {
+            let idle = timeouts.idle.get();
+            idle.and_then(|idle| self.last_heard.checked_add(idle))
+        };
+        // Not while something is under way: then the end of that is waited for.
+        let close_at = self.close_at.filter(|_| self.is_closable());
+        let pace = self.pace.due(timeouts, self.lease.is_some());
+        [due, close_at, pace].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is lost by an end.
+    pub(super) fn is_closable(&self) -> bool {
+        self.relay.is_quiet() && self.input.is_empty()
+    }
+
     /// Something is due.
     pub(super) fn on_deadline(&mut self) -> Result<(), Ended> {
         let now = clock::now();
-        if self.close_at.is_some_and(|at| at <= now) {
-            // A drain: the next pump says so once nothing is under way.
-            self.close_at = Some(now);
-            return Ok(());
+        if self.is_closable() && self.close_at.is_some_and(|at| at <= now) {
+            return Err(drained());
         }
-        if self.relay.under_way_since().is_some() {
+        let pace = self
+            .pace
+            .due(&self.server.config.timeouts, self.lease.is_some());
+        if pace.is_some_and(|due| due <= now) {
+            return Err(self.on_slow_client());
+        }
+        if self.relay.under_way().is_some() {
             return self.on_slow_statement();
         }
-        let (state, text, reason) = if self.relay.status() == TransactionStatus::Idle {
-            (
-                SqlState::IDLE_SESSION_TIMEOUT,
-                "terminating connection due to idle-session timeout",
-                "idle",
-            )
-        } else {
+        let in_transaction =
+            self.relay.status() != TransactionStatus::Idle || self.relay.is_in_segment();
+        let (state, text, reason) = if in_transaction {
             (
                 SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                 "terminating connection due to idle-in-transaction timeout",
                 "transaction_idle",
             )
+        } else {
+            (
+                SqlState::IDLE_SESSION_TIMEOUT,
+                "terminating connection due to idle-session timeout",
+                "idle",
+            )
         };
         self.server.stats.on_rejected(reason);
         Err(Ended::Told(encoder::fatal_message(state, text), reason))
+    }
+
+    /// The client has begun a message and does not go on with it, or takes nothing of its results.
+    fn on_slow_client(&self) -> Ended {
+        if self.output.is_empty() {
+            let text = "terminating connection because a message was not completed in time";
+            let error = encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, text);
+            self.server.stats.on_rejected("message_timeout");
+            return Ended::Told(error, "message_timeout");
+        }
+        // Nothing that it could be told would reach it.
+        self.server.stats.on_rejected("unread_timeout");
+        Ended::Closed("unread_timeout")
     }
 
     /// A statement has taken too long: the server is asked to end it, so that the conversation stays in step. One that does not

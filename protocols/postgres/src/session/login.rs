@@ -470,6 +470,8 @@ fn session(
         timer,
         last_heard: now,
         cancelled: None,
+        turned: now,
+        pace: super::deadline::Pace::default(),
         close_at: None,
         _guard: downstream.guard,
         server,

@@ -9,8 +9,8 @@ use std::task::{Context as Task, Poll};
 
 use bytes::{Buf as _, BytesMut};
 use portcullis_filter::Interest;
+use portcullis_net::Stream;
 use portcullis_net::drain::DrainListener;
-use portcullis_net::{Stream, clock};
 
 use super::connection::Lost;
 use super::run::{Ended, Session};
@@ -204,7 +204,7 @@ impl Session {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Ended::ClientGone)),
             Poll::Ready(Ok(count)) => {
-                self.last_heard = clock::now();
+                self.pace.on_bytes(count);
                 self.server.stats.on_bytes_from_client(count as u64);
                 Poll::Ready(Ok(()))
             }
@@ -217,6 +217,7 @@ impl Session {
             let sent =
                 write(&mut self.stream, task, &mut self.output).map_err(|_| Broken::Client)?;
             self.server.stats.on_bytes_to_client(sent);
+            self.pace.on_sent(sent, self.output.len());
         }
         if let Some(lease) = &mut self.lease
             && !lease.upstream.is_empty()

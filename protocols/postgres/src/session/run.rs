@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context as Task;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::Picked;
@@ -17,11 +17,13 @@ use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
 use super::connection::{Lost, Parameters, Pooled};
+use super::deadline::{Pace, drained};
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
 use super::server::PostgresServer;
 use crate::encoder;
+use crate::filters::QueryTimeout;
 use crate::machine::relay::Router as _;
 use crate::machine::{Demand, Relay, RelayError, Subject, Target, Turn, Want, unknown_demand};
 use crate::message::backend::TransactionStatus;
@@ -65,6 +67,10 @@ pub(super) struct Session {
     pub(super) last_heard: Instant,
     /// When a statement that took too long was cancelled.
     pub(super) cancelled: Option<Instant>,
+    /// When the last statement came to its end, and the next one's turn came.
+    pub(super) turned: Instant,
+    /// What the client has to go on with.
+    pub(super) pace: Pace,
     pub(super) close_at: Option<Instant>,
     pub(super) _guard: ConnectionGuard,
 }
@@ -89,9 +95,13 @@ const SPARE_TEXT: usize = 4 * 1024;
 
 /// A statement that the filters know.
 pub(super) struct Judged {
-    number: u64,
-    record: Box<Record>,
+    pub(super) number: u64,
+    pub(super) record: Box<Record>,
     progress: Progress,
+    /// How long it may take, if filters have said so.
+    pub(super) timeout: Option<Duration>,
+    /// When its time began to run.
+    pub(super) since: Option<Instant>,
 }
 
 /// How far a statement has come.
@@ -162,8 +172,9 @@ impl Session {
             Some(lease) => (Some(&mut lease.held.connection.link), &mut lease.upstream),
             None => (None, &mut self.nowhere),
         };
+        let (now, before) = (clock::now(), self.input.len());
         let mut turn = Turn {
-            now: clock::now(),
+            now,
             link,
             upstream,
             downstream: &mut self.output,
@@ -177,6 +188,12 @@ impl Session {
             self.nowhere.is_empty(),
             "bytes for a server that is not there"
         );
+        if self.input.len() < before {
+            self.last_heard = now;
+        }
+        let is_partial = matches!(want, Ok(Want::Input)) && !self.input.is_empty();
+        self.pace
+            .on_taken(is_partial || self.relay.is_in_message(), now);
         if self.input.is_empty() && self.input.capacity() > 0 {
             self.input = BytesMut::new();
         }
@@ -217,6 +234,8 @@ impl Session {
             number,
             record,
             progress: Progress::UnderWay,
+            timeout: QueryTimeout::take(&mut self.cx),
+            since: None,
         });
     }
 
@@ -342,10 +361,13 @@ impl Session {
             lease,
             way,
             spare,
+            turned,
+            cancelled,
             ..
         } = self;
         let now = clock::now();
         relay.take_done(|flight| {
+            (*turned, *cancelled) = (now, None);
             let took = now.saturating_duration_since(flight.started);
             server.stats.on_statement(&flight, took);
             if let Some(lease) = lease {
@@ -435,27 +457,9 @@ impl Session {
         self.told = Arc::clone(parameters);
     }
 
-    /// When the next thing is due that nobody's bytes bring about.
-    pub(super) fn deadline(&mut self) -> Option<Instant> {
-        let timeouts = &self.server.config.timeouts;
-        let due = if let Some(since) = self.relay.under_way_since() {
-            match self.cancelled {
-                Some(at) => at.checked_add(super::deadline::GRACE),
-                None => self.server.query_deadline(&self.cx, since),
-            }
-        } else if self.relay.status() != TransactionStatus::Idle {
-            let idle = timeouts.transaction_idle.get();
-            idle.and_then(|idle| self.last_heard.checked_add(idle))
-        } else {
-            let idle = timeouts.idle.get();
-            idle.and_then(|idle| self.last_heard.checked_add(idle))
-        };
-        [due, self.close_at].into_iter().flatten().min()
-    }
-
     /// A drain has begun: between transactions the client is told, at a point of the drain's time that is its own.
     pub(super) fn on_draining(&mut self, task: &mut Task<'_>) -> Option<Ended> {
-        if !self.relay.is_quiet() || !self.input.is_empty() {
+        if !self.is_closable() {
             return None;
         }
         let random = self.server.random.next();
@@ -465,16 +469,13 @@ impl Session {
         };
         if clock::now() < close_at {
             // Whatever else is waited for, this comes first.
-            let _ = self.timer.poll_expired(task, Some(close_at));
-            return None;
+            return self
+                .timer
+                .poll_expired(task, Some(close_at))
+                .is_ready()
+                .then(drained);
         }
-        Some(Ended::Told(
-            encoder::fatal_message(
-                SqlState::ADMIN_SHUTDOWN,
-                "terminating connection due to administrator command",
-            ),
-            "drain",
-        ))
+        Some(drained())
     }
 
     /// The target of something of which nothing is known.

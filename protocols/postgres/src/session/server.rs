@@ -202,11 +202,13 @@ impl PostgresServer {
     }
 
     /// Until when a statement that began then may take.
-    pub(super) fn query_deadline(&self, cx: &Context, since: Instant) -> Option<Instant> {
-        let timeout = self.config.timeouts.query.get();
-        let own = timeout.and_then(|timeout| since.checked_add(timeout));
-        let filter = crate::filters::QueryTimeout::of(cx);
-        [own, filter].into_iter().flatten().min()
+    pub(super) fn query_deadline(
+        &self,
+        since: Instant,
+        filters: Option<Duration>,
+    ) -> Option<Instant> {
+        let timeouts = [self.config.timeouts.query.get(), filters];
+        since.checked_add(timeouts.into_iter().flatten().min()?)
     }
 }
 
