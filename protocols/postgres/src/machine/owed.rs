@@ -141,6 +141,15 @@ impl Owed {
         }
     }
 
+    /// The first statement that is owed, which is what the server is at: what it has said of Parse and Bind it keeps back until
+    /// there is a result.
+    pub(super) fn first_flight(&self) -> Option<&Flight> {
+        self.queue.iter().find_map(|reply| match reply {
+            Reply::Query { flight, .. } | Reply::Execute(flight) => Some(&**flight),
+            _ => None,
+        })
+    }
+
     /// Takes off the next reply that is the gateway's own, if it is its turn.
     pub(super) fn pop_local(&mut self) -> Option<&'static [u8]> {
         loop {

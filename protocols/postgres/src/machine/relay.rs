@@ -486,9 +486,10 @@ impl Relay {
         self.stage = Stage::Rejected(error);
     }
 
-    /// The statement that is being answered.
-    pub fn under_way(&mut self) -> Option<&Flight> {
-        self.owed.flight().map(|flight| &*flight)
+    /// The statement that the server is at.
+    #[must_use]
+    pub fn under_way(&self) -> Option<&Flight> {
+        self.owed.first_flight()
     }
 
     /// Whether a result was cut off since the last call: the server need not go on with it.
