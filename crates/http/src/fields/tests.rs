@@ -89,3 +89,44 @@ fn lists_are_split_and_trimmed() {
     let members: Vec<_> = list_members(b" close ,, Upgrade,\t").collect();
     assert_eq!(members, [&b"close"[..], b"Upgrade"]);
 }
+
+/// What is written without looking at each line is what looking at each would give.
+#[test]
+fn untouched_lines_are_written_as_one_run() {
+    let written = |fields: &Fields, skipped: u64| {
+        let mut runs = Vec::new();
+        let put = |run: Run<'_>| {
+            match run {
+                Run::Lines(lines) => runs.push(String::from_utf8_lossy(lines).into_owned()),
+                Run::Field(field) => panic!("{field:?} is no whole line"),
+            }
+            Ok::<(), ()>(())
+        };
+        fields.try_for_each_run(skipped, put).unwrap();
+        runs
+    };
+    let block = Bytes::from_static(b"GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n");
+    let mut fields = Fields::unplaced();
+    fields.push_line(16..20, 22..23, Some(KnownField::Host), true);
+    fields.push_line(25..31, 33..34, Some(KnownField::Accept), true);
+    fields.place(block);
+    let heads = "Host: a\r\nAccept: b\r\n";
+    assert_eq!(written(&fields, 0), [heads]);
+    fields.append_line(KnownField::Via, b"via: 1.1 p\r\n");
+    fields.append("x-b", b"c");
+    assert_eq!(written(&fields, 0), [heads, "via: 1.1 p\r\nx-b: c\r\n"]);
+    let skipped = KnownField::Host.bit() | KnownField::Server.bit();
+    assert_eq!(
+        written(&fields, skipped),
+        ["Accept: b\r\n", "via: 1.1 p\r\nx-b: c\r\n"]
+    );
+    fields.set(KnownField::Via, b"1.1 q");
+    assert_eq!(written(&fields, 0), [heads, "via: 1.1 q\r\n", "x-b: c\r\n"]);
+    fields.retain(|field| field.known != Some(KnownField::Accept));
+    assert_eq!(
+        written(&fields, 0),
+        ["Host: a\r\n", "via: 1.1 q\r\n", "x-b: c\r\n"]
+    );
+    assert!(!fields.contains(KnownField::Accept));
+    assert_eq!(written(&Fields::new(), 0), [""; 0]);
+}

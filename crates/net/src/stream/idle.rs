@@ -44,7 +44,7 @@ impl Stream {
     }
 
     /// Whether the kernel has a byte, and leaves it there.
-    fn peek(&self) -> io::Result<usize> {
+    pub(super) fn peek(&self) -> io::Result<usize> {
         let mut byte = [0_u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let (count, _) = rustix::net::recv(self.as_fd(), &mut byte, flags)?;
