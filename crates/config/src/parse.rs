@@ -80,7 +80,6 @@ fn options() -> serde_saphyr::Options {
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         reject_unsupported_tags: true,
-        emit_comments: false,
         with_snippet: false,
     }
 }

@@ -134,8 +134,8 @@ impl LocalClock {
             self.date.set(HttpDate::from_unix_seconds(since.as_secs()));
         }
         // To the end of the second, but not for longer than the wall clock is trusted.
-        let left = Duration::from_secs(1)
-            .saturating_sub(Duration::from_nanos(since.subsec_nanos().into()));
+        let gone = Duration::from_nanos(since.subsec_nanos().into());
+        let left = Duration::from_secs(1).saturating_sub(gone);
         self.dated.set(now.checked_add(left.min(ANCHOR_LIFE)));
     }
 }

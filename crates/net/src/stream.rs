@@ -5,6 +5,7 @@
 
 mod async_io;
 mod detached;
+mod idle;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -23,6 +24,7 @@ use crate::SocketAddress;
 use crate::tls::TlsStream;
 
 pub use detached::Detached;
+pub use idle::Idle;
 
 /// The most that one read takes: what a fast sender has waiting, without spoiling the processor's cache. More than
 /// 64 KiB, so that a message whose body has that popular size comes in one read with its head.
@@ -35,17 +37,6 @@ const COPY_BYTES: usize = 16 * 1024;
 thread_local! {
     /// What was just read from a socket; empty between two reads.
     pub(crate) static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-}
-
-/// What there is to say of a connection that nobody is to speak on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Idle {
-    /// Nothing has come.
-    Quiet,
-    /// Something has come that nobody asked for.
-    Bytes,
-    /// The peer has ended it, or it broke.
-    Ended,
 }
 
 /// A connected socket of this worker.
@@ -372,35 +363,6 @@ impl Stream {
         self.reset_on_close();
     }
 
-    /// Whether an idle connection can be used again: the kernel knows of no end, no error and no byte that nobody
-    /// asked for. One system call, whatever the runtime has heard so far. TLS looks into what has come: a session
-    /// ticket is no reason to close.
-    #[must_use]
-    pub fn is_alive(&mut self) -> bool {
-        if let Self::Tls(tls) = self {
-            return tls.is_alive();
-        }
-        idle(self.peek()) == Idle::Quiet
-    }
-
-    /// As [`is_alive`](Self::is_alive) without a system call while the runtime has heard of nothing, and with the
-    /// difference between bytes and an end. What has come since the worker last waited for events is not seen yet: good
-    /// for looking at many, or often; whoever is about to send something that cannot be sent twice asks `is_alive`.
-    pub fn idle_state(&mut self) -> Idle {
-        if let Self::Tls(tls) = self {
-            return tls.idle_state();
-        }
-        idle(self.try_io(Interest::READABLE, || self.peek()))
-    }
-
-    /// Whether the kernel has a byte, and leaves it there.
-    fn peek(&self) -> io::Result<usize> {
-        let mut byte = [0_u8; 1];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let (count, _) = rustix::net::recv(self.as_fd(), &mut byte, flags)?;
-        Ok(count)
-    }
-
     /// The far end's address.
     ///
     /// # Errors
@@ -504,16 +466,6 @@ pub fn is_reset(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
-}
-
-/// What a read without waiting says of a connection that is to be silent.
-fn idle(read: io::Result<usize>) -> Idle {
-    match read {
-        Ok(0) => Idle::Ended,
-        Ok(_) => Idle::Bytes,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
-        Err(_) => Idle::Ended,
-    }
 }
 
 /// Whether nothing was there, or nothing was taken.

@@ -20,7 +20,7 @@ use portcullis_http::service::{Clock, Environment, HttpService, ServiceHandle};
 use portcullis_http::stream::UpstreamPool;
 use portcullis_http2::Http2Config;
 use portcullis_http2::session::Http2Stats;
-use portcullis_net::{Downstream, SessionTimer, Sniff, clock};
+use portcullis_net::{Downstream, SessionTimer, Sniff, Timer, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use portcullis_stats::{Counter, Shard};
 use schemars::generate::SchemaSettings;
@@ -167,18 +167,21 @@ impl HttpServer {
     /// The session of the version that the connection speaks; `None` if it ended before it asked for anything.
     async fn begin(self: Rc<Self>, mut downstream: Downstream) -> Option<LocalSession> {
         let facts = Rc::new(downstream.facts(&self.listener));
-        Some(match version::choose(&mut downstream, &self.http1).await? {
-            Version::Http1 => {
-                self.connections.http1.inc();
-                let session = Rc::clone(&self.http1);
-                portcullis_http1::session::serve(session, downstream, facts)
-            }
-            Version::Http2 => {
-                self.connections.http2.inc();
-                let session = Rc::clone(&self.http2);
-                Box::pin(portcullis_http2::session::serve(session, downstream, facts))
-            }
-        })
+        let mut timer = Timer::new();
+        Some(
+            match version::choose(&mut downstream, &self.http1, &mut timer).await? {
+                Version::Http1 => {
+                    self.connections.http1.inc();
+                    let session = Rc::clone(&self.http1);
+                    portcullis_http1::session::serve(session, downstream, facts, timer)
+                }
+                Version::Http2 => {
+                    self.connections.http2.inc();
+                    let session = Rc::clone(&self.http2);
+                    Box::pin(portcullis_http2::session::serve(session, downstream, facts))
+                }
+            },
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
-use crate::pattern::{FoldedHost, HostForm};
+use crate::pattern::{FoldedHost, HostForm, is_folded};
 use crate::{HostPattern, RouteIndex};
 
 /// An index over the host patterns of ordered rules.
@@ -62,20 +62,31 @@ impl HostIndex {
     /// `host` is as it came, without a port; case and one final dot do not matter. A name longer than DNS
     /// allows only finds rules for any host.
     pub fn candidates(&self, host: &[u8]) -> Candidates<'_> {
-        let mut candidates = Candidates {
-            lists: [&[], &[], &self.any],
-        };
         if self.exact.is_empty() && self.wildcard.is_empty() {
-            return candidates;
+            return self.any_host();
         }
-        let Some(folded) = FoldedHost::new(host) else {
-            return candidates;
-        };
-        let host = folded.as_bytes();
+        if is_folded(host) {
+            return self.candidates_folded(host);
+        }
+        match FoldedHost::new(host) {
+            Some(folded) => self.candidates_folded(folded.as_bytes()),
+            None => self.any_host(),
+        }
+    }
+
+    /// The rules for any host alone.
+    fn any_host(&self) -> Candidates<'_> {
+        Candidates {
+            lists: [&[], &[], &self.any],
+        }
+    }
+
+    fn candidates_folded(&self, host: &[u8]) -> Candidates<'_> {
         let exact = self.exact.get(host).map_or(&[][..], Vec::as_slice);
         let wildcard = self.longest_wildcard(host);
-        candidates.lists = [exact, wildcard, &self.any];
-        candidates
+        Candidates {
+            lists: [exact, wildcard, &self.any],
+        }
     }
 
     fn longest_wildcard(&self, host: &[u8]) -> &[u32] {

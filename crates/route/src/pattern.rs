@@ -13,7 +13,7 @@ mod regex;
 mod tests;
 mod value;
 
-pub(crate) use host::{FoldedHost, HostForm};
+pub(crate) use host::{FoldedHost, HostForm, is_folded};
 pub use host::{HostPattern, MAX_HOST_LENGTH};
 pub use method::MethodSet;
 pub use path::PathPattern;

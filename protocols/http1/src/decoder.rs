@@ -6,6 +6,9 @@
 //! Three promises hold for both decoders. `Ok(None)` leaves the buffer untouched: empty lines before a request
 //! are only dropped together with the head behind them. Errors do not depend on how the bytes were cut: each is
 //! found at the shortest input that proves it. After an error the decoder and its buffer are of no more use.
+//!
+//! Nearly all heads come in one piece and are right: the grammar takes those in one pass (`whole_head`). It says nothing of
+//! others; what is wrong with them, or that they are not complete, is found by looking for their end first (`Progress`).
 
 use bytes::{Buf, Bytes, BytesMut};
 use portcullis_codec::Decoder;

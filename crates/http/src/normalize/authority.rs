@@ -119,11 +119,16 @@ fn parse(authority: Bytes) -> Result<Bytes, RequestError> {
 /// this looks at each byte once.
 fn is_plain(authority: &[u8]) -> bool {
     let (host, port) = authority.split_at(run::colon(authority));
+    // A dot may not come first, and not behind another.
+    let mut behind_dot = true;
+    for &byte in host {
+        let is_dot = byte == b'.';
+        if !PLAIN.contains(byte) || is_dot && behind_dot {
+            return false;
+        }
+        behind_dot = is_dot;
+    }
     (1..=255).contains(&host.len())
-        && PLAIN.contains_all(host)
-        // A dot may not come first, and not behind another.
-        && !host.starts_with(b".")
-        && !host.windows(2).any(|pair| pair == b"..")
         && port
             .split_first()
             .is_none_or(|(_, port)| port_number(port).is_some())
@@ -143,12 +148,17 @@ pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn port_number(port: &[u8]) -> Option<u16> {
-    if port.is_empty() || port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
+    if port.is_empty() || port.len() > 5 {
         return None;
     }
-    let number = port
-        .iter()
-        .fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+    let mut number = 0_u32;
+    for &byte in port {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u32::from(digit);
+    }
     u16::try_from(number).ok().filter(|&number| number != 0)
 }
 

@@ -21,7 +21,11 @@ pub(super) enum Version {
 
 /// Finds out. Bytes that were looked at stay in `downstream.prefix`. `None` if the connection ended, or was ended,
 /// before it asked for anything.
-pub(super) async fn choose(downstream: &mut Downstream, session: &Session) -> Option<Version> {
+pub(super) async fn choose(
+    downstream: &mut Downstream,
+    session: &Session,
+    timer: &mut Timer,
+) -> Option<Version> {
     if downstream.stream.is_encrypted() {
         // Who agreed on nothing speaks what everybody speaks.
         let version = match downstream.stream.alpn() {
@@ -31,7 +35,7 @@ pub(super) async fn choose(downstream: &mut Downstream, session: &Session) -> Op
         return Some(version);
     }
     match sniffed(&downstream.prefix) {
-        None => look(downstream, session).await,
+        None => look(downstream, session, timer).await,
         version => version,
     }
 }
@@ -47,13 +51,16 @@ fn sniffed(prefix: &[u8]) -> Option<Version> {
 }
 
 /// Waits for the first bytes, within the deadline of a head.
-async fn look(downstream: &mut Downstream, session: &Session) -> Option<Version> {
+async fn look(
+    downstream: &mut Downstream,
+    session: &Session,
+    timer: &mut Timer,
+) -> Option<Version> {
     let service = session.service.current();
     let deadline = clock::now().checked_add(service.timeouts().head());
     let random = service.environment.random.next();
     drop(service);
     let mut draining = session.drain.listen();
-    let mut timer = Timer::new();
     poll_fn(|task| {
         loop {
             let prefix = &mut downstream.prefix;

@@ -99,41 +99,35 @@ text_form!(
     ["example.com", "*.example.com", "*"]
 );
 
-/// A host name in lower case and without its final dot: as it came where it is so already, else on the stack.
-#[allow(clippy::large_enum_variant)] // lives for one look-up
-pub(crate) enum FoldedHost<'h> {
-    AsItCame(&'h [u8]),
-    Folded {
-        bytes: [u8; MAX_HOST_LENGTH],
-        length: usize,
-    },
+/// Whether a host name is in lower case, without a final dot, and no longer than any that can be configured.
+pub(crate) fn is_folded(host: &[u8]) -> bool {
+    host.len() <= MAX_HOST_LENGTH
+        && !host.ends_with(b".")
+        && !host.iter().any(u8::is_ascii_uppercase)
 }
 
-impl<'h> FoldedHost<'h> {
+/// A host name in lower case and without its final dot, on the stack.
+pub(crate) struct FoldedHost {
+    bytes: [u8; MAX_HOST_LENGTH],
+    length: usize,
+}
+
+impl FoldedHost {
     /// `None` when the name is longer than any that can be configured.
-    pub(crate) fn new(host: &'h [u8]) -> Option<Self> {
+    pub(crate) fn new(host: &[u8]) -> Option<Self> {
         let host = without_final_dot(host);
-        if host.len() > MAX_HOST_LENGTH {
-            return None;
-        }
-        if !host.iter().any(u8::is_ascii_uppercase) {
-            return Some(Self::AsItCame(host));
-        }
         let mut bytes = [0; MAX_HOST_LENGTH];
         let target = bytes.get_mut(..host.len())?;
         target.copy_from_slice(host);
         target.make_ascii_lowercase();
-        Some(Self::Folded {
+        Some(Self {
             bytes,
             length: host.len(),
         })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::AsItCame(host) => host,
-            Self::Folded { bytes, length } => bytes.get(..*length).unwrap_or_default(),
-        }
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 

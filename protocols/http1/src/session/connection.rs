@@ -16,6 +16,8 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) input: BytesMut,
     pub(crate) output: Output,
+    /// The task was told to wait when it last read: see [`Stream::poll_read_again`].
+    waits: bool,
     /// The peer has said that it sends no more.
     pub(crate) read_closed: bool,
     /// Our direction is, or will be once flushed, closed.
@@ -36,6 +38,7 @@ impl Connection {
             stream,
             input,
             output: Output::default(),
+            waits: false,
             read_closed: false,
             shutdown: Shutdown::No,
         }
@@ -46,7 +49,10 @@ impl Connection {
         if self.read_closed {
             return Poll::Ready(Ok(false));
         }
-        match ready!(self.stream.poll_read(task, &mut self.input)) {
+        let read = self
+            .stream
+            .poll_read_again(task, &mut self.input, usize::MAX, &mut self.waits);
+        match ready!(read) {
             Ok(0) => {
                 self.read_closed = true;
                 Poll::Ready(Ok(false))
@@ -76,6 +82,11 @@ impl Connection {
             self.shutdown = Shutdown::Done;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// To be said when another task than before takes the connection over.
+    pub(crate) const fn changes_task(&mut self) {
+        self.waits = false;
     }
 
     /// Gives memory back while nothing happens.

@@ -34,7 +34,8 @@ pub struct Session {
     pub drain: DrainSignal,
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. `timer` is the connection's: one that has been armed while its version was found
+/// out need not be made again.
 ///
 /// Its state is boxed once: a future that owned it would hold it twice, as an argument and as a variable. The future is
 /// boxed here, not by whoever starts it: the code of a future is made where it is first used, by the settings of that
@@ -43,13 +44,14 @@ pub fn serve(
     session: Rc<Session>,
     downstream: portcullis_net::Downstream,
     facts: Rc<Facts>,
+    timer: Timer,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     let mut life = Box::new(Life {
         draining: session.drain.listen(),
         session,
         facts,
         connection: Connection::new(downstream.stream, downstream.prefix),
-        timer: Timer::new(),
+        timer,
         accepted: downstream.accepted_at,
         _guard: downstream.guard,
     });

@@ -152,6 +152,7 @@ fn bad_gateway(label: &'static str) -> StreamError {
 
 impl UpstreamStream for Upstream {
     fn send_head(&mut self, head: &RequestHead, framing: Framing) -> Result<(), StreamError> {
+        self.connection.changes_task();
         self.sent_before = self.connection.output.total();
         self.received = false;
         self.response = ResponseBody::Waiting;

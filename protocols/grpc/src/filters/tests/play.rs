@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis_config::{Diagnostics, Source};
@@ -179,7 +179,7 @@ impl Play {
 
     /// The end of the exchange, with what the gateway said of it.
     pub(super) fn complete(&mut self, said: &Said, reason: Option<&'static str>) -> Snapshot {
-        let mut record = Record::new(self.request.clone(), now(), SystemTime::UNIX_EPOCH);
+        let mut record = Record::new(self.request.clone(), now());
         record.duration = Duration::from_millis(5);
         record.status = Status::from_code(said.status);
         for (name, value) in &said.fields {
