@@ -24,7 +24,7 @@ use crate::config::Role;
 use crate::encoder;
 use crate::machine::{Mode, Pins, Target};
 use crate::message::backend::TransactionStatus;
-use crate::pool::{Acquired, Affinity, After, CloseReason, Held, Offer, Refusal};
+use crate::pool::{Acquired, Affinity, After, CloseReason, Held, Offer, Patience, Refusal};
 use crate::sqlstate::SqlState;
 
 /// How long a server may take to reset a session. Longer than any `DISCARD ALL` takes, and then it is cheaper to open another.
@@ -224,7 +224,10 @@ impl Session {
             worker: self.server.worker as u32,
             shape: self.relay.shape().hash(),
         };
-        let mut waiting = match pool.pool().checkout(clock::now(), affinity) {
+        let checkout = pool
+            .pool()
+            .checkout(clock::now(), affinity, Patience::Stays);
+        let mut waiting = match checkout {
             Acquired::Ready(held) => return Ok(held),
             Acquired::Refused(refusal) => return Err(pool.refused(refusal)),
             Acquired::Waiting(waiting) => waiting,

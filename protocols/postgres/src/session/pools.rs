@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -23,9 +22,6 @@ use crate::auth::Strength;
 use crate::config::{AuthMinimum, PostgresConfig, TlsStart};
 use crate::machine::Shape;
 use crate::pool::{CloseReason, Opening, PoolLimits, Refusal, SharedPool};
-
-/// The shortest time between two rounds of upkeep.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// How many welcomes are remembered for one pool: as many different sets of parameters as its clients begin with.
 const WELCOMES: usize = 64;
@@ -359,31 +355,19 @@ impl PoolHandle {
         let weak = Arc::downgrade(&self.0);
         spawn_local(async move {
             let mut timer = Timer::new();
-            let mut last = None;
             poll_fn(move |task| {
                 let Some(entry) = weak.upgrade() else {
                     return Poll::Ready(());
                 };
                 let handle = Self(entry);
                 loop {
-                    let now = clock::refresh();
-                    // A pause in any case, also after a wake-up: what is due and cannot be done yet must not keep the worker
-                    // from doing it.
-                    let pause = last.and_then(|last: Instant| last.checked_add(PAUSE));
-                    if pause.is_some_and(|until| now < until)
-                        && timer.poll_expired(task, pause).is_pending()
-                    {
-                        return Poll::Pending;
-                    }
-                    last = Some(now);
-                    let upkeep = handle.pool().sweep(task, now);
+                    let upkeep = handle.pool().sweep(task, clock::now());
                     close(upkeep.close);
                     for opening in upkeep.open {
                         let handle = handle.clone();
                         spawn_local(async move { handle.open(opening, worker).await });
                     }
-                    let next = upkeep.next.map(|next| next.max(now + PAUSE));
-                    if timer.poll_expired(task, next).is_pending() {
+                    if timer.poll_expired(task, upkeep.next).is_pending() {
                         return Poll::Pending;
                     }
                 }
