@@ -17,6 +17,7 @@ use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
 use super::connection::{Lost, Parameters, Pooled};
+use super::deadline::LOOK;
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
@@ -354,7 +355,7 @@ impl Session {
                 lease.served.query_micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             }
             if flight.class != Class::Read && !flight.refused {
-                way.on_write(server.reads_follow_until(now));
+                way.on_write(now);
             }
             // Those before it were bound and never executed.
             while judged
@@ -450,7 +451,12 @@ impl Session {
             let idle = timeouts.idle.get();
             idle.and_then(|idle| self.last_heard.checked_add(idle))
         };
-        [due, self.close_at].into_iter().flatten().min()
+        // Nobody wakes who has a connection that is killed.
+        let look = self
+            .lease
+            .as_ref()
+            .and_then(|_| clock::now().checked_add(LOOK));
+        [due, self.close_at, look].into_iter().flatten().min()
     }
 
     /// A drain has begun: between transactions the client is told, at a point of the drain's time that is its own.
