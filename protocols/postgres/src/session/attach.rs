@@ -213,7 +213,7 @@ impl Session {
             worker: self.server.worker as u32,
             shape: self.relay.shape().hash(),
         };
-        let patience = search.patience(found);
+        let patience = search.patience(found.has_others);
         let mut waiting = match pool.pool().checkout(clock::now(), affinity, patience) {
             Acquired::Ready(held) => return Ok(held),
             Acquired::Refused(refusal) => return Err(pool.refused(refusal)),

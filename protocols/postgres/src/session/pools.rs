@@ -408,8 +408,12 @@ impl PoolHandle {
                 };
                 let handle = Self(entry);
                 loop {
-                    let upkeep = handle.pool().sweep(task, clock::now());
+                    // Exact, as the timer is: what it says is due must be so here.
+                    let upkeep = handle.pool().sweep(task, clock::refresh());
                     close(upkeep.close);
+                    if handle.pool().state() == PoolState::Closed {
+                        return Poll::Ready(());
+                    }
                     for opening in upkeep.open {
                         let handle = handle.clone();
                         spawn_local(async move {

@@ -60,10 +60,10 @@ impl Search {
     }
 
     /// How long to wait for a server that is away.
-    pub(super) fn patience(&mut self, found: &Found) -> Patience {
+    pub(super) fn patience(&mut self, has_others: bool) -> Patience {
         self.attempt = None;
         // Who is the only one is waited for at once.
-        self.stays |= !found.has_others;
+        self.stays |= !has_others;
         if self.stays {
             Patience::Stays
         } else {
@@ -89,5 +89,80 @@ impl Search {
         self.tried.push(id);
         self.failed = Some(error);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn error(reason: &'static str) -> NotAttached {
+        NotAttached::Error(Bytes::new(), reason)
+    }
+
+    fn reason(error: NotAttached) -> &'static str {
+        match error {
+            NotAttached::Error(_, reason) => reason,
+            NotAttached::ClientGone => "gone",
+        }
+    }
+
+    #[test]
+    fn each_is_asked_once_and_then_one_is_waited_for() {
+        let mut search = Search::default();
+        for id in [1, 2] {
+            assert_eq!(search.patience(true), Patience::Leaves);
+            let went_on = search.on_unreachable(EndpointId(id), error("unreachable"));
+            assert!(went_on.is_ok());
+        }
+        assert_eq!(search.tried.len(), 2);
+        assert_eq!(
+            search.on_none(error("all_tried")).map_err(reason),
+            Ok(false)
+        );
+        assert!(search.tried.is_empty(), "from the beginning");
+        assert_eq!(search.patience(true), Patience::Stays);
+        let last = search.on_unreachable(EndpointId(1), error("unreachable"));
+        assert_eq!(last.map_err(reason), Err("unreachable"));
+    }
+
+    #[test]
+    fn who_is_alone_is_waited_for_and_never_blamed() {
+        let mut search = Search::default();
+        assert_eq!(search.patience(false), Patience::Stays);
+        search.attempt = Some(Rc::new(Cell::new(true)));
+        assert!(!search.takes_the_blame());
+        let end = search.on_unreachable(EndpointId(1), error("unreachable"));
+        assert!(end.is_err());
+    }
+
+    #[test]
+    fn only_an_attempt_of_its_own_is_blamed_on_an_endpoint() {
+        let mut search = Search::default();
+        search.patience(true);
+        assert!(!search.takes_the_blame(), "no attempt");
+        search.attempt = Some(Rc::new(Cell::new(false)));
+        assert!(!search.takes_the_blame(), "it worked, or is under way");
+        search.attempt = Some(Rc::new(Cell::new(true)));
+        assert!(search.takes_the_blame());
+        search.patience(true);
+        assert!(!search.takes_the_blame(), "another endpoint");
+    }
+
+    #[test]
+    fn a_role_that_nobody_has_is_waited_for_a_while() {
+        let mut search = Search::default();
+        for _ in 0..ROLE_WAITS {
+            assert_eq!(
+                search.on_none(error("none_accepted")).map_err(reason),
+                Ok(true)
+            );
+        }
+        let end = search.on_none(error("none_accepted"));
+        assert_eq!(end.map_err(reason), Err("none_accepted"));
+        let end = Search::default().on_none(error("none_available"));
+        assert_eq!(end.map_err(reason), Err("none_available"));
     }
 }

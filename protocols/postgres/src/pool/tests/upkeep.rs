@@ -122,3 +122,12 @@ fn a_failover_costs_no_more_than_its_parts() {
         "{killed}, {resumed}, {returned}"
     );
 }
+
+#[test]
+fn the_end_of_a_pool_is_told_once() {
+    let mut world = idle(PoolLimits { min: 2, ..limits() }, 2);
+    world.keep_up();
+    world.close();
+    assert_eq!(world.keep_up(), 1);
+    assert_eq!(world.keep_up(), 0);
+}
