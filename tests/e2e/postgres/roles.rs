@@ -143,7 +143,6 @@ fn an_old_primary_is_fenced_and_its_transactions_end() {
     );
 
     let error = loop {
-        // The transaction is taken from the client within half a second.
         if let Err(error) = client.batch_execute("INSERT INTO t VALUES (2)") {
             break error;
         }

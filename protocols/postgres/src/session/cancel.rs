@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Instant, SystemTime};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -40,6 +41,8 @@ pub(super) struct Client {
     secret: Box<[u8]>,
     who: Arc<Who>,
     on: Mutex<On>,
+    /// Wakes its session.
+    waker: OnceLock<Waker>,
 }
 
 /// Who a client is, for those who list them.
@@ -121,6 +124,7 @@ impl CancelKeys {
             secret: secret.into(),
             who,
             on: Mutex::default(),
+            waker: OnceLock::new(),
         });
         self.lock()
             .entry(process)
@@ -136,9 +140,22 @@ impl CancelKeys {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn all(&self) -> Vec<Arc<Client>> {
+        self.lock().values().flatten().map(Arc::clone).collect()
+    }
+
+    /// Wakes those who have a server connection, so that they see that it was killed.
+    pub(super) fn wake_attached(&self) {
+        for client in self.all() {
+            let attached = client.lock().server.is_some();
+            if attached && let Some(waker) = client.waker.get() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
     /// All clients, as they are at the moment.
     pub(super) fn clients(&self) -> Vec<Seen> {
-        let all: Vec<Arc<Client>> = self.lock().values().flatten().map(Arc::clone).collect();
         let seen = |client: Arc<Client>| {
             let on = client.lock();
             Seen {
@@ -148,7 +165,7 @@ impl CancelKeys {
                 asked: on.asked,
             }
         };
-        all.into_iter().map(seen).collect()
+        self.all().into_iter().map(seen).collect()
     }
 
     fn find(&self, process: i32, key: &[u8]) -> Option<Arc<Client>> {
@@ -272,6 +289,11 @@ impl Registered {
     /// The client waits for one, or does no longer.
     pub(super) fn on_wait(&self, since: Option<Instant>) {
         self.client.lock().waiting = since;
+    }
+
+    /// This is its session, to be woken when its server connection is killed. One task serves a client for all its life.
+    pub(super) fn on_session(&self, waker: &Waker) {
+        self.client.waker.get_or_init(|| waker.clone());
     }
 
     /// Who the client is.

@@ -187,6 +187,7 @@ impl Console<'_> {
                 for pool in self.pools(Some(database)) {
                     pool.kill();
                 }
+                self.server.common.cancel.wake_attached();
             }
             Command::Reload => self.reload().await?,
         }

@@ -16,9 +16,6 @@ use std::sync::Arc;
 /// How long a server may take to say that it has cancelled a statement.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// How often whoever has a server connection looks whether it was killed.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
-
 impl Session {
     /// Whether the server connection must not be used any more.
     pub(super) fn is_killed(&self) -> bool {

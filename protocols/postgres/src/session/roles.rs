@@ -299,5 +299,8 @@ impl Discovery {
             }
             pool.forget_welcomes();
         }
+        if demoted {
+            self.common.cancel.wake_attached();
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context as Task;
+use std::task::{Context as Task, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +17,6 @@ use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
 use super::connection::{Lost, Parameters, Pooled};
-use super::deadline::LOOK;
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
@@ -120,6 +119,8 @@ pub(super) enum Ended {
 impl Session {
     /// Serves the client until it leaves or has to.
     pub(super) async fn run(mut self: Box<Self>) {
+        let task = std::future::poll_fn(|task| Poll::Ready(task.waker().clone())).await;
+        self.cancel.on_session(&task);
         let ended = match self.converse().await {
             Err(ended) => ended,
             Ok(never) => match never {},
@@ -451,12 +452,7 @@ impl Session {
             let idle = timeouts.idle.get();
             idle.and_then(|idle| self.last_heard.checked_add(idle))
         };
-        // Nobody wakes who has a connection that is killed.
-        let look = self
-            .lease
-            .as_ref()
-            .and_then(|_| clock::now().checked_add(LOOK));
-        [due, self.close_at, look].into_iter().flatten().min()
+        [due, self.close_at].into_iter().flatten().min()
     }
 
     /// A drain has begun: between transactions the client is told, at a point of the drain's time that is its own.

@@ -102,6 +102,7 @@ mod tests {
         NotAttached::Error(Bytes::new(), reason)
     }
 
+    #[allow(clippy::needless_pass_by_value)] // for `map_err`
     fn reason(error: NotAttached) -> &'static str {
         match error {
             NotAttached::Error(_, reason) => reason,
