@@ -22,7 +22,8 @@ use crate::message::backend::TransactionStatus;
 use crate::pool::{Acquired, Affinity, After, CloseReason, Held, Offer, Refusal};
 use crate::sqlstate::SqlState;
 
-/// How long a server may take to reset a session, or to set a client's parameters. Longer than any `DISCARD ALL` takes, and then it is cheaper to open another.
+/// How long a server may take to reset a session, or to set a client's parameters. Longer than any `DISCARD ALL` takes, and
+/// then it is cheaper to open another.
 const RESET: Duration = Duration::from_secs(5);
 
 /// How many connections that turn out to be dead are taken out of the pool for one client.

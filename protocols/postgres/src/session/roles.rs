@@ -42,7 +42,14 @@ pub(super) fn task(config: &PostgresConfig, cx: &ControlContext) -> Option<Local
             names.push(&route.cluster);
         }
     }
-    let (user, password) = config.asks_as()?;
+    let common = cx.common(Common::default);
+    let Some((user, password)) = config.asks_as() else {
+        // What an earlier configuration wanted to find out will not be.
+        for name in names {
+            common.finds_roles(name).store(false, Ordering::Relaxed);
+        }
+        return None;
+    };
     let secret = password.and_then(|password| Secret::parse(password.expose().as_bytes()).ok());
     let discovery = Rc::new(Discovery {
         credentials: Credentials {
@@ -51,7 +58,7 @@ pub(super) fn task(config: &PostgresConfig, cx: &ControlContext) -> Option<Local
             keys: None,
         },
         options: OpenOptions::of(config),
-        common: cx.common(Common::default),
+        common,
         measures: config.max_lag.is_some() || config.read_your_writes == ReadYourWrites::Lsn,
     });
     let groups = names.into_iter().filter_map(|name| {
