@@ -4,6 +4,7 @@
 
 mod attacks;
 mod auth;
+mod away;
 mod basics;
 mod console;
 mod filters;

@@ -1,23 +1,27 @@
 //! What was found out of an endpoint's place among others that hold the same data: its role, and how far it is.
 //!
 //! Any thread reads it at any time, one writes: the control side, which asks the endpoints. What the numbers count is
-//! the protocol's to say. Each is atomic for itself, and no two belong to the same moment. Start at [`Replication`].
+//! the protocol's to say. Each is atomic for itself, and no two belong to the same moment, but for what
+//! [`Replication::position_since`] promises. Start at [`Replication`].
 
 use std::sync::atomic::{
-    AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 use std::time::Duration;
 
-use crate::EndpointRole;
+use crate::{EndpointRole, Nanos};
 
 /// The role and progress of one endpoint. Nothing is known at first.
 #[derive(Debug)]
 pub struct Replication {
     role: AtomicU8,
+    fenced: AtomicBool,
     lag_bytes: AtomicU64,
     lag_millis: AtomicU64,
     timeline: AtomicU64,
     position: AtomicU64,
+    /// On the cluster's clock; 0 for never.
+    asked: AtomicU64,
 }
 
 /// No number of any protocol.
@@ -28,10 +32,12 @@ impl Default for Replication {
         let unknown = || AtomicU64::new(UNKNOWN);
         Self {
             role: AtomicU8::new(0),
+            fenced: AtomicBool::new(false),
             lag_bytes: unknown(),
             lag_millis: unknown(),
             timeline: unknown(),
             position: unknown(),
+            asked: AtomicU64::new(0),
         }
     }
 }
@@ -55,6 +61,16 @@ impl Replication {
             Some(EndpointRole::Replica) => 2,
         };
         self.role.swap(number, Release) != number
+    }
+
+    /// Whether it must not be used, whatever its role: it answers, and has another history than the primary.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Acquire)
+    }
+
+    /// Records whether it must not be used. True when that is news.
+    pub fn set_fenced(&self, fenced: bool) -> bool {
+        self.fenced.swap(fenced, Release) != fenced
     }
 
     /// How many bytes of the primary's changes it does not have yet.
@@ -93,16 +109,18 @@ impl Replication {
         known(&self.position)
     }
 
-    /// Records how far it is. It may be less than before, in another history.
-    pub fn set_position(&self, position: Option<u64>) {
+    /// Records how far it is, as the answer to a question that was sent at `asked` on the cluster's clock. It may be less
+    /// than before, in another history.
+    pub fn set_position(&self, position: Option<u64>, asked: Nanos) {
         set(&self.position, position);
+        self.asked.store(asked.0, Release);
     }
 
-    /// Records that it is at least so far, as whoever has just written knows before anybody asks.
-    pub fn raise_position(&self, position: u64) {
-        let raised = |known| (known == UNKNOWN || known < position).then_some(position);
-        // Fails only where nothing is to be raised.
-        let _ = self.position.fetch_update(Relaxed, Relaxed, raised);
+    /// A position that it had reached after `since`, if it was asked after that: what it had written by then lies before.
+    pub fn position_since(&self, since: Nanos) -> Option<u64> {
+        // The position that is read now is of that question or of a later one.
+        let is_later = self.asked.load(Acquire) > since.0;
+        is_later.then(|| self.position()).flatten()
     }
 }
 
@@ -144,13 +162,29 @@ mod tests {
     }
 
     #[test]
-    fn positions_rise_and_are_set_back() {
+    fn a_position_is_known_since_its_question() {
+        let at = |seconds| Nanos::default().plus(Duration::from_secs(seconds));
         let replication = Replication::default();
-        replication.raise_position(5);
-        replication.raise_position(3);
-        assert_eq!(replication.position(), Some(5));
-        replication.set_position(Some(4));
-        replication.raise_position(4);
-        assert_eq!(replication.position(), Some(4));
+        assert_eq!(replication.position_since(at(0)), None);
+        replication.set_position(Some(7), at(5));
+        for (name, since, found) in [
+            ("before the question", 4, Some(7)),
+            ("at the same moment", 5, None),
+            ("after it", 6, None),
+        ] {
+            assert_eq!(replication.position_since(at(since)), found, "{name}");
+        }
+        replication.set_position(None, at(8));
+        assert_eq!(replication.position_since(at(6)), None, "no answer");
+    }
+
+    #[test]
+    fn fences_are_news_once() {
+        let replication = Replication::default();
+        assert!(!replication.is_fenced());
+        assert!(replication.set_fenced(true));
+        assert!(!replication.set_fenced(true));
+        assert!(replication.is_fenced());
+        assert!(replication.set_fenced(false));
     }
 }

@@ -104,6 +104,8 @@ pub struct EndpointStatus {
     pub role: Option<EndpointRole>,
     /// Whether the role was found out rather than given.
     pub role_discovered: bool,
+    /// Whether it is not used because its history is not the primary's.
+    pub fenced: bool,
     /// See [`Replication`](crate::Replication).
     pub lag_ms: Option<u64>,
     /// Likewise.
@@ -128,6 +130,7 @@ impl EndpointStatus {
             consecutive_failures: state.consecutive_failures(),
             role: endpoint.role(),
             role_discovered: replication.role().is_some(),
+            fenced: replication.is_fenced(),
             lag_ms: lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
             lag_bytes: replication.lag_bytes(),
             timeline: replication.timeline(),

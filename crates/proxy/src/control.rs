@@ -53,6 +53,17 @@ pub trait ControlSide: Protocol {
     }
 }
 
+/// Has the process read its configuration again. A service of the process, found as `Arc<dyn Reload>` in the
+/// [`SharedStore`]; a protocol that has commands for operators offers it there.
+pub trait Reload: Send + Sync {
+    /// Reads, checks and applies the configuration, as `POST /reload` on the admin address does. Dropping the future does not
+    /// stop it.
+    ///
+    /// # Errors
+    /// It is refused, nothing has changed, and this is why, in lines for people.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
+}
+
 /// What a listener's task works with.
 #[derive(Clone)]
 pub struct ControlContext {

@@ -14,7 +14,7 @@ mod registry;
 mod worker;
 
 pub use control::{
-    AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext, ControlSide, Probe,
+    AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext, ControlSide, Probe, Reload,
 };
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_postgres::pool::{
-    Acquired, Affinity, After, Held, Offer, PoolLimits, SharedPool, Waiting,
+    Acquired, Affinity, After, Held, Offer, Patience, PoolLimits, SharedPool, Waiting,
 };
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -81,14 +81,14 @@ fn filled(size: u32, affinity: Affinity) -> SharedPool<Connection> {
 }
 
 fn take(pool: &SharedPool<Connection>, now: Instant) -> Held<Connection> {
-    match pool.checkout(now, HERE) {
+    match pool.checkout(now, HERE, Patience::Stays) {
         Acquired::Ready(held) => held,
         other => panic!("{other:?}"),
     }
 }
 
 fn wait(pool: &SharedPool<Connection>, now: Instant) -> Waiting<Connection> {
-    match pool.checkout(now, HERE) {
+    match pool.checkout(now, HERE, Patience::Stays) {
         Acquired::Waiting(waiting) => waiting,
         other => panic!("{other:?}"),
     }
@@ -100,7 +100,7 @@ fn poll(waiting: &mut Waiting<Connection>, now: Instant) -> Poll<Offer<Connectio
 
 #[inline(never)]
 fn round(pool: &SharedPool<Connection>, now: Instant, affinity: Affinity) {
-    if let Acquired::Ready(held) = pool.checkout(now, HERE) {
+    if let Acquired::Ready(held) = pool.checkout(now, HERE, Patience::Stays) {
         black_box(&held.connection);
         black_box(held.checkin(now, affinity));
     }

@@ -20,6 +20,7 @@ pub mod message;
 pub mod pool;
 pub mod reject;
 pub mod request;
+pub mod roles;
 pub mod route;
 #[cfg(feature = "session")]
 mod session;

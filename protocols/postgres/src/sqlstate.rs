@@ -42,6 +42,8 @@ codes! {
     INVALID_PARAMETER_VALUE = b"22023";
     /// 25001.
     ACTIVE_SQL_TRANSACTION = b"25001";
+    /// F0000: the configuration cannot be used.
+    CONFIG_FILE_ERROR = b"F0000";
     /// 25006: a write to a server, or in a transaction, that only reads. A demoted primary answers so.
     READ_ONLY_SQL_TRANSACTION = b"25006";
     /// 25P01.

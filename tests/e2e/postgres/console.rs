@@ -1,9 +1,10 @@
 //! The administrators' console, and the page of statements.
 
-use harness::postgres::psql;
+use harness::Gateway;
+use harness::postgres::{Postgres, psql};
 
-use super::Site;
 use super::pooling::connect;
+use super::{Site, document};
 
 const KEYS: &str =
     "pool: { mode: transaction, size: 2 }\nconsole: { admins: [postgres], viewers: [eve] }";
@@ -110,4 +111,123 @@ fn passwords_are_not_shown() {
     let dump = site.gateway.admin_get("/config_dump").text();
     assert!(!dump.contains("hunter"), "{dump}");
     assert!(dump.contains("[hidden]"));
+}
+
+/// The cells of the rows that psql prints.
+fn cells(text: &str) -> Vec<Vec<&str>> {
+    text.lines().map(|line| line.split('|').collect()).collect()
+}
+
+#[test]
+fn clients_and_servers_are_listed_one_by_one() {
+    let Some(site) = Site::start(KEYS) else {
+        return;
+    };
+    let console = |sql: &str| psql(site.address(), "postgres", "pgbouncer", sql).unwrap();
+    let mut holder = connect(site.address());
+    let mut other = connect(site.address());
+    holder.batch_execute("BEGIN").unwrap();
+    let pid: i32 = holder
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0);
+    other.batch_execute("BEGIN").unwrap();
+    let address = site.address();
+    let waiting = std::thread::spawn(move || connect(address).batch_execute("BEGIN"));
+    site.gateway.wait_stat(
+        "portcullis_postgres_clients_waiting",
+        &[("listener", "db")],
+        |waiting| waiting == 1,
+    );
+
+    let clients = console("SHOW CLIENTS");
+    let clients = cells(&clients);
+    let states = |wanted: &str| clients.iter().filter(|row| row[3] == wanted).count();
+    assert_eq!(
+        (states("active"), states("waiting"), states("idle")),
+        (2, 1, 1),
+        "{clients:?}"
+    );
+    let own = clients.iter().find(|row| row[3] == "idle").unwrap();
+    assert_eq!((own[0], own[2], own[17]), ("C", "pgbouncer", "psql"));
+    assert_eq!(
+        own[7],
+        site.address().port().to_string(),
+        "where it came to"
+    );
+
+    let servers = console("SHOW SERVERS");
+    let servers = cells(&servers);
+    assert_eq!(servers.len(), 2, "{servers:?}");
+    let server = servers.iter().find(|row| row[15] == pid.to_string());
+    let server = server.unwrap_or_else(|| panic!("{servers:?}"));
+    assert_eq!(
+        (server[0], server[1], server[3]),
+        ("S", "postgres", "active")
+    );
+    assert_eq!(server[5], site.server.address().port().to_string());
+    let client = clients.iter().find(|row| row[13] == server[14]).unwrap();
+    assert_eq!(client[14], server[13], "each knows the other");
+
+    holder.batch_execute("COMMIT").unwrap();
+    waiting.join().unwrap().unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    let servers = console("SHOW SERVERS");
+    assert!(
+        cells(&servers)
+            .iter()
+            .all(|row| row[3] != "active" || row[14].is_empty()),
+        "{servers}"
+    );
+    drop((holder, other));
+    while cells(&console("SHOW CLIENTS")).len() > 1 {}
+}
+
+#[test]
+fn reload_does_what_the_admin_address_does() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let cluster = format!("endpoints: [\"{}\"]", server.address());
+    let gateway = Gateway::start(&document(KEYS, &cluster));
+    let console = |sql: &str| psql(gateway.addr("db"), "postgres", "pgbouncer", sql);
+    let size = || {
+        let config = console("SHOW CONFIG").unwrap();
+        let rows = cells(&config).into_iter();
+        let mut sizes = rows.filter(|row| row[0] == "default_pool_size");
+        sizes.next().map(|row| row[1].to_owned())
+    };
+    assert_eq!(size().as_deref(), Some("2"));
+    gateway.rewrite(&document(&KEYS.replace("size: 2", "size: 7"), &cluster));
+    assert_eq!(console("RELOAD").unwrap(), "");
+    assert_eq!(size().as_deref(), Some("7"));
+
+    gateway.rewrite(&document(&KEYS.replace("size: 2", "size: 0"), &cluster));
+    let refused = console("RELOAD").unwrap_err();
+    assert!(refused.contains("is refused"), "{refused}");
+    assert!(refused.contains("nobody is served"), "{refused}");
+    assert_eq!(size().as_deref(), Some("7"), "the one before goes on");
+    assert!(
+        psql(gateway.addr("db"), "eve", "pgbouncer", "RELOAD")
+            .unwrap_err()
+            .contains("administrators")
+    );
+}
+
+#[test]
+fn kill_ends_those_who_hold_a_connection() {
+    let Some(site) = Site::start(KEYS) else {
+        return;
+    };
+    let mut client = connect(site.address());
+    client.batch_execute("BEGIN").unwrap();
+    psql(site.address(), "postgres", "pgbouncer", "KILL postgres").unwrap();
+    site.gateway.wait_stat(
+        "portcullis_postgres_rejections_total",
+        &[("listener", "db"), ("reason", "killed")],
+        |killed| killed == 1,
+    );
+    assert!(client.batch_execute("COMMIT").is_err());
+    psql(site.address(), "postgres", "pgbouncer", "RESUME postgres").unwrap();
+    assert_eq!(site.sql("SELECT 1"), "1");
 }

@@ -179,7 +179,7 @@ fn p17_a_base_backup_comes_through_while_others_write() {
 #[track_caller]
 fn dribble(site: &Site, mut wire: Wire) -> Vec<u8> {
     while wire.client.try_send(b"x") {
-        site.gateway.admin_get("/ready");
+        let _ = site.gateway.admin_get("/ready");
     }
     wire.client.connection().read_to_end().unwrap().0
 }
@@ -192,7 +192,7 @@ fn p4_who_dribbles_a_message_does_not_keep_the_server_connection() {
         return;
     };
     let mut large = vec![b'Q', 0, 0x80, 0, 0];
-    large.extend(b"SELECT '".iter().chain(&[b'x'; 300_000]));
+    large.extend(b"SELECT '".iter().chain(&vec![b'x'; 300_000]));
     let rows = [
         ("a large message", large, "08P01", "message_timeout"),
         ("a transaction", query("BEGIN"), "25P03", "transaction_idle"),

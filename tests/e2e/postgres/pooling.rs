@@ -206,6 +206,11 @@ fn session_state_is_refused_where_that_is_the_policy() {
             "{sql}"
         );
     }
+    let counted = site.count(
+        "portcullis_postgres_rejections_total",
+        &[("reason", "state")],
+    );
+    assert_eq!(counted, 3);
     client.batch_execute("SET LOCAL work_mem = '17MB'").unwrap();
     let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
     assert_eq!(one, 1);

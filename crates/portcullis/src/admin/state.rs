@@ -110,6 +110,28 @@ pub(crate) enum ControlRequest {
     Quit,
 }
 
+/// Has the control loop reload. `None`: the gateway is ending.
+pub(super) async fn ask_for_reload(
+    requests: mpsc::Sender<ControlRequest>,
+) -> Option<Result<Changes, Refused>> {
+    let (answer, answered) = oneshot::channel();
+    requests.send(ControlRequest::Reload(answer)).await.ok()?;
+    answered.await.ok()
+}
+
+impl portcullis_proxy::Reload for Admin {
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
+        let asked = ask_for_reload(self.requests.clone());
+        Box::pin(async move {
+            match asked.await {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(Refused(why))) => Err(why),
+                None => Err("the gateway is ending".to_owned()),
+            }
+        })
+    }
+}
+
 /// Why a configuration does not run, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused(pub String);

@@ -18,9 +18,8 @@ use portcullis_proxy::{AdminAnswer, AdminRequest};
 use portcullis_stats::Snapshot;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
-use super::state::Refused;
+use super::state::{Refused, ask_for_reload};
 use super::{Admin, ControlRequest};
 
 type Access = State<Arc<Admin>>;
@@ -229,6 +228,9 @@ fn cluster_text(text: &mut String, cluster: &ClusterShared, snapshot: &Snapshot)
         if let Some(role) = status.role {
             let _ = writeln!(text, "{place}::role::{}", role.label());
         }
+        if status.fenced {
+            let _ = writeln!(text, "{place}::fenced::true");
+        }
         for (what, number) in replication(&status) {
             if let Some(number) = number {
                 let _ = writeln!(text, "{place}::{what}::{number}");
@@ -252,6 +254,7 @@ fn cluster_json(cluster: &ClusterShared, snapshot: &Snapshot) -> Value {
                 "active": active(cluster, &label, snapshot),
                 "role": status.role,
                 "role_discovered": status.role_discovered,
+                "fenced": status.fenced,
                 "replication": replication(&status).into_iter().collect::<BTreeMap<_, _>>(),
             })
         })
@@ -359,19 +362,10 @@ async fn ask(admin: &Admin, request: ControlRequest) -> Response {
 }
 
 pub(super) async fn reload(State(admin): Access) -> Response {
-    let (answer, answered) = oneshot::channel();
-    if admin
-        .requests
-        .send(ControlRequest::Reload(answer))
-        .await
-        .is_err()
-    {
-        return ending();
-    }
-    match answered.await {
-        Ok(Ok(changes)) => Json(json!({ "changed": changes.to_json() })).into_response(),
-        Ok(Err(Refused(why))) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
-        Err(_) => ending(),
+    match ask_for_reload(admin.requests.clone()).await {
+        Some(Ok(changes)) => Json(json!({ "changed": changes.to_json() })).into_response(),
+        Some(Err(Refused(why))) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
+        None => ending(),
     }
 }
 

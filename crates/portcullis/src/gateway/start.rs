@@ -164,6 +164,9 @@ fn make(
     shared
         .store
         .provide::<Arc<dyn portcullis_grpc::filters::Readiness>>(Arc::<Admin>::clone(&admin));
+    shared
+        .store
+        .provide::<Arc<dyn portcullis_proxy::Reload>>(Arc::<Admin>::clone(&admin));
     Ok(Control {
         source: options.source,
         seen,

@@ -10,13 +10,6 @@ use super::error::AuthError;
 use super::secret::{Mock, Secret, SecretError};
 use super::timestamp::{Timestamp, UnixMicros};
 
-/// The query unless another is configured. `$1` is the user.
-///
-/// Names are qualified, so that no `search_path` can put others in their place; and the end of validity comes along as it is, so
-/// that an answer that was kept for a while expires when it should.
-pub const DEFAULT_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil \
-     FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin";
-
 /// Startup parameters of the connection that asks, besides its own user and database. The client's are never among them:
 /// its `search_path` would choose the functions that judge it.
 pub const PARAMETERS: &[(&str, &str)] = &[

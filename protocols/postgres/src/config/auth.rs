@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::{CertificateConfig, Password, Secret, seconds};
 
-/// What PgBouncer asks by default, with the expiry that it once forgot (CVE-2025-2291).
+/// What PgBouncer asks by default, with the expiry that it once forgot (CVE-2025-2291): as it is, so that an answer that was kept
+/// for a while expires when it should. Names are qualified, so that no `search_path` can put others in their place.
 pub const DEFAULT_AUTH_QUERY: &str =
     "SELECT usename, passwd, valuntil FROM pg_catalog.pg_shadow WHERE usename=$1";
 

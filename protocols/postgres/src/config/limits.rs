@@ -47,7 +47,7 @@ impl Default for TimeoutsConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Bytes of a start-up packet. Default 10KiB: PostgreSQL's own bound.
+    /// Bytes of a start-up packet. Default 10000B: PostgreSQL's own bound.
     pub startup: Located<ByteSize>,
     /// Bytes of a statement that are looked into. A longer one streams through and counts as unparsable. Default 256KiB:
     /// people and most programs write less, and it is held in memory while it is read.
@@ -64,7 +64,7 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            startup: ByteSize::kib(10).into(),
+            startup: ByteSize(10_000).into(),
             statement: ByteSize::kib(256).into(),
             client_statements: 1000.into(),
             client_statement_bytes: ByteSize::mib(1).into(),

@@ -8,6 +8,7 @@ mod auth;
 mod certificate;
 mod limits;
 mod pool;
+mod replicas;
 mod routes;
 mod secret;
 mod text;
@@ -26,7 +27,8 @@ pub use self::limits::{
     ConsoleConfig, LimitsConfig, OnUnparsable, StatementsConfig, TimeoutsConfig,
 };
 pub use self::pool::{PoolConfig, PoolMode, StatePolicy};
-pub use self::routes::{MatchConfig, ReadYourWrites, Role, RouteConfig};
+pub use self::replicas::{MaxLag, ReadYourWrites};
+pub use self::routes::{MatchConfig, Role, RouteConfig};
 pub use self::secret::{Password, Secret};
 pub use self::text::{StatementKind, TablePattern, TablePatternError};
 pub use self::upstream::{AuthMinimum, TlsStart, UpstreamConfig};
@@ -54,6 +56,8 @@ pub struct PostgresConfig {
     pub routes: Vec<RouteConfig>,
     /// Where a client reads that has written.
     pub read_your_writes: ReadYourWrites,
+    /// How far behind a replica may be.
+    pub max_lag: MaxLag,
     /// Whether a comment at the start of a text may say where it goes.
     pub hints: bool,
     /// Functions of the operator's own that change nothing, for a [`FunctionSet`].
@@ -95,6 +99,8 @@ struct PostgresKeys {
     /// Where a client reads that has just written. Default `off`: where the rules say.
     #[serde(default)]
     read_your_writes: Located<ReadYourWrites>,
+    /// How far a replica may be behind the primary. Default: any distance.
+    max_lag: Option<Located<MaxLag>>,
     /// Whether a comment at the very start of a text, `/* portcullis: primary */` or `replica`, says where it goes. Default
     /// false: who can inject a comment could choose a server.
     #[serde(default)]
@@ -145,7 +151,16 @@ impl PostgresConfig {
         let routes = read_targets(raw, keys.cluster.as_ref(), keys.routes.as_ref(), cx);
         let routes = routes.map(|routes| {
             check_statement_routes(&routes, &keys.pool, cx.diagnostics);
-            check_read_your_writes(&routes, &keys.read_your_writes, cx.diagnostics);
+            let can_ask = auth
+                .as_ref()
+                .is_none_or(|auth| replicas::asks_as(&keys.upstream.value, auth).is_some());
+            replicas::check(
+                &routes,
+                &keys.read_your_writes,
+                keys.max_lag.as_ref(),
+                can_ask,
+                cx.diagnostics,
+            );
             routes.into_iter().map(|(_, route)| route).collect()
         });
         let safe_functions = read_functions(&keys.safe_functions, cx.diagnostics);
@@ -157,6 +172,7 @@ impl PostgresConfig {
             limits: keys.limits.into_inner(),
             routes: routes?,
             read_your_writes: keys.read_your_writes.into_inner(),
+            max_lag: keys.max_lag.map(Located::into_inner).unwrap_or_default(),
             hints: keys.hints,
             safe_functions,
             on_unparsable: keys.on_unparsable,
@@ -171,12 +187,10 @@ impl PostgresConfig {
         })
     }
 
-    /// Whether any rule asks what a statement does, so that every statement must be looked into before it is routed.
+    /// As whom servers are asked for their roles, with which password. `None` if nobody can be.
     #[must_use]
-    pub fn routes_by_statement(&self) -> bool {
-        self.routes
-            .iter()
-            .any(|route| route.condition.asks_statement())
+    pub fn asks_as(&self) -> Option<(String, Option<&Password>)> {
+        replicas::asks_as(&self.upstream, &self.auth)
     }
 
     /// JSON Schema of those keys: an object schema with `properties`, without references to other places.
@@ -212,29 +226,6 @@ fn check_statement_routes(
                 .error(*span, "a rule about statements needs `pool: { mode: transaction }`")
                 .help("in session mode a client keeps one server connection, whatever its statements do");
         }
-    }
-}
-
-fn check_read_your_writes(
-    routes: &[(portcullis_config::Span, RouteConfig)],
-    wanted: &Located<ReadYourWrites>,
-    diagnostics: &mut Diagnostics,
-) {
-    let reads_elsewhere = |(_, route): &(_, RouteConfig)| {
-        route.role != Role::Primary || route.condition.asks_statement()
-    };
-    if wanted.value == ReadYourWrites::Lsn {
-        diagnostics
-            .error(
-                wanted.span,
-                "reading by log position is not supported by this build",
-            )
-            .expected("`off` or `primary_for: 5s`");
-    }
-    if wanted.value != ReadYourWrites::Off && !routes.iter().any(reads_elsewhere) {
-        diagnostics
-            .error(wanted.span, "everything goes to the primary anyway")
-            .help("`read_your_writes` goes with routes that send reads to replicas");
     }
 }
 

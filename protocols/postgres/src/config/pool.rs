@@ -6,7 +6,6 @@ use portcullis_config::{Diagnostics, Duration, Span, Timeout};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::seconds;
 use crate::pool::{ConnectBackoff, PoolLimits};
 
 /// How server connections are shared. Every number is for the whole process.
@@ -29,6 +28,9 @@ pub struct PoolConfig {
     pub max_waiting: usize,
     /// How long a client may wait for a server connection. Default 120s, as PgBouncer's `query_wait_timeout`.
     pub wait_timeout: Duration,
+    /// How long attempts to open a connection may fail, while there is none, before clients that wait are told; or `off`, and
+    /// they wait for `wait_timeout`. Default 5s: a server that restarts is waited for, one that is away is not.
+    pub unreachable_after: Timeout,
     /// How long a connection beyond `min` may be idle. Default 10m: memory on the server is given back between peaks.
     pub idle_timeout: Timeout,
     /// How old a connection may become, give or take 10 %. Default 1h: a server process grows with what it has seen.
@@ -38,7 +40,7 @@ pub struct PoolConfig {
     /// How long nothing is opened after a first failure; it doubles up to `connect_backoff_max`. Default 100ms: a failover is
     /// often over in less than a second.
     pub connect_backoff: Duration,
-    /// The longest such pause. Default 5s.
+    /// The longest such pause. Default 1s: a server that is back is found before clients are told that it is away.
     pub connect_backoff_max: Duration,
     /// A connection idle for longer is checked before it is used. Default 30s, as PgBouncer's `server_check_delay`.
     pub check_after: Duration,
@@ -52,24 +54,35 @@ pub struct PoolConfig {
 
 impl Default for PoolConfig {
     fn default() -> Self {
+        let limits = PoolLimits::default();
         Self {
             mode: PoolMode::Session,
-            size: 20,
-            min: 0,
-            reserve: 0,
-            reserve_after: seconds(5),
-            max_waiting: 10_000,
-            wait_timeout: seconds(120),
-            idle_timeout: Timeout::from_secs(600),
-            max_lifetime: Timeout::from_secs(3600),
-            max_opening: 8,
-            connect_backoff: Duration::from_millis(100),
-            connect_backoff_max: seconds(5),
-            check_after: seconds(30),
+            size: limits.size,
+            min: limits.min,
+            reserve: limits.reserve,
+            reserve_after: written(limits.reserve_after),
+            max_waiting: limits.max_waiting,
+            wait_timeout: written(limits.wait_timeout),
+            unreachable_after: timeout(limits.unreachable_after),
+            idle_timeout: timeout(limits.idle_timeout),
+            max_lifetime: timeout(limits.max_lifetime),
+            max_opening: limits.max_opening,
+            connect_backoff: written(limits.connect_backoff.first),
+            connect_backoff_max: written(limits.connect_backoff.max),
+            check_after: written(limits.check_after),
             state: StatePolicy::Pin,
             prepared_statements: 200,
         }
     }
+}
+
+/// A time as it is written.
+fn written(time: std::time::Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn timeout(time: Option<std::time::Duration>) -> Timeout {
+    time.map_or(Timeout::Off, |time| written(time).into())
 }
 
 impl PoolConfig {
@@ -83,6 +96,7 @@ impl PoolConfig {
             reserve_after: self.reserve_after.get(),
             max_waiting: self.max_waiting,
             wait_timeout: self.wait_timeout.get(),
+            unreachable_after: self.unreachable_after.get(),
             idle_timeout: self.idle_timeout.get(),
             max_lifetime: self.max_lifetime.get(),
             max_opening: self.max_opening,

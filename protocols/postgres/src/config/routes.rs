@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use portcullis_config::{Diagnostics, Duration, Located, Network, Node, OneOrMany, Span};
+use portcullis_config::{Diagnostics, Located, Network, Node, OneOrMany, Span};
 use portcullis_filter::ReadContext;
 use portcullis_route::{AnyOf, HostPattern, ValuePattern, unreachable_rules};
 use schemars::JsonSchema;
@@ -55,19 +55,6 @@ impl Role {
             Self::PreferReplica => "prefer_replica",
         }
     }
-}
-
-/// Where a client reads that has written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadYourWrites {
-    /// Where the rules say.
-    #[default]
-    Off,
-    /// From the primary for so long.
-    PrimaryFor(Duration),
-    /// From a replica that has replayed what was written, else from the primary.
-    Lsn,
 }
 
 /// One rule: when it takes a client's statement, and where that goes. Rules are tried in order; the first that fits

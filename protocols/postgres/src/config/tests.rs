@@ -1,6 +1,6 @@
 //! What is read, what is refused and in which words; that the schema knows every key.
 
-use portcullis_config::{Diagnostics, Duration, Source, Timeout, load};
+use portcullis_config::{ByteSize, Diagnostics, Duration, Source, Timeout, load};
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn defaults_are_what_the_documents_say() {
     assert_eq!(pool.prepared_statements, 200);
     assert_eq!(config.timeouts.startup, Duration::from_secs(10));
     assert_eq!(config.timeouts.query, Timeout::Off);
-    assert_eq!(config.limits.startup.to_string(), "10KiB");
+    assert_eq!(config.limits.startup.value, ByteSize(10_000));
     assert_eq!(config.limits.statement.to_string(), "256KiB");
     assert_eq!(*config.limits.client_statements, 1000);
     assert_eq!(*config.limits.pipeline, 256);
@@ -81,7 +81,6 @@ fn the_documented_example_is_read() {
     assert_eq!(config.routes.len(), 4);
     assert_eq!(config.routes[0].role, Role::PreferReplica);
     assert_eq!(config.routes[2].database.as_deref(), Some("archive_v2"));
-    assert!(config.routes_by_statement());
     assert_eq!(
         config.read_your_writes,
         ReadYourWrites::PrimaryFor(Duration::from_secs(2))
@@ -129,8 +128,8 @@ fn secrets_are_not_printed() {
 }
 
 #[test]
-fn read_your_writes_has_two_forms() {
-    let routes = "auth: {method: trust}, pool: {mode: transaction}, \
+fn read_your_writes_has_three_forms() {
+    let routes = "auth: {method: trust}, upstream: {user: gateway}, pool: {mode: transaction}, \
                   routes: [{match: {statement: read}, cluster: spare, role: replica}, {cluster: shop}]";
     for (text, expected) in [
         ("off", ReadYourWrites::Off),
@@ -138,10 +137,30 @@ fn read_your_writes_has_two_forms() {
             "{primary_for: 2s}",
             ReadYourWrites::PrimaryFor(Duration::from_secs(2)),
         ),
+        ("lsn", ReadYourWrites::Lsn),
     ] {
         let config = good(&format!("{{{routes}, read_your_writes: {text}}}"));
         assert_eq!(config.read_your_writes, expected, "{text}");
     }
+}
+
+#[test]
+fn lag_is_bounded_in_time_and_bytes() {
+    let routes =
+        "auth: {users: {app: {password: plain}}}, routes: [{cluster: shop, role: replica}]";
+    let config = good(&format!(
+        "{{{routes}, max_lag: {{time: 10s, bytes: 16MiB}}}}"
+    ));
+    let expected = MaxLag {
+        time: Some(Duration::from_secs(10)),
+        bytes: Some(ByteSize::mib(16)),
+    };
+    assert_eq!(config.max_lag, expected);
+    assert_eq!(
+        config.asks_as().map(|(user, _)| user).as_deref(),
+        Some("app")
+    );
+    assert!(!good(&format!("{{{routes}}}")).max_lag.is_some());
 }
 
 #[test]
@@ -248,6 +267,18 @@ fn mistakes_are_said() {
         (
             trust("cluster: shop, read_your_writes: lsn"),
             "goes to the primary anyway",
+        ),
+        (
+            trust("cluster: shop, max_lag: {time: 5s}"),
+            "no route reads from replicas",
+        ),
+        (
+            trust("routes: [{cluster: shop, role: replica}], max_lag: {bytes: 1MiB}"),
+            "nobody as whom servers could be asked",
+        ),
+        (
+            trust("routes: [{cluster: shop, role: replica}], read_your_writes: lsn"),
+            "nobody as whom servers could be asked",
         ),
         (trust("cluster: shop, pool: {size: 0}"), "nobody is served"),
         (

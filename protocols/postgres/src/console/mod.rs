@@ -66,9 +66,6 @@ impl Privilege {
     }
 }
 
-/// The `reason` label of a user who may not come in.
-pub const NO_CONSOLE: &str = "console_denied";
-
 /// The answer to SHOW HELP: a notice, and the end of the command.
 pub fn write_help(dst: &mut BytesMut) {
     let notice = encoder::notice_message(SqlState::SUCCESSFUL_COMPLETION, command::HELP);

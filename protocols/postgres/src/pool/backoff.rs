@@ -13,6 +13,8 @@ use super::reason::OpenFailure;
 pub(super) struct Backoff {
     failures: u32,
     last: Option<OpenFailure>,
+    /// When the first of them was.
+    since: Option<Instant>,
     until: Option<Instant>,
     round: u64,
 }
@@ -26,6 +28,11 @@ impl Backoff {
     /// How the last attempt failed, unless one has succeeded since.
     pub(super) fn last(&self) -> Option<OpenFailure> {
         self.last
+    }
+
+    /// When the first of the failures in a row was.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Until when nothing is to be opened.
@@ -60,6 +67,7 @@ impl Backoff {
         self.round += 1;
         self.failures = self.failures.saturating_add(1);
         self.last = Some(failure);
+        self.since.get_or_insert(now);
         let factor = 1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX);
         let whole = bounds.first.saturating_mul(factor).min(bounds.max);
         let half = whole / 2;

@@ -40,7 +40,6 @@ impl<C> Idle<C> {
         self.order.len()
     }
 
-    #[cfg(any(test, debug_assertions))]
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

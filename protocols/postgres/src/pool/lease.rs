@@ -16,6 +16,16 @@ pub struct Affinity {
     pub shape: u64,
 }
 
+/// How long one stays who asks a pool whose server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Patience {
+    /// Until [`PoolLimits::unreachable_after`](super::PoolLimits::unreachable_after): there is no other server.
+    #[default]
+    Stays,
+    /// No longer than until that is known, since another server will do as well.
+    Leaves,
+}
+
 /// The pool's knowledge of a connection that is out. It goes back with [`PoolCore::checkin`](super::PoolCore::checkin) or
 /// [`PoolCore::discard`](super::PoolCore::discard); dropped instead, its place in the pool is lost for good.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,6 +19,9 @@ pub struct PoolLimits {
     pub max_waiting: usize,
     /// How long one may wait.
     pub wait_timeout: Duration,
+    /// How long attempts to open may fail, with no connection there, before those who wait are told; after that, whoever comes
+    /// between two attempts is told at once. `None`: they wait on.
+    pub unreachable_after: Option<Duration>,
     /// How long a connection beyond `min` may be idle. `None`: for ever.
     pub idle_timeout: Option<Duration>,
     /// How old a connection may become, give or take 10 % so that those opened together do not end together; one in use is
@@ -42,6 +45,7 @@ pub struct ConnectBackoff {
     pub max: Duration,
 }
 
+/// The defaults of a listener's `pool`, too.
 impl Default for PoolLimits {
     fn default() -> Self {
         Self {
@@ -49,12 +53,15 @@ impl Default for PoolLimits {
             size: 20,
             min: 0,
             reserve: 0,
-            // Longer than a hiccup, shorter than a person's patience.
-            reserve_after: Duration::from_secs(3),
+            // As PgBouncer's `reserve_pool_timeout`.
+            reserve_after: Duration::from_secs(5),
             // A place costs about 100 bytes; more than this many would not be served within the timeout.
             max_waiting: 10_000,
-            // Most drivers and people have given up by then, and an error is better than an answer nobody reads.
-            wait_timeout: Duration::from_secs(30),
+            // As PgBouncer's `query_wait_timeout`.
+            wait_timeout: Duration::from_mins(2),
+            // Longer than a server takes to restart after a change of its settings, or a failover to be seen; shorter than
+            // people and health checks wait.
+            unreachable_after: Some(Duration::from_secs(5)),
             // A quiet pool gives its memory on the server back, but not between two peaks of a minute.
             idle_timeout: Some(Duration::from_mins(10)),
             // A server process grows with the relations it has seen; a fresh one an hour costs nothing.
@@ -73,7 +80,8 @@ impl Default for ConnectBackoff {
         Self {
             // A failover or restart is often over in less than a second.
             first: Duration::from_millis(100),
-            max: Duration::from_secs(5),
+            // Short beside `unreachable_after`, so that nobody is told of a server that is back for long.
+            max: Duration::from_secs(1),
         }
     }
 }

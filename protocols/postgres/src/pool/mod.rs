@@ -22,7 +22,7 @@ mod tests;
 pub use book::{
     After, Cancelled, Checkout, Grant, Leased, PoolCore, PoolSnapshot, PoolState, Swept, Totals,
 };
-pub use lease::{Affinity, Lease, OpenTicket};
+pub use lease::{Affinity, Lease, OpenTicket, Patience};
 pub use limits::{ConnectBackoff, PoolLimits};
 pub use queue::Ticket;
 pub use reason::{CloseReason, OpenFailure, Refusal};

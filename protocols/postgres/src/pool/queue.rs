@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::idle::Entry;
-use super::lease::OpenTicket;
+use super::lease::{OpenTicket, Patience};
 use super::reason::Refusal;
 
 /// A place in a pool's queue. A ticket that was used up or cancelled names nothing any more, and never somebody else.
@@ -49,6 +49,7 @@ pub(super) enum Open {
 struct Slot<W> {
     serial: u64,
     since: Instant,
+    patience: Patience,
     waker: Option<W>,
     /// `None`: the slot is free.
     state: Option<State>,
@@ -89,12 +90,13 @@ impl<W> Queue<W> {
     }
 
     /// Takes a place at the end.
-    pub(super) fn push(&mut self, now: Instant) -> Ticket {
+    pub(super) fn push(&mut self, now: Instant, patience: Patience) -> Ticket {
         let serial = self.next_serial;
         self.next_serial += 1;
         let slot = Slot {
             serial,
             since: now,
+            patience,
             waker: None,
             state: Some(State::Waiting(Open::No)),
             previous: self.tail,
@@ -130,6 +132,19 @@ impl<W> Queue<W> {
             let slot = self.slot(index)?;
             if matches!(slot.state, Some(State::Waiting(Open::No))) {
                 return self.described(index);
+            }
+            at = slot.next;
+        }
+        None
+    }
+
+    /// The first of those who would rather leave.
+    pub(super) fn first_leaving(&self) -> Option<Ticket> {
+        let mut at = self.head;
+        while let Some(index) = at {
+            let slot = self.slot(index)?;
+            if slot.patience == Patience::Leaves {
+                return self.described(index).map(|(ticket, _)| ticket);
             }
             at = slot.next;
         }

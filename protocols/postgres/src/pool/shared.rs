@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::book::{After, Checkout, Grant, Leased, PoolCore, PoolSnapshot, PoolState};
-use super::lease::{Affinity, Lease, OpenTicket};
+use super::lease::{Affinity, Lease, OpenTicket, Patience};
 use super::limits::PoolLimits;
 use super::queue::Ticket;
 use super::reason::{CloseReason, OpenFailure, Refusal};
@@ -109,8 +109,8 @@ impl<C> SharedPool<C> {
     }
 
     /// Asks for a connection, preferably one at home where `affinity` says. Whoever waits already is not overtaken.
-    pub fn checkout(&self, now: Instant, affinity: Affinity) -> Acquired<C> {
-        match self.with(|core| core.checkout(now, affinity)) {
+    pub fn checkout(&self, now: Instant, affinity: Affinity, patience: Patience) -> Acquired<C> {
+        match self.with(|core| core.checkout(now, affinity, patience)) {
             Checkout::Ready(leased) => Acquired::Ready(self.held(leased)),
             Checkout::Wait(ticket) => Acquired::Waiting(Waiting {
                 pool: self.clone(),

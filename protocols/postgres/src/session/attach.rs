@@ -5,29 +5,25 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_cluster::{
-    Cluster, Endpoint, EndpointId, EndpointRole, LocalEndpoint, Outcome, PickContext, Picked,
-};
+use portcullis_cluster::{Cluster, Endpoint, EndpointId, LocalEndpoint, Outcome, PickContext};
 use portcullis_net::{clock, spawn_local};
-
-use smallvec::SmallVec;
 
 use super::connection::{Lost, Pooled};
 use super::pools::{PoolHandle, PoolKey, Served};
 use super::run::{Ended, Lease, Session};
-use crate::config::Role;
+use super::search::{Found, ROLE_WAITS, Search};
 use crate::encoder;
 use crate::machine::{Mode, Pins, Target};
 use crate::message::backend::TransactionStatus;
 use crate::pool::{Acquired, Affinity, After, CloseReason, Held, Offer, Refusal};
 use crate::sqlstate::SqlState;
 
-/// How long a server may take to reset a session. Longer than any `DISCARD ALL` takes, and then it is cheaper to open another.
+/// How long a server may take to reset a session, or to set a client's parameters. Longer than any `DISCARD ALL` takes, and
+/// then it is cheaper to open another.
 const RESET: Duration = Duration::from_secs(5);
 
 /// How many connections that turn out to be dead are taken out of the pool for one client.
@@ -36,15 +32,14 @@ const DEAD: usize = 8;
 /// The label of [`Refusal::Unreachable`].
 const UNREACHABLE: &str = "unreachable";
 
-/// The label of a pick that finds nobody with the role that is asked for; how often and for how long that is waited for.
-const NONE_ACCEPTED: &str = "none_accepted";
-const ROLE_WAITS: usize = 30;
+/// How long it is waited for an endpoint with the role that is asked for, each time.
 const ROLE_WAIT: Duration = Duration::from_millis(100);
 
 /// The label of [`Refusal::Killed`].
 const KILLED: &str = "killed";
 
 /// Why there is no server connection.
+#[derive(Debug)]
 pub(super) enum NotAttached {
     /// The client has left.
     ClientGone,
@@ -73,38 +68,34 @@ impl Session {
 
     pub(super) async fn try_attach(&mut self, target: Target) -> Result<(), NotAttached> {
         let started = clock::now();
-        let mut tried: SmallVec<[EndpointId; 4]> = SmallVec::new();
-        let mut failed = None;
-        let mut waits = 0;
+        let mut search = Search::default();
         for _ in 0..DEAD + ROLE_WAITS {
-            let (picked, pool) = match self.pick(target, &tried) {
+            let found = match self.pick(target, &search.tried) {
                 Ok(found) => found,
-                // In the middle of a failover nobody is the primary, for a while.
-                Err(NotAttached::Error(_, NONE_ACCEPTED))
-                    if failed.is_none() && waits < ROLE_WAITS =>
-                {
-                    waits += 1;
-                    portcullis_net::sleep(ROLE_WAIT).await;
+                Err(error) => {
+                    if search.on_none(error)? {
+                        portcullis_net::sleep(ROLE_WAIT).await;
+                    }
                     continue;
                 }
-                // What was tried says more than that all were.
-                Err(error) => return Err(failed.unwrap_or(error)),
             };
-            let acquired = self.acquire(&pool).await;
+            let acquired = self.acquire(&found, &mut search).await;
             let now = clock::now();
+            let Found { picked, pool, .. } = found;
             let held = match acquired {
                 Ok(held) => held,
                 Err(NotAttached::Error(error, reason)) if reason == UNREACHABLE => {
-                    if let Some(cluster) = self.way.cluster(target) {
+                    if search.takes_the_blame()
+                        && let Some(cluster) = self.way.cluster(target)
+                    {
                         let took = now.saturating_duration_since(started);
                         cluster.on_done(&picked, Outcome::Failure(reason), took, now);
                     }
-                    tried.push(picked.id());
-                    failed = Some(NotAttached::Error(error, reason));
+                    search.on_unreachable(picked.id(), NotAttached::Error(error, reason))?;
                     continue;
                 }
                 // The endpoint has changed its role: look again.
-                Err(NotAttached::Error(_, KILLED)) => continue,
+                Err(NotAttached::Error(_, KILLED)) if pool.is_demoted() => continue,
                 Err(error) => return Err(error),
             };
             let Some(mut held) = self.usable(held, now) else {
@@ -139,26 +130,12 @@ impl Session {
         Err(unavailable("no working server connection was found"))
     }
 
-    /// An endpoint for this target, and the pool of connections to it.
-    fn pick(
-        &mut self,
-        target: Target,
-        tried: &[EndpointId],
-    ) -> Result<(Picked, Rc<PoolHandle>), NotAttached> {
+    /// An endpoint for this target that was not tried, and the pool of connections to it.
+    fn pick(&mut self, target: Target, tried: &[EndpointId]) -> Result<Found, NotAttached> {
         let cluster = self.way.cluster(target).ok_or_else(nowhere)?;
         let now = clock::now();
-        let mut role = self.way.role(target);
-        if role == Role::PreferReplica {
-            role = if self.way.stays_with_writes(now) || !has_replica(cluster, now) {
-                Role::Primary
-            } else {
-                Role::Replica
-            };
-        }
-        let finds = self.server.common.finds_roles.load(Ordering::Relaxed);
-        let knows =
-            super::route::knows_primary(cluster) || (finds && cluster.endpoints().len() > 1);
-        let accept = |endpoint: &Endpoint| super::route::accepts(role, endpoint, knows);
+        let choice = self.way.choice(target, tried, now);
+        let accept = |endpoint: &Endpoint| choice.accepts(endpoint);
         let cx = PickContext {
             now,
             random: self.server.random.next(),
@@ -172,8 +149,16 @@ impl Session {
                 error.label(),
             )
         })?;
+        let endpoints = cluster.endpoints();
+        let mut others = endpoints.iter();
+        let has_others = choice.has_more()
+            || others.any(|endpoint| endpoint.id() != picked.id() && accept(endpoint));
         let pool = self.pool_at(cluster, &picked, target);
-        Ok((picked, pool))
+        Ok(Found {
+            picked,
+            pool,
+            has_others,
+        })
     }
 
     /// The pool of connections to an endpoint.
@@ -219,25 +204,35 @@ impl Session {
     }
 
     /// Waits for a connection of the pool, as long as the client does.
-    async fn acquire(&mut self, pool: &PoolHandle) -> Result<Held<Pooled>, NotAttached> {
+    async fn acquire(
+        &mut self,
+        found: &Found,
+        search: &mut Search,
+    ) -> Result<Held<Pooled>, NotAttached> {
+        let pool = &found.pool;
         let affinity = Affinity {
             worker: self.server.worker as u32,
             shape: self.relay.shape().hash(),
         };
-        let mut waiting = match pool.pool().checkout(clock::now(), affinity) {
+        let patience = search.patience(found.has_others);
+        let mut waiting = match pool.pool().checkout(clock::now(), affinity, patience) {
             Acquired::Ready(held) => return Ok(held),
             Acquired::Refused(refusal) => return Err(pool.refused(refusal)),
             Acquired::Waiting(waiting) => waiting,
         };
         let worker = self.server.worker;
         let counted = self.server.stats.begin_waiting();
+        self.cancel.on_wait(Some(clock::now()));
         let offered = poll_fn(|task| {
             loop {
                 match waiting.poll(task, clock::now()) {
                     Poll::Ready(Offer::Ready(held)) => return Poll::Ready(Ok(held)),
                     Poll::Ready(Offer::Open(opening)) => {
                         let pool = PoolHandle::clone(pool);
-                        spawn_local(async move { pool.open(opening, worker).await });
+                        let attempt = Rc::clone(search.attempt.get_or_insert_default());
+                        spawn_local(async move {
+                            attempt.set(!pool.open(opening, worker).await);
+                        });
                     }
                     Poll::Ready(Offer::Refused(refusal)) => {
                         return Poll::Ready(Err(pool.refused(refusal)));
@@ -253,6 +248,7 @@ impl Session {
             Poll::Pending
         })
         .await;
+        self.cancel.on_wait(None);
         drop(counted);
         offered
     }
@@ -305,7 +301,10 @@ impl Session {
             // Equal ones become the same, so that the next time nothing is compared.
             match shape.changes(&connection.link.shape) {
                 None => connection.link.shape = shape,
-                Some(sql) => match connection.execute(&sql).await {
+                Some(sql) => match super::within(RESET, connection.execute(&sql))
+                    .await
+                    .unwrap_or(Err(Lost::Gone))
+                {
                     Ok(Ok(())) => connection.link.shape = shape,
                     Ok(Err(error)) => return Err(NotAttached::Error(error, "parameters")),
                     Err(lost) => {
@@ -338,6 +337,7 @@ impl Session {
         let Some(lease) = self.lease.take() else {
             return;
         };
+        self.way.on_released();
         let proved = self.cancel.on_detach();
         let now = clock::now();
         self.count_served(&lease, now);
@@ -464,14 +464,6 @@ pub(super) fn checkin(held: Held<Pooled>, worker: usize) {
     }
 }
 
-/// Whether any replica can be picked.
-fn has_replica(cluster: &Cluster, now: std::time::Instant) -> bool {
-    let nanos = cluster.shared().epoch().nanos(now);
-    cluster.endpoints().iter().any(|endpoint| {
-        endpoint.role() == Some(EndpointRole::Replica) && endpoint.state().is_available(nanos)
-    })
-}
-
 /// No rule takes the statement.
 fn nowhere() -> NotAttached {
     NotAttached::Error(
@@ -496,7 +488,9 @@ pub(super) fn refusal_message(refusal: Refusal) -> Bytes {
         Refusal::QueueFull => SqlState::TOO_MANY_CONNECTIONS,
         Refusal::WaitTimeout | Refusal::Paused => SqlState::QUERY_CANCELED,
         Refusal::Killed | Refusal::Closed => SqlState::ADMIN_SHUTDOWN,
-        Refusal::Unreachable(_) => SqlState::CONNECTION_UNABLE,
+        Refusal::Unreachable(failure) if failure.is_definite() => SqlState::CONNECTION_UNABLE,
+        // As a server says it that is starting up: clients with several hosts try the next.
+        Refusal::Unreachable(_) => SqlState::CANNOT_CONNECT_NOW,
     };
     encoder::error_message(state, &refusal.to_string())
 }

@@ -5,16 +5,21 @@
 //! could come late and hit another's statement. Start at [`CancelKeys`].
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::{Instant, SystemTime};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use foldhash::fast::RandomState;
 use portcullis_cluster::{ClusterShared, Endpoint};
-use portcullis_net::connect;
+use portcullis_filter::TlsInfo;
+use portcullis_net::{Downstream, clock, connect};
 
 use super::open;
 use super::pools::OpenOptions;
+use crate::machine::Opening;
 
 /// How many cancel requests are carried out at once; more are dropped, as a server under load may.
 const AT_ONCE: u32 = 64;
@@ -34,7 +39,35 @@ pub(super) struct CancelKeys {
 pub(super) struct Client {
     process: i32,
     secret: Box<[u8]>,
+    who: Arc<Who>,
     on: Mutex<On>,
+    /// Wakes its session.
+    waker: OnceLock<Waker>,
+}
+
+/// Who a client is, for those who list them.
+#[derive(Debug)]
+pub(super) struct Who {
+    pub(super) id: u64,
+    pub(super) user: Arc<str>,
+    pub(super) database: Arc<str>,
+    pub(super) application: Arc<str>,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) tls: Option<Arc<TlsInfo>>,
+    pub(super) connected: SystemTime,
+}
+
+/// A client as it is at the moment.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) who: Arc<Who>,
+    /// The server connection that it has.
+    pub(super) server: Option<Arc<Server>>,
+    /// Since when it waits for one.
+    pub(super) waiting: Option<Instant>,
+    /// When it got one last.
+    pub(super) asked: Option<SystemTime>,
 }
 
 /// The server connection that a client has.
@@ -43,11 +76,19 @@ struct On {
     server: Option<Arc<Server>>,
     /// Cancels that are on their way to it.
     under_way: u32,
+    waiting: Option<Instant>,
+    asked: Option<SystemTime>,
 }
 
-/// Where to cancel.
-#[derive(Debug)]
+/// A server connection, as far as others than its client need to know it: where to cancel, and what it is.
+#[derive(Debug, Clone)]
 pub(super) struct Server {
+    pub(super) id: u64,
+    pub(super) user: Arc<str>,
+    pub(super) database: Arc<str>,
+    pub(super) opened: SystemTime,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
     pub(super) cluster: Arc<ClusterShared>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) process: i32,
@@ -68,6 +109,7 @@ impl CancelKeys {
         self: &Arc<Self>,
         process: Option<i32>,
         long: bool,
+        who: Arc<Who>,
         random: &mut impl FnMut() -> u64,
     ) -> Registered {
         let length = if long { SECRET } else { 4 };
@@ -80,7 +122,9 @@ impl CancelKeys {
         let client = Arc::new(Client {
             process,
             secret: secret.into(),
+            who,
             on: Mutex::default(),
+            waker: OnceLock::new(),
         });
         self.lock()
             .entry(process)
@@ -94,6 +138,34 @@ impl CancelKeys {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Arc<Client>>, RandomState>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Client>> {
+        self.lock().values().flatten().map(Arc::clone).collect()
+    }
+
+    /// Wakes those who have a server connection, so that they see that it was killed.
+    pub(super) fn wake_attached(&self) {
+        for client in self.all() {
+            let attached = client.lock().server.is_some();
+            if attached && let Some(waker) = client.waker.get() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// All clients, as they are at the moment.
+    pub(super) fn clients(&self) -> Vec<Seen> {
+        let seen = |client: Arc<Client>| {
+            let on = client.lock();
+            Seen {
+                who: Arc::clone(&client.who),
+                server: on.server.clone(),
+                waiting: on.waiting,
+                asked: on.asked,
+            }
+        };
+        self.all().into_iter().map(seen).collect()
     }
 
     fn find(&self, process: i32, key: &[u8]) -> Option<Arc<Client>> {
@@ -154,6 +226,22 @@ impl Drop for Cancelling {
     }
 }
 
+impl Who {
+    /// Who has begun a session.
+    pub(super) fn of(downstream: &Downstream, opening: &Opening) -> Arc<Self> {
+        Arc::new(Self {
+            id: downstream.id.0,
+            user: Arc::clone(&opening.user),
+            database: Arc::clone(&opening.database),
+            application: Arc::clone(&opening.application),
+            address: downstream.client(),
+            local: downstream.local().0.ip(),
+            tls: downstream.tls.clone(),
+            connected: clock::wall(),
+        })
+    }
+}
+
 impl Server {
     /// Sends a CancelRequest on a connection of its own and waits until the server has closed it: by then the signal is sent.
     pub(super) async fn cancel(&self) -> bool {
@@ -191,7 +279,26 @@ impl Registered {
 
     /// The client has a server connection.
     pub(super) fn on_attach(&self, server: Arc<Server>) {
-        self.client.lock().server = Some(server);
+        let now = clock::wall();
+        let mut on = self.client.lock();
+        on.server = Some(server);
+        on.waiting = None;
+        on.asked = Some(now);
+    }
+
+    /// The client waits for one, or does no longer.
+    pub(super) fn on_wait(&self, since: Option<Instant>) {
+        self.client.lock().waiting = since;
+    }
+
+    /// This is its session, to be woken when its server connection is killed. One task serves a client for all its life.
+    pub(super) fn on_session(&self, waker: &Waker) {
+        self.client.waker.get_or_init(|| waker.clone());
+    }
+
+    /// Who the client is.
+    pub(super) fn who(&self) -> &Arc<Who> {
+        &self.client.who
     }
 
     /// A cancel of the gateway's own is on its way there while the guard lives.

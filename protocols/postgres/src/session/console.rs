@@ -3,6 +3,8 @@
 //! What commands there are, who may give them and how tables look is [`crate::console`]'s; here they are answered from the
 //! pools of the listener. Start at [`run`].
 
+mod peers;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use portcullis_net::{Downstream, Stream, Timer, clock};
 
+use super::cancel::Who;
 use super::pools::{PoolHandle, close};
 use super::server::PostgresServer;
 use super::startup::read_more;
@@ -42,6 +45,7 @@ pub(super) async fn run(
     opening: &Opening,
     mut timer: Timer,
 ) {
+    let who = Who::of(&downstream, opening);
     let Downstream {
         mut stream,
         mut prefix,
@@ -55,6 +59,11 @@ pub(super) async fn run(
         return super::goodbye(stream, &message, &mut timer).await;
     };
     let console = Console { server, privilege };
+    // It is a client like others, though nothing of it can be cancelled.
+    let listed = server
+        .common
+        .cancel
+        .register(None, false, who, &mut super::secret);
     let mut output = BytesMut::new();
     for (name, value) in [
         ("server_version", "1.22.0/portcullis"),
@@ -71,7 +80,7 @@ pub(super) async fn run(
     let _ = console
         .converse(&mut stream, &mut prefix, &mut timer, output)
         .await;
-    drop(guard);
+    drop((guard, listed));
 }
 
 impl Console<'_> {
@@ -150,7 +159,10 @@ impl Console<'_> {
     async fn carry_out(&self, command: &Command, output: &mut BytesMut) -> Result<(), ErrorReply> {
         let now = clock::now();
         match command {
-            Command::Show(show) => return self.show(*show, output),
+            Command::Show(show) => {
+                self.show(*show, output);
+                return Ok(());
+            }
             Command::Pause(database) => {
                 let pools = self.pools(database.as_deref());
                 for pool in &pools {
@@ -173,17 +185,11 @@ impl Console<'_> {
             }
             Command::Kill(database) => {
                 for pool in self.pools(Some(database)) {
-                    close(pool.pool().kill(now));
+                    pool.kill();
                 }
+                self.server.common.cancel.wake_attached();
             }
-            Command::Reload => {
-                return Err(ErrorReply::new(
-                    "console_unsupported",
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "the console cannot reload",
-                )
-                .hint("Send the process a HUP signal, or POST /reload to its admin address."));
-            }
+            Command::Reload => self.reload().await?,
         }
         write_done(command.tag(), output);
         Ok(())
@@ -205,11 +211,10 @@ impl Console<'_> {
         pools
     }
 
-    fn show(&self, show: Show, output: &mut BytesMut) -> Result<(), ErrorReply> {
+    fn show(&self, show: Show, output: &mut BytesMut) {
         match show {
             Show::Help => {
                 write_help(output);
-                return Ok(());
             }
             Show::Version => write_rows(
                 &[VersionRow {
@@ -240,16 +245,24 @@ impl Console<'_> {
                 let rows: Vec<StatementRow> = statements.iter().map(Into::into).collect();
                 write_rows(&rows, output);
             }
-            Show::Clients | Show::Servers => {
-                return Err(ErrorReply::new(
-                    "console_unsupported",
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "this console does not list single connections",
-                )
-                .hint("SHOW POOLS counts them."));
-            }
+            Show::Clients => write_rows(&peers::clients(&self.server.common), output),
+            Show::Servers => write_rows(&peers::servers(&self.server.common), output),
         }
-        Ok(())
+    }
+
+    /// What a POST to the admin address's `/reload` does.
+    async fn reload(&self) -> Result<(), ErrorReply> {
+        let Some(reload) = &self.server.reload else {
+            return Err(ErrorReply::new(
+                "console_unsupported",
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "this process does not read its configuration again",
+            ));
+        };
+        reload.reload().await.map_err(|why| {
+            let text = "the configuration is refused, and the one before goes on";
+            ErrorReply::new("reload_refused", SqlState::CONFIG_FILE_ERROR, text).hint(why)
+        })
     }
 
     fn pool_rows(&self) -> Vec<PoolRow> {

@@ -111,8 +111,40 @@ impl Session {
         self.relay.is_quiet() && self.input.is_empty()
     }
 
+    /// Whether the server connection must not be used any more.
+    pub(super) fn is_killed(&self) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| lease.held.is_killed())
+    }
+
+    /// The server connection is taken away from the client, which hears why.
+    fn on_killed(&self) -> Ended {
+        let demoted = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.pool.is_demoted());
+        let (state, text, reason) = if demoted {
+            (
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                "terminating connection because the server is no longer the primary",
+                "demoted",
+            )
+        } else {
+            (
+                SqlState::ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
+                "killed",
+            )
+        };
+        self.server.stats.on_rejected(reason);
+        Ended::Told(encoder::fatal_message(state, text), reason)
+    }
+
     /// Something is due.
     pub(super) fn on_deadline(&mut self) -> Result<(), Ended> {
+        if self.is_killed() {
+            return Err(self.on_killed());
+        }
         let now = clock::now();
         if self.is_closable() && self.close_at.is_some_and(|at| at <= now) {
             return Err(drained());

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use portcullis_filter::{Context, TlsInfo};
 use portcullis_net::{Downstream, Stream, Timer, clock};
 
+use super::cancel::Who;
 use super::open::Credentials;
 use super::route::Way;
 use super::run::{Ended, Session};
@@ -442,11 +443,12 @@ fn session(
     long_key: bool,
 ) -> Session {
     let facts = Rc::new(downstream.facts(&server.listener));
+    let who = Who::of(&downstream, opening);
     let now = clock::now();
     let cancel = server
         .common
         .cancel
-        .register(None, long_key, &mut super::secret);
+        .register(None, long_key, who, &mut super::secret);
     Session {
         relay: Relay::new(
             &server.setup,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::{ClusterShared, Endpoint};
 use portcullis_net::tls::AlpnOffer;
-use portcullis_net::{ConnectError, Stream, connect};
+use portcullis_net::{ConnectError, SocketAddress, Stream, clock, connect};
 
 use super::cancel::Server;
 use super::connection::{Lost, Parameters, ServerConnection};
@@ -124,6 +124,8 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
     let stream = connect::to_endpoint_plain(&**request.cluster, request.endpoint, None).await?;
     let opening = async {
         let stream = encrypt(stream, request.cluster, request.endpoint, request.options).await?;
+        let address = stream.peer_addr().ok().and_then(SocketAddress::ip);
+        let local = stream.local_addr().ok().and_then(SocketAddress::ip);
         let mut connection = ServerConnection {
             stream,
             home: request.worker,
@@ -138,6 +140,12 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
             ),
             parameters: Arc::default(),
             server: Arc::new(Server {
+                id: super::secret() >> 16,
+                user: request.credentials.user.as_str().into(),
+                database: request.database.into(),
+                opened: clock::wall(),
+                address,
+                local,
                 cluster: Arc::clone(request.cluster),
                 endpoint: Arc::clone(request.endpoint),
                 process: 0,
@@ -296,14 +304,9 @@ async fn learn(connection: &mut ServerConnection) -> Result<(), OpenError> {
             }
             backend::BACKEND_KEY_DATA => {
                 let data = BackendKeyData::parse(body).map_err(|_| OpenFailure::Protocol)?;
-                let server = &connection.server;
-                connection.server = Arc::new(Server {
-                    cluster: Arc::clone(&server.cluster),
-                    endpoint: Arc::clone(&server.endpoint),
-                    process: data.process,
-                    key: Bytes::copy_from_slice(data.key),
-                    options: server.options,
-                });
+                let server = Arc::make_mut(&mut connection.server);
+                server.process = data.process;
+                server.key = Bytes::copy_from_slice(data.key);
             }
             backend::NOTICE_RESPONSE => {}
             backend::READY_FOR_QUERY => {

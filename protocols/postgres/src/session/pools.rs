@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -17,15 +16,13 @@ use portcullis_filter::Random;
 use portcullis_net::{Timer, clock, spawn_local};
 
 use super::attach::{NotAttached, checkin, refusal_message};
+use super::cancel::Server;
 use super::connection::{Parameters, Pooled, ServerConnection};
 use super::open::{self, Credentials, OpenError};
 use crate::auth::Strength;
 use crate::config::{AuthMinimum, PostgresConfig, TlsStart};
 use crate::machine::Shape;
-use crate::pool::{CloseReason, Opening, PoolLimits, Refusal, SharedPool};
-
-/// The shortest time between two rounds of upkeep.
-const PAUSE: Duration = Duration::from_millis(10);
+use crate::pool::{CloseReason, Opening, PoolLimits, PoolState, Refusal, SharedPool};
 
 /// How many welcomes are remembered for one pool: as many different sets of parameters as its clients begin with.
 const WELCOMES: usize = 64;
@@ -63,7 +60,11 @@ struct Entry {
     last_error: Mutex<Option<Bytes>>,
     welcomes: Mutex<Vec<(Arc<Shape>, Arc<Parameters>)>>,
     opened: AtomicU64,
+    /// The connections that are open, and some that were.
+    servers: Mutex<Vec<Weak<Server>>>,
     served: ServedCells,
+    /// Why it was killed last: its server must not be written to any more.
+    demoted: AtomicBool,
 }
 
 /// What clients of a pool have had from it, in all.
@@ -144,7 +145,9 @@ impl Pools {
             last_error: Mutex::default(),
             welcomes: Mutex::default(),
             opened: AtomicU64::new(0),
+            servers: Mutex::default(),
             served: ServedCells::default(),
+            demoted: AtomicBool::new(false),
             key: key.clone(),
         }));
         map.insert(key, handle.clone());
@@ -215,6 +218,29 @@ impl PoolHandle {
         &self.0.key
     }
 
+    /// Ends everything at once, for an administrator.
+    pub(super) fn kill(&self) {
+        self.0.demoted.store(false, Ordering::Relaxed);
+        close(self.pool().kill(clock::now()));
+    }
+
+    /// The server is the primary no longer, or must not be used at all: whoever has a connection or waits for one looks for
+    /// another server.
+    pub(super) fn demote(&self) {
+        self.0.demoted.store(true, Ordering::Relaxed);
+        let was_open = self.pool().state() == PoolState::Open;
+        close(self.pool().kill(clock::now()));
+        // An administrator's pause outlasts it.
+        if was_open {
+            self.pool().resume(clock::now());
+        }
+    }
+
+    /// Whether it was [demoted](Self::demote), and not killed by an administrator.
+    pub(super) fn is_demoted(&self) -> bool {
+        self.0.demoted.load(Ordering::Relaxed)
+    }
+
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.0.endpoint
     }
@@ -259,14 +285,16 @@ impl PoolHandle {
         }
     }
 
-    /// Opens a connection in nobody's particular name; whoever waits first gets it.
-    pub(super) async fn open(&self, opening: Opening<Pooled>, worker: usize) {
+    /// Opens a connection in nobody's particular name; whoever waits first gets it. `false` if that has failed.
+    pub(super) async fn open(&self, opening: Opening<Pooled>, worker: usize) -> bool {
         let random = self.random();
         match self.try_open(worker).await {
             Ok(connection) => {
+                self.list(&connection.server);
                 let held = opening.opened_held(clock::now(), random, Box::new(connection));
                 self.0.last_error().take();
                 checkin(held, worker);
+                true
             }
             Err(OpenError { failure, said }) => {
                 tracing::warn!(
@@ -278,8 +306,23 @@ impl PoolHandle {
                 );
                 *self.0.last_error() = said;
                 opening.failed(clock::now(), failure, random);
+                false
             }
         }
+    }
+
+    fn list(&self, server: &Arc<Server>) {
+        let servers = &self.0.servers;
+        let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.retain(|server| server.strong_count() > 0);
+        servers.push(Arc::downgrade(server));
+    }
+
+    /// The connections that are open.
+    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+        let servers = &self.0.servers;
+        let servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.iter().filter_map(Weak::upgrade).collect()
     }
 
     async fn try_open(&self, worker: usize) -> Result<ServerConnection, OpenError> {
@@ -359,31 +402,25 @@ impl PoolHandle {
         let weak = Arc::downgrade(&self.0);
         spawn_local(async move {
             let mut timer = Timer::new();
-            let mut last = None;
             poll_fn(move |task| {
                 let Some(entry) = weak.upgrade() else {
                     return Poll::Ready(());
                 };
                 let handle = Self(entry);
                 loop {
-                    let now = clock::refresh();
-                    // A pause in any case, also after a wake-up: what is due and cannot be done yet must not keep the worker
-                    // from doing it.
-                    let pause = last.and_then(|last: Instant| last.checked_add(PAUSE));
-                    if pause.is_some_and(|until| now < until)
-                        && timer.poll_expired(task, pause).is_pending()
-                    {
-                        return Poll::Pending;
-                    }
-                    last = Some(now);
-                    let upkeep = handle.pool().sweep(task, now);
+                    // Exact, as the timer is: what it says is due must be so here.
+                    let upkeep = handle.pool().sweep(task, clock::refresh());
                     close(upkeep.close);
+                    if handle.pool().state() == PoolState::Closed {
+                        return Poll::Ready(());
+                    }
                     for opening in upkeep.open {
                         let handle = handle.clone();
-                        spawn_local(async move { handle.open(opening, worker).await });
+                        spawn_local(async move {
+                            handle.open(opening, worker).await;
+                        });
                     }
-                    let next = upkeep.next.map(|next| next.max(now + PAUSE));
-                    if timer.poll_expired(task, next).is_pending() {
+                    if timer.poll_expired(task, upkeep.next).is_pending() {
                         return Poll::Pending;
                     }
                 }

@@ -115,6 +115,9 @@ impl Session {
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            if self.is_killed() {
+                return Poll::Ready(Ok(Came::Deadline));
+            }
             let deadline = self.deadline();
             return self
                 .timer

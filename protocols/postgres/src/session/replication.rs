@@ -12,6 +12,7 @@ use bytes::{Buf as _, BytesMut};
 use portcullis_cluster::PickContext;
 use portcullis_net::{Downstream, Stream, Timer, clock};
 
+use super::cancel::Who;
 use super::connection::ServerConnection;
 use super::open::{self, OpenError};
 use super::route::Way;
@@ -31,6 +32,7 @@ pub(super) async fn run(
     way: Option<Way>,
     mut timer: Timer,
 ) {
+    let who = Who::of(&downstream, opening);
     let Downstream {
         stream,
         prefix,
@@ -48,7 +50,12 @@ pub(super) async fn run(
     let _active = server.stats.begin_client();
     let long = connection.server.key.len() > 4;
     let keys = &server.common.cancel;
-    let cancel = keys.register(Some(connection.server.process), long, &mut super::secret);
+    let cancel = keys.register(
+        Some(connection.server.process),
+        long,
+        who,
+        &mut super::secret,
+    );
     cancel.on_attach(Arc::clone(&connection.server));
     let mut output = BytesMut::new();
     for (name, value) in connection.parameters.iter() {
@@ -95,12 +102,11 @@ async fn open_dedicated(
         )
     };
     let cluster = way.cluster(target).ok_or_else(unavailable)?;
-    let role = way.role(target);
-    let knows = super::route::knows_primary(cluster);
-    let accept =
-        |endpoint: &portcullis_cluster::Endpoint| super::route::accepts(role, endpoint, knows);
+    let now = clock::now();
+    let choice = way.choice(target, &[], now);
+    let accept = |endpoint: &portcullis_cluster::Endpoint| choice.accepts(endpoint);
     let cx = PickContext {
-        now: clock::now(),
+        now,
         random: server.random.next(),
         hash: None,
         tried: &[],

@@ -5,15 +5,18 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use portcullis_cluster::{Cluster, Endpoint, EndpointId, EndpointRole};
 use portcullis_config::BuildError;
+use portcullis_net::clock;
 use portcullis_proxy::ListenerContext;
 
 use super::open::Credentials;
 use super::pools::PoolHandle;
-use crate::config::{PostgresConfig, Role};
+use super::server::Common;
+use crate::config::{MaxLag, PostgresConfig, ReadYourWrites, Role};
 use crate::machine::relay::Router;
 use crate::machine::{Demand, Target, unknown_demand};
 use crate::route::{Client, ClientRoutes, Routes, Text};
@@ -27,6 +30,8 @@ pub(super) struct Places {
     routes: Routes,
     /// In the order of the rules.
     places: Vec<Place>,
+    max_lag: MaxLag,
+    read_your_writes: ReadYourWrites,
     /// What [`READ`] does.
     read: Analysis,
 }
@@ -36,17 +41,24 @@ struct Place {
     name: Option<Arc<str>>,
     cluster: Rc<Cluster>,
     role: Role,
+    /// Its roles are being found out, or were.
+    finds_roles: Arc<AtomicBool>,
     /// The database there, if it has another name than the client's.
     database: Option<Arc<str>>,
 }
 
 impl Places {
-    pub(super) fn new(config: &PostgresConfig, cx: &ListenerContext) -> Result<Self, BuildError> {
+    pub(super) fn new(
+        config: &PostgresConfig,
+        common: &Common,
+        cx: &ListenerContext,
+    ) -> Result<Self, BuildError> {
         let place = |rule: &crate::config::RouteConfig| {
             Ok(Place {
                 name: rule.name.clone(),
                 cluster: cx.cluster(&rule.cluster)?,
                 role: rule.role,
+                finds_roles: common.finds_roles(&rule.cluster),
                 database: rule.database.as_deref().map(Arc::from),
             })
         };
@@ -54,6 +66,8 @@ impl Places {
         sql::analyse(READ, &sql::Options::default(), &mut read);
         Ok(Self {
             read,
+            max_lag: config.max_lag,
+            read_your_writes: config.read_your_writes,
             routes: Routes::new(&config.routes),
             places: config.routes.iter().map(place).collect::<Result<_, _>>()?,
         })
@@ -80,7 +94,7 @@ impl Places {
             user: client.user.into(),
             database: client.database.into(),
             credentials: Arc::default(),
-            primary_until: Cell::new(None),
+            written: Cell::default(),
             pools: RefCell::default(),
         })
     }
@@ -96,10 +110,26 @@ pub(super) struct Way {
     pub(super) user: Arc<str>,
     database: Arc<str>,
     pub(super) credentials: Arc<Credentials>,
-    /// Until when reads go where writes went.
-    primary_until: Cell<Option<Instant>>,
+    /// What its reads must not miss.
+    written: Cell<Written>,
     /// The pools that were found last: finding one takes a key of four parts and a lock.
     pools: RefCell<Vec<KnownPool>>,
+}
+
+/// What a client has written, as far as it matters for its reads.
+#[derive(Debug, Clone, Copy, Default)]
+enum Written {
+    /// Nothing, or so long ago that it does not matter.
+    #[default]
+    Nothing,
+    /// Reads go to the primary until then.
+    Until(Instant),
+    /// Something, by a transaction that may be open.
+    Something,
+    /// Something, by then.
+    Before(Instant),
+    /// Something, which lies before this position in the log of the cluster of this target.
+    At(Instant, Target, u64),
 }
 
 /// A pool that a client was led to before.
@@ -160,10 +190,6 @@ impl Way {
         Some(&self.place(target)?.cluster)
     }
 
-    pub(super) fn role(&self, target: Target) -> Role {
-        self.place(target).map_or(Role::Any, |place| place.role)
-    }
-
     /// The database's name there.
     pub(super) fn database(&self, target: Target) -> &Arc<str> {
         self.place(target)
@@ -205,21 +231,133 @@ impl Way {
         pool
     }
 
-    /// A write has been carried out: reads stay with it for a while.
-    pub(super) fn on_write(&self, until: Option<Instant>) {
-        self.primary_until.set(until);
+    /// A write has been carried out.
+    pub(super) fn on_write(&self, now: Instant) {
+        self.written.set(match self.places.read_your_writes {
+            ReadYourWrites::Off => return,
+            ReadYourWrites::PrimaryFor(time) => now
+                .checked_add(time.get())
+                .map_or(Written::Nothing, Written::Until),
+            ReadYourWrites::Lsn => Written::Something,
+        });
     }
 
-    /// Whether reads go to the primary for now.
-    pub(super) fn stays_with_writes(&self, now: Instant) -> bool {
-        match self.primary_until.get() {
-            Some(until) if now < until => true,
-            Some(_) => {
-                self.primary_until.set(None);
-                false
-            }
-            None => false,
+    /// The client has no server connection any more: what it has written is committed, or never will be.
+    pub(super) fn on_released(&self) {
+        if matches!(self.written.get(), Written::Something) {
+            // The exact time: the log's position is asked for by another thread.
+            self.written.set(Written::Before(clock::refresh()));
         }
+    }
+
+    /// Which endpoints will do now, apart from those that were tried.
+    pub(super) fn choice(&self, target: Target, tried: &[EndpointId], now: Instant) -> Choice {
+        let Some(place) = self.place(target) else {
+            return Choice::default();
+        };
+        let mut choice = Choice {
+            role: place.role,
+            max_lag: self.places.max_lag,
+            knows: knows_primary(&place.cluster)
+                || (place.finds_roles.load(Ordering::Relaxed)
+                    && place.cluster.endpoints().len() > 1),
+            ..Choice::default()
+        };
+        if place.role == Role::PreferReplica {
+            choice.prefers = true;
+            choice.role = match self.reads_from(target, &place.cluster, now) {
+                Some(position) => {
+                    choice.position = position;
+                    Role::Replica
+                }
+                None => Role::Primary,
+            };
+            let nanos = place.cluster.shared().epoch().nanos(now);
+            let will_do = |endpoint: &Endpoint| {
+                choice.accepts(endpoint)
+                    && !tried.contains(&endpoint.id())
+                    && endpoint.state().is_available(nanos)
+            };
+            let endpoints = place.cluster.endpoints();
+            if !endpoints.iter().any(|endpoint| will_do(endpoint)) {
+                choice.role = Role::Primary;
+            }
+        }
+        choice
+    }
+
+    /// Up to which position a replica must have replayed to be read from. `None`: only the primary will do.
+    fn reads_from(&self, target: Target, cluster: &Cluster, now: Instant) -> Option<u64> {
+        self.on_released();
+        let at = match self.written.get() {
+            Written::Nothing => return Some(0),
+            Written::Until(until) if now < until => return None,
+            Written::Until(_) => {
+                self.written.set(Written::Nothing);
+                return Some(0);
+            }
+            Written::At(_, known, position) if known == target => return Some(position),
+            Written::Something => return None,
+            Written::Before(at) | Written::At(at, ..) => at,
+        };
+        let since = cluster.shared().epoch().nanos(at);
+        let endpoints = cluster.endpoints();
+        let mut primaries = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.role() == Some(EndpointRole::Primary));
+        let position = primaries
+            .next()?
+            .state()
+            .replication()
+            .position_since(since)?;
+        self.written.set(Written::At(at, target, position));
+        Some(position)
+    }
+}
+
+/// Which endpoints will do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Choice {
+    role: Role,
+    /// Whether it is known which endpoint is the primary.
+    knows: bool,
+    max_lag: MaxLag,
+    /// Up to where replicas must have replayed.
+    position: u64,
+    /// The primary will do as well.
+    prefers: bool,
+}
+
+impl Choice {
+    /// Whether this one will do.
+    pub(super) fn accepts(&self, endpoint: &Endpoint) -> bool {
+        let replication = endpoint.state().replication();
+        if replication.is_fenced() {
+            return false;
+        }
+        match (self.role, endpoint.role()) {
+            (Role::Primary, Some(role)) => role == EndpointRole::Primary,
+            // In a cluster that knows no roles every server counts as the primary.
+            (Role::Primary, None) => !self.knows,
+            (Role::Replica, Some(EndpointRole::Replica)) => {
+                self.max_lag
+                    .admits(replication.lag_bytes(), replication.lag())
+                    && (self.position == 0
+                        || replication
+                            .position()
+                            .is_some_and(|position| position >= self.position))
+            }
+            (Role::Replica, _) => false,
+            (Role::Any | Role::PreferReplica, Some(EndpointRole::Replica)) => self
+                .max_lag
+                .admits(replication.lag_bytes(), replication.lag()),
+            (Role::Any | Role::PreferReplica, _) => true,
+        }
+    }
+
+    /// Whether others will do when none of these does.
+    pub(super) fn has_more(&self) -> bool {
+        self.prefers && self.role == Role::Replica
     }
 }
 
@@ -232,20 +370,9 @@ fn may_write_later(analysis: &Analysis) -> bool {
 }
 
 /// Whether any endpoint of a cluster is known to be its primary.
-pub(super) fn knows_primary(cluster: &Cluster) -> bool {
+fn knows_primary(cluster: &Cluster) -> bool {
     let endpoints = cluster.endpoints();
     endpoints
         .iter()
         .any(|endpoint| endpoint.role() == Some(EndpointRole::Primary))
-}
-
-/// Whether an endpoint has a role that is asked for.
-pub(super) fn accepts(role: Role, endpoint: &Endpoint, knows_primary: bool) -> bool {
-    match role {
-        Role::Any | Role::PreferReplica => true,
-        // In a cluster that knows no roles every server counts as the primary.
-        Role::Primary if knows_primary => endpoint.role() == Some(EndpointRole::Primary),
-        Role::Primary => endpoint.role() != Some(EndpointRole::Replica),
-        Role::Replica => endpoint.role() == Some(EndpointRole::Replica),
-    }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context as Task;
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -129,6 +129,8 @@ pub(super) enum Ended {
 impl Session {
     /// Serves the client until it leaves or has to.
     pub(super) async fn run(mut self: Box<Self>) {
+        let task = std::future::poll_fn(|task| Poll::Ready(task.waker().clone())).await;
+        self.cancel.on_session(&task);
         let ended = match self.converse().await {
             Err(ended) => ended,
             Ok(never) => match never {},
@@ -376,7 +378,7 @@ impl Session {
                 lease.served.query_micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             }
             if flight.class != Class::Read && !flight.refused {
-                way.on_write(server.reads_follow_until(now));
+                way.on_write(now);
             }
             // Those before it were bound and never executed.
             while judged

@@ -2,16 +2,19 @@
 //!
 //! Start at [`Postgres`] and [`PostgresServer`].
 
+use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_cluster::Cluster;
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::{Context, FilterChain, Interest, Random};
 use portcullis_net::{Downstream, DrainSignal, Sniff, Timer};
-use portcullis_proxy::{AcceptBalance, ListenerContext, Protocol, ReadContext, Server, TlsStart};
+use portcullis_proxy::{
+    AcceptBalance, ListenerContext, Protocol, ReadContext, Reload, Server, TlsStart,
+};
 use serde_json::Value;
 
 use super::cancel::CancelKeys;
@@ -71,7 +74,7 @@ impl Protocol for Postgres {
         Ok(PostgresServer {
             listener: Arc::clone(&cx.listener),
             setup: setup(config, &chain, &common, limits.top > 0),
-            places: Rc::new(Places::new(config, cx)?),
+            places: Rc::new(Places::new(config, &common, cx)?),
             chain,
             stats: Rc::new(PostgresStats::new(&cx.stats)),
             config: config.clone(),
@@ -82,6 +85,7 @@ impl Protocol for Postgres {
             statements: own,
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
+            reload: cx.worker.shared.service(),
             common,
         })
     }
@@ -95,8 +99,19 @@ pub(super) struct Common {
     pub(super) cancel: Arc<CancelKeys>,
     pub(super) registry: Arc<Registry>,
     pub(super) asked: Asked,
-    /// Roles are being found out, or were: a server without one is no primary.
-    pub(super) finds_roles: AtomicBool,
+    /// By cluster: roles are being found out, or were, so that a server without one is no primary.
+    finds_roles: Mutex<HashMap<Arc<str>, Arc<AtomicBool>>>,
+}
+
+impl Common {
+    /// Whether the roles of a cluster are being found out, or were.
+    pub(super) fn finds_roles(&self, cluster: &str) -> Arc<AtomicBool> {
+        let mut all = self
+            .finds_roles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(cluster.into()).or_default())
+    }
 }
 
 /// The tables of statements of a listener, for its workers and the control side.
@@ -119,6 +134,8 @@ pub struct PostgresServer {
     pub(super) statements: Rc<WorkerStatements>,
     /// Keeps the tables known to the control side.
     pub(super) tables: Arc<Statements>,
+    /// Has the process read its configuration again, where it does.
+    pub(super) reload: Option<Arc<dyn Reload>>,
     /// Where users are looked up, if not where their statements go.
     pub(super) auth_cluster: Option<Rc<Cluster>>,
 }
@@ -191,14 +208,6 @@ impl PostgresServer {
     /// Whether texts that are not understood are refused.
     pub(super) fn denies_unparsable(&self) -> bool {
         self.config.on_unparsable == config::OnUnparsable::Deny
-    }
-
-    /// Until when reads go where a write went that has just ended.
-    pub(super) fn reads_follow_until(&self, now: Instant) -> Option<Instant> {
-        match self.config.read_your_writes {
-            config::ReadYourWrites::PrimaryFor(time) => now.checked_add(time.get()),
-            _ => None,
-        }
     }
 
     /// Until when a statement that began then may take.

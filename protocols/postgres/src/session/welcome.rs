@@ -75,7 +75,8 @@ impl Session {
         let Some(lease) = &self.lease else { return };
         let server = Arc::clone(&lease.held.connection.server);
         let keys = &self.server.common.cancel;
-        self.cancel = keys.register(Some(server.process), long_key, &mut super::secret);
+        let who = Arc::clone(self.cancel.who());
+        self.cancel = keys.register(Some(server.process), long_key, who, &mut super::secret);
         self.cancel.on_attach(server);
     }
 }

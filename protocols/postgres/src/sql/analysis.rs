@@ -8,7 +8,6 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::effects::Effects;
-use super::name::{Relation, Relations, names};
 use super::verb::Verb;
 
 /// Statements of one text that are listed; what is behind them makes the text incomplete.
@@ -296,26 +295,6 @@ impl StatementInfo {
     #[must_use]
     pub const fn unfiltered_write(&self) -> bool {
         self.effects.contains(Effects::UNFILTERED_WRITE)
-    }
-
-    /// Whether it can name one of `relations`. True as well when not all of its names are known.
-    #[must_use]
-    pub fn names_any(&self, sql: &[u8], relations: &Relations) -> bool {
-        (self.tables_truncated && !relations.is_empty())
-            || self
-                .tables
-                .iter()
-                .any(|table| relations.matches(table.of(sql)))
-    }
-
-    /// Whether it can name `relation`. True as well when not all of its names are known.
-    #[must_use]
-    pub fn names(&self, sql: &[u8], relation: &Relation) -> bool {
-        self.tables_truncated
-            || self
-                .tables
-                .iter()
-                .any(|table| names(table.of(sql), relation))
     }
 }
 

@@ -110,22 +110,6 @@ impl Effects {
             | Self::DISCARD_TEMP.0,
     );
 
-    /// What ties a session to its server connection beyond the transaction: in transaction pooling any of these
-    /// means pin, replay or refuse.
-    pub const SESSION_STATE: Self = Self(
-        Self::SET_SESSION.0
-            | Self::SET_ROLE.0
-            | Self::SESSION_AUTHORIZATION.0
-            | Self::TEMP_OBJECT.0
-            | Self::ADVISORY_LOCK.0
-            | Self::LISTEN.0
-            | Self::HOLD_CURSOR.0
-            | Self::PREPARE.0
-            | Self::LOAD.0
-            | Self::SET_CONFIG_CALL.0
-            | Self::REPLICATION.0,
-    );
-
     /// Whether there is none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

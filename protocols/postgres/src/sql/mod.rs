@@ -31,7 +31,7 @@ pub use effects::Effects;
 pub use functions::FunctionSet;
 pub use keyword::Keyword;
 pub use lexer::{Lexer, Token, TokenKind};
-pub use name::{BadRelation, Relation, Relations, fold_name};
+pub use name::fold_name;
 pub use normal::normalise;
 pub use seen::SeenTexts;
 pub use verb::{Object, StatementPattern, UnknownStatement, Verb};

@@ -57,10 +57,12 @@ impl<C, W> PoolCore<C, W> {
         closing
     }
 
-    /// Ends the pool: refuses everybody from now on. It can be forgotten when [`Self::is_quiet`].
+    /// Ends the pool: refuses everybody from now on. It can be forgotten when [`Self::is_quiet`]; whoever looks after it is
+    /// woken, and has nothing to do any more.
     pub fn close(&mut self, now: Instant) -> Vec<(C, CloseReason)> {
         self.at(now);
         self.state = PoolState::Closed;
+        self.woken.extend(self.bell.take());
         self.refuse_all(Refusal::Closed);
         let closing = self.close_idle(CloseReason::Closed);
         self.finish();

@@ -17,7 +17,7 @@ pub use sweep::Swept;
 
 use super::backoff::Backoff;
 use super::idle::Idle;
-use super::lease::{Affinity, Lease, OpenTicket};
+use super::lease::{Affinity, Lease, OpenTicket, Patience};
 use super::limits::PoolLimits;
 use super::queue::{Fetched, Queue, State, Ticket};
 use super::reason::{CloseReason, OpenFailure, Refusal};
@@ -40,6 +40,8 @@ pub struct PoolCore<C, W = ()> {
     /// What is of an older generation was killed.
     killed_before: u64,
     backoff: Backoff,
+    /// Since when there is no connection.
+    bare_since: Option<Instant>,
     next_serial: u64,
     latest: Option<Instant>,
     totals: Totals,
@@ -123,6 +125,7 @@ impl<C, W> PoolCore<C, W> {
             generation: 0,
             killed_before: 0,
             backoff: Backoff::default(),
+            bare_since: None,
             next_serial: 0,
             latest: None,
             totals: Totals::default(),
@@ -135,9 +138,14 @@ impl<C, W> PoolCore<C, W> {
     }
 
     /// Asks for a connection. Whoever waits already is not overtaken.
-    pub fn checkout(&mut self, now: Instant, affinity: Affinity) -> Checkout<C> {
+    pub fn checkout(
+        &mut self,
+        now: Instant,
+        affinity: Affinity,
+        patience: Patience,
+    ) -> Checkout<C> {
         let now = self.at(now);
-        let answer = self.admit(now, affinity);
+        let answer = self.admit(now, affinity, patience);
         self.finish();
         answer
     }
@@ -228,7 +236,9 @@ impl<C, W> PoolCore<C, W> {
     }
 
     /// A connection could not be opened. Nothing else is for a while (see [`PoolLimits::connect_backoff`]), then one is
-    /// tried. Those who wait stay, unless the failure is definite and there is no connection to wait for.
+    /// tried. Those who wait stay as long as there is a connection to wait for. If there is none, those are told who
+    /// [would rather leave](Patience::Leaves); and everybody, if the failure is definite or the server has been away for
+    /// [`PoolLimits::unreachable_after`].
     pub fn open_failed(
         &mut self,
         now: Instant,
@@ -241,9 +251,7 @@ impl<C, W> PoolCore<C, W> {
         self.totals.open_failures += 1;
         self.backoff
             .failed(round, now, failure, self.limits.connect_backoff, random);
-        if failure.is_definite() && self.live() == 0 {
-            self.refuse_all(Refusal::Unreachable(failure));
-        }
+        self.on_failure(now, failure);
         self.settle(now);
         self.finish();
     }
@@ -317,6 +325,11 @@ impl<C, W> PoolCore<C, W> {
 
     /// What every public method that changes something ends with.
     fn finish(&mut self) {
+        self.bare_since = if self.has_any() {
+            None
+        } else {
+            self.bare_since.or(self.latest)
+        };
         if !self.quiet.is_empty() && self.live() == 0 {
             self.woken.extend(self.quiet.drain(..));
         }

@@ -6,13 +6,19 @@ use std::time::Instant;
 
 use super::super::backoff::part;
 use super::super::idle::Entry;
-use super::super::lease::{Affinity, Lease, OpenTicket};
+use super::super::lease::{Affinity, Lease, OpenTicket, Patience};
 use super::super::queue::{Open, State, Ticket};
-use super::super::reason::{CloseReason, Refusal};
+use super::super::reason::{CloseReason, OpenFailure, Refusal};
+use super::sweep::earliest;
 use super::{After, Checkout, Leased, PoolCore, PoolState};
 
 impl<C, W> PoolCore<C, W> {
-    pub(super) fn admit(&mut self, now: Instant, affinity: Affinity) -> Checkout<C> {
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        affinity: Affinity,
+        patience: Patience,
+    ) -> Checkout<C> {
         self.totals.checkouts += 1;
         if self.state == PoolState::Open
             && self.queue.is_empty()
@@ -20,11 +26,11 @@ impl<C, W> PoolCore<C, W> {
         {
             return Checkout::Ready(leased);
         }
-        if let Some(refusal) = self.refuses(now) {
+        if let Some(refusal) = self.refuses(now, patience) {
             self.totals.note_refused(refusal);
             return Checkout::Refused(refusal);
         }
-        let ticket = self.queue.push(now);
+        let ticket = self.queue.push(now, patience);
         self.totals.waited += 1;
         self.settle(now);
         Checkout::Wait(ticket)
@@ -43,16 +49,20 @@ impl<C, W> PoolCore<C, W> {
     }
 
     /// Why one more may not even wait.
-    pub(super) fn refuses(&self, now: Instant) -> Option<Refusal> {
+    pub(super) fn refuses(&self, now: Instant, patience: Patience) -> Option<Refusal> {
         if self.state == PoolState::Closed {
             return Some(Refusal::Closed);
         }
         if let Some(failure) = self.backoff.last()
-            && failure.is_definite()
-            && self.live() == 0
-            && self.backoff.blocks(now)
+            && !self.has_any()
         {
-            return Some(Refusal::Unreachable(failure));
+            // Whoever comes when an attempt is due, or under way, learns of its outcome.
+            let pausing = self.backoff.blocks(now) && self.opening == 0;
+            let gives_up = failure.is_definite() || self.has_given_up(now);
+            let leaves = patience == Patience::Leaves && self.opening > 0;
+            if (pausing && (gives_up || patience == Patience::Leaves)) || leaves {
+                return Some(Refusal::Unreachable(failure));
+            }
         }
         let unserved = self.queue.len().saturating_sub(self.opening as usize);
         let full =
@@ -104,12 +114,8 @@ impl<C, W> PoolCore<C, W> {
         self.in_use -= 1;
         let expires = entry.lease.expires;
         self.idle.keep(entry);
-        let ages = self
-            .limits
-            .idle_timeout
-            .and_then(|timeout| now.checked_add(timeout));
-        self.ring_before(ages);
-        self.ring_before(expires);
+        let unneeded = self.unneeded_deadline();
+        self.ring_before(earliest([expires, unneeded]));
         None
     }
 
@@ -243,6 +249,35 @@ impl<C, W> PoolCore<C, W> {
 
     pub(super) fn refuse_all(&mut self, refusal: Refusal) {
         while let Some((ticket, _)) = self.queue.first() {
+            self.refuse_waiter(ticket, refusal);
+        }
+    }
+
+    /// Whether there is a connection, whoever has it.
+    pub(super) fn has_any(&self) -> bool {
+        self.in_use > 0 || !self.idle.is_empty()
+    }
+
+    /// From when on nobody waits for a server that is away: attempts have failed, and there was no connection, for so long.
+    pub(super) fn gives_up_at(&self) -> Option<Instant> {
+        let since = self.backoff.since()?.max(self.bare_since?);
+        since.checked_add(self.limits.unreachable_after?)
+    }
+
+    pub(super) fn has_given_up(&self, now: Instant) -> bool {
+        self.gives_up_at().is_some_and(|at| at <= now)
+    }
+
+    /// No connection could be opened: who is told.
+    pub(super) fn on_failure(&mut self, now: Instant, failure: OpenFailure) {
+        if self.has_any() {
+            return;
+        }
+        let refusal = Refusal::Unreachable(failure);
+        if self.has_given_up(now) || (failure.is_definite() && self.opening == 0) {
+            return self.refuse_all(refusal);
+        }
+        while let Some(ticket) = self.queue.first_leaving() {
             self.refuse_waiter(ticket, refusal);
         }
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::super::idle::Entry;
 use super::super::lease::OpenTicket;
+use super::super::queue::Ticket;
 use super::super::reason::CloseReason;
 use super::{PoolCore, PoolState};
 
@@ -27,6 +28,11 @@ impl<C, W> PoolCore<C, W> {
         let now = self.at(now);
         while let Some((ticket, since)) = self.queue.first()
             && self.has_waited_enough(since, now)
+        {
+            self.refuse_waiter(ticket, self.timeout_reason());
+        }
+        while let Some((ticket, at)) = self.first_to_give_up()
+            && at <= now
         {
             self.refuse_waiter(ticket, self.timeout_reason());
         }
@@ -74,7 +80,19 @@ impl<C, W> PoolCore<C, W> {
         } else {
             None
         };
-        earliest([wait, begin])
+        let gives_up = self.first_to_give_up().map(|(_, at)| at);
+        earliest([wait, begin, gives_up])
+    }
+
+    /// Who has waited for longest for a server that is away, and until when. Who came after that time came to learn of the
+    /// next attempt.
+    fn first_to_give_up(&self) -> Option<(Ticket, Instant)> {
+        if self.has_any() || self.state != PoolState::Open {
+            return None;
+        }
+        let at = self.gives_up_at()?;
+        let (ticket, since) = self.queue.first()?;
+        (since < at).then_some((ticket, at))
     }
 
     /// When something may be opened that may not be now, or must be now for `min`.
@@ -106,15 +124,18 @@ impl<C, W> PoolCore<C, W> {
             .iter()
             .filter_map(|entry| entry.lease.expires)
             .min();
-        let oldest = self.idle.entries().first();
-        let since = oldest.map(|entry| entry.since);
-        let idle = since
-            .filter(|_| self.live() > self.limits.floor())
-            .and_then(|since| since.checked_add(self.limits.idle_timeout?));
-        let reserve = since
-            .filter(|_| self.live() > self.limits.size)
-            .and_then(|since| since.checked_add(self.limits.reserve_after));
-        earliest([expires, idle, reserve])
+        earliest([expires, self.unneeded_deadline()])
+    }
+
+    /// When the connection that is idle for longest will have been so for too long, if it may be closed for that: one of the
+    /// minimum may not.
+    pub(super) fn unneeded_deadline(&self) -> Option<Instant> {
+        let since = self.idle.entries().first()?.since;
+        let idle = (self.live() > self.limits.floor())
+            .then_some(self.limits.idle_timeout)
+            .flatten();
+        let reserve = (self.live() > self.limits.size).then_some(self.limits.reserve_after);
+        earliest([idle, reserve].map(|time| since.checked_add(time?)))
     }
 
     fn close_old(&mut self, now: Instant, closing: &mut Vec<(C, CloseReason)>) {
@@ -159,6 +180,6 @@ impl<C, W> PoolCore<C, W> {
     }
 }
 
-fn earliest<const N: usize>(instants: [Option<Instant>; N]) -> Option<Instant> {
+pub(super) fn earliest<const N: usize>(instants: [Option<Instant>; N]) -> Option<Instant> {
     instants.into_iter().flatten().min()
 }

@@ -103,7 +103,7 @@ impl Crowd {
             shape: 0,
         };
         match event {
-            Event::Ask(client) => match self.pool.checkout(now, affinity) {
+            Event::Ask(client) => match self.pool.checkout(now, affinity, Patience::Stays) {
                 Checkout::Ready(leased) => self.begin(client, leased),
                 Checkout::Wait(ticket) => {
                     self.waiting.insert(client, (ticket, self.clock.elapsed()));
@@ -336,7 +336,9 @@ fn pools_do_not_come_back_all_at_once() {
     let mut attempts = vec![0_u32; 100];
     for _ in 0..POOLS {
         let mut pool = PoolCore::<u32>::new(ten_servers());
-        let Checkout::Wait(ticket) = pool.checkout(clock.now(), Affinity::default()) else {
+        let Checkout::Wait(ticket) =
+            pool.checkout(clock.now(), Affinity::default(), Patience::Stays)
+        else {
             panic!("nothing is open");
         };
         // Everybody finds the server away at the same moment, three times in a row.

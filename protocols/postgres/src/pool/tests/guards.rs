@@ -54,7 +54,8 @@ impl Scene {
     }
 
     fn ask(&self) -> Acquired<u32> {
-        self.pool.checkout(self.now, Affinity::default())
+        self.pool
+            .checkout(self.now, Affinity::default(), Patience::Stays)
     }
 
     fn wait(&self) -> Waiting<u32> {

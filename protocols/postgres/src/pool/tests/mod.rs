@@ -5,12 +5,14 @@
 // A test may panic on a subtraction, and need not spare a copy.
 #![allow(clippy::unchecked_time_subtraction, clippy::needless_pass_by_value)]
 
+mod away;
 mod cases;
 mod crowd;
 mod guards;
 mod operator;
 mod random;
 mod threads;
+mod upkeep;
 mod world;
 
 use std::time::Duration;
@@ -28,6 +30,9 @@ fn limits() -> PoolLimits {
             first: SECOND,
             max: SECOND * 4,
         },
+        wait_timeout: SECOND * 30,
+        reserve_after: SECOND * 3,
+        unreachable_after: None,
         idle_timeout: None,
         max_lifetime: None,
         ..PoolLimits::default()

@@ -278,7 +278,7 @@ fn time_may_go_backwards() {
     let early = world.clock.now();
     world.advance(SECOND);
     world.ask(here());
-    let Checkout::Wait(ticket) = world.pool.checkout(early, here()) else {
+    let Checkout::Wait(ticket) = world.pool.checkout(early, here(), Patience::Stays) else {
         panic!("both places are taken");
     };
     assert_eq!(

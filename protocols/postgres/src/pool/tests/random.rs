@@ -18,6 +18,7 @@ fn limits(choice: u64) -> PoolLimits {
         reserve_after: Duration::from_millis(500),
         max_waiting: [0, 2, 100][(choice / 48 % 3) as usize],
         wait_timeout: Duration::from_secs(2),
+        unreachable_after: [None, Some(Duration::from_secs(1))][(choice / 1728 % 2) as usize],
         idle_timeout: [None, Some(Duration::from_secs(3))][(choice / 144 % 2) as usize],
         max_lifetime: [None, Some(Duration::from_secs(10))][(choice / 288 % 2) as usize],
         max_opening: [1, 2, 8][(choice / 576 % 3) as usize],
@@ -40,7 +41,8 @@ fn affinity(choice: u64) -> Affinity {
 fn step(world: &mut World, kind: u64, detail: u64) {
     let place = (detail >> 32) as usize;
     match kind {
-        0..25 => world.ask(affinity(detail)),
+        0..20 => world.ask(affinity(detail)),
+        20..25 => world.ask_with(affinity(detail), Patience::Leaves),
         25..43 => world.checkin(place, affinity(detail)),
         43..48 => world.discard(place, CloseReason::ServerGone),
         48..58 => drop(world.opened(place, detail, affinity(detail))),
@@ -73,6 +75,26 @@ proptest! {
         let mut world = World::new(limits(start));
         for (kind, detail) in steps {
             step(&mut world, kind, detail);
+        }
+        world.finish();
+    }
+}
+
+#[test]
+fn upkeep_comes_to_rest() {
+    let (mut random, seed) = Random::from_environment(5);
+    println!("PORTCULLIS_SEED={seed}");
+    for life in 0..40 {
+        let mut world = World::new(limits(random.next_u64()));
+        for number in 0..2_000 {
+            let (kind, detail) = (random.next_u64() % 100, random.next_u64());
+            step(&mut world, kind, detail);
+            let rounds = world.keep_up();
+            assert!(
+                rounds <= 2,
+                "life {life}, step {number}, kind {kind}: {rounds} rounds, {:?}",
+                world.snapshot()
+            );
         }
         world.finish();
     }

@@ -60,7 +60,7 @@ impl Client {
 
     fn round(&mut self, careless: bool) {
         let affinity = self.affinity();
-        let held = match self.pool.checkout(self.now, affinity) {
+        let held = match self.pool.checkout(self.now, affinity, Patience::Stays) {
             Acquired::Ready(held) => Some(held),
             Acquired::Waiting(waiting) => self.wait(waiting, careless),
             Acquired::Refused(refusal) => panic!("{refusal}"),

@@ -23,6 +23,7 @@ enum Standing {
 struct Asker {
     ticket: Ticket,
     since: Instant,
+    patience: Patience,
     standing: Standing,
     /// Its handle is with the pool.
     sleeps: bool,
@@ -42,7 +43,15 @@ pub(super) struct World {
     pub(super) refused: Vec<Refusal>,
     pub(super) served: Vec<u64>,
     next: u64,
+    /// The upkeep's handle has come out.
+    rung: bool,
+    /// When the upkeep sweeps next by itself; nothing before its first round.
+    sweeps_at: Option<Instant>,
+    swept: bool,
 }
+
+/// The handle of the upkeep; no asker's.
+const BELL: u64 = u64::MAX;
 
 impl World {
     pub(super) fn new(limits: PoolLimits) -> Self {
@@ -58,6 +67,9 @@ impl World {
             refused: Vec::new(),
             served: Vec::new(),
             next: 0,
+            rung: false,
+            sweeps_at: None,
+            swept: false,
         }
     }
 
@@ -84,9 +96,13 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, affinity: Affinity) {
+        self.ask_with(affinity, Patience::Stays);
+    }
+
+    pub(super) fn ask_with(&mut self, affinity: Affinity, patience: Patience) {
         let now = self.clock.now();
         let expected = self.expected_idle(affinity);
-        match self.pool.checkout(now, affinity) {
+        match self.pool.checkout(now, affinity, patience) {
             Checkout::Ready(Leased {
                 connection, lease, ..
             }) => {
@@ -101,6 +117,7 @@ impl World {
                 self.askers.push(Asker {
                     ticket,
                     since: now,
+                    patience,
                     standing,
                     sleeps: false,
                 });
@@ -218,9 +235,17 @@ impl World {
         let open = self.openings.remove(place % self.openings.len());
         self.pool
             .open_failed(self.clock.now(), open, failure, random);
-        let live = self.snapshot().active + self.snapshot().opening;
-        if failure.is_definite() && live == 0 && self.snapshot().waiting == 0 {
-            self.refuse_all(Refusal::Unreachable(failure));
+        let snapshot = self.snapshot();
+        if snapshot.active == 0 && self.idle.is_empty() {
+            // All, or else those who would rather leave.
+            let all = snapshot.waiting == 0;
+            let refused = Standing::Refused(Refusal::Unreachable(failure).index());
+            for asker in &mut self.askers {
+                let leaves = asker.patience == Patience::Leaves;
+                if asker.standing == Standing::Waiting && (all || leaves) {
+                    asker.standing = refused;
+                }
+            }
         }
         self.verify();
     }
@@ -264,6 +289,7 @@ impl World {
     /// Everybody who was woken fetches what there is.
     pub(super) fn pump(&mut self) {
         while let Some(serial) = self.pool.poll_woken() {
+            self.rung |= serial == BELL;
             let place = self
                 .askers
                 .iter()
@@ -334,18 +360,45 @@ impl World {
         self.askers.remove(place);
     }
 
+    /// What the task does that looks after a pool, until it would sleep: how many rounds that takes.
+    pub(super) fn keep_up(&mut self) -> usize {
+        let mut rounds = 0;
+        loop {
+            self.pump();
+            let now = self.clock.now();
+            let is_due = !self.swept || self.sweeps_at.is_some_and(|at| at <= now);
+            if !is_due && !self.rung {
+                return rounds;
+            }
+            self.rung = false;
+            let next = self.sweep();
+            self.pool.arm(BELL, next);
+            self.sweeps_at = next;
+            self.swept = true;
+            rounds += 1;
+            assert!(rounds < 10, "the upkeep keeps itself awake");
+        }
+    }
+
     pub(super) fn sweep(&mut self) -> Option<Instant> {
         let now = self.clock.now();
         let timeout = self.pool.limits().wait_timeout;
         let refused_before = self.snapshot().totals.refused;
         let swept = self.pool.sweep(now);
-        for asker in &mut self.askers {
-            if asker.standing == Standing::Waiting && now - asker.since >= timeout {
-                let place = (0..Refusal::ALL.len()).find(|place| {
-                    self.pool.snapshot(now).totals.refused[*place] > refused_before[*place]
-                });
-                asker.standing = Standing::Refused(place.unwrap());
+        let refused = self.snapshot().totals.refused;
+        let place = (0..refused.len()).find(|place| refused[*place] > refused_before[*place]);
+        let mut count = place.map_or(0, |place| refused[place] - refused_before[place]);
+        let away = Some(Refusal::Unreachable(OpenFailure::Connect).index());
+        let waiting = |asker: &&mut Asker| asker.standing == Standing::Waiting;
+        for asker in self.askers.iter_mut().filter(waiting) {
+            let timed_out = now - asker.since >= timeout;
+            assert!(count > 0 || !timed_out, "who has waited enough is told");
+            if count == 0 {
+                break;
             }
+            assert!(timed_out || place == away, "refused before its time");
+            asker.standing = Standing::Refused(place.unwrap());
+            count -= 1;
         }
         self.note_closing(swept.close);
         self.openings.extend(swept.open);
