@@ -111,7 +111,7 @@ fn p17_replication_takes_nothing_from_the_pool() {
     let place = site.server.sql("SELECT pg_current_wal_lsn()");
     replica
         .client
-        .send(query(&format!("START_REPLICATION {place} PHYSICAL")));
+        .send(query(&format!("START_REPLICATION PHYSICAL {place}")));
     let first = replica.read();
     assert_eq!(first.0, b'W', "{}", first.1.escape_ascii());
     // Both directions are open, and the pool's one connection is everybody else's.
