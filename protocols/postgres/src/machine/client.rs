@@ -51,7 +51,9 @@ impl Relay {
         turn: &mut Turn<'_>,
     ) -> Result<Want, RelayError> {
         loop {
-            if self.held_ready.is_some() {
+            // Replies of our own would stand in the middle of a message that nobody asked for.
+            let amid = self.large.is_some() && self.owed.is_empty();
+            if self.held_ready.is_some() || amid {
                 return Ok(Want::Replies);
             }
             if let Some(rest) = self.rest {

@@ -261,7 +261,7 @@ pub(super) enum Stage {
     Rejected(Bytes),
 }
 
-/// Where the rest of a large message of the client's goes.
+/// Where the rest of a large message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
     Forward,
@@ -310,6 +310,8 @@ pub struct Relay {
     pub(super) cuts: bool,
     /// Nothing more up to the ReadyForQuery is for the client.
     pub(super) mute: bool,
+    /// Where the rest of a large message of the server's goes, while one comes.
+    pub(super) large: Option<Rest>,
     pub(super) shape: Arc<Shape>,
     pub(super) reading: Reading,
     /// How this client's SQL is read.
@@ -359,6 +361,7 @@ impl Relay {
             cut: None,
             cuts: false,
             mute: false,
+            large: None,
             shape,
             options: sql::Options {
                 standard_conforming_strings: !reading.escapes,
@@ -408,6 +411,7 @@ impl Relay {
             && self.status == TransactionStatus::Idle
             && !self.segment
             && self.rest.is_none()
+            && self.large.is_none()
             && self.held_ready.is_none()
     }
 
@@ -420,7 +424,14 @@ impl Relay {
     /// Whether the server owes nothing, be a transaction open or not.
     #[must_use]
     pub fn owes_nothing(&self) -> bool {
-        self.owed.is_empty() && self.held_ready.is_none()
+        self.owed.is_empty() && self.large.is_none() && self.held_ready.is_none()
+    }
+
+    /// Whether the client has got the front of a message whose rest is still to come: anything else that it is told now would be read
+    /// as a part of that.
+    #[must_use]
+    pub const fn is_mid_message(&self) -> bool {
+        matches!(self.large, Some(Rest::Forward))
     }
 
     /// What keeps the server connection with the client.
@@ -493,8 +504,13 @@ impl Relay {
     }
 
     /// The server connection is gone. Everything that was owed ends with `error`, a whole ErrorResponse, as a server would
-    /// put it; whether a conversation can go on after that (no transaction, no state lost) is the answer.
+    /// put it; whether a conversation can go on after that (no transaction, no state lost) is the answer. In the middle of a message
+    /// nothing can be said any more.
     pub fn on_link_lost(&mut self, error: &[u8], downstream: &mut BytesMut) -> bool {
+        if self.is_mid_message() {
+            return false;
+        }
+        self.large = None;
         let survives = self.status == TransactionStatus::Idle
             && self.pins.is_empty()
             && self.rest.is_none()

@@ -3,12 +3,14 @@
 //! Whatever does not answer the first reply that is owed is a fault of the server's, and ends its connection: guessing here is
 //! how one client would get another's rows. Start at [`Relay::handle_server`].
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use std::mem;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::client::forward;
 use super::owed::Reply;
 use super::pins::Pins;
-use super::relay::{Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, put_ready};
+use super::relay::{Event, Link, Mode, Relay, RelayError, Rest, Setup, StatePolicy, put_ready};
 use crate::frame::{Frame, Tag, backend};
 use crate::message::backend::{CommandComplete, ErrorFields, TransactionStatus};
 use crate::request::ResultPiece;
@@ -20,14 +22,13 @@ const HEADER: usize = 5;
 pub type Judge<'j> = &'j mut dyn FnMut(ResultPiece) -> Option<Bytes>;
 
 /// What becomes of one message.
+#[derive(Debug)]
 enum Verdict {
     Forward,
     Swallow,
     Replace(Bytes),
     /// The ReadyForQuery waits here.
     Hold,
-    /// Forward, and the connection may be free.
-    Ready,
 }
 
 impl Relay {
@@ -35,7 +36,8 @@ impl Relay {
     /// be this client's.
     ///
     /// # Errors
-    /// The server cannot be understood, or says what nobody asked: its connection must be closed.
+    /// The server cannot be understood, or says what nobody asked: its connection must be closed. What stood before that has been
+    /// passed on.
     pub fn handle_server(
         &mut self,
         input: &mut BytesMut,
@@ -48,59 +50,92 @@ impl Relay {
         let mut run = 0;
         loop {
             let ahead = input.get(run..).unwrap_or_default();
-            let Some(frame) = link.scanner.next(ahead).map_err(RelayError::ServerFrame)? else {
-                forward(input, run, downstream);
-                return Ok(Event::Nothing);
+            let looked = match link.scanner.next(ahead).map_err(RelayError::ServerFrame) {
+                Ok(Some(frame)) => self
+                    .on_frame(frame, ahead, link, setup, &mut judge)
+                    .map(|verdict| Some((frame, verdict))),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
             };
-            let (tag, len) = match frame {
-                Frame::Whole { tag, len } => (tag, len),
-                Frame::Run { len, .. } | Frame::Begin { len, .. } | Frame::More { len, .. } => {
-                    self.on_piece(frame, &mut judge)?;
-                    if self.cut.is_some() || self.mute {
-                        forward(input, run, downstream);
-                        run = 0;
-                        drop(input.split_to(len.min(input.len())));
-                    } else {
-                        run += len;
-                    }
-                    continue;
-                }
-            };
-            let body = ahead.get(HEADER..len).unwrap_or_default();
-            if tag == backend::DATA_ROW || tag == backend::COPY_DATA {
-                self.judge_piece(1, len, &mut judge);
-            }
-            let verdict = self.on_backend(tag, body, link, setup)?;
-            let verdict = self.cut_off(tag, verdict);
-            match verdict {
-                Verdict::Forward | Verdict::Ready => {
-                    self.count_bytes(len);
-                    run += len;
-                }
-                Verdict::Swallow | Verdict::Hold => {
-                    forward(input, run, downstream);
-                    run = 0;
-                    drop(input.split_to(len.min(input.len())));
-                }
-                Verdict::Replace(ref bytes) => {
-                    forward(input, run, downstream);
-                    run = 0;
-                    drop(input.split_to(len.min(input.len())));
-                    downstream.put_slice(bytes);
-                }
-            }
-            if self.owed_local() {
+            let Ok(Some((frame, verdict))) = looked else {
                 forward(input, run, downstream);
-                run = 0;
+                return looked.map(|_| Event::Nothing);
+            };
+            let is_held = matches!(verdict, Verdict::Hold);
+            if matches!(verdict, Verdict::Forward) {
+                run += frame.len();
+            } else {
+                forward(input, mem::take(&mut run), downstream);
+                input.advance(frame.len().min(input.len()));
+            }
+            if let Verdict::Replace(bytes) = verdict {
+                downstream.put_slice(&bytes);
+            }
+            if self.owed_local() && self.large.is_none() {
+                forward(input, mem::take(&mut run), downstream);
                 self.flush_local(downstream);
             }
-            let event = match verdict {
-                Verdict::Ready => Event::Ready,
-                Verdict::Hold => Event::Reapply,
-                _ => continue,
-            };
-            forward(input, run, downstream);
-            return Ok(event);
+            if let Some(event) = self.event_behind(frame, is_held) {
+                forward(input, run, downstream);
+                return Ok(event);
+            }
+        }
+    }
+
+    /// What is to be said behind a ReadyForQuery.
+    fn event_behind(&mut self, frame: Frame, is_held: bool) -> Option<Event> {
+        let is_ready = matches!(frame, Frame::Whole { tag, .. } if tag == backend::READY_FOR_QUERY);
+        if is_held {
+            return Some(Event::Reapply);
+        }
+        if !is_ready || !self.owed.is_empty() {
+            return None;
+        }
+        self.owed.shrink();
+        Some(Event::Ready)
+    }
+
+    fn on_frame(
+        &mut self,
+        frame: Frame,
+        ahead: &[u8],
+        link: &mut Link,
+        setup: &Setup,
+        judge: &mut Option<Judge<'_>>,
+    ) -> Result<Verdict, RelayError> {
+        let (tag, len, total) = match frame {
+            Frame::Whole { tag, len } => (tag, len, len as u64),
+            Frame::Begin { tag, len, total } => (tag, len, total),
+            Frame::Run { tag, len, count } => {
+                self.on_rows(u64::from(count), len as u64, judge)?;
+                return Ok(self.cut_off(tag, Verdict::Forward));
+            }
+            Frame::More { last, .. } => return Ok(self.on_rest(last)),
+        };
+        let body = ahead.get(HEADER..len).unwrap_or_default();
+        let is_whole = matches!(frame, Frame::Whole { .. });
+        if tag == backend::DATA_ROW || tag == backend::COPY_DATA {
+            self.on_rows(1, total, judge)?;
+        } else if let Some(flight) = self.owed.flight() {
+            flight.bytes += total;
+        }
+        let verdict = self.on_backend(tag, body, is_whole, link, setup)?;
+        let verdict = self.cut_off(tag, verdict);
+        if !is_whole {
+            self.large = Some(match verdict {
+                Verdict::Forward => Rest::Forward,
+                _ => Rest::Drop,
+            });
+        }
+        Ok(verdict)
+    }
+
+    /// The rest of a large message goes where its front went.
+    fn on_rest(&mut self, last: bool) -> Verdict {
+        let rest = if last { self.large.take() } else { self.large };
+        match rest {
+            Some(Rest::Forward) => Verdict::Forward,
+            Some(Rest::Drop) | None => Verdict::Swallow,
         }
     }
 
@@ -128,36 +163,16 @@ impl Relay {
         }
     }
 
-    /// A part of a result that nobody opens.
-    fn on_piece(&mut self, frame: Frame, judge: &mut Option<Judge<'_>>) -> Result<(), RelayError> {
-        match frame {
-            Frame::Run { len, count, .. } => {
-                self.on_rows(u64::from(count), len)?;
-                self.judge_piece(u64::from(count), len, judge);
-            }
-            Frame::Begin { tag, len, .. } => {
-                self.on_large(tag, len)?;
-                self.judge_piece(1, len, judge);
-            }
-            Frame::More { len, .. } => {
-                self.on_rows(0, len)?;
-                self.judge_piece(0, len, judge);
-            }
-            Frame::Whole { .. } => {}
-        }
-        Ok(())
-    }
-
     /// Asks whether the result may go on.
-    fn judge_piece(&mut self, rows: u64, len: usize, judge: &mut Option<Judge<'_>>) {
+    fn judge_piece(&mut self, rows: u64, bytes: u64, judge: &mut Option<Judge<'_>>) {
         let (Some(judge), Some(flight)) = (judge, self.owed.flight()) else {
             return;
         };
         let piece = ResultPiece {
             rows,
-            bytes: len as u64,
-            total_rows: flight.rows.max(rows),
-            total_bytes: flight.bytes.max(len as u64),
+            bytes,
+            total_rows: flight.rows,
+            total_bytes: flight.bytes,
         };
         if self.cut.is_none()
             && !self.mute
@@ -175,44 +190,41 @@ impl Relay {
         )
     }
 
-    /// Rows or COPY data that nobody opens.
-    fn on_rows(&mut self, count: u64, len: usize) -> Result<(), RelayError> {
-        // Replication sends COPY data both ways behind a reply that is still owed.
+    /// Rows or COPY data, which nobody opens. A large one counts with all its bytes when it begins: once a part of it has gone on, the
+    /// rest has to follow.
+    fn on_rows(
+        &mut self,
+        count: u64,
+        bytes: u64,
+        judge: &mut Option<Judge<'_>>,
+    ) -> Result<(), RelayError> {
         let flight = self.owed.flight().ok_or(RelayError::Unexpected)?;
         flight.rows += count;
-        flight.bytes += len as u64;
+        flight.bytes += bytes;
+        self.judge_piece(count, bytes, judge);
         Ok(())
     }
 
-    fn on_large(&mut self, tag: Tag, len: usize) -> Result<(), RelayError> {
-        match tag {
-            backend::DATA_ROW | backend::COPY_DATA => self.on_rows(1, len),
-            backend::FUNCTION_CALL_RESPONSE
-            | backend::NOTICE_RESPONSE
-            | backend::ROW_DESCRIPTION
-            | backend::PARAMETER_DESCRIPTION => Ok(()),
-            // Large ones whose content matters do not exist.
-            _ => Err(RelayError::Unexpected),
-        }
-    }
-
-    fn count_bytes(&mut self, len: usize) {
-        if let Some(flight) = self.owed.flight() {
-            flight.bytes += len as u64;
-        }
-    }
-
+    /// A message, or the front of one that is too large to be held; of such a one nothing but an error is looked into.
     fn on_backend(
         &mut self,
         tag: Tag,
         body: &[u8],
+        is_whole: bool,
         link: &mut Link,
         setup: &Setup,
     ) -> Result<Verdict, RelayError> {
         match tag {
             backend::READY_FOR_QUERY => self.on_ready(body, link, setup),
             backend::COMMAND_COMPLETE => self.on_complete(body, link),
-            backend::ERROR_RESPONSE => self.on_error(body, link),
+            backend::ERROR_RESPONSE => {
+                let fields = if is_whole {
+                    ErrorFields::parse(body).map_err(RelayError::ServerMessage)?
+                } else {
+                    ErrorFields::of_front(body)
+                };
+                self.on_error(fields, link)
+            }
             backend::NOTICE_RESPONSE => Ok(self.on_notice()),
             backend::NOTIFICATION_RESPONSE => Ok(self.on_notification(link)),
             backend::PARAMETER_STATUS => self.on_parameter(body, link),
@@ -349,8 +361,11 @@ impl Relay {
         }
     }
 
-    fn on_error(&mut self, body: &[u8], link: &mut Link) -> Result<Verdict, RelayError> {
-        let fields = ErrorFields::parse(body).map_err(RelayError::ServerMessage)?;
+    fn on_error(
+        &mut self,
+        fields: ErrorFields<'_>,
+        link: &mut Link,
+    ) -> Result<Verdict, RelayError> {
         if fields.is_fatal() {
             link.leaving = true;
         }
@@ -449,9 +464,9 @@ impl Relay {
                 .checked_sub(1)
                 .ok_or(RelayError::Unexpected)?;
             self.status = status;
-            return Ok(self.after_ready(Verdict::Forward));
+            return Ok(Verdict::Forward);
         };
-        let failed = std::mem::take(&mut self.errors) > 0;
+        let failed = mem::take(&mut self.errors) > 0;
         self.status = status;
         self.portals.on_ready(status);
         self.stray_syncs = 0;
@@ -468,31 +483,18 @@ impl Relay {
                 }
                 self.done.push(*flight);
             }
-            Reply::UnaskedSync => return Ok(self.after_ready(Verdict::Swallow)),
+            Reply::UnaskedSync => return Ok(Verdict::Swallow),
             _ => {}
         }
         self.barrier = false;
-        if std::mem::take(&mut self.reapply)
+        if mem::take(&mut self.reapply)
             && status != TransactionStatus::Failed
             && !self.shape.is_empty()
         {
             self.held_ready = Some(status.byte());
             return Ok(Verdict::Hold);
         }
-        Ok(self.after_ready(Verdict::Forward))
-    }
-
-    /// `Ready` in place of `verdict` if nothing more is to come.
-    fn after_ready(&mut self, verdict: Verdict) -> Verdict {
-        if !self.owed.is_empty() {
-            return verdict;
-        }
-        self.owed.shrink();
-        match verdict {
-            Verdict::Forward => Verdict::Ready,
-            // The client has heard of this already.
-            verdict => verdict,
-        }
+        Ok(Verdict::Forward)
     }
 
     /// A setting that is to be replayed: confirmed, it is part of the client's session.

@@ -464,7 +464,9 @@ impl Session {
         self.abandon();
         self.settle_done();
         if let Some(message) = message {
-            self.output.extend_from_slice(&message);
+            if !self.relay.is_mid_message() {
+                self.output.extend_from_slice(&message);
+            }
             let Self {
                 stream,
                 output,
