@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use super::owed::{Flight, Reply};
+use super::owed::{Flight, Reply, resets_of};
 use super::pins::Pins;
 use super::relay::{
     Demand, Link, Mode, Relay, RelayError, Rest, Setting, Setup, Stage, StatePolicy, Subject,
     Target, Turn, Want, put_ready,
 };
-use super::statements::{PREFIX, Prepared, Undo};
+use super::statements::{PREFIX, Prepared, ServerStatements, Undo};
 use super::{patch_length, segment};
 use crate::encoder;
 use crate::frame::{Frame, Tag, frontend};
@@ -71,15 +71,30 @@ impl Relay {
             };
             match self.on_message(frame, input, turn)? {
                 Step::Done => {
+                    self.flushed = false;
                     self.front = None;
                     self.stage = Stage::New;
                     if let Frame::Begin { .. } = frame {
                         self.rest.get_or_insert(Rest::Forward);
                     }
                 }
-                Step::Stays(want) => return Ok(want),
+                Step::Stays(want) => {
+                    if want == Want::Replies && self.owed.is_all_passed() {
+                        // Nothing may come that would show it.
+                        self.fence(None, turn.upstream);
+                    }
+                    return Ok(want);
+                }
             }
         }
+    }
+
+    /// Asks the server for something whose answer shows that all before it was answered, and takes this name of the gateway's away.
+    fn fence(&mut self, name: Option<&[u8]>, upstream: &mut BytesMut) {
+        encoder::close_statement(name.unwrap_or(PREFIX), upstream);
+        self.owed.push(Reply::unasked_close(None));
+        encoder::sync(upstream);
+        self.owed.push(Reply::UnaskedSync);
     }
 
     /// Moves on what follows of a large message. `false` if more has to come first.
@@ -122,6 +137,10 @@ impl Relay {
             self.drop_front(frame, input);
             return Ok(Step::Done);
         }
+        let is_closed = self.barrier > 0 && !self.segment && !self.copy_in;
+        if is_closed && turn.link.is_some() && tag != frontend::TERMINATE {
+            return Ok(Step::Stays(Want::Replies));
+        }
         match tag {
             frontend::QUERY => Ok(self.on_query(frame, len, input, turn)),
             frontend::PARSE => self.on_parse(frame, len, input, turn),
@@ -130,7 +149,7 @@ impl Relay {
             frontend::CLOSE => self.on_close(len, input, turn),
             frontend::EXECUTE => self.on_execute(len, input, turn),
             frontend::SYNC => Ok(self.on_sync(len, input, turn)),
-            frontend::FLUSH => Ok(on_flush(len, input, turn)),
+            frontend::FLUSH => Ok(self.on_flush(len, input, turn)),
             frontend::FUNCTION_CALL => Ok(self.on_function_call(frame, len, input, turn)),
             frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {
                 Ok(self.on_copy(tag, frame, len, input, turn))
@@ -159,16 +178,21 @@ impl Relay {
         }
     }
 
+    /// Whether the next message belongs to a segment that has begun on the connection that the client has: it goes there.
+    fn is_inside(&self, turn: &Turn<'_>) -> bool {
+        self.segment && turn.link.is_some()
+    }
+
     /// Whether the next statement may be sent on the connection that the client has; else what it takes.
     fn place(&self, turn: &Turn<'_>, target: impl FnOnce() -> Target) -> Option<Want> {
-        if self.barrier || self.owed.len() >= turn.setup.pipeline {
+        if self.barrier > 0 || self.owed.len() >= turn.setup.pipeline {
             return Some(Want::Replies);
         }
         let Some(link) = turn.link.as_deref() else {
             return Some(Want::Server(target()));
         };
         // A transaction stays where it began, and so does state.
-        if self.segment || self.status != TransactionStatus::Idle || !self.pins.is_empty() {
+        if self.status != TransactionStatus::Idle || !self.pins.is_empty() {
             return None;
         }
         if !turn.router.looks_at_statements() {
@@ -197,9 +221,19 @@ impl Relay {
             self.options.truncated = matches!(frame, Frame::Begin { .. });
             sql::analyse(query_text(input, frame), &self.options, &mut self.analysis);
             self.options.truncated = false;
-            self.subject = Subject::Query;
+            let verb = self.analysis.statements.first().map(|first| first.verb);
+            let may_name = matches!(verb, Some(Verb::Execute | Verb::Deallocate));
+            if may_name && self.owed.is_in_doubt(false) {
+                return Step::Stays(Want::Replies);
+            }
             let text = query_text(input, frame);
-            if let Some(error) = refusal(&self.analysis, text, turn.setup) {
+            let executed = self.executed_by_name(input, frame);
+            let error = refusal(&self.analysis, text, turn.setup).or_else(|| {
+                let prepared = executed.as_ref()?;
+                refusal(&prepared.analysis, prepared.sql(), turn.setup)
+            });
+            self.subject = executed.map_or(Subject::Query, Subject::Prepared);
+            if let Some(error) = error {
                 self.refusals.push("state");
                 self.stage = Stage::Rejected(error);
             } else if turn.setup.inspect {
@@ -216,7 +250,12 @@ impl Relay {
             analysis: &self.analysis,
             sql: query_text(input, frame),
         };
-        if let Some(want) = self.place(turn, || turn.router.target(demand)) {
+        let want = if self.is_inside(turn) {
+            self.wait_inside(turn)
+        } else {
+            self.place(turn, || turn.router.target(demand))
+        };
+        if let Some(want) = want {
             return Step::Stays(want);
         }
         let Some(link) = turn.link.as_deref_mut() else {
@@ -224,42 +263,64 @@ impl Relay {
         };
         let mut flight = Box::new(Flight::new(&self.analysis, turn.now));
         flight.judged = self.judged;
-        let effects = flight.effects;
-        if flight.leaves_traces() {
-            let setting = self.replayable(query_text(input, frame), &self.analysis, turn.setup);
-            self.on_effects(&flight, setting, link, turn.setup);
+        let executed = self.executed_by_name(input, frame);
+        if let Some(prepared) = &executed {
+            flight.carries(&prepared.analysis);
         }
-        let takes = self.own_name(input, frame);
-        if let Some((name, statement)) = &takes {
-            if !link.statements.use_one(statement.id()) {
-                know(statement, link, turn.setup, turn.upstream, &mut self.owed);
+        let effects = flight.effects;
+        let mut is_barrier = false;
+        if flight.leaves_traces() {
+            let text = query_text(input, frame);
+            if flight.resets {
+                let due = match &executed {
+                    Some(prepared) => resets_of(&prepared.analysis, prepared.sql()),
+                    None => resets_of(&self.analysis, text),
+                };
+                flight.reset = Some(Box::new(due));
+            }
+            let setting = self.replayable(text, &self.analysis, turn.setup);
+            is_barrier = self.on_effects(&flight, setting, link, turn.setup);
+        }
+        let own = self.own_name(input, frame);
+        if let Some((at, _, statement)) = &own
+            && turn.setup.names_are_ours()
+        {
+            let is_new = know(statement, link, turn.setup, turn.upstream, &mut self.owed);
+            // Should it fail, the server must not read over the query; in a segment the client's own Sync is still to come.
+            if is_new && !self.segment {
                 turn.upstream.put_slice(&[b'S', 0, 0, 0, 4]);
                 self.owed.push(Reply::UnaskedSync);
             }
-            rename(statement, name.clone(), frame, input, turn.upstream);
+            rename(statement, at.clone(), frame, input, turn.upstream);
         } else {
             forward(input, len, turn.upstream);
         }
         // The server forgets its unnamed statement with a simple query ("Simple Query").
-        self.statements.forget_unnamed();
+        let undo = self.statements.remove(b"");
         link.statements.unnamed = 0;
-        let takes = takes.filter(|_| effects.contains(Effects::DEALLOCATE));
-        self.owed.push(Reply::Query {
+        let takes = own.filter(|_| effects.contains(Effects::DEALLOCATE));
+        self.executed |= self.segment;
+        let number = self.owed.push(Reply::Query {
             flight,
             instead: None,
-            takes: takes.map(|(_, statement)| statement.id().to_be_bytes().into()),
+            takes: takes.map(|(_, name, statement)| Box::new((name, statement))),
+            undo,
         });
+        if is_barrier {
+            self.barrier = number;
+        }
         Step::Done
     }
 
-    /// Notes what a statement that is sent leaves behind. `setting` will be set again elsewhere, so it leaves nothing.
+    /// Notes what a statement that is sent leaves behind. `setting` will be set again elsewhere, so it leaves nothing. Whether nothing
+    /// may follow it before its end is known.
     fn on_effects(
         &mut self,
         flight: &Flight,
         setting: Option<Setting>,
         link: &mut Link,
         setup: &Setup,
-    ) {
+    ) -> bool {
         let effects = flight.effects;
         // What a function does inside cannot be seen, and neither can what stands behind the end of what could be read: nobody
         // else gets the connection before it is reset.
@@ -269,21 +330,21 @@ impl Relay {
         if effects.intersects(unseen) || flight.class == Class::Unknown {
             link.tainted = true;
         }
-        if flight.resets || setting.is_some() {
-            self.barrier = true;
-        }
         let mut pins = Pins::of(effects);
+        let is_barrier = flight.is_barrier() || setting.is_some();
+        if self.setting.take().is_some() {
+            // More happens in its transaction: whether it lasts cannot be told any more.
+            pins = pins.and(Pins::SET);
+        }
         if setting.is_some() {
             self.setting = setting;
             pins = pins.without(Pins::SET);
         }
-        if setup.mode == Mode::Session {
-            return;
+        if setup.mode != Mode::Session {
+            link.tainted |= !pins.is_empty();
+            self.pins = self.pins.and(pins);
         }
-        if !pins.is_empty() {
-            link.tainted = true;
-        }
-        self.pins = self.pins.and(pins);
+        is_barrier
     }
 
     /// The setting of a lone `SET name TO value` outside of a transaction, if it is to be and can be written again anywhere.
@@ -291,6 +352,8 @@ impl Relay {
         if setup.mode == Mode::Session
             || setup.state != StatePolicy::Replay
             || self.status != TransactionStatus::Idle
+            || self.executed
+            || self.owed.has_flights()
         {
             return None;
         }
@@ -309,8 +372,23 @@ impl Relay {
         is_plain.then(|| (name.as_ref().into(), value.into()))
     }
 
+    /// The client's own prepared statement that a lone `EXECUTE` carries out.
+    fn executed_by_name(&self, input: &[u8], frame: Frame) -> Option<Arc<Prepared>> {
+        let [statement] = &*self.analysis.statements else {
+            return None;
+        };
+        if statement.verb != Verb::Execute {
+            return None;
+        }
+        self.own_name(input, frame).map(|(_, _, prepared)| prepared)
+    }
+
     /// The client's own prepared statement that a lone `EXECUTE` or `DEALLOCATE` names, and where the name stands in `input`.
-    fn own_name(&self, input: &[u8], frame: Frame) -> Option<(Range<usize>, Arc<Prepared>)> {
+    fn own_name(
+        &self,
+        input: &[u8],
+        frame: Frame,
+    ) -> Option<(Range<usize>, Box<[u8]>, Arc<Prepared>)> {
         if self.statements.is_empty() {
             return None;
         }
@@ -328,7 +406,8 @@ impl Relay {
         }
         let name = sql::fold_name(text.get(range.clone())?);
         let statement = self.statements.find(&name)?;
-        Some((range.start + HEADER..range.end + HEADER, statement.clone()))
+        let range = range.start + HEADER..range.end + HEADER;
+        Some((range, name.as_ref().into(), statement.clone()))
     }
 
     fn on_parse(
@@ -340,8 +419,11 @@ impl Relay {
     ) -> Result<Step, RelayError> {
         let body = body(input, len);
         let (name, rest) = split_name(body)?;
-        let names_are_ours = turn.setup.prepared > 0 && turn.setup.mode != Mode::Session;
+        let names_are_ours = turn.setup.names_are_ours();
         let is_whole = matches!(frame, Frame::Whole { .. });
+        if !name.is_empty() && self.owed.is_in_doubt(false) {
+            return Ok(Step::Stays(Want::Replies));
+        }
         if let Some(want) = self.place_segment(frame, input, turn) {
             return Ok(Step::Stays(want));
         }
@@ -356,23 +438,13 @@ impl Relay {
                 link.tainted = true;
             }
             if name.is_empty() {
-                link.statements.unnamed = 0;
-                self.statements.forget_unnamed();
+                self.large_unnamed = turn.setup.registry.number();
+                link.statements.unnamed = self.large_unnamed;
             }
             // What it does is remembered for the filters, as far as it can be looked into.
-            let is_new = self.statements.find(name).is_none();
-            let undo = if is_whole && is_new {
-                let statement = self.prepared(name, rest, turn.setup);
-                let size = name.len() + statement.size();
-                if self.statements.has_room(size, turn.setup.statements) {
-                    self.statements.insert(name, statement)
-                } else {
-                    Undo::Nothing
-                }
-            } else {
-                Undo::Nothing
-            };
-            self.owed.push(parse_reply(0, false, undo));
+            let undo = self.note_named(name, rest, is_whole, turn.setup);
+            let reply = parse_reply(0, false, undo);
+            self.owed.push_change(reply, name.is_empty());
             forward(input, len, turn.upstream);
             return Ok(Step::Done);
         }
@@ -380,7 +452,8 @@ impl Relay {
         if name.is_empty() {
             link.statements.unnamed = statement.id();
             let undo = self.statements.insert(b"", statement.clone());
-            self.owed.push(parse_reply(statement.id(), false, undo));
+            let reply = parse_reply(statement.id(), false, undo);
+            self.owed.push_change(reply, true);
             forward(input, len, turn.upstream);
             return Ok(Step::Done);
         }
@@ -401,19 +474,46 @@ impl Relay {
             return Ok(Step::Done);
         }
         let undo = self.statements.insert(name, statement.clone());
-        if link.statements.use_one(statement.id()) {
-            self.owed.push(Reply::Local {
+        if self.status == TransactionStatus::Failed {
+            // The server says so, under a name for which it does not matter.
+            link.statements.unnamed = ServerStatements::ANY;
+            statement.put_parse(true, turn.upstream);
+            self.owed.push_change(parse_reply(0, false, undo), false);
+        } else if link.statements.use_one(statement.id()) {
+            let reply = Reply::Local {
                 bytes: PARSE_COMPLETE,
                 undo,
-            });
+            };
+            self.owed.push_change(reply, false);
             self.flush_local(turn.downstream);
         } else {
             make_room(&statement, link, turn.setup, turn.upstream, &mut self.owed);
             statement.put_parse(false, turn.upstream);
-            self.owed.push(parse_reply(statement.id(), false, undo));
+            let reply = parse_reply(statement.id(), false, undo);
+            self.owed.push_change(reply, false);
         }
         input.advance(len.min(input.len()));
         Ok(Step::Done)
+    }
+
+    /// Remembers what a statement does whose name only the server knows. One of another text, which the server may refuse because
+    /// the name is taken, makes it unknown.
+    fn note_named(&mut self, name: &[u8], rest: &[u8], is_whole: bool, setup: &Setup) -> Undo {
+        if let Some(known) = self.statements.find(name) {
+            if is_whole && known.is(rest, self.reading) {
+                return Undo::Nothing;
+            }
+            return self.statements.remove(name);
+        }
+        if !is_whole {
+            return Undo::Nothing;
+        }
+        let statement = self.prepared(name, rest, setup);
+        let size = name.len() + statement.size();
+        if !self.statements.has_room(size, setup.statements) {
+            return Undo::Nothing;
+        }
+        self.statements.insert(name, statement)
     }
 
     /// The statement of a Parse message. The unnamed one is mostly the same again, and then not read again.
@@ -456,7 +556,7 @@ impl Relay {
         upstream.put_slice(&message);
         self.owed.push(parse_reply(0, false, Undo::Nothing));
         // Should the client go on after its Sync, the name must be gone: it is nobody's. In a failed transaction Close works.
-        self.taken_name = Some(name.into());
+        self.taken_name.get_or_insert_with(|| name.into());
     }
 
     fn on_bind(
@@ -468,6 +568,9 @@ impl Relay {
     ) -> Result<Step, RelayError> {
         let (portal, rest) = split_name(body(input, len))?;
         let (name, _) = split_name(rest)?;
+        if self.owed.is_in_doubt(name.is_empty()) {
+            return Ok(Step::Stays(Want::Replies));
+        }
         let statement = self.statements.find(name).cloned();
         if matches!(self.stage, Stage::New) {
             let analysis = statement
@@ -497,18 +600,26 @@ impl Relay {
             return Ok(Step::Stays(Want::Replies));
         };
         self.segment = true;
-        self.portals.bind(portal, statement.clone(), self.judged);
-        let names_are_ours = turn.setup.prepared > 0 && turn.setup.mode != Mode::Session;
-        let Some(statement) = statement.filter(|_| names_are_ours) else {
+        let bound = statement.clone();
+        let portal_name: Box<[u8]> = portal.into();
+        let names_are_ours = turn.setup.names_are_ours();
+        // The unnamed statement goes with any simple query of the gateway's own, in any mode.
+        let is_kept = names_are_ours || name.is_empty();
+        let Some(statement) = statement.filter(|_| is_kept) else {
             // Unknown here: the server says so itself. A name of the gateway's is nobody else's to use.
+            let is_unnamed = name.is_empty();
             if name.starts_with(PREFIX) && names_are_ours {
                 let at = HEADER + portal.len() + 1;
                 if let Some(byte) = input.get_mut(at) {
                     *byte = b'?';
                 }
             }
+            if is_unnamed {
+                self.drop_strange_unnamed(link, turn.setup, turn.upstream);
+            }
             forward(input, len, turn.upstream);
-            self.owed.push(Reply::Bind);
+            let number = self.owed.push(Reply::Bind);
+            self.portals.bind(&portal_name, bound, self.judged, number);
             return Ok(Step::Done);
         };
         if name.is_empty() {
@@ -520,8 +631,20 @@ impl Relay {
             know(&statement, link, turn.setup, turn.upstream, &mut self.owed);
             rename(&statement, name, frame, input, turn.upstream);
         }
-        self.owed.push(Reply::Bind);
+        let number = self.owed.push(Reply::Bind);
+        self.portals.bind(&portal_name, bound, self.judged, number);
         Ok(Step::Done)
+    }
+
+    /// The client has no unnamed statement, or one that is on the connection already. If there is another, it is not its to use.
+    fn drop_strange_unnamed(&mut self, link: &mut Link, setup: &Setup, upstream: &mut BytesMut) {
+        let unnamed = &mut link.statements.unnamed;
+        if setup.mode == Mode::Session || *unnamed == 0 || *unnamed == self.large_unnamed {
+            return;
+        }
+        *unnamed = 0;
+        encoder::close_statement(b"", upstream);
+        self.owed.push_change(Reply::unasked_close(None), true);
     }
 
     fn on_describe(
@@ -530,6 +653,11 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
+        if let [b'S', name @ ..] = body(input, len)
+            && self.owed.is_in_doubt(matches!(name, [0, ..]))
+        {
+            return Ok(Step::Stays(Want::Replies));
+        }
         if let Some(want) = self.place_segment(
             Frame::Whole {
                 tag: frontend::DESCRIBE,
@@ -561,18 +689,22 @@ impl Relay {
         let body = body(input, len);
         let (kind, rest) = body.split_first().ok_or(RelayError::Unexpected)?;
         let (name, _) = split_name(rest)?;
-        let names_are_ours = setup.prepared > 0 && setup.mode != Mode::Session;
-        let statement = (*kind == b'S' && names_are_ours)
+        let names_are_ours = setup.names_are_ours();
+        let statement = (*kind == b'S' && (names_are_ours || name.is_empty()))
             .then(|| self.statements.find(name))
             .flatten()
             .cloned();
         let Some(statement) = statement else {
+            let is_unnamed = *kind == b'S' && name.is_empty();
             if *kind == b'S'
                 && name.starts_with(PREFIX)
                 && names_are_ours
                 && let Some(byte) = input.get_mut(HEADER + 1)
             {
                 *byte = b'?';
+            }
+            if is_unnamed {
+                self.drop_strange_unnamed(link, setup, upstream);
             }
             forward(input, len, upstream);
             return Ok(());
@@ -601,15 +733,19 @@ impl Relay {
         let body = body(input, len);
         let (kind, rest) = body.split_first().ok_or(RelayError::Unexpected)?;
         let (name, _) = split_name(rest)?;
-        let names_are_ours = turn.setup.prepared > 0 && turn.setup.mode != Mode::Session;
+        let names_are_ours = turn.setup.names_are_ours();
+        if *kind == b'S' && !name.is_empty() && self.owed.is_in_doubt(false) {
+            return Ok(Step::Stays(Want::Replies));
+        }
         let known = self.statements.find(name).is_some();
         if *kind == b'S' && names_are_ours && !name.is_empty() && known {
             // Others may use it on this connection: only the client's name goes.
             let undo = self.statements.remove(name);
-            self.owed.push(Reply::Local {
+            let reply = Reply::Local {
                 bytes: CLOSE_COMPLETE,
                 undo,
-            });
+            };
+            self.owed.push_change(reply, false);
             self.flush_local(turn.downstream);
             input.advance(len.min(input.len()));
             return Ok(Step::Done);
@@ -637,8 +773,11 @@ impl Relay {
             return Ok(Step::Stays(Want::Replies));
         };
         self.segment = true;
+        let mut undo = Undo::Nothing;
+        if *kind == b'S' && (name.is_empty() || !names_are_ours) {
+            undo = self.statements.remove(name);
+        }
         if *kind == b'S' && name.is_empty() {
-            self.statements.forget_unnamed();
             link.statements.unnamed = 0;
         }
         if *kind == b'S'
@@ -649,7 +788,13 @@ impl Relay {
             *byte = b'?';
         }
         forward(input, len, turn.upstream);
-        self.owed.push(Reply::Close { unasked: false });
+        match undo {
+            Undo::Nothing => drop(self.owed.push(Reply::close(undo))),
+            undo => {
+                let is_unnamed = matches!(undo, Undo::Unnamed(_));
+                self.owed.push_change(Reply::close(undo), is_unnamed);
+            }
+        }
         Ok(Step::Done)
     }
 
@@ -681,11 +826,19 @@ impl Relay {
         };
         let mut flight = Flight::new(analysis, turn.now);
         flight.judged = judged;
+        let mut is_barrier = false;
         if flight.leaves_traces() {
+            if flight.resets {
+                flight.reset = Some(Box::new(resets_of(analysis, sql)));
+            }
             let setting = self.replayable(sql, analysis, turn.setup);
-            self.on_effects(&flight, setting, link, turn.setup);
+            is_barrier = self.on_effects(&flight, setting, link, turn.setup);
         }
-        self.owed.push(Reply::Execute(Box::new(flight)));
+        self.executed = true;
+        let number = self.owed.push(Reply::Execute(Box::new(flight)));
+        if is_barrier {
+            self.barrier = number;
+        }
         forward(input, len, turn.upstream);
         Ok(Step::Done)
     }
@@ -700,16 +853,27 @@ impl Relay {
         }
         forward(input, len, turn.upstream);
         self.segment = false;
+        self.executed = false;
         if self.copy_in {
-            self.stray_syncs += 1;
-        } else {
-            self.owed.push(Reply::Sync);
+            self.owed.push(Reply::StraySync);
+            return Step::Done;
         }
-        if let Some(name) = self.taken_name.take() {
-            encoder::close_statement(&name, turn.upstream);
-            self.owed.push(Reply::Close { unasked: true });
-            turn.upstream.put_slice(&[b'S', 0, 0, 0, 4]);
-            self.owed.push(Reply::UnaskedSync);
+        // How many are answered cannot be told if a COPY fails: the answer to something else shows where that ends.
+        let is_fenced = self.owed.ends_in_copy();
+        self.owed.push(Reply::Sync);
+        let name = self.taken_name.take();
+        if name.is_some() || is_fenced {
+            self.fence(name.as_deref(), turn.upstream);
+        }
+        Step::Done
+    }
+
+    /// Outside of a segment there is nothing that a server would hold back.
+    fn on_flush(&self, len: usize, input: &mut BytesMut, turn: &mut Turn<'_>) -> Step {
+        if turn.link.is_some() && self.segment {
+            forward(input, len, turn.upstream);
+        } else {
+            input.advance(len.min(input.len()));
         }
         Step::Done
     }
@@ -732,7 +896,12 @@ impl Relay {
             return Step::Done;
         }
         let demand = unknown_demand();
-        if let Some(want) = self.place(turn, || turn.router.target(demand)) {
+        let want = if self.is_inside(turn) {
+            self.wait_inside(turn)
+        } else {
+            self.place(turn, || turn.router.target(demand))
+        };
+        if let Some(want) = want {
             return Step::Stays(want);
         }
         if let Some(link) = turn.link.as_deref_mut() {
@@ -740,6 +909,7 @@ impl Relay {
             link.tainted = true;
         }
         forward(input, len, turn.upstream);
+        self.executed |= self.segment;
         self.owed.push(Reply::Function);
         Step::Done
     }
@@ -753,32 +923,31 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Step {
-        if turn.link.is_none() {
+        let nobody = self.owed.is_empty() && !self.segment;
+        if turn.link.is_none() || nobody {
             self.drop_front(frame, input);
             return Step::Done;
         }
         forward(input, len, turn.upstream);
         if tag != frontend::COPY_DATA {
             self.copy_in = false;
-            if !self.owed.is_empty() {
-                self.owed.push(Reply::CopyEnd);
-            }
+            self.owed.push(Reply::CopyEnd);
         }
         Step::Done
     }
 
-    /// Whether so much is owed that nothing more is sent. Within a segment a server may keep its replies to itself, so it is asked
-    /// for them.
-    fn is_full(&mut self, turn: &mut Turn<'_>) -> bool {
-        if self.owed.len() < turn.setup.pipeline {
-            self.flushed = false;
-            return false;
+    /// What the next message of a segment waits for, if it has to: so much is owed, or what has to come first. Within a segment a
+    /// server may keep its replies to itself, so it is asked for them.
+    fn wait_inside(&mut self, turn: &mut Turn<'_>) -> Option<Want> {
+        let is_behind = self.barrier > 0 && !self.owed.is_empty();
+        if self.owed.len() < turn.setup.pipeline && !is_behind {
+            return None;
         }
-        if !self.flushed {
+        if !self.flushed && !self.owed.is_flushed() {
             self.flushed = true;
             turn.upstream.put_slice(&[b'H', 0, 0, 0, 4]);
         }
-        true
+        Some(Want::Replies)
     }
 
     /// As [`place`](Self::place) for a message of the extended protocol: all up to the next Sync goes to one place, so all of
@@ -789,8 +958,8 @@ impl Relay {
         input: &BytesMut,
         turn: &mut Turn<'_>,
     ) -> Option<Want> {
-        if self.segment && turn.link.is_some() {
-            return self.is_full(turn).then_some(Want::Replies);
+        if self.is_inside(turn) {
+            return self.wait_inside(turn);
         }
         if turn.link.is_some() && !turn.router.looks_at_statements() {
             return self.place(turn, Target::default);
@@ -835,11 +1004,15 @@ impl Relay {
         if simple {
             let mut flight = Flight::new(&self.analysis, turn.now);
             flight.refused = true;
+            if let Some(link) = turn.link.as_deref_mut() {
+                link.statements.unnamed = 0;
+            }
             encoder::query(b"refused by portcullis", turn.upstream);
             self.owed.push(Reply::Query {
                 flight: Box::new(flight),
                 instead: Some(error),
                 takes: None,
+                undo: Undo::Nothing,
             });
         } else {
             self.segment = true;
@@ -882,15 +1055,6 @@ impl Relay {
     }
 }
 
-fn on_flush(len: usize, input: &mut BytesMut, turn: &mut Turn<'_>) -> Step {
-    if turn.link.is_some() {
-        forward(input, len, turn.upstream);
-    } else {
-        input.advance(len.min(input.len()));
-    }
-    Step::Done
-}
-
 fn parse_reply(statement: u64, unasked: bool, undo: Undo) -> Reply {
     Reply::Parse {
         statement,
@@ -899,20 +1063,21 @@ fn parse_reply(statement: u64, unasked: bool, undo: Undo) -> Reply {
     }
 }
 
-/// Sees to it that the server connection knows a named statement.
+/// Sees to it that the server connection knows a named statement. Whether it is told.
 fn know(
     statement: &Arc<Prepared>,
     link: &mut Link,
     setup: &Setup,
     upstream: &mut BytesMut,
     owed: &mut super::owed::Owed,
-) {
+) -> bool {
     if link.statements.use_one(statement.id()) {
-        return;
+        return false;
     }
     make_room(statement, link, setup, upstream, owed);
     statement.put_parse(false, upstream);
-    owed.push(parse_reply(statement.id(), true, Undo::Nothing));
+    owed.push_change(parse_reply(statement.id(), true, Undo::Nothing), false);
+    true
 }
 
 /// Notes that the connection will know one more, and closes one for it if there are too many.
@@ -931,7 +1096,7 @@ fn make_room(
         goes.put_name(upstream);
         upstream.put_u8(0);
         patch_length(upstream, start);
-        owed.push(Reply::Close { unasked: true });
+        owed.push_change(Reply::unasked_close(Some(goes)), false);
     }
 }
 
@@ -948,7 +1113,7 @@ fn know_unnamed(
     }
     link.statements.unnamed = statement.id();
     statement.put_parse(true, upstream);
-    owed.push(parse_reply(statement.id(), true, Undo::Nothing));
+    owed.push_change(parse_reply(statement.id(), true, Undo::Nothing), true);
 }
 
 /// Sends the message at the front with the statement's own name where `name` is. Of one that comes in parts this is the first:

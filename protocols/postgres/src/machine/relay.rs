@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::owed::{Flight, Owed, Reply, Undone};
+use super::owed::{Flight, Owed, Reply, Undone, skipped};
 use super::pins::Pins;
 use super::portals::Portals;
-use super::shape::Shape;
+use super::shape::{Due, Shape};
 use super::statements::{
     ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits,
 };
@@ -26,6 +26,7 @@ use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
 use crate::sql::{self, Analysis};
+use crate::sqlstate::SqlState;
 
 /// When a server connection goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,13 @@ pub struct Link {
     pub(super) scanner: FrameScanner,
     /// What [`Event::Parameter`]s have said, newest last; taken by the session.
     pub(super) parameters: Vec<Setting>,
+}
+
+impl Setup {
+    /// Whether named statements have names of the gateway's on server connections.
+    pub(super) fn names_are_ours(&self) -> bool {
+        self.prepared > 0 && self.mode != Mode::Session
+    }
 }
 
 impl Link {
@@ -261,6 +269,16 @@ pub(super) enum Stage {
     Rejected(Bytes),
 }
 
+/// Parameters were given back the values that the server's session began with.
+#[derive(Debug)]
+pub(super) struct Reapply {
+    pub(super) due: Due,
+    /// Whatever follows.
+    pub(super) lasts: bool,
+    /// Something was, a transaction or to a savepoint.
+    pub(super) rolled_back: bool,
+}
+
 /// Where the rest of a large message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
@@ -292,14 +310,18 @@ pub struct Relay {
     pub(super) taken_name: Option<Box<[u8]>>,
     /// The client's shape was changed by a statement since the session last asked.
     pub(super) shape_changed: bool,
-    /// The server reads COPY data.
+    /// The statement that is answered reads COPY data.
+    pub(super) copying: bool,
+    /// It does, and the client has not sent the end of it.
     pub(super) copy_in: bool,
-    /// Syncs that were sent while it did, and that it may answer after all if it had already stopped.
-    pub(super) stray_syncs: u32,
-    /// A statement that undoes settings is on its way: nothing follows it until its end.
-    pub(super) barrier: bool,
-    /// It has come to its end, so the client's own settings are due.
-    pub(super) reapply: bool,
+    /// Something was executed since the last Sync of the segment.
+    pub(super) executed: bool,
+    /// The number of the client's unnamed statement if that is too large to be kept; 0 for none.
+    pub(super) large_unnamed: u64,
+    /// The number of a statement on its way that changes what later messages mean: nothing follows it until its end. 0 for none.
+    pub(super) barrier: u64,
+    /// It has come to its end, so what the client began with is due.
+    pub(super) reapply: Option<Reapply>,
     /// The ReadyForQuery that the client gets after that.
     pub(super) held_ready: Option<u8>,
     /// A setting that the server has to confirm before the client's shape has it.
@@ -313,6 +335,8 @@ pub struct Relay {
     /// Where the rest of a large message of the server's goes, while one comes.
     pub(super) large: Option<Rest>,
     pub(super) shape: Arc<Shape>,
+    /// As it was when the client began: what RESET goes back to.
+    pub(super) start: Arc<Shape>,
     pub(super) reading: Reading,
     /// How this client's SQL is read.
     pub(super) options: sql::Options,
@@ -352,16 +376,19 @@ impl Relay {
             errors: 0,
             taken_name: None,
             shape_changed: false,
+            copying: false,
             copy_in: false,
-            stray_syncs: 0,
-            barrier: false,
-            reapply: false,
+            executed: false,
+            large_unnamed: 0,
+            barrier: 0,
+            reapply: None,
             held_ready: None,
             setting: None,
             cut: None,
             cuts: false,
             mute: false,
             large: None,
+            start: Arc::clone(&shape),
             shape,
             options: sql::Options {
                 standard_conforming_strings: !reading.escapes,
@@ -421,10 +448,13 @@ impl Relay {
         self.is_quiet() && self.front.is_none()
     }
 
-    /// Whether the server owes nothing, be a transaction open or not.
+    /// Whether the server owes nothing and has no half message, be a transaction open or not.
     #[must_use]
     pub fn owes_nothing(&self) -> bool {
-        self.owed.is_empty() && self.large.is_none() && self.held_ready.is_none()
+        self.owed.is_empty()
+            && self.rest.is_none()
+            && self.large.is_none()
+            && self.held_ready.is_none()
     }
 
     /// Whether the client has got the front of a message whose rest is still to come: anything else that it is told now would be read
@@ -494,10 +524,16 @@ impl Relay {
         }
     }
 
+    /// What [`Event::Reapply`] asks for, as SQL.
+    #[must_use]
+    pub fn reapplication(&self) -> Option<Vec<u8>> {
+        self.start.due(&self.reapply.as_ref()?.due)
+    }
+
     /// The client's own parameters are applied again: it hears what was held back.
     pub fn on_applied(&mut self, downstream: &mut BytesMut) {
-        self.barrier = false;
-        self.reapply = false;
+        self.barrier = 0;
+        self.reapply = None;
         if let Some(status) = self.held_ready.take() {
             put_ready(status, downstream);
         }
@@ -510,75 +546,72 @@ impl Relay {
         if self.is_mid_message() {
             return false;
         }
-        self.large = None;
-        let survives = self.status == TransactionStatus::Idle
-            && self.pins.is_empty()
-            && self.rest.is_none()
-            && !self.copy_in;
-        let mut told = false;
+        let survives =
+            self.status == TransactionStatus::Idle && self.pins.is_empty() && !self.copy_in;
+        if let Some(status) = self.held_ready.take() {
+            put_ready(status, downstream);
+        }
+        // Whether the client knows that the statement or segment has failed.
+        let mut told = self.errors > 0 || self.mute;
+        let mut undone = Vec::new();
         let owed: Vec<Reply> = self.owed.drain().collect();
         for reply in owed {
-            match reply {
-                Reply::Query { mut flight, .. } => {
-                    flight.error = Some(crate::sqlstate::SqlState::CONNECTION_FAILURE);
-                    self.done.push(*flight);
-                    if !std::mem::take(&mut told) {
-                        downstream.put_slice(error);
-                    }
-                    put_ready(b'I', downstream);
-                }
-                Reply::UnaskedSync | Reply::CopyEnd => {}
-                Reply::Sync | Reply::Function => {
-                    if !std::mem::take(&mut told) {
-                        downstream.put_slice(error);
-                    }
-                    put_ready(b'I', downstream);
-                }
-                Reply::Parse { undo, .. } | Reply::Local { undo, .. } => {
-                    self.statements.undo(undo);
-                    if !std::mem::replace(&mut told, true) {
-                        downstream.put_slice(error);
-                    }
-                }
-                Reply::Execute(mut flight) => {
-                    flight.error = Some(crate::sqlstate::SqlState::CONNECTION_FAILURE);
-                    self.done.push(*flight);
-                    if !std::mem::replace(&mut told, true) {
-                        downstream.put_slice(error);
-                    }
-                }
-                _ => {
-                    if !std::mem::replace(&mut told, true) {
-                        downstream.put_slice(error);
-                    }
-                }
+            if reply.is_clients() && !std::mem::replace(&mut told, true) {
+                downstream.put_slice(error);
             }
+            if reply.is_ready_owed() {
+                put_ready(b'I', downstream);
+                told = false;
+            }
+            let failure = Some(SqlState::CONNECTION_FAILURE);
+            undone.extend(skipped(reply, failure, &mut self.done));
         }
-        // Messages of an unfinished segment were told; what follows of it is for nobody.
-        self.skipping = self.segment;
         if self.segment && !told {
             downstream.put_slice(error);
         }
-        self.segment = false;
-        self.barrier = false;
-        self.reapply = false;
-        self.held_ready = None;
-        self.copy_in = false;
-        self.stray_syncs = 0;
-        self.status = TransactionStatus::Idle;
+        undone.reverse();
+        self.take_back(undone, None);
+        self.forget_link();
         survives
+    }
+
+    /// Nothing that was under way on the server connection is any more.
+    fn forget_link(&mut self) {
+        // What follows of an unfinished segment is for nobody.
+        self.skipping = self.segment;
+        self.segment = false;
+        self.executed = false;
+        self.flushed = false;
+        self.errors = 0;
+        self.taken_name = None;
+        self.portals.on_end(|_| false);
+        self.barrier = 0;
+        self.reapply = None;
+        self.setting = None;
+        self.copying = false;
+        self.copy_in = false;
+        self.cut = None;
+        self.mute = false;
+        self.large = None;
+        self.rest = self.rest.map(|_| Rest::Drop);
+        self.status = TransactionStatus::Idle;
     }
 
     /// Puts right what messages that were not carried out had changed.
     pub(super) fn take_back(&mut self, undone: Vec<Undone>, link: Option<&mut Link>) {
         let mut link = link;
-        for Undone { undo, statement } in undone {
+        for Undone {
+            undo,
+            statement,
+            evicted,
+        } in undone
+        {
             self.statements.undo(undo);
+            if let (Some(link), Some(evicted)) = (link.as_deref_mut(), evicted) {
+                link.statements.insert(evicted, usize::MAX);
+            }
             if let (Some(link), Some(statement)) = (link.as_deref_mut(), statement) {
                 link.statements.remove(statement);
-                if link.statements.unnamed == statement {
-                    link.statements.unnamed = 0;
-                }
             }
         }
     }

@@ -10,7 +10,9 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::client::forward;
 use super::owed::Reply;
 use super::pins::Pins;
-use super::relay::{Event, Link, Mode, Relay, RelayError, Rest, Setup, StatePolicy, put_ready};
+use super::relay::{Event, Link, Reapply, Relay, RelayError, Rest, put_ready};
+use super::shape::Due;
+use super::statements::{ServerStatements, Undo};
 use crate::frame::{Frame, Tag, backend};
 use crate::message::backend::{CommandComplete, ErrorFields, TransactionStatus};
 use crate::request::ResultPiece;
@@ -43,23 +45,34 @@ impl Relay {
         input: &mut BytesMut,
         link: &mut Link,
         downstream: &mut BytesMut,
-        setup: &Setup,
         mut judge: Option<Judge<'_>>,
     ) -> Result<Event, RelayError> {
         // Bytes at the front of `input` that go on as they are.
         let mut run = 0;
         loop {
             let ahead = input.get(run..).unwrap_or_default();
-            let looked = match link.scanner.next(ahead).map_err(RelayError::ServerFrame) {
-                Ok(Some(frame)) => self
-                    .on_frame(frame, ahead, link, setup, &mut judge)
-                    .map(|verdict| Some((frame, verdict))),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
+            let frame = match link.scanner.next(ahead) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    forward(input, run, downstream);
+                    return Ok(Event::Nothing);
+                }
+                Err(error) => {
+                    forward(input, run, downstream);
+                    return Err(RelayError::ServerFrame(error));
+                }
             };
-            let Ok(Some((frame, verdict))) = looked else {
-                forward(input, run, downstream);
-                return looked.map(|_| Event::Nothing);
+            if self.pass(frame) {
+                forward(input, mem::take(&mut run), downstream);
+                self.flush_local(downstream);
+            }
+            let ahead = input.get(run..).unwrap_or_default();
+            let verdict = match self.on_frame(frame, ahead, link, &mut judge) {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    forward(input, run, downstream);
+                    return Err(error);
+                }
             };
             let is_held = matches!(verdict, Verdict::Hold);
             if matches!(verdict, Verdict::Forward) {
@@ -82,6 +95,19 @@ impl Relay {
         }
     }
 
+    /// Takes off the queue what this frame shows to have passed. Whether replies of our own are due before it.
+    fn pass(&mut self, frame: Frame) -> bool {
+        let (Frame::Whole { tag, .. } | Frame::Begin { tag, .. } | Frame::Run { tag, .. }) = frame
+        else {
+            return false;
+        };
+        if is_unasked(tag) {
+            return false;
+        }
+        self.owed.pass(tag == backend::READY_FOR_QUERY);
+        self.owed_local()
+    }
+
     /// What is to be said behind a ReadyForQuery.
     fn event_behind(&mut self, frame: Frame, is_held: bool) -> Option<Event> {
         let is_ready = matches!(frame, Frame::Whole { tag, .. } if tag == backend::READY_FOR_QUERY);
@@ -100,7 +126,6 @@ impl Relay {
         frame: Frame,
         ahead: &[u8],
         link: &mut Link,
-        setup: &Setup,
         judge: &mut Option<Judge<'_>>,
     ) -> Result<Verdict, RelayError> {
         let (tag, len, total) = match frame {
@@ -119,7 +144,7 @@ impl Relay {
         } else if let Some(flight) = self.owed.flight() {
             flight.bytes += total;
         }
-        let verdict = self.on_backend(tag, body, is_whole, link, setup)?;
+        let verdict = self.on_backend(tag, body, is_whole, link)?;
         let verdict = self.cut_off(tag, verdict);
         if !is_whole {
             self.large = Some(match verdict {
@@ -151,9 +176,7 @@ impl Relay {
                 self.mute = false;
                 verdict
             }
-            backend::NOTICE_RESPONSE
-            | backend::NOTIFICATION_RESPONSE
-            | backend::PARAMETER_STATUS => verdict,
+            _ if is_unasked(tag) => verdict,
             _ if is_end && self.cut.is_some() => {
                 self.mute = true;
                 Verdict::Replace(self.cut.take().unwrap_or_default())
@@ -186,7 +209,7 @@ impl Relay {
     fn owed_local(&self) -> bool {
         matches!(
             self.owed.front(),
-            Some(Reply::Local { .. } | Reply::CopyEnd)
+            Some(Reply::Local { .. } | Reply::CopyEnd | Reply::Nothing)
         )
     }
 
@@ -212,10 +235,9 @@ impl Relay {
         body: &[u8],
         is_whole: bool,
         link: &mut Link,
-        setup: &Setup,
     ) -> Result<Verdict, RelayError> {
         match tag {
-            backend::READY_FOR_QUERY => self.on_ready(body, link, setup),
+            backend::READY_FOR_QUERY => self.on_ready(body, link),
             backend::COMMAND_COMPLETE => self.on_complete(body, link),
             backend::ERROR_RESPONSE => {
                 let fields = if is_whole {
@@ -234,10 +256,16 @@ impl Relay {
                 Ok(Verdict::Forward)
             }
             backend::CLOSE_COMPLETE => {
-                match self.pop_if(|reply| matches!(reply, Reply::Close { .. }))? {
-                    Reply::Close { unasked: true } => Ok(Verdict::Swallow),
-                    _ => Ok(Verdict::Forward),
-                }
+                let closed = self.pop_if(|reply| matches!(reply, Reply::Close { .. }))?;
+                let Reply::Close { unasked, undo, .. } = closed else {
+                    return Err(RelayError::Unexpected);
+                };
+                self.statements.confirm(&undo);
+                Ok(if unasked {
+                    Verdict::Swallow
+                } else {
+                    Verdict::Forward
+                })
             }
             backend::PARAMETER_DESCRIPTION => {
                 self.expect(|reply| matches!(reply, Reply::Describe))?;
@@ -280,10 +308,16 @@ impl Relay {
     }
 
     fn on_parse_complete(&mut self) -> Result<Verdict, RelayError> {
-        match self.pop_if(|reply| matches!(reply, Reply::Parse { .. }))? {
-            Reply::Parse { unasked: true, .. } => Ok(Verdict::Swallow),
-            _ => Ok(Verdict::Forward),
-        }
+        let parsed = self.pop_if(|reply| matches!(reply, Reply::Parse { .. }))?;
+        let Reply::Parse { unasked, undo, .. } = parsed else {
+            return Err(RelayError::Unexpected);
+        };
+        self.statements.confirm(&undo);
+        Ok(if unasked {
+            Verdict::Swallow
+        } else {
+            Verdict::Forward
+        })
     }
 
     fn on_description(&mut self) -> Result<Verdict, RelayError> {
@@ -299,8 +333,11 @@ impl Relay {
     }
 
     fn on_execute_end(&mut self) -> Result<Verdict, RelayError> {
-        match self.owed.front() {
-            Some(Reply::Query { .. }) => Ok(Verdict::Forward),
+        match self.owed.front_mut() {
+            Some(Reply::Query { flight, .. }) => {
+                flight.ended = true;
+                Ok(Verdict::Forward)
+            }
             Some(Reply::Execute(_)) => {
                 self.end_execute();
                 Ok(Verdict::Forward)
@@ -317,15 +354,16 @@ impl Relay {
 
     fn on_copy_in(&mut self) -> Result<Verdict, RelayError> {
         self.owed.flight().ok_or(RelayError::Unexpected)?;
-        let ended = self.owed.forget_syncs_in_copy();
-        self.copy_in = !ended;
+        self.copying = true;
+        self.copy_in = !self.owed.begin_copy();
         Ok(Verdict::Forward)
     }
 
     fn on_complete(&mut self, body: &[u8], link: &mut Link) -> Result<Verdict, RelayError> {
         let complete = CommandComplete::parse(body).map_err(RelayError::ServerMessage)?;
-        self.copy_in = false;
+        self.end_copy(true);
         let flight = self.owed.flight().ok_or(RelayError::Unexpected)?;
+        flight.ended = true;
         if flight.rows == 0 {
             flight.rows = complete.rows().unwrap_or(0);
         }
@@ -334,17 +372,44 @@ impl Relay {
             b"DISCARD ALL" => {
                 self.statements.clear();
                 link.on_reset();
+                if let Some(Reply::Execute(_)) = self.owed.front() {
+                    // The unnamed statement is all that stays; a simple query has taken it away before.
+                    link.statements.unnamed = ServerStatements::ANY;
+                }
                 // Nothing of the session is left, so nothing ties it to this connection; DISCARD ALL is refused in transactions.
                 // A library stays.
                 self.pins = self.pins.only(Pins::SESSION.and(Pins::LOADED));
-                self.reapply = true;
+                self.reapply = Some(Reapply {
+                    due: Due::ALL,
+                    lasts: true,
+                    rolled_back: false,
+                });
             }
             b"DEALLOCATE ALL" => {
                 self.statements.clear();
                 link.statements.clear();
-                self.unpin(Pins::PREPARED);
             }
-            b"RESET" | b"SET" if resets => self.reapply = true,
+            b"DEALLOCATE" => self.on_deallocated(link),
+            b"RESET" | b"SET" if resets && self.reapply.is_none() => {
+                let flight = self.owed.flight();
+                let due = flight.and_then(|flight| flight.reset.take());
+                self.reapply = Some(Reapply {
+                    due: due.map_or(Due::ALL, |due| *due),
+                    lasts: false,
+                    rolled_back: false,
+                });
+            }
+            b"COMMIT" => {
+                if let Some(reapply) = &mut self.reapply {
+                    reapply.lasts |= !reapply.rolled_back;
+                }
+            }
+            // Of a transaction or to a savepoint: its status will tell.
+            b"ROLLBACK" => {
+                if let Some(reapply) = &mut self.reapply {
+                    reapply.rolled_back = true;
+                }
+            }
             _ => {}
         }
         self.unpin(frees);
@@ -352,6 +417,25 @@ impl Relay {
             self.end_execute();
         }
         Ok(Verdict::Forward)
+    }
+
+    /// The client's own DEALLOCATE is done.
+    fn on_deallocated(&mut self, link: &mut Link) {
+        if let Some(Reply::Query { takes, .. }) = self.owed.front_mut()
+            && let Some(taken) = takes.take()
+        {
+            let (name, statement) = *taken;
+            link.statements.remove(statement.id());
+            self.statements.remove(&name);
+        }
+    }
+
+    /// COPY has come to its end, if it was that.
+    fn end_copy(&mut self, is_done: bool) {
+        self.copy_in = false;
+        if mem::take(&mut self.copying) {
+            self.owed.end_copy(is_done);
+        }
     }
 
     /// A reason to keep the connection is gone for good, unless a transaction may yet bring it back.
@@ -370,7 +454,7 @@ impl Relay {
             link.leaving = true;
         }
         let state = fields.sqlstate();
-        self.copy_in = false;
+        self.end_copy(false);
         let verdict = match self.owed.front() {
             Some(Reply::Refused(error)) => Verdict::Replace(error.clone()),
             Some(Reply::Query {
@@ -385,6 +469,7 @@ impl Relay {
         self.errors += 1;
         if let Some(flight) = self.owed.flight() {
             flight.error = state;
+            flight.ended = true;
         }
         if matches!(
             self.owed.front(),
@@ -393,10 +478,18 @@ impl Relay {
             return Ok(verdict);
         }
         let ours = matches!(self.owed.front(), Some(Reply::Parse { unasked: true, .. }));
+        // Which of the messages that make or unmake it were carried out is not looked into.
+        link.statements.unnamed = ServerStatements::ANY;
+        // A Parse that has failed has taken the unnamed statement away all the same.
+        if let Some(Reply::Parse { undo, .. }) = self.owed.front_mut()
+            && matches!(undo, Undo::Unnamed(_))
+        {
+            self.statements.fail(&mem::take(undo));
+        }
         let undone = self.owed.skip(state, &mut self.done);
         self.take_back(undone, Some(link));
         // The server reads over everything up to the Sync that is still to come, and so is it here.
-        self.skipping = self.segment;
+        self.skipping = self.segment && !self.owed.has_sync();
         if ours && matches!(self.owed.front(), Some(Reply::UnaskedSync)) {
             // What needs it will say so itself.
             return Ok(Verdict::Swallow);
@@ -448,63 +541,86 @@ impl Relay {
         }
     }
 
-    fn on_ready(
-        &mut self,
-        body: &[u8],
-        link: &mut Link,
-        setup: &Setup,
-    ) -> Result<Verdict, RelayError> {
+    fn on_ready(&mut self, body: &[u8], link: &mut Link) -> Result<Verdict, RelayError> {
         let status = crate::message::backend::ReadyForQuery::parse(body)
             .map_err(RelayError::ServerMessage)?
             .status;
-        let Some(reply) = self.owed.pop_ready() else {
-            // It had stopped to read COPY data before it came to a Sync that it would else have ignored.
-            self.stray_syncs = self
-                .stray_syncs
-                .checked_sub(1)
-                .ok_or(RelayError::Unexpected)?;
-            self.status = status;
-            return Ok(Verdict::Forward);
-        };
+        let reply = self.owed.pop_ready().ok_or(RelayError::Unexpected)?;
+        self.owed.pass(true);
         let failed = mem::take(&mut self.errors) > 0;
         self.status = status;
-        self.portals.on_ready(status);
-        self.stray_syncs = 0;
-        if status == TransactionStatus::Idle && setup.mode != Mode::Session {
-            self.settle_setting(failed, setup);
+        if status == TransactionStatus::Idle {
+            self.portals.on_end(|number| self.owed.is_owed(number));
         }
-        match reply {
-            Reply::Query { flight, takes, .. } => {
-                if let Some(id) = takes.filter(|_| !failed)
-                    && let Some(id) = id.first_chunk().copied().map(u64::from_be_bytes)
-                {
-                    link.statements.remove(id);
-                    self.statements.forget(id);
-                }
-                self.done.push(*flight);
-            }
-            Reply::UnaskedSync => return Ok(Verdict::Swallow),
-            _ => {}
+        // What is on its way behind this one is not settled by it.
+        let is_settled = !self.owed.is_owed(self.barrier);
+        if is_settled {
+            self.settle_setting(failed, link);
         }
-        self.barrier = false;
-        if mem::take(&mut self.reapply)
-            && status != TransactionStatus::Failed
-            && !self.shape.is_empty()
+        if is_settled {
+            self.barrier = 0;
+        }
+        if let Some(reapply) = &self.reapply
+            && !reapply.lasts
+            && (failed || (reapply.rolled_back && status == TransactionStatus::Idle))
         {
+            // It went back with the transaction that it was a part of.
+            self.reapply = None;
+        }
+        self.settle_reset(link);
+        let is_unasked = matches!(reply, Reply::UnaskedSync);
+        if let Reply::Query { flight, undo, .. } = reply {
+            self.statements.confirm(&undo);
+            self.done.push(*flight);
+        }
+        if self.reapply.is_some() && !is_unasked {
             self.held_ready = Some(status.byte());
+        }
+        if self.held_ready.is_some() && self.owed.is_empty() {
             return Ok(Verdict::Hold);
+        }
+        if is_unasked || self.held_ready.is_some() {
+            return Ok(Verdict::Swallow);
         }
         Ok(Verdict::Forward)
     }
 
-    /// A setting that is to be replayed: confirmed, it is part of the client's session.
-    fn settle_setting(&mut self, failed: bool, setup: &Setup) {
-        let Some((name, value)) = self.setting.take() else {
+    /// Parameters were given back the values that the server's session began with, and it has lasted so far.
+    fn settle_reset(&mut self, link: &mut Link) {
+        let Some(Reapply { due, .. }) = &self.reapply else {
             return;
         };
-        if !failed && setup.state == StatePolicy::Replay {
+        if self.status == TransactionStatus::Failed {
+            self.reapply = None;
+            return;
+        }
+        let replays = self.shape != self.start;
+        if replays && self.status == TransactionStatus::Idle {
+            let shape = std::sync::Arc::new(self.shape.reset(due, &self.start));
+            self.shape = shape;
+            self.shape_changed = true;
+        } else if replays {
+            // Should it be rolled back, the connection has again what was set before.
+            self.pins = self.pins.and(Pins::SET);
+            link.tainted = true;
+        }
+        if self.reapplication().is_none() {
+            self.reapply = None;
+        }
+    }
+
+    /// A setting that is to be replayed: confirmed, it is part of the client's session. One whose transaction is still open may yet
+    /// be taken back.
+    fn settle_setting(&mut self, failed: bool, link: &mut Link) {
+        let Some((name, value)) = self.setting.take().filter(|_| !failed) else {
+            return;
+        };
+        if self.status == TransactionStatus::Idle {
             self.shape = std::sync::Arc::new(self.shape.with(&name, &value));
             self.shape_changed = true;
+        } else {
+            self.pins = self.pins.and(Pins::SET);
+            link.tainted = true;
         }
     }
 
@@ -524,4 +640,12 @@ impl Relay {
     pub fn sqlstate_of(body: &[u8]) -> Option<SqlState> {
         ErrorFields::parse(body).ok()?.sqlstate()
     }
+}
+
+/// Whether a server may send it at any time.
+fn is_unasked(tag: Tag) -> bool {
+    matches!(
+        tag,
+        backend::NOTICE_RESPONSE | backend::NOTIFICATION_RESPONSE | backend::PARAMETER_STATUS
+    )
 }

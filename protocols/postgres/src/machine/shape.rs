@@ -190,6 +190,37 @@ enum Value {
     Sql(Box<[u8]>),
 }
 
+/// Parameters that were reset: these, or all but these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Due {
+    all: bool,
+    names: Vec<Box<[u8]>>,
+}
+
+impl Due {
+    pub(super) const NONE: Self = Self {
+        all: false,
+        names: Vec::new(),
+    };
+
+    pub(super) const ALL: Self = Self {
+        all: true,
+        names: Vec::new(),
+    };
+
+    /// A parameter, named in lower case, is reset or set now.
+    pub(super) fn add(&mut self, name: &[u8], is_reset: bool) {
+        self.names.retain(|known| **known != *name);
+        if is_reset != self.all {
+            self.names.push(name.into());
+        }
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.all != self.names.iter().any(|known| **known == *name)
+    }
+}
+
 /// The parameters that a client's session has on whatever server connection it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shape {
@@ -265,6 +296,26 @@ impl Shape {
         let mut parameters = self.parameters.to_vec();
         parameters.push((name.to_ascii_lowercase().into(), Value::Sql(sql.into())));
         Self::of(parameters)
+    }
+
+    /// This shape after these parameters were reset in a session that began with `start`.
+    pub(super) fn reset(&self, due: &Due, start: &Self) -> Self {
+        let others = self.parameters.iter();
+        let others = others.filter(|(name, _)| !due.is(name));
+        let first = start.parameters.iter();
+        let first = first.filter(|(name, _)| due.is(name));
+        Self::of(others.chain(first).cloned().collect())
+    }
+
+    /// The SQL that gives a session those parameters of this shape, whatever it has; `None` if there is nothing to do.
+    pub(super) fn due(&self, due: &Due) -> Option<Vec<u8>> {
+        let mut sql = Vec::new();
+        for parameter in &self.parameters {
+            if due.is(&parameter.0) {
+                push_setting(parameter, &mut sql);
+            }
+        }
+        (!sql.is_empty()).then_some(sql)
     }
 
     /// The SQL that turns a session of shape `from` into one of this shape; `None` if there is nothing to do. One text of several

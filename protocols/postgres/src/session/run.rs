@@ -262,10 +262,15 @@ impl Session {
 
     /// The client's parameters are set again after a statement that has reset them.
     async fn reapply(&mut self) -> Result<(), Ended> {
-        let sql = self.relay.shape().all();
+        let sql = self.relay.reapplication();
         let shape = Arc::clone(self.relay.shape());
         if let (Some(lease), Some(sql)) = (&mut self.lease, sql) {
             let connection = &mut lease.held.connection;
+            // Nothing that is to be answered stands there.
+            let before = lease.upstream.split();
+            if connection.stream.write_all(&before).await.is_err() {
+                return self.on_lost(&Lost::Gone);
+            }
             let applied = connection.execute_inside(&sql, self.relay.status()).await;
             match applied {
                 Ok(Ok(())) => connection.link.shape = shape,
@@ -274,8 +279,9 @@ impl Session {
                 Err(lost) => return self.on_lost(&lost),
             }
         }
-        self.relay.on_applied(&mut self.output);
+        // Whoever waits for ReadyForQuery looks at the parameters then.
         self.tell_parameters();
+        self.relay.on_applied(&mut self.output);
         if self.relay.is_quiet() {
             self.on_quiet();
         }
@@ -286,6 +292,8 @@ impl Session {
     pub(super) fn on_lost(&mut self, lost: &Lost) -> Result<(), Ended> {
         self.server.stats.on_server_lost(lost.label());
         self.drop_lease(lost);
+        // It may have heard of parameters that went with the connection.
+        self.told = Arc::default();
         let error = match lost {
             Lost::Said(error) => error.clone(),
             Lost::Gone | Lost::Protocol(_) => encoder::error_message(

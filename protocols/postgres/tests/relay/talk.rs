@@ -118,8 +118,7 @@ impl Talk {
         self.from_server.extend_from_slice(bytes);
         let link = self.link.as_mut().expect("a server connection");
         let (input, output) = (&mut self.from_server, &mut self.downstream);
-        self.relay
-            .handle_server(input, link, output, &self.setup, judge)
+        self.relay.handle_server(input, link, output, judge)
     }
 
     /// The server connection is lost.
