@@ -1,10 +1,14 @@
 //! The conversation of a client with its server connections, without a socket.
 //!
-//! `relay/cases.rs` and `relay/pipelines.rs` say what the rules are, one by one.
+//! `relay/cases.rs` and `relay/pipelines.rs` say what the rules are, one by one; `relay/sim` tries them all at once.
 
 #[path = "relay/cases.rs"]
 mod cases;
 #[path = "relay/pipelines.rs"]
 mod pipelines;
+#[path = "relay/sim/mod.rs"]
+mod sim;
+#[path = "relay/sim_tests.rs"]
+mod sim_tests;
 #[path = "relay/talk.rs"]
 mod talk;
