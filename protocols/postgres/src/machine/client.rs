@@ -300,12 +300,18 @@ impl Relay {
         link.statements.unnamed = 0;
         let takes = own.filter(|_| effects.contains(Effects::DEALLOCATE));
         self.executed |= self.segment;
-        let number = self.owed.push(Reply::Query {
+        let reply = Reply::Query {
             flight,
             instead: None,
             takes: takes.map(|(_, name, statement)| Box::new((name, statement))),
             undo,
-        });
+        };
+        let number = if self.segment {
+            // It may be read over, and the unnamed statement stay.
+            self.owed.push_change(reply, true)
+        } else {
+            self.owed.push(reply)
+        };
         if is_barrier {
             self.barrier = number;
         }

@@ -192,13 +192,14 @@ impl Owed {
     }
 
     /// As [`push`](Self::push) for what changes what the unnamed statement or a name stands for.
-    pub(super) fn push_change(&mut self, reply: Reply, is_unnamed: bool) {
+    pub(super) fn push_change(&mut self, reply: Reply, is_unnamed: bool) -> u64 {
         let number = self.push(reply);
         if is_unnamed {
             self.last_unnamed = number;
         } else {
             self.last_named = number;
         }
+        number
     }
 
     /// Whether it cannot be told what a name stands for: the last change is not answered and belongs to a segment that was ended, so

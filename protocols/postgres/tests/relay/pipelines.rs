@@ -378,6 +378,20 @@ fn a_name_of_a_segment_that_may_fail_is_waited_for() {
 }
 
 #[test]
+fn a_query_that_may_be_read_over_leaves_the_unnamed_statement_in_doubt() {
+    let mut talk = transaction();
+    prepare(&mut talk, "", "DELETE FROM t");
+    talk.setup.inspect = true;
+    let fails = one(|dst| encoder::describe_portal(b"none", dst));
+    assert_eq!(talk.client(&[fails, query("SELECT 1")].concat()), Want::Statement);
+    talk.relay.admit();
+    assert_eq!(talk.client(&[sync(), bind("")].concat()), Want::Replies);
+    talk.server(&[&error("34000")[..], &ready()].concat()).unwrap();
+    assert_eq!(talk.client(&[]), Want::Statement);
+    assert!(matches!(talk.relay.subject(), Subject::Prepared(_)));
+}
+
+#[test]
 fn execute_is_judged_as_what_it_executes() {
     let mut talk = transaction();
     prepare(&mut talk, "a", "SET work_mem TO '1MB'");

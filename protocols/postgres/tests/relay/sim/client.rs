@@ -136,7 +136,8 @@ impl Client {
         assert!(same, "{}", self.explain(message, expected.as_deref()));
         if is_ready(message) {
             let reported = self.twin.reported();
-            assert_eq!(&self.known, reported, "client {}: parameters", self.id);
+            let text = self.explain(message, None);
+            assert_eq!(&self.known, reported, "parameters: {text}");
         }
     }
 

@@ -77,7 +77,9 @@ impl Script {
         let mut texts: Vec<String> = (0..count).map(|_| self.statement(choices)).collect();
         if texts.iter().any(|text| text.contains("RESET")) {
             // Inside one text it goes back to what the server has; the gateway comes behind its end.
-            texts.retain(|text| !text.starts_with("SHOW"));
+            // So that it is done in the transaction of what follows, and goes back with that.
+            let ends = ["SHOW", "BEGIN", "COMMIT", "ROLLBACK"];
+            texts.retain(|text| !ends.iter().any(|end| text.starts_with(end)));
         }
         if count == 1 && choices.once_in(8) {
             texts = vec![
