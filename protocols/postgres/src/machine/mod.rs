@@ -23,13 +23,3 @@ pub use relay::{
 pub use server::Judge;
 pub use shape::{Opening, OpeningError, Replication, Shape};
 pub use statements::{Prepared, Reading, Registry, StatementLimits};
-
-use bytes::BytesMut;
-
-/// Writes the length of a message that ends here into its place at `start`.
-fn patch_length(dst: &mut BytesMut, start: usize) {
-    let length = u32::try_from(dst.len() - start).unwrap_or(u32::MAX);
-    if let Some(place) = dst.get_mut(start..start + 4) {
-        place.copy_from_slice(&length.to_be_bytes());
-    }
-}

@@ -436,7 +436,7 @@ impl Flight {
                 .statements
                 .first()
                 .map_or(Verb::Other, |first| first.verb),
-            class: class_of(analysis),
+            class: analysis.class(),
             fingerprint: analysis.fingerprint,
             effects,
             resets: resets(analysis, effects),
@@ -473,17 +473,6 @@ impl Flight {
     /// Whether it may leave something behind in the server's session, as far as can be told.
     pub(super) fn leaves_traces(&self) -> bool {
         !self.effects.is_empty() || self.class == Class::Unknown
-    }
-}
-
-/// The class of a whole text.
-pub(super) fn class_of(analysis: &Analysis) -> Class {
-    if !analysis.complete {
-        Class::Unknown
-    } else if analysis.is_read() || analysis.statements.is_empty() {
-        Class::Read
-    } else {
-        Class::Write
     }
 }
 

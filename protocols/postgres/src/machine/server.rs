@@ -13,12 +13,9 @@ use super::pins::Pins;
 use super::relay::{Event, Link, Reapply, Relay, RelayError, Rest, put_ready};
 use super::shape::Due;
 use super::statements::{ServerStatements, Undo};
-use crate::frame::{Frame, Tag, backend};
+use crate::frame::{Frame, HEADER, Tag, backend};
 use crate::message::backend::{CommandComplete, ErrorFields, TransactionStatus};
 use crate::request::ResultPiece;
-use crate::sqlstate::SqlState;
-
-const HEADER: usize = 5;
 
 /// Says of a part of a result whether it ends here: with this error, a whole ErrorResponse.
 pub type Judge<'j> = &'j mut dyn FnMut(ResultPiece) -> Option<Bytes>;
@@ -629,16 +626,10 @@ impl Relay {
         put_ready(self.status.byte(), downstream);
     }
 
-    /// The error of a server that went away, if it is the client's to know.
+    /// Whether the client waits for an answer, or is in the middle of a segment.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.owed.is_empty() || self.segment
-    }
-
-    /// As [`SqlState`] of an error that a message carries.
-    #[must_use]
-    pub fn sqlstate_of(body: &[u8]) -> Option<SqlState> {
-        ErrorFields::parse(body).ok()?.sqlstate()
     }
 }
 

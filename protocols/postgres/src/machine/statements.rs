@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{BufMut as _, BytesMut};
 use foldhash::fast::{FixedState, RandomState};
 
+use crate::encoder;
+use crate::frame::frontend;
+use crate::message::frontend::Target;
 use crate::request::SharedText;
 use crate::sql::Analysis;
 
@@ -97,15 +100,22 @@ impl Prepared {
 
     /// Writes the Parse message that prepares it, under its own name or as the unnamed statement.
     pub fn put_parse(&self, unnamed: bool, dst: &mut BytesMut) {
-        dst.put_u8(b'P');
-        let start = dst.len();
-        dst.put_u32(0);
-        if !unnamed {
+        encoder::message(frontend::PARSE, dst, |dst| {
+            if !unnamed {
+                self.put_name(dst);
+            }
+            dst.put_u8(0);
+            dst.put_slice(&self.rest);
+        });
+    }
+
+    /// Writes the Close message that takes it away under its own name.
+    pub fn put_close(&self, dst: &mut BytesMut) {
+        encoder::message(frontend::CLOSE, dst, |dst| {
+            dst.put_u8(Target::Statement.byte());
             self.put_name(dst);
-        }
-        dst.put_u8(0);
-        dst.put_slice(&self.rest);
-        super::patch_length(dst, start);
+            dst.put_u8(0);
+        });
     }
 }
 

@@ -383,10 +383,14 @@ fn a_query_that_may_be_read_over_leaves_the_unnamed_statement_in_doubt() {
     prepare(&mut talk, "", "DELETE FROM t");
     talk.setup.inspect = true;
     let fails = one(|dst| encoder::describe_portal(b"none", dst));
-    assert_eq!(talk.client(&[fails, query("SELECT 1")].concat()), Want::Statement);
+    assert_eq!(
+        talk.client(&[fails, query("SELECT 1")].concat()),
+        Want::Statement
+    );
     talk.relay.admit();
     assert_eq!(talk.client(&[sync(), bind("")].concat()), Want::Replies);
-    talk.server(&[&error("34000")[..], &ready()].concat()).unwrap();
+    talk.server(&[&error("34000")[..], &ready()].concat())
+        .unwrap();
     assert_eq!(talk.client(&[]), Want::Statement);
     assert!(matches!(talk.relay.subject(), Subject::Prepared(_)));
 }
