@@ -2,6 +2,8 @@
 //!
 //! `relay/cases.rs` and `relay/pipelines.rs` say what the rules are, one by one; `relay/sim` tries them all at once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test fails loudly
+
 #[path = "relay/cases.rs"]
 mod cases;
 #[path = "relay/pipelines.rs"]

@@ -5,6 +5,11 @@
 //! Start at [`relay::Relay`]; [`shape`] is what a client's session begins with, [`statements`] what it has prepared.
 
 mod client;
+mod ends;
+mod error;
+mod flight;
+mod link;
+mod lost;
 mod owed;
 pub mod pins;
 mod portals;
@@ -15,11 +20,11 @@ pub mod shape;
 pub mod statements;
 
 pub use client::unknown_demand;
-pub use owed::Flight;
+pub use error::RelayError;
+pub use flight::Flight;
+pub use link::Link;
 pub use pins::Pins;
-pub use relay::{
-    Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Subject, Target, Turn, Want,
-};
+pub use relay::{Demand, Event, Mode, Relay, Setup, StatePolicy, Subject, Target, Turn, Want};
 pub use server::Judge;
 pub use shape::{Opening, OpeningError, Replication, Shape};
 pub use statements::{Prepared, Reading, Registry, StatementLimits};

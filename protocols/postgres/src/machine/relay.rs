@@ -14,19 +14,17 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::owed::{Flight, Owed, Reply, Undone, skipped};
+use super::flight::Flight;
+use super::link::Link;
+use super::owed::Owed;
 use super::pins::Pins;
 use super::portals::Portals;
 use super::shape::{Due, Shape};
-use super::statements::{
-    ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits,
-};
-use crate::error::{FrameError, MessageError};
+use super::statements::{ClientStatements, Prepared, Reading, Registry, StatementLimits};
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
 use crate::sql::{self, Analysis};
-use crate::sqlstate::SqlState;
 
 /// When a server connection goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,57 +99,10 @@ pub struct Setup {
 /// A parameter's name and its value.
 pub type Setting = (Box<[u8]>, Box<[u8]>);
 
-/// A server connection as conversations know it. It outlives them.
-#[derive(Debug)]
-pub struct Link {
-    /// What it was got for.
-    pub target: Target,
-    /// The statements it knows.
-    pub statements: ServerStatements,
-    /// The parameters that were applied to it.
-    pub shape: Arc<Shape>,
-    /// It was used so that only a reset makes it fit for another client.
-    pub tainted: bool,
-    /// The server has said that it goes away.
-    pub leaving: bool,
-    pub(super) scanner: FrameScanner,
-    /// What [`Event::Parameter`]s have said, newest last; taken by the session.
-    pub(super) parameters: Vec<Setting>,
-}
-
 impl Setup {
     /// Whether named statements have names of the gateway's on server connections.
     pub(super) fn names_are_ours(&self) -> bool {
         self.prepared > 0 && self.mode != Mode::Session
-    }
-}
-
-impl Link {
-    /// A fresh connection: nothing prepared, nothing set.
-    #[must_use]
-    pub fn new(target: Target, limits: FrameLimits) -> Self {
-        Self {
-            target,
-            statements: ServerStatements::default(),
-            shape: Arc::default(),
-            tainted: false,
-            leaving: false,
-            scanner: FrameScanner::new(Side::Backend, limits),
-            parameters: Vec::new(),
-        }
-    }
-
-    /// Parameters that the server has reported since the last call.
-    pub fn take_parameters(&mut self) -> Vec<Setting> {
-        std::mem::take(&mut self.parameters)
-    }
-
-    /// Everything is as in a fresh session, as `DISCARD ALL` leaves it.
-    pub fn on_reset(&mut self) {
-        self.statements.clear();
-        self.statements.unnamed = 0;
-        self.shape = Arc::default();
-        self.tainted = false;
     }
 }
 
@@ -214,45 +165,6 @@ pub enum Event {
     Ready,
     /// The client's own parameters must be applied again before it hears of this: [`Relay::on_applied`].
     Reapply,
-}
-
-/// Why a conversation cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RelayError {
-    /// The client's bytes are no messages.
-    #[error("client: {0}")]
-    ClientFrame(FrameError),
-    /// A message of the client's is malformed.
-    #[error("client: {0}")]
-    ClientMessage(MessageError),
-    /// The server's bytes are no messages.
-    #[error("server: {0}")]
-    ServerFrame(FrameError),
-    /// A message of the server's is malformed.
-    #[error("server: {0}")]
-    ServerMessage(MessageError),
-    /// The server has answered what nobody asked.
-    #[error("the server has sent a message that nothing asked for")]
-    Unexpected,
-}
-
-impl RelayError {
-    /// Whether the client is to blame.
-    #[must_use]
-    pub const fn is_clients(self) -> bool {
-        matches!(self, Self::ClientFrame(_) | Self::ClientMessage(_))
-    }
-
-    /// The value of the `reason` label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        use portcullis_codec::WireError as _;
-        match self {
-            Self::ClientFrame(error) | Self::ServerFrame(error) => error.label(),
-            Self::ClientMessage(error) | Self::ServerMessage(error) => error.label(),
-            Self::Unexpected => "unexpected_message",
-        }
-    }
 }
 
 /// What became of the message at the front of the client's bytes.
@@ -536,83 +448,6 @@ impl Relay {
         self.reapply = None;
         if let Some(status) = self.held_ready.take() {
             put_ready(status, downstream);
-        }
-    }
-
-    /// The server connection is gone. Everything that was owed ends with `error`, a whole ErrorResponse, as a server would
-    /// put it; whether a conversation can go on after that (no transaction, no state lost) is the answer. In the middle of a message
-    /// nothing can be said any more.
-    pub fn on_link_lost(&mut self, error: &[u8], downstream: &mut BytesMut) -> bool {
-        if self.is_mid_message() {
-            return false;
-        }
-        let survives =
-            self.status == TransactionStatus::Idle && self.pins.is_empty() && !self.copy_in;
-        if let Some(status) = self.held_ready.take() {
-            put_ready(status, downstream);
-        }
-        // Whether the client knows that the statement or segment has failed.
-        let mut told = self.errors > 0 || self.mute;
-        let mut undone = Vec::new();
-        let owed: Vec<Reply> = self.owed.drain().collect();
-        for reply in owed {
-            if reply.is_clients() && !std::mem::replace(&mut told, true) {
-                downstream.put_slice(error);
-            }
-            if reply.is_ready_owed() {
-                put_ready(b'I', downstream);
-                told = false;
-            }
-            let failure = Some(SqlState::CONNECTION_FAILURE);
-            undone.extend(skipped(reply, failure, &mut self.done));
-        }
-        if self.segment && !told {
-            downstream.put_slice(error);
-        }
-        undone.reverse();
-        self.take_back(undone, None);
-        self.forget_link();
-        survives
-    }
-
-    /// Nothing that was under way on the server connection is any more.
-    fn forget_link(&mut self) {
-        // What follows of an unfinished segment is for nobody.
-        self.skipping = self.segment;
-        self.segment = false;
-        self.executed = false;
-        self.flushed = false;
-        self.errors = 0;
-        self.taken_name = None;
-        self.portals.on_end(|_| false);
-        self.barrier = 0;
-        self.reapply = None;
-        self.setting = None;
-        self.copying = false;
-        self.copy_in = false;
-        self.cut = None;
-        self.mute = false;
-        self.large = None;
-        self.rest = self.rest.map(|_| Rest::Drop);
-        self.status = TransactionStatus::Idle;
-    }
-
-    /// Puts right what messages that were not carried out had changed.
-    pub(super) fn take_back(&mut self, undone: Vec<Undone>, link: Option<&mut Link>) {
-        let mut link = link;
-        for Undone {
-            undo,
-            statement,
-            evicted,
-        } in undone
-        {
-            self.statements.undo(undo);
-            if let (Some(link), Some(evicted)) = (link.as_deref_mut(), evicted) {
-                link.statements.insert(evicted, usize::MAX);
-            }
-            if let (Some(link), Some(statement)) = (link.as_deref_mut(), statement) {
-                link.statements.remove(statement);
-            }
         }
     }
 }

@@ -154,7 +154,7 @@ fn half_a_message_is_not_nothing() {
     let mut talk = transaction();
     talk.client(&query("COPY t FROM STDIN"));
     talk.server(&copy_in()).unwrap();
-    let data = one(|dst| encoder::copy_data(&[b'x'; 200_000], dst));
+    let data = one(|dst| encoder::copy_data(&vec![b'x'; 200_000], dst));
     talk.client(&data[..100_000]);
     talk.server(&[&error("57014")[..], &ready()].concat())
         .unwrap();

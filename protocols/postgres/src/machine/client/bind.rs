@@ -11,8 +11,11 @@ use super::send::{body, disguise, forward, know, know_unnamed, rename, split_nam
 use super::{Step, refuse, unknown};
 use crate::encoder;
 use crate::frame::{Frame, HEADER};
-use crate::machine::owed::{Flight, Reply, resets_of};
-use crate::machine::relay::{Link, Mode, Relay, RelayError, Setup, Stage, Subject, Turn, Want};
+use crate::machine::error::RelayError;
+use crate::machine::flight::{Flight, resets_of};
+use crate::machine::link::Link;
+use crate::machine::owed::Reply;
+use crate::machine::relay::{Mode, Relay, Setup, Stage, Subject, Turn, Want};
 use crate::machine::statements::Prepared;
 
 impl Relay {

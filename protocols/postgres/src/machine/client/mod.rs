@@ -14,7 +14,8 @@ mod sync;
 use bytes::{Buf as _, BufMut as _, BytesMut};
 
 pub(super) use self::send::{forward, query_text};
-use super::relay::{Demand, Relay, RelayError, Rest, Stage, Turn, Want};
+use super::error::RelayError;
+use super::relay::{Demand, Relay, Rest, Stage, Turn, Want};
 use crate::encoder;
 use crate::frame::{Frame, frontend};
 use crate::sql::Analysis;

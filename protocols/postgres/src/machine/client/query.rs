@@ -11,10 +11,12 @@ use super::send::{forward, know, query_text, rename};
 use super::{Step, refuse, unknown_demand};
 use crate::encoder;
 use crate::frame::{Frame, HEADER};
-use crate::machine::owed::{Flight, Reply, resets_of};
+use crate::machine::flight::{Flight, resets_of};
+use crate::machine::link::Link;
+use crate::machine::owed::Reply;
 use crate::machine::pins::Pins;
 use crate::machine::relay::{
-    Demand, Link, Mode, Relay, Setting, Setup, Stage, StatePolicy, Subject, Turn, Want,
+    Demand, Mode, Relay, Setting, Setup, Stage, StatePolicy, Subject, Turn, Want,
 };
 use crate::machine::statements::Prepared;
 use crate::message::backend::TransactionStatus;

@@ -8,7 +8,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::encoder;
 use crate::frame::{Frame, frontend};
-use crate::machine::owed::{Flight, Reply};
+use crate::machine::flight::Flight;
+use crate::machine::owed::Reply;
 use crate::machine::pins::Pins;
 use crate::machine::relay::{Mode, Relay, Setup, Stage, StatePolicy, Subject, Turn, Want};
 use crate::machine::statements::{PREFIX, Undo};

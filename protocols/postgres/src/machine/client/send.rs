@@ -11,8 +11,10 @@ use bytes::{BufMut as _, BytesMut};
 use crate::encoder;
 use crate::error::MessageError;
 use crate::frame::{Frame, HEADER};
+use crate::machine::error::RelayError;
+use crate::machine::link::Link;
 use crate::machine::owed::{Owed, Reply};
-use crate::machine::relay::{Link, RelayError, Setup};
+use crate::machine::relay::Setup;
 use crate::machine::statements::{PREFIX, Prepared, Undo};
 
 /// Moves bytes on, without a copy where nothing waits before them.

@@ -175,7 +175,7 @@ impl Client {
     }
 
     fn explain(&self, message: &[u8], expected: Option<&[u8]>) -> String {
-        let expected = expected.map_or("nothing".into(), show);
+        let expected = expected.map_or_else(|| "nothing".into(), show);
         let mut text = format!(
             "client {}: heard {}\n  expected {expected}\n",
             self.id,

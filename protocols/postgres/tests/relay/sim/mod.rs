@@ -6,6 +6,7 @@
 //! what is said, where bytes are cut, in which order they arrive, and what breaks. Start at [`site::run`].
 
 #![allow(dead_code, unreachable_pub)] // each user takes the part that it needs
+#![allow(clippy::unnecessary_wraps, clippy::wrong_self_convention)] // as their neighbours have it
 
 pub mod choice;
 pub mod client;

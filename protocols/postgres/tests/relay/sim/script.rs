@@ -63,7 +63,7 @@ impl Script {
     }
 
     /// What ends whatever may be open.
-    pub fn ending(&mut self) -> Vec<Vec<u8>> {
+    pub fn ending() -> Vec<Vec<u8>> {
         vec![
             one(|dst| encoder::copy_fail(b"over", dst)),
             one(encoder::sync),

@@ -186,9 +186,9 @@ impl<'c> Site<'c> {
         let connection = self.choices.below(self.connections.len());
         match self.choices.below(16) {
             0..3 => self.speak(client),
-            3..7 => self.from_client(client),
-            7..10 => self.to_server(connection),
-            10..14 => self.from_server(connection),
+            3..7 => self.hear_client(client),
+            7..10 => self.send_on(connection),
+            10..14 => self.hear_server(connection),
             14 => {
                 let connection = &mut self.connections[connection];
                 if connection.server.is_idle() && connection.wire.is_empty() {
@@ -255,14 +255,14 @@ impl<'c> Site<'c> {
         }
     }
 
-    fn from_client(&mut self, at: usize) {
+    fn hear_client(&mut self, at: usize) {
         let count = self.some(self.clients[at].wire.len());
         self.clients[at].arrive(count);
         // The session reads on only where the relay wants more.
         self.converse(at);
     }
 
-    fn to_server(&mut self, at: usize) {
+    fn send_on(&mut self, at: usize) {
         let count = self.some(self.connections[at].wire.len());
         let connection = &mut self.connections[at];
         let bytes = connection.wire.split_to(count);
@@ -270,7 +270,7 @@ impl<'c> Site<'c> {
         connection.server.take();
     }
 
-    fn from_server(&mut self, at: usize) {
+    fn hear_server(&mut self, at: usize) {
         let count = self.some(self.connections[at].server.output.len());
         let connection = &mut self.connections[at];
         let bytes = connection.server.output.split_to(count);
@@ -667,7 +667,7 @@ impl<'c> Site<'c> {
                     self.clients[at].hostile = false;
                     continue;
                 }
-                let ending = self.clients[at].script.ending();
+                let ending = Script::ending();
                 self.clients[at].say(ending);
                 self.settle();
                 let waits = matches!(self.clients[at].want, Want::Server(_));

@@ -93,16 +93,14 @@ impl State {
 
     /// A statement has failed.
     pub fn fail(&mut self) {
-        match self.status {
-            TransactionStatus::Idle => self.end(false),
-            _ => {
-                if let Some(before) = &self.before {
-                    self.now.clone_from(before);
-                }
-                self.local.clear();
-                self.status = TransactionStatus::Failed;
-            }
+        if self.status == TransactionStatus::Idle {
+            return self.end(false);
         }
+        if let Some(before) = &self.before {
+            self.now.clone_from(before);
+        }
+        self.local.clear();
+        self.status = TransactionStatus::Failed;
     }
 
     /// Carries out one statement. `alone`: it is not one of several in a text.
