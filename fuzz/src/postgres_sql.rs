@@ -2,6 +2,8 @@
 //!
 //! The first byte is options, the rest a text that a person can read. Start at [`sql`].
 
+use std::rc::Rc;
+
 use portcullis_postgres::sql::{
     Analysis, Class, Lexer, MAX_STATEMENTS, MAX_TABLES, Options, TokenKind, analyse, normalise,
 };
@@ -17,7 +19,7 @@ pub fn sql(data: &[u8]) {
         truncated: first & 2 != 0,
         ascii_safe: first & 4 == 0,
         hints: first & 8 != 0,
-        safe_functions: None,
+        ..Options::default()
     };
     let literals = literals(sql, &options);
     let mut analysis = Analysis::new();
@@ -35,6 +37,18 @@ pub fn sql(data: &[u8]) {
         analyse(&out, &options, &mut again);
         assert_eq!(again.fingerprint, analysis.fingerprint);
         assert_eq!(again.statements.len(), analysis.statements.len());
+    }
+    // So it does when the text was seen before.
+    let remembering = Options {
+        seen: Some(Rc::default()),
+        ..options.clone()
+    };
+    for _ in 0..3 {
+        let mut again = Analysis::new();
+        analyse(sql, &remembering, &mut again);
+        assert_eq!(again.statements, analysis.statements);
+        assert_eq!(again.fingerprint, analysis.fingerprint);
+        assert_eq!(again.complete, analysis.complete);
     }
     // Used again, it says the same.
     let said = (analysis.statements.clone(), analysis.fingerprint);

@@ -8,9 +8,12 @@ mod basics;
 mod console;
 mod filters;
 mod impostors;
+mod in_flight;
+mod isolation;
 mod leaving;
 mod pooling;
 mod roles;
+mod routing;
 mod wire;
 
 use std::net::SocketAddr;

@@ -123,6 +123,11 @@ impl Cluster {
         Arc::clone(self.core.view.borrow().config())
     }
 
+    /// What `read` finds in that configuration, without keeping it: for what is asked at each request.
+    pub fn with_config<T>(&self, read: impl FnOnce(&ClusterConfig) -> T) -> T {
+        read(self.core.view.borrow().config())
+    }
+
     /// What connecting takes besides the configuration, as this worker goes by it.
     pub fn transport(&self) -> Option<Transport> {
         self.core.view.borrow().transport().cloned()

@@ -15,6 +15,8 @@ use crate::Endpoint;
 #[derive(Debug)]
 pub struct LocalEndpoint {
     endpoint: Arc<Endpoint>,
+    /// The endpoint's label, for what stays on this worker.
+    name: Rc<str>,
     /// Shared with its successor when the endpoint's weight changes.
     tally: Rc<Tally>,
 }
@@ -55,6 +57,7 @@ impl LocalEndpoint {
             shard,
         };
         Self {
+            name: Rc::from(&**endpoint.label()),
             endpoint,
             tally: Rc::new(tally),
         }
@@ -63,6 +66,7 @@ impl LocalEndpoint {
     /// The same counters for the endpoint's successor.
     pub(crate) fn with_endpoint(&self, endpoint: Arc<Endpoint>) -> Self {
         Self {
+            name: Rc::from(&**endpoint.label()),
             endpoint,
             tally: Rc::clone(&self.tally),
         }
@@ -71,6 +75,11 @@ impl LocalEndpoint {
     /// This worker's requests in flight.
     pub fn active(&self) -> u32 {
         self.tally.active.get()
+    }
+
+    /// Its [label](Endpoint::label), to keep on this worker: counting who has it takes no atomic operation.
+    pub fn local_name(&self) -> &Rc<str> {
+        &self.name
     }
 
     /// The endpoint itself.

@@ -134,7 +134,10 @@ impl<K: Hash + Eq, C> IdlePool<K, C> {
 }
 
 fn is_expired<C>(idle: &Idle<C>, timeout: Duration, now: Instant) -> bool {
-    now.saturating_duration_since(idle.since) >= timeout
+    // A time too far to be told never comes.
+    idle.since
+        .checked_add(timeout)
+        .is_some_and(|expires| expires <= now)
 }
 
 #[cfg(test)]

@@ -99,8 +99,11 @@ impl Context {
     }
 
     /// Lets go of all that is held. What is said of the request after that, such as a line in a log, keeps its route.
+    #[inline]
     pub fn release(&mut self) {
-        self.held.clear();
+        if !self.held.is_empty() {
+            self.held.clear();
+        }
     }
 
     /// Ready for the next request on the same connection: nothing held, no route.

@@ -35,6 +35,9 @@ impl EditConfig {
 
     /// Edits the fields of a head.
     pub fn apply(&self, fields: &mut Fields) {
+        if self.is_empty() {
+            return;
+        }
         for name in &self.remove {
             fields.remove(name.name());
         }

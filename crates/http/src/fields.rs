@@ -19,6 +19,10 @@ pub struct Fields {
     /// On the heap: heads are moved more often than they are made.
     lines: Vec<Line>,
     present: u64,
+    /// The lines of the block, as far as one follows the other.
+    run: (u32, u32),
+    /// Not simply that run and then the edits: a line was removed or changed, or cannot be written as it stands.
+    mixed: bool,
 }
 
 /// A field name on its way into a list: known, or bytes that a grammar already checked.
@@ -117,19 +121,31 @@ impl Fields {
     }
 
     /// As [`Fields::push_span`], for a line of the block that a decoder of HTTP/1 has checked: the name is a token,
-    /// the value has no control byte but tab, and behind the value is nothing but white space and CRLF. If it is
-    /// spelled as the gateway would, it is later written as it stands.
+    /// the value has no control byte but tab, and behind the value is nothing but white space and CRLF. One that is
+    /// `plain`, spelled as the gateway would, with one space before the value and none behind, is later written as it
+    /// stands.
     #[inline]
     pub fn push_line(
         &mut self,
         name: Range<usize>,
         value: Range<usize>,
         known: Option<KnownField>,
+        plain: bool,
     ) {
-        let is_plain = value.start == name.end + 2
-            && self.block.get(name.end..value.start) == Some(b": ")
-            && self.block.get(value.end..value.end + 2) == Some(b"\r\n");
-        self.push_block_line(&name, &value, known, is_plain);
+        self.push_block_line(&name, &value, known, plain);
+    }
+
+    /// No fields yet, over bytes that will be [placed](Fields::place) under them once it is known how many they are.
+    #[must_use]
+    #[inline]
+    pub fn unplaced() -> Self {
+        Self::with_block(Bytes::new())
+    }
+
+    /// Puts the bytes under the lines that were pushed so far.
+    #[inline]
+    pub fn place(&mut self, block: Bytes) {
+        self.block = block;
     }
 
     #[inline]
@@ -143,6 +159,11 @@ impl Fields {
         if let Some(field) = known {
             self.present |= field.bit();
         }
+        if self.lines.is_empty() {
+            self.run = (name.start as u32, name.start as u32);
+        }
+        self.mixed |= !whole || self.run.1 != name.start as u32 || !self.extra.is_empty();
+        self.run.1 = value.end as u32 + 2;
         self.lines.push(Line {
             name: name.start as u32,
             name_len: (name.end - name.start) as u32,
@@ -250,20 +271,30 @@ impl Fields {
             .map(|line| self.field(line))
     }
 
-    /// Hands the fields to `put` in order, in as few pieces as possible, without those that `skips` names.
+    /// Hands the fields to `put` in order, in as few pieces as possible, without those whose [bits](KnownField::bit) are
+    /// in `skipped`.
     ///
     /// # Errors
     /// The first that `put` answers.
     #[inline]
     pub fn try_for_each_run<E>(
         &self,
-        skips: impl Fn(KnownField) -> bool,
+        skipped: u64,
         mut put: impl FnMut(Run<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        if !self.mixed && self.present & skipped == 0 {
+            let (start, end) = (self.run.0 as usize, self.run.1 as usize);
+            for lines in [self.bytes(Place::Block, start..end), &self.extra] {
+                if !lines.is_empty() {
+                    put(Run::Lines(lines))?;
+                }
+            }
+            return Ok(());
+        }
         // Whole lines that stand one behind the other, not handed on yet.
         let mut run = (Place::Block, 0..0);
         for line in &self.lines {
-            if line.removed || line.known.is_some_and(&skips) {
+            if line.removed || line.known.is_some_and(|known| known.bit() & skipped != 0) {
                 continue;
             }
             let start = line.name as usize;
@@ -305,24 +336,38 @@ impl Fields {
         let start = self.extra.len();
         let name = field.line_start().as_bytes();
         self.extra.extend_from_slice(name);
-        let value = self.extra.len();
         for part in parts {
             self.extra.extend_from_slice(part);
         }
-        let end = self.extra.len();
         self.extra.extend_from_slice(b"\r\n");
-        self.present |= field.bit();
+        self.push_known(field, start, name.len());
+    }
+
+    /// As [`Fields::append_known`], given the whole line: the lower-case name, a colon, a space, the value and CRLF.
+    pub(crate) fn append_line(&mut self, field: KnownField, line: &[u8]) {
+        let start = self.extra.len();
+        let name = field.line_start();
+        debug_assert!(line.starts_with(name.as_bytes()) && line.ends_with(b"\r\n"));
+        self.extra.extend_from_slice(line);
+        self.push_known(field, start, name.len());
+    }
+
+    /// Notes the line of a known field that was just written, from `start` to the end of the edits.
+    #[inline]
+    fn push_known(&mut self, field: KnownField, start: usize, before_value: usize) {
+        let length = self.extra.len() - start;
         let line = Line {
             name: start as u32,
-            name_len: (name.len() - 2) as u32,
-            value: value as u32,
-            value_len: (end - value) as u32,
+            name_len: (before_value - 2) as u32,
+            value: (start + before_value) as u32,
+            value_len: (length - before_value - 2) as u32,
             known: Some(field),
             place: Place::Extra,
             whole: true,
             removed: false,
         };
         debug_assert!(is_field_value(self.value(&line)), "{field:?}");
+        self.present |= field.bit();
         self.lines.push(line);
     }
 
@@ -347,6 +392,7 @@ impl Fields {
         let new = self.keep(Name::Other(&spelling), |extra| {
             extra.extend_from_slice(value);
         });
+        self.mixed = true;
         if let Some(line) = self.lines.get_mut(first) {
             let known = old.known;
             *line = Line { known, ..new };
@@ -378,6 +424,7 @@ impl Fields {
                 && let Some(line) = self.lines.get_mut(index)
             {
                 line.removed = true;
+                self.mixed = true;
             }
         }
         self.present = self
@@ -406,6 +453,7 @@ impl Fields {
                 && let Some(line) = self.lines.get_mut(index)
             {
                 line.removed = true;
+                self.mixed = true;
                 removed = true;
             }
         }
@@ -463,6 +511,7 @@ impl Fields {
         );
         // What is not fit for the wire stays a field, which the encoder refuses.
         line.whole = is_value && (known.is_some() || is_token(self.name(&line)));
+        self.mixed |= !line.whole;
         line
     }
 
@@ -615,10 +664,10 @@ mod tests {
     fn runs_are_whole_lines_in_order() {
         let block = Bytes::from_static(b"Host: a\r\nX-A:b\r\nVia: 1.1 x\r\nAccept: c\r\n\r\n");
         let mut fields = Fields::with_block(block);
-        fields.push_line(0..4, 6..7, Some(KnownField::Host));
-        fields.push_line(9..12, 13..14, None);
-        fields.push_line(16..19, 21..26, Some(KnownField::Via));
-        fields.push_line(28..34, 36..37, Some(KnownField::Accept));
+        fields.push_line(0..4, 6..7, Some(KnownField::Host), true);
+        fields.push_line(9..12, 13..14, None, false);
+        fields.push_line(16..19, 21..26, Some(KnownField::Via), true);
+        fields.push_line(28..34, 36..37, Some(KnownField::Accept), true);
         let runs = |fields: &Fields, skipped: &[KnownField]| {
             let mut runs = Vec::new();
             let put = |run: Run<'_>| {
@@ -628,9 +677,8 @@ mod tests {
                 });
                 Ok::<(), ()>(())
             };
-            fields
-                .try_for_each_run(|known| skipped.contains(&known), put)
-                .unwrap();
+            let skipped = skipped.iter().fold(0, |bits, known| bits | known.bit());
+            fields.try_for_each_run(skipped, put).unwrap();
             runs
         };
         assert_eq!(

@@ -28,7 +28,7 @@ use crate::name::KnownField;
 use crate::service::Clock;
 
 pub(crate) use config::is_token;
-pub use config::{ForwardConfig, ServerField, Token};
+pub use config::{ForwardConfig, ServerField, Token, ViaName};
 
 /// Where a field value is written: mostly the place it is sent from.
 type Value = Vec<u8>;
@@ -80,12 +80,14 @@ pub fn prepare_request(
     }
     client_cert::append(&mut request.head.fields, cx);
     if config.request_id && !has_sane_id(&request.head.fields) {
-        let id = uuid(random.next(), random.next());
         let fields = &mut request.head.fields;
+        let line = id_line(random.next(), random.next());
         if fields.contains(KnownField::XRequestId) {
-            fields.set(KnownField::XRequestId, &id);
+            let name = KnownField::XRequestId.line_start().len();
+            let id = line.get(name..line.len() - 2).unwrap_or_default();
+            fields.set(KnownField::XRequestId, id);
         } else {
-            fields.append_known(KnownField::XRequestId, &[&id]);
+            fields.append_line(KnownField::XRequestId, &line);
         }
     }
     if let Some(name) = config.via_name() {
@@ -126,7 +128,8 @@ pub fn prepare_response(head: &mut ResponseHead, config: &ForwardConfig, clock: 
 /// Adds `date` where it is missing (RFC 9110 section 6.6.1).
 pub fn date_response(head: &mut ResponseHead, clock: &dyn Clock) {
     if !head.fields.contains(KnownField::Date) {
-        head.fields.append_known(KnownField::Date, &[&clock.date()]);
+        head.fields
+            .append_line(KnownField::Date, &date_line(&clock.date()));
     }
 }
 
@@ -268,22 +271,28 @@ fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
     let fields = &mut request.head.fields;
     match peer.to_canonical() {
         IpAddr::V4(ip) if !fields.contains(KnownField::XForwardedFor) => {
-            let mut text = [0; DOTTED];
-            let text = dotted(ip, &mut text);
-            fields.append_known(KnownField::XForwardedFor, &[text]);
+            let mut line = [0; LONGEST_FOR];
+            fields.append_line(KnownField::XForwardedFor, for_line(ip, &mut line));
         }
         _ => append_to_list(fields, KnownField::XForwardedFor, |value| {
             write_ip(value, peer);
         }),
     }
-    let scheme = request.scheme.as_str().as_bytes();
     if fields.contains(KnownField::XForwardedProto) {
-        fields.set(KnownField::XForwardedProto, scheme);
+        fields.set(
+            KnownField::XForwardedProto,
+            request.scheme.as_str().as_bytes(),
+        );
     } else {
-        fields.append_known(KnownField::XForwardedProto, &[scheme]);
+        let line: &[u8] = match request.scheme {
+            Scheme::Http => b"x-forwarded-proto: http\r\n",
+            Scheme::Https => b"x-forwarded-proto: https\r\n",
+        };
+        fields.append_line(KnownField::XForwardedProto, line);
     }
     if !fields.contains(KnownField::XForwardedHost) && !request.authority.is_empty() {
-        fields.append(KnownField::XForwardedHost, &request.authority);
+        // A settled authority is printable text on one line.
+        fields.append_known(KnownField::XForwardedHost, &[&request.authority]);
     }
 }
 
@@ -315,15 +324,17 @@ fn append_forwarded(request: &mut Request, peer: IpAddr) {
 }
 
 /// RFC 9110 section 7.6.3: the version that the message was received in, and who received it.
-fn append_via(fields: &mut Fields, version: Version, name: &Token) {
+fn append_via(fields: &mut Fields, version: Version, via: &ViaName) {
+    let is_first = !fields.contains(KnownField::Via);
     let version: &[u8] = match version {
+        Version::Http11 if is_first => return fields.append_line(KnownField::Via, via.line()),
         Version::Http10 => b"1.0 ",
         Version::Http11 => b"1.1 ",
         Version::Http2 => b"2 ",
         Version::Http3 => b"3 ",
     };
-    let name = name.as_str().as_bytes();
-    if !fields.contains(KnownField::Via) {
+    let name = via.as_str().as_bytes();
+    if is_first {
         fields.append_known(KnownField::Via, &[version, name]);
         return;
     }
@@ -361,6 +372,26 @@ fn write_ip(value: &mut Value, ip: IpAddr) {
 /// The most that an IPv4 address takes as text.
 const DOTTED: usize = "255.255.255.255".len();
 
+const FOR: &[u8; 17] = b"x-forwarded-for: ";
+
+/// The longest line of `x-forwarded-for` with one IPv4 address.
+const LONGEST_FOR: usize = FOR.len() + DOTTED + 2;
+
+/// The line of `x-forwarded-for` with this address alone, at the end of the place that is given for it.
+fn for_line(ip: Ipv4Addr, line: &mut [u8; LONGEST_FOR]) -> &[u8] {
+    let mut text = [0; DOTTED];
+    let text = dotted(ip, &mut text);
+    let mut end = LONGEST_FOR;
+    for part in [b"\r\n", text, FOR] {
+        let start = end - part.len();
+        if let Some(place) = line.get_mut(start..end) {
+            place.copy_from_slice(part);
+        }
+        end = start;
+    }
+    line.get(end..).unwrap_or_default()
+}
+
 /// Decimal without the formatting machinery: this runs for every request. Written from the back, where the length of
 /// what is in front need not be known.
 fn dotted(ip: Ipv4Addr, text: &mut [u8; DOTTED]) -> &[u8] {
@@ -396,31 +427,56 @@ fn has_sane_id(fields: &Fields) -> bool {
     !id.is_empty() && id.len() <= 128 && id.iter().all(u8::is_ascii_graphic)
 }
 
+/// The line of `x-request-id` with an id of these bits.
+fn id_line(high: u64, low: u64) -> [u8; 52] {
+    let mut line = *b"x-request-id: 00000000-0000-4000-8000-000000000000\r\n";
+    if let Some(place) = line.get_mut(14..50) {
+        place.copy_from_slice(&uuid(high, low));
+    }
+    line
+}
+
+/// The line of `date`.
+fn date_line(date: &[u8; 29]) -> [u8; 37] {
+    let mut line = *b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    if let Some(place) = line.get_mut(6..35) {
+        place.copy_from_slice(date);
+    }
+    line
+}
+
 /// Random bits in the shape of a version 4 UUID (RFC 9562 section 5.4).
 fn uuid(high: u64, low: u64) -> [u8; 36] {
     let high = (high & !0xf000) | 0x4000;
     let low = (low & (u64::MAX >> 2)) | (1 << 63);
     let mut text = [b'-'; 36];
-    let digits = hexadecimal(high).into_iter().chain(hexadecimal(low));
+    let digits = [hexadecimal(high), hexadecimal(low)];
+    let (digits, _) = digits.as_flattened().as_chunks::<4>();
     // Behind the eighth, twelfth, sixteenth and twentieth digit stands a dash.
     for (start, digits) in [0, 4, 9, 14, 19, 24, 28, 32].into_iter().zip(digits) {
         if let Some(place) = text.get_mut(start..start + 4) {
-            place.copy_from_slice(&digits.to_be_bytes());
+            place.copy_from_slice(digits);
         }
     }
     text
 }
 
-/// Sixteen digits, four to a word, the most significant first.
-fn hexadecimal(bits: u64) -> [u32; 4] {
-    [48, 32, 16, 0].map(|shift| four_digits((bits >> shift) as u16))
+/// Sixteen digits, the most significant first.
+fn hexadecimal(bits: u64) -> [u8; 16] {
+    let halves = [bits >> 32, bits & 0xffff_ffff].map(|half| eight_digits(half).to_be_bytes());
+    let mut text = [0; 16];
+    for (place, half) in text.as_chunks_mut::<8>().0.iter_mut().zip(halves) {
+        *place = half;
+    }
+    text
 }
 
-/// Four digits at once: a nibble to each byte, then each byte to its digit.
-const fn four_digits(bits: u16) -> u32 {
-    let bits = bits as u32;
-    let nibbles = (bits & 0xf) | (bits & 0xf0) << 4 | (bits & 0xf00) << 8 | (bits & 0xf000) << 12;
+/// Each nibble of the low half becomes a byte, then a digit.
+const fn eight_digits(bits: u64) -> u64 {
+    let pairs = (bits | bits << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (pairs | pairs << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (bytes | bytes << 4) & 0x0f0f_0f0f_0f0f_0f0f;
     // 6 carries a nibble above 9 into the fifth bit; `a` is 39 above `0` plus 10.
-    let letters = (nibbles + 0x0606_0606) >> 4 & 0x0101_0101;
-    nibbles + 0x3030_3030 + letters * 39
+    let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    nibbles + 0x3030_3030_3030_3030 + letters * 39
 }

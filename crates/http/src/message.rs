@@ -4,11 +4,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use portcullis_codec::run;
 use portcullis_filter::Messages;
 
 use crate::fields::Fields;
@@ -63,11 +63,14 @@ pub struct Request {
     pub upgrade: Option<Bytes>,
     /// How much of a gRPC call's name the route spells out.
     pub grpc_named: Named,
+    /// The path and query as the client sent them, once they were changed.
+    pub original_path: Option<Bytes>,
 }
 
 impl Request {
     /// A request as it was read, before [`crate::normalize::settle`].
     #[must_use]
+    #[inline]
     pub const fn new(head: RequestHead, framing: Framing, secure: bool) -> Self {
         Self {
             head,
@@ -79,7 +82,14 @@ impl Request {
             max_body: None,
             upgrade: None,
             grpc_named: Named::No,
+            original_path: None,
         }
+    }
+
+    /// Changes path and query; those that the client sent are kept beside them.
+    pub fn replace_path(&mut self, path_and_query: Bytes) {
+        let before = std::mem::replace(&mut self.head.target.path_and_query, path_and_query);
+        self.original_path.get_or_insert(before);
     }
 
     /// Whether the body is known to be longer than `limit` before any of it was read.
@@ -92,17 +102,12 @@ impl Request {
     #[must_use]
     pub fn host(&self) -> &[u8] {
         let authority: &[u8] = &self.authority;
-        let after_literal = authority
-            .iter()
-            .rposition(|&byte| byte == b']')
-            .map_or(0, |at| at + 1);
-        let port = authority
-            .get(after_literal..)
-            .and_then(|rest| rest.iter().position(|&byte| byte == b':'));
-        match port {
-            Some(at) => authority.get(..after_literal + at).unwrap_or(authority),
-            None => authority,
-        }
+        let literal = match authority.first() {
+            Some(b'[') => memchr::memchr(b']', authority).unwrap_or(0),
+            _ => 0,
+        };
+        let port = authority.get(literal..).map_or(0, run::colon);
+        authority.get(..literal + port).unwrap_or(authority)
     }
 }
 
@@ -175,14 +180,12 @@ impl Response {
 pub struct Record {
     /// The request as it was forwarded (or would have been).
     pub request: Request,
-    /// The path and query as the client sent them.
-    pub original_path: Bytes,
-    /// Wall-clock time at which the head was read.
+    /// Wall-clock time at which the head was read. Right only where a filter sees the record: see [`Record::date`].
     pub started_at: SystemTime,
     /// The same by the monotonic clock.
     pub started: Instant,
-    /// Until the first byte of the upstream's final head, from `started`.
-    pub first_byte: Option<Duration>,
+    /// When the upstream's final head came.
+    pub first_byte: Option<Instant>,
     /// Until the end.
     pub duration: Duration,
     /// Body bytes from downstream.
@@ -194,11 +197,11 @@ pub struct Record {
     /// Fields of the final response as sent.
     pub response_fields: Fields,
     /// The route's name.
-    pub route: Option<Arc<str>>,
+    pub route: Option<Rc<str>>,
     /// The cluster's name.
-    pub cluster: Option<Arc<str>>,
+    pub cluster: Option<Rc<str>>,
     /// The endpoint that answered, as configured and resolved.
-    pub endpoint: Option<Arc<str>>,
+    pub endpoint: Option<Rc<str>>,
     /// How many times the request was sent upstream.
     pub attempts: u32,
     /// Why it ended as it did, where that was not a plain response: the `reason` label.
@@ -206,13 +209,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of `request`, of which nothing has come yet. `started` and `started_at` are now.
+    /// The record of `request`, of which nothing has come yet. `started` is now.
     #[must_use]
-    pub fn new(request: Request, started: Instant, started_at: SystemTime) -> Self {
+    #[inline]
+    pub fn new(request: Request, started: Instant) -> Self {
         Self {
-            original_path: request.head.target.path_and_query.clone(),
             request,
-            started_at,
+            started_at: SystemTime::UNIX_EPOCH,
             started,
             first_byte: None,
             duration: Duration::ZERO,
@@ -226,5 +229,10 @@ impl Record {
             attempts: 0,
             reason: None,
         }
+    }
+
+    /// Says when it started, given the wall clock when it is over.
+    pub fn date(&mut self, over: SystemTime) {
+        self.started_at = over.checked_sub(self.duration).unwrap_or(over);
     }
 }

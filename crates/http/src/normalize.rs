@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fields::list_members;
 use crate::framing::Framing;
-use crate::head::{Method, Scheme, Status, Target, TargetForm, Version};
+use crate::head::{Method, Scheme, Status, TargetForm, Version};
 use crate::message::Request;
 use crate::name::KnownField;
 
@@ -169,7 +169,7 @@ impl RequestError {
 pub fn settle(request: &mut Request, config: &NormalizeConfig) -> Result<(), RequestError> {
     check_form(request)?;
     authority::settle(request)?;
-    settle_target(&mut request.head.target, &request.head.method, *config)?;
+    settle_target(request, *config)?;
     check_names(request, config.underscores)?;
     request.upgrade = upgrade_of(request);
     Ok(())
@@ -190,11 +190,8 @@ fn check_form(request: &Request) -> Result<(), RequestError> {
     }
 }
 
-fn settle_target(
-    target: &mut Target,
-    method: &Method,
-    config: NormalizeConfig,
-) -> Result<(), RequestError> {
+fn settle_target(request: &mut Request, config: NormalizeConfig) -> Result<(), RequestError> {
+    let target = &mut request.head.target;
     match target.form {
         TargetForm::Authority => return Ok(()),
         TargetForm::Asterisk => {
@@ -208,16 +205,16 @@ fn settle_target(
             target.form = TargetForm::Origin;
             target.authority = None;
             // RFC 9112 section 3.2.4: OPTIONS for a whole server, written in absolute-form.
-            if target.path_and_query.is_empty() && *method == Method::Options {
+            if target.path_and_query.is_empty() && request.head.method == Method::Options {
                 target.form = TargetForm::Asterisk;
-                target.path_and_query = Bytes::from_static(b"*");
+                request.replace_path(Bytes::from_static(b"*"));
                 return Ok(());
             }
         }
         TargetForm::Origin => target.authority = None,
     }
     if let Some(settled) = path::normalize(&target.path_and_query, config)? {
-        target.path_and_query = settled;
+        request.replace_path(settled);
     }
     Ok(())
 }

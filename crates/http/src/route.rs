@@ -100,6 +100,8 @@ impl Routes {
 pub struct Route {
     /// The name: the `route` label of its counters.
     pub name: Arc<str>,
+    /// The name again, for what stays on this worker.
+    pub local_name: Rc<str>,
     /// What is done with a request.
     pub action: Action,
     /// When it is sent again.
@@ -151,6 +153,8 @@ impl Forward {
 pub struct Target {
     /// The cluster.
     pub cluster: Rc<Cluster>,
+    /// Its name, for what stays on this worker.
+    pub local_name: Rc<str>,
     /// Streams to its endpoints.
     pub pool: Rc<dyn UpstreamPool>,
     /// What bounds retries to it, from all routes of this listener.
@@ -172,6 +176,7 @@ impl Route {
         let stats = cx.filters.stats.scoped(&[("route", &rule.name)]);
         Ok(Self {
             name: Arc::clone(&rule.name),
+            local_name: Rc::from(&*rule.name),
             action,
             retry: rule.retry.clone(),
             chain,
@@ -304,6 +309,7 @@ impl<'a> Targets<'a> {
         let (cluster, pool) = (self.find)(name)?;
         let budget = &self.config.retry_budget;
         let target = Target {
+            local_name: Rc::from(cluster.name()),
             cluster,
             pool,
             budget: Rc::new(Budget::new(budget.whole_percent(), budget.min_per_second)),

@@ -98,7 +98,8 @@ impl HttpService {
         let record = Record {
             status: Some(status),
             reason: Some(reason),
-            ..Record::new(request, self.now(), self.environment.clock.wall())
+            started_at: self.environment.clock.wall(),
+            ..Record::new(request, self.now())
         };
         let cx = Context::new(Rc::clone(connection), self.now());
         self.routes.fallback().chain.on_refused(&record, &cx);

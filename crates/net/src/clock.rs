@@ -29,7 +29,7 @@ struct LocalClock {
     /// The last answer of [`wall`] and when it was given: most questions come within one loop turn.
     wall: Cell<Option<(Instant, SystemTime)>>,
     date: Cell<HttpDate>,
-    /// When the date was last found to be right.
+    /// Until when the date is right.
     dated: Cell<Option<Instant>>,
 }
 
@@ -78,7 +78,7 @@ pub fn wall() -> SystemTime {
 pub fn http_date() -> HttpDate {
     CLOCK.with(|clock| {
         let now = now();
-        if clock.dated.get() != Some(now) {
+        if clock.dated.get().is_none_or(|until| until <= now) {
             clock.look_at_date(now);
         }
         clock.date.get()
@@ -129,11 +129,13 @@ impl LocalClock {
     /// Formats the date anew if `now` is in another second.
     fn look_at_date(&self, now: Instant) {
         let since = self.wall_at(now).duration_since(SystemTime::UNIX_EPOCH);
-        let seconds = since.unwrap_or_default().as_secs();
-        if self.date.get().unix_seconds() != seconds {
-            self.date.set(HttpDate::from_unix_seconds(seconds));
+        let since = since.unwrap_or_default();
+        if self.date.get().unix_seconds() != since.as_secs() {
+            self.date.set(HttpDate::from_unix_seconds(since.as_secs()));
         }
-        self.dated.set(Some(now));
+        // To the end of the second, but not for longer than the wall clock is trusted.
+        let left = Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into());
+        self.dated.set(now.checked_add(left.min(ANCHOR_LIFE)));
     }
 }
 

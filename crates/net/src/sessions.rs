@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -72,14 +73,18 @@ impl Sessions {
     /// # Panics
     /// Outside of a worker.
     pub fn spawn(&self, session: impl Future<Output = ()> + 'static) {
+        // Boxed, because a task that owned it would hold it twice, as what it captured and as what it awaits; and of no
+        // type, so that the runtime's code for it is made in this package, by whose settings it is fast.
+        self.spawn_boxed(Box::pin(session));
+    }
+
+    fn spawn_boxed(&self, session: Pin<Box<dyn Future<Output = ()>>>) {
         let slot = self.group.tasks.borrow_mut().reserve();
         self.group.open.set(self.group.open.get() + 1);
         let ticket = Ticket {
             group: Rc::clone(&self.group),
             slot,
         };
-        // Boxed, because the block below would hold the session twice: as what it captured and as what it awaits.
-        let session = Box::pin(session);
         let task = tokio::task::spawn_local(async move {
             // Dropped when the session ends, is aborted, or panics.
             let _ticket = ticket;

@@ -83,6 +83,39 @@ impl Stream {
         self.poll_read_at_most(cx, dst, SCRATCH_BYTES)
     }
 
+    /// As [`poll_read_at_most`](Self::poll_read_at_most), for a task that asks often and alone. `waits` says that it was told to
+    /// wait when it last asked, and is kept by this: the runtime still knows then whom to wake, and is not told again as long
+    /// as nothing has come. Begin with `false`, also after anybody else has read or waited, and for a stream that has changed
+    /// its worker.
+    ///
+    /// # Errors
+    /// As [`poll_read`](Self::poll_read).
+    pub fn poll_read_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        dst: &mut BytesMut,
+        limit: usize,
+        waits: &mut bool,
+    ) -> Poll<io::Result<usize>> {
+        // TLS may hold what the socket does not show.
+        if !self.is_encrypted() {
+            let nothing = self.try_io(Interest::READABLE, || Ok(())).is_err();
+            if nothing && *waits {
+                return Poll::Pending;
+            }
+            if !nothing {
+                let read = self.receive_into(dst, limit);
+                if !is_not_now(&read) {
+                    *waits = false;
+                    return Poll::Ready(read);
+                }
+            }
+        }
+        let polled = self.poll_read_at_most(cx, dst, limit);
+        *waits = polled.is_pending();
+        polled
+    }
+
     /// As [`poll_read`](Self::poll_read), but leaves all behind `limit` bytes in the kernel, where it holds the peer back. A
     /// `limit` of 0 counts as 1, since `Ok(0)` means the end. TLS can be read by records only, so some of them may wait
     /// here instead: at most 16 KiB more than were asked for, and no less than 4 KiB at a time.
@@ -101,15 +134,20 @@ impl Stream {
         loop {
             // Asked first: most questions come while there is nothing.
             ready!(self.poll_read_ready(cx))?;
-            let read = SCRATCH.with_borrow_mut(|scratch| {
-                let count = self.receive(scratch, limit)?;
-                deliver(scratch, dst);
-                Ok(count)
-            });
+            let read = self.receive_into(dst, limit);
             if !is_not_now(&read) {
                 return Poll::Ready(read);
             }
         }
+    }
+
+    /// One read of at most `limit` bytes, appended to `dst`.
+    fn receive_into(&self, dst: &mut BytesMut, limit: usize) -> io::Result<usize> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let count = self.receive(scratch, limit)?;
+            deliver(scratch, dst);
+            Ok(count)
+        })
     }
 
     /// Reads what is there into the worker's buffer, at most `limit` bytes. Without a task it does not wait either, but
@@ -178,19 +216,15 @@ impl Stream {
         )
     }
 
-    /// One write of what the kernel takes, if the runtime has heard that it may take something. As in
-    /// [`receive`](Self::receive), a short one is noted.
+    /// One write of what the kernel takes. As in [`receive`](Self::receive), a short one is noted.
     fn transmit(&self, data: &[u8]) -> io::Result<usize> {
-        let mut short = None;
-        let written = self.try_io(Interest::WRITABLE, || {
-            let count = rustix::net::send(self.as_fd(), data, SendFlags::NOSIGNAL)?;
-            if count == 0 || count == data.len() {
-                return Ok(count);
-            }
-            short = Some(count);
-            Err(io::ErrorKind::WouldBlock.into())
-        });
-        short.map_or(written, Ok)
+        let count = rustix::net::send(self.as_fd(), data, SendFlags::NOSIGNAL)?;
+        if count != 0 && count < data.len() {
+            let full = || Err(io::ErrorKind::WouldBlock.into());
+            // The answer is the one just given.
+            let _: io::Result<()> = self.try_io(Interest::WRITABLE, full);
+        }
+        Ok(count)
     }
 
     /// Reads what is there and appends it to `dst`, without waiting. `Ok(0)` is the peer's end.
@@ -217,9 +251,14 @@ impl Stream {
         if let Self::Tls(tls) = self {
             return polled(tls.send(Some(cx), &[IoSlice::new(data)]));
         }
+        // The kernel is asked first: there nearly always is room.
+        let written = self.transmit(data);
+        if !is_not_now(&written) {
+            return Poll::Ready(written);
+        }
         loop {
             ready!(self.poll_write_ready(cx))?;
-            let written = self.transmit(data);
+            let written = self.try_io(Interest::WRITABLE, || self.transmit(data));
             if !is_not_now(&written) {
                 return Poll::Ready(written);
             }
@@ -503,10 +542,15 @@ fn tried<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 pub(crate) fn deliver(scratch: &mut BytesMut, dst: &mut BytesMut) {
     if scratch.len() > COPY_BYTES && dst.is_empty() {
         *dst = scratch.split();
+        return;
+    }
+    if dst.capacity() == 0 {
+        // Made in one step; growing from nothing takes several.
+        *dst = BytesMut::from(&**scratch);
     } else {
         dst.extend_from_slice(scratch);
-        scratch.clear();
     }
+    scratch.clear();
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! Not a scheduler: one [`Timer`] holds one deadline, and the session says at each poll what it is now.
 
 use std::future::Future as _;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::clock;
@@ -17,14 +18,22 @@ use crate::clock;
 /// have a new deadline for every request at no cost. Without a deadline it holds no memory.
 #[derive(Debug, Default)]
 pub struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
+    armed: Option<Armed>,
+}
+
+/// What wakes the task.
+#[derive(Debug)]
+struct Armed {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom: as long as that is right and the time has not come, the runtime need not be asked.
+    task: Waker,
 }
 
 impl Timer {
     /// Not armed.
     #[must_use]
     pub const fn new() -> Self {
-        Self { sleep: None }
+        Self { armed: None }
     }
 
     /// Ready once `deadline` has passed; wakes the task then. `None` never passes. Precise to a millisecond, late
@@ -37,19 +46,38 @@ impl Timer {
             return Poll::Ready(());
         }
         let wanted = tokio::time::Instant::from_std(deadline);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wanted)));
-        if sleep.deadline() > wanted {
-            sleep.as_mut().reset(wanted);
+        if let Some(armed) = &self.armed
+            && armed.sleep.deadline() <= wanted
+            && armed.task.will_wake(cx.waker())
+            // Asked of the runtime, whose clock may be ahead of the worker's: it wakes only once.
+            && !armed.sleep.is_elapsed()
+        {
+            return Poll::Pending;
         }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= wanted {
+        self.arm(cx, wanted)
+    }
+
+    /// Asks the runtime to wake the task at `wanted`, or earlier if it is to do so already.
+    fn arm(&mut self, cx: &mut Context<'_>, wanted: tokio::time::Instant) -> Poll<()> {
+        let armed = self.armed.get_or_insert_with(|| Armed {
+            sleep: Box::pin(tokio::time::sleep_until(wanted)),
+            task: cx.waker().clone(),
+        });
+        if armed.sleep.deadline() > wanted {
+            armed.sleep.as_mut().reset(wanted);
+        }
+        // Whatever the task's budget says: a sleep that was not asked would not wake it.
+        while pin!(unconstrained(armed.sleep.as_mut()))
+            .poll(cx)
+            .is_ready()
+        {
+            if armed.sleep.deadline() >= wanted {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(wanted);
+            armed.sleep.as_mut().reset(wanted);
         }
+        armed.task.clone_from(cx.waker());
+        Poll::Pending
     }
 
     /// Waits for `deadline`; for ever if there is none.
@@ -80,6 +108,7 @@ pub async fn sleep_until(deadline: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::task::Waker;
 
     use super::*;
@@ -97,7 +126,7 @@ mod tests {
         let mut timer = Timer::new();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(timer.poll_expired(&mut cx, None).is_pending());
-        assert!(timer.sleep.is_none());
+        assert!(timer.armed.is_none());
     }
 
     #[test]
@@ -115,10 +144,42 @@ mod tests {
             for (name, wanted, armed) in rows {
                 let deadline = start + Duration::from_secs(wanted);
                 assert!(timer.poll_expired(&mut cx, Some(deadline)).is_pending());
-                let sleep = timer.sleep.as_ref().unwrap();
+                let sleep = &timer.armed.as_ref().unwrap().sleep;
                 let expected = start + Duration::from_secs(armed);
                 assert_eq!(sleep.deadline().into_std(), expected, "{name}");
             }
+        });
+    }
+
+    #[test]
+    fn wakes_whoever_asked_last() {
+        in_runtime(async {
+            let mut timer = Timer::new();
+            let deadline = clock::now() + Duration::from_millis(5);
+            let mut other = Context::from_waker(Waker::noop());
+            assert!(timer.poll_expired(&mut other, Some(deadline)).is_pending());
+            timer.expired(Some(deadline)).await;
+            assert!(clock::now() >= deadline);
+        });
+    }
+
+    #[test]
+    fn is_armed_though_the_budget_of_the_task_is_spent() {
+        in_runtime(async {
+            let mut spent = pin!(async {
+                loop {
+                    tokio::task::coop::consume_budget().await;
+                }
+            });
+            let mut timer = Timer::new();
+            let deadline = clock::now() + Duration::from_millis(5);
+            poll_fn(|cx| {
+                // Ends when nothing is left of the budget of this turn.
+                assert!(spent.as_mut().poll(cx).is_pending());
+                timer.poll_expired(cx, Some(deadline))
+            })
+            .await;
+            assert!(clock::now() >= deadline);
         });
     }
 

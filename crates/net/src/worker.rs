@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::mpsc as startup;
 use std::thread::{self, JoinHandle};
 
@@ -162,7 +163,7 @@ where
         let _ = report.send(Ok(()));
         drop(report);
         clock::enable_cache();
-        runtime.block_on(async move { body(id, commands).await });
+        drive(&runtime, Box::pin(async move { body(id, commands).await }));
         // Sessions that still run are dropped with the runtime, inside of it.
     };
     let thread = thread::Builder::new()
@@ -177,6 +178,12 @@ where
             source: io::Error::other("it ended at once"),
         }),
     }
+}
+
+/// Runs a worker to its end. Its future has no type here, so that the code of the runtime's loop is made in this package,
+/// by whose settings it is fast.
+fn drive(runtime: &LocalRuntime, body: Pin<Box<dyn Future<Output = ()>>>) {
+    runtime.block_on(body);
 }
 
 /// The cores that this process may use.

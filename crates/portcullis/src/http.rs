@@ -171,7 +171,7 @@ impl HttpServer {
             Version::Http1 => {
                 self.connections.http1.inc();
                 let session = Rc::clone(&self.http1);
-                Box::pin(portcullis_http1::session::serve(session, downstream, facts))
+                portcullis_http1::session::serve(session, downstream, facts)
             }
             Version::Http2 => {
                 self.connections.http2.inc();

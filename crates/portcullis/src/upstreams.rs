@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointId, UpstreamVersion};
+use portcullis_cluster::{Cluster, ClusterConfig, Endpoint, EndpointId, UpstreamVersion};
 use portcullis_filter::Connection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_http1::session as http1;
@@ -67,7 +67,7 @@ impl Upstreams {
 
     /// The version that an endpoint is spoken to in; `None` as long as it has not chosen.
     fn version(&self, endpoint: EndpointId) -> Option<Version> {
-        match self.cluster.config().http_version() {
+        match self.cluster.with_config(ClusterConfig::http_version) {
             UpstreamVersion::Http1 => Some(Version::Http1),
             UpstreamVersion::Http2 => Some(Version::Http2),
             UpstreamVersion::Auto => self.choices.0.borrow().get(&endpoint)?.version.get(),

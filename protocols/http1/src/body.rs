@@ -10,6 +10,7 @@ use portcullis_codec::Decoder;
 use portcullis_codec::scan::Scanner;
 use portcullis_http::{Fields, Framing, KnownField};
 
+use crate::decoder::front;
 use crate::error::{BodyError, HeadError};
 use crate::grammar;
 use crate::limits::{BodyLimits, CHUNK_SIZE_DIGITS};
@@ -275,7 +276,7 @@ impl Decoder for BodyDecoder {
 fn take(src: &mut BytesMut, left: u64) -> Option<(BodyPiece, u64)> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(src.len());
     (length > 0).then(|| {
-        let data = src.split_to(length).freeze();
+        let data = front(src, length);
         (BodyPiece::Data(data), left - length as u64)
     })
 }
@@ -283,7 +284,7 @@ fn take(src: &mut BytesMut, left: u64) -> Option<(BodyPiece, u64)> {
 fn trailer_fields(section: BytesMut, limit: usize) -> Result<Fields, BodyError> {
     let block = section.freeze();
     let mut fields = Fields::with_block(block.clone());
-    grammar::fields(&block, 0, limit, |name, value, known| {
+    grammar::fields(&block, 0, limit, |name, value, known, _| {
         fields.push_span(name, value, known);
     })
     .map_err(|error| match error {

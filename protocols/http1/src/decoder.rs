@@ -38,7 +38,15 @@ impl Decoder for RequestDecoder {
     type Item = RequestHead;
     type Error = HeadError;
 
+    #[inline]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+        if self.progress.is_new()
+            && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
+        {
+            let block = front(src, end);
+            fields.place(block.clone());
+            return Ok(Some(request_head(block, &line, fields)));
+        }
         let skipped = empty_lines(src);
         let Some((line, end)) = self
             .progress
@@ -84,20 +92,18 @@ impl Decoder for ResponseDecoder {
     type Error = HeadError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
+        if self.progress.is_new()
+            && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
+        {
+            fields.place(front(src, end));
+            return Ok(Some(response_head(line, fields)));
+        }
         let Some((line, end)) = self.progress.advance(src, &self.limits)? else {
             return Ok(None);
         };
         let block = src.split_to(end.head).freeze();
         let fields = fields_of(&block, end.line, self.limits.fields)?;
-        Ok(Some(ResponseHead {
-            status: line.status,
-            reason: part(
-                block,
-                (line.reason_start, line.reason_start + line.reason_len),
-            ),
-            version: line.version,
-            fields,
-        }))
+        Ok(Some(response_head(line, fields)))
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
@@ -117,8 +123,8 @@ trait StartLine: Copy {
     fn check_prefix(bytes: &[u8]) -> Result<(), HeadError>;
     /// Why a line that fills `window` without ending is refused.
     fn overlong(window: &[u8], limits: &HeadLimits) -> HeadError;
-    /// Parses a complete line.
-    fn parse(line: &[u8], limits: &HeadLimits) -> Result<Self, HeadError>;
+    /// Parses the line at the front, which is complete. The answer is how long it is, too.
+    fn parse(line: &[u8], limits: &HeadLimits) -> Result<(Self, usize), HeadError>;
 }
 
 impl StartLine for RequestLine {
@@ -136,7 +142,7 @@ impl StartLine for RequestLine {
     }
 
     #[inline]
-    fn parse(line: &[u8], limits: &HeadLimits) -> Result<Self, HeadError> {
+    fn parse(line: &[u8], limits: &HeadLimits) -> Result<(Self, usize), HeadError> {
         grammar::request_line(line, limits.target_bytes)
     }
 }
@@ -156,7 +162,7 @@ impl StartLine for StatusLine {
     }
 
     #[inline]
-    fn parse(line: &[u8], _: &HeadLimits) -> Result<Self, HeadError> {
+    fn parse(line: &[u8], _: &HeadLimits) -> Result<(Self, usize), HeadError> {
         grammar::status_line(line)
     }
 }
@@ -181,6 +187,12 @@ impl<L: StartLine> Progress<L> {
         scanner: Scanner::new(),
         start: None,
     };
+
+    /// Whether nothing of the head was looked at.
+    #[inline]
+    const fn is_new(&self) -> bool {
+        self.scanner.searched() == 0 && self.start.is_none()
+    }
 
     /// The first line, and where it and the head end; `None` until the head is complete.
     #[inline]
@@ -239,9 +251,21 @@ impl<L: StartLine> Progress<L> {
                 Ok(None)
             };
         };
-        let line = L::parse(window.get(..end).unwrap_or_default(), limits)?;
-        Ok(Some((line, end)))
+        L::parse(window.get(..end).unwrap_or_default(), limits).map(Some)
     }
+}
+
+/// The head at the front, if all of it is there and nothing is wrong with it: in one pass, without looking for its end
+/// first. Tried once for each head, so that however slowly one arrives, no byte is looked at more than twice; whatever
+/// is the matter, [`Progress::advance`] finds out and says.
+#[inline]
+fn whole_head<L: StartLine>(bytes: &[u8], limits: &HeadLimits) -> Option<(L, usize, Fields)> {
+    let window = bytes.get(..limits.head_bytes).unwrap_or(bytes);
+    let (line, start) = L::parse(window, limits).ok()?;
+    let mut fields = Fields::unplaced();
+    let push = |name, value, known, plain| fields.push_line(name, value, known, plain);
+    let end = grammar::fields(window, start, limits.fields, push).ok()?;
+    Some((line, end, fields))
 }
 
 /// Spans are 32 bits wide; no sensible limit comes near.
@@ -268,8 +292,8 @@ fn empty_lines(bytes: &[u8]) -> usize {
 #[inline]
 fn fields_of(block: &Bytes, start: usize, limit: usize) -> Result<Fields, HeadError> {
     let mut fields = Fields::with_block(block.clone());
-    grammar::fields(block, start, limit, |name, value, known| {
-        fields.push_line(name, value, known);
+    grammar::fields(block, start, limit, |name, value, known, plain| {
+        fields.push_line(name, value, known, plain);
     })?;
     Ok(fields)
 }
@@ -283,6 +307,32 @@ fn request_head(block: Bytes, line: &RequestLine, fields: Fields) -> RequestHead
         target: target(block, &line.target),
         version: line.version,
         fields,
+    }
+}
+
+#[inline]
+fn response_head(line: StatusLine, fields: Fields) -> ResponseHead {
+    let reason = line.reason_start..line.reason_start + line.reason_len;
+    let usual = line.status.canonical_reason().as_bytes();
+    ResponseHead {
+        reason: if fields.block().get(reason.clone()) == Some(usual) {
+            Bytes::from_static(usual)
+        } else {
+            part(fields.block().clone(), (reason.start, reason.end))
+        },
+        status: line.status,
+        version: line.version,
+        fields,
+    }
+}
+
+/// The first bytes of a buffer; the buffer itself if those are all.
+#[inline]
+pub(crate) fn front(src: &mut BytesMut, end: usize) -> Bytes {
+    if end == src.len() {
+        std::mem::take(src).freeze()
+    } else {
+        src.split_to(end).freeze()
     }
 }
 

@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 use portcullis_codec::{Severity, WireError};
 use portcullis_http::{
-    Field, Fields, Framing, KnownField, RequestHead, ResponseHead, Run, Status, TargetForm,
+    Field, Fields, Framing, KnownField, Method, RequestHead, ResponseHead, Run, Status, TargetForm,
 };
 
 use crate::grammar::{TOKEN, is_target, text_run};
@@ -141,7 +141,8 @@ pub fn encode_request_head(
         _ => &head.target.path_and_query,
     };
     let method = head.method.as_bytes();
-    if method.is_empty() || !TOKEN.contains_all(method) {
+    let is_known = !matches!(head.method, Method::Other(_));
+    if !is_known && (method.is_empty() || !TOKEN.contains_all(method)) {
         return Err(EncodeError::Method);
     }
     if !is_target(target) {
@@ -249,16 +250,17 @@ pub fn encode_last_chunk(
 const SLACK: usize = 256;
 
 fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(), EncodeError> {
-    fields.try_for_each_run(
-        |known| is_written_from_types(known, options.connection),
-        |run| match run {
-            Run::Lines(lines) => {
-                dst.put(lines);
-                Ok(())
-            }
-            Run::Field(field) => put_field(field, dst),
-        },
-    )?;
+    let skipped = match options.connection {
+        Connection::Upgrade => WRITTEN_FROM_TYPES,
+        _ => WRITTEN_FROM_TYPES | KnownField::Upgrade.bit(),
+    };
+    fields.try_for_each_run(skipped, |run| match run {
+        Run::Lines(lines) => {
+            dst.put(lines);
+            Ok(())
+        }
+        Run::Field(field) => put_field(field, dst),
+    })?;
     match options.framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Chunked => dst.put(b"transfer-encoding: chunked\r\n"),
@@ -278,18 +280,11 @@ fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(
 }
 
 /// Framing and the fate of the connection are ours to say (RFC 9110 section 7.6.1, RFC 9112 section 6).
-#[inline]
-fn is_written_from_types(known: KnownField, connection: Connection) -> bool {
-    match known {
-        KnownField::ContentLength
-        | KnownField::TransferEncoding
-        | KnownField::Connection
-        | KnownField::KeepAlive
-        | KnownField::ProxyConnection => true,
-        KnownField::Upgrade => connection != Connection::Upgrade,
-        _ => false,
-    }
-}
+const WRITTEN_FROM_TYPES: u64 = KnownField::ContentLength.bit()
+    | KnownField::TransferEncoding.bit()
+    | KnownField::Connection.bit()
+    | KnownField::KeepAlive.bit()
+    | KnownField::ProxyConnection.bit();
 
 #[inline]
 fn put_field(field: Field<'_>, dst: &mut impl Output) -> Result<(), EncodeError> {
@@ -309,9 +304,13 @@ fn put_field(field: Field<'_>, dst: &mut impl Output) -> Result<(), EncodeError>
 }
 
 fn put_status_line(head: &ResponseHead, dst: &mut impl Output) {
-    dst.put(b"HTTP/1.1 ");
-    put_decimal(u64::from(head.status.code()), dst);
-    dst.put(b" ");
+    let code = head.status.code();
+    let digit = |place: u16| b'0' + (code / place % 10) as u8;
+    let [hundreds, tens, units] = [digit(100), digit(10), digit(1)];
+    let line = [
+        b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, units, b' ',
+    ];
+    dst.put(&line);
     if head.reason.is_empty() {
         dst.put(head.status.canonical_reason().as_bytes());
     } else {

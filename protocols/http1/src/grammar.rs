@@ -44,10 +44,15 @@ pub(crate) struct StatusLine {
     pub(crate) reason_len: usize,
 }
 
-/// Parses one complete request line, line end included (RFC 9112 section 3).
-pub(crate) fn request_line(line: &[u8], target_bytes: usize) -> Result<RequestLine, HeadError> {
+/// Parses one complete request line, line end included (RFC 9112 section 3). The answer is how long it is, too; nothing
+/// behind it is looked at.
+#[inline]
+pub(crate) fn request_line(
+    line: &[u8],
+    target_bytes: usize,
+) -> Result<(RequestLine, usize), HeadError> {
     let target = |input| target::run(input, target_bytes);
-    let (_, (method, target, version, ())) = (
+    let (rest, (method, target, version, ())) = (
         method,
         target,
         version_of(line),
@@ -55,17 +60,20 @@ pub(crate) fn request_line(line: &[u8], target_bytes: usize) -> Result<RequestLi
     )
         .parse(line)
         .map_err(into_error)?;
-    Ok(RequestLine {
+    let parts = RequestLine {
         method_len: method.len(),
         target: target::spans(method, target)?.shifted(method.len() + 1),
         version,
-    })
+    };
+    Ok((parts, line.len() - rest.len()))
 }
 
-/// Parses one complete status line, line end included (RFC 9112 section 4).
-pub(crate) fn status_line(line: &[u8]) -> Result<StatusLine, HeadError> {
+/// Parses one complete status line, line end included (RFC 9112 section 4). The answer is how long it is, too; nothing
+/// behind it is looked at.
+#[inline]
+pub(crate) fn status_line(line: &[u8]) -> Result<(StatusLine, usize), HeadError> {
     status_prefix(line)?;
-    let (_, (version, status, reason, ())) = (
+    let (rest, (version, status, reason, ())) = (
         status_version,
         status_code,
         reason,
@@ -73,13 +81,14 @@ pub(crate) fn status_line(line: &[u8]) -> Result<StatusLine, HeadError> {
     )
         .parse(line)
         .map_err(into_error)?;
-    Ok(StatusLine {
+    let parts = StatusLine {
         version,
         status,
         // `HTTP/1.1 200 `: the space is missing only where the reason is empty.
         reason_start: 13,
         reason_len: reason.len(),
-    })
+    };
+    Ok((parts, line.len() - rest.len()))
 }
 
 /// How long the method at the front of `bytes` is; `None` while the space behind it has not been seen.
@@ -129,15 +138,17 @@ pub(crate) fn overlong_status_line(window: &[u8]) -> HeadError {
     }
 }
 
-/// Parses every field line of `block` from `start` up to and including the empty line (RFC 9112 section 5).
+/// Parses every field line of `block` from `start` up to and including the empty line (RFC 9112 section 5). The answer
+/// is where that ends; nothing behind it is looked at.
 ///
-/// `push` receives the spans of name and value within `block`, and which known field it is.
+/// `push` receives the spans of name and value within `block`, which known field it is, and whether the line is
+/// written as the gateway would.
 pub(crate) fn fields(
     block: &[u8],
     start: usize,
     limit: usize,
-    mut push: impl FnMut(Range<usize>, Range<usize>, Option<KnownField>),
-) -> Result<(), HeadError> {
+    mut push: impl FnMut(Range<usize>, Range<usize>, Option<KnownField>, bool),
+) -> Result<usize, HeadError> {
     let mut input = block.get(start..).unwrap_or_default();
     let mut count = 0;
     while !input.starts_with(b"\r\n") {
@@ -152,10 +163,11 @@ pub(crate) fn fields(
             at..at + line.name,
             value..value + line.value_len,
             line.known,
+            line.plain,
         );
         input = rest;
     }
-    Ok(())
+    Ok(block.len() - input.len() + "\r\n".len())
 }
 
 /// A field line as offsets from its first byte.
@@ -164,11 +176,46 @@ struct FieldLine {
     known: Option<KnownField>,
     value: usize,
     value_len: usize,
+    /// One space before the value, nothing behind it.
+    plain: bool,
 }
 
-/// One line: name, colon, value, line end. Everything that is wrong is found by the parsers of its parts.
+/// One line: name, colon, value, line end.
 #[inline]
 fn field_line(input: &[u8]) -> Parsed<'_, FieldLine> {
+    match plain_line(input) {
+        Some(line) => Ok(line),
+        None => any_line(input),
+    }
+}
+
+/// A line in the form that nearly all have, one space before the value and none behind; `None` for all others, right
+/// or wrong.
+#[inline]
+fn plain_line(input: &[u8]) -> Option<(&[u8], FieldLine)> {
+    let (name, behind) = input.split_at_checked(run::colon(input))?;
+    let text = behind.strip_prefix(b": ")?;
+    let known = KnownField::classify(name);
+    if known.is_none() && (name.is_empty() || !TOKEN.contains_all(name)) {
+        return None;
+    }
+    let (value, rest) = text.split_at_checked(text_run(text))?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    if is_space(value.first()) || is_space(value.last()) {
+        return None;
+    }
+    let line = FieldLine {
+        name: name.len(),
+        known,
+        value: name.len() + ": ".len(),
+        value_len: value.len(),
+        plain: true,
+    };
+    Some((rest, line))
+}
+
+/// A line in any form. Everything that is wrong is found by the parsers of its parts.
+fn any_line(input: &[u8]) -> Parsed<'_, FieldLine> {
     let (behind, (name, known)) = field_name(input)?;
     let (behind, value) = field_value(behind)?;
     let (rest, ()) = line_end(HeadError::FieldValue)(behind)?;
@@ -178,6 +225,7 @@ fn field_line(input: &[u8]) -> Parsed<'_, FieldLine> {
         known,
         value: value_end - value.length,
         value_len: value.length,
+        plain: false,
     };
     Ok((rest, line))
 }
@@ -306,27 +354,15 @@ struct Value {
 #[allow(clippy::unnecessary_wraps)] // a nom parser; the line end behind it judges what stopped the run
 fn field_value(input: &[u8]) -> Parsed<'_, Value> {
     let (run, rest) = input.split_at(text_run(input));
-    // Nearly all lines have one space in front and none behind.
-    let value = match run {
-        [b' ', value @ ..] => value,
-        value => value,
-    };
-    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    if !is_space(value.first()) && !is_space(value.last()) {
-        let length = value.len();
-        return Ok((
-            rest,
-            Value {
-                length,
-                trailing: 0,
-            },
-        ));
-    }
-    let leading = white_space(value.iter());
-    let value = value.get(leading..).unwrap_or_default();
+    let leading = white_space(run.iter());
+    let value = run.get(leading..).unwrap_or_default();
     let trailing = white_space(value.iter().rev());
     let length = value.len() - trailing;
     Ok((rest, Value { length, trailing }))
+}
+
+const fn is_space(byte: Option<&u8>) -> bool {
+    matches!(byte, Some(b' ' | b'\t'))
 }
 
 fn white_space<'a>(bytes: impl Iterator<Item = &'a u8>) -> usize {

@@ -175,3 +175,34 @@ fn each_statement_of_a_transaction_has_its_own_time() {
     }
     client.batch_execute("COMMIT").unwrap();
 }
+
+#[test]
+fn p14_what_cannot_be_parsed_is_refused_where_a_rule_needs_to_know() {
+    let deny = "filters:\n  - deny: { statement: [drop] }";
+    let rows = [
+        (deny.to_owned(), "42501"),
+        (format!("on_unparsable: allow\n{deny}"), "42601"),
+        // Nothing depends on it.
+        (String::new(), "42601"),
+    ];
+    for (keys, wanted) in rows {
+        let Some(site) = Site::start(&format!("pool: {{ mode: transaction, size: 1 }}\n{keys}"))
+        else {
+            return;
+        };
+        let mut client = connect(site.address());
+        for text in [
+            "SELECT 'no end",
+            "/* no end",
+            "SELECT $x$ no end",
+            "SELECT \"no end",
+        ] {
+            let error = client.batch_execute(text).unwrap_err();
+            assert_eq!(code(&error), wanted, "{keys}: {text}");
+            let error = client.prepare(text).unwrap_err();
+            assert_eq!(code(&error), wanted, "{keys}, prepared: {text}");
+        }
+        let one: i32 = client.query_one("SELECT 1", &[]).unwrap().get(0);
+        assert_eq!(one, 1);
+    }
+}

@@ -393,3 +393,59 @@ fn a_large_error_is_the_clients_and_the_session_goes_on() {
         assert_eq!(wire.value("SELECT 1"), "1");
     }
 }
+
+#[test]
+fn a_setting_that_is_reset_is_not_replayed() {
+    let Some(site) = Site::start("pool: { mode: transaction, size: 1, state: replay }") else {
+        return;
+    };
+    let mut owner = Wire::login(site.address());
+    let mut other = Wire::login(site.address());
+    for end in [
+        "RESET work_mem",
+        "RESET ALL",
+        "DISCARD ALL",
+        "SET work_mem TO DEFAULT",
+    ] {
+        owner.ask(query("SET work_mem = '17MB'"));
+        assert_eq!(owner.value("SHOW work_mem"), "17MB");
+        assert_eq!(tags(&owner.ask(query(end))), "CZ");
+        assert_eq!(owner.value("SHOW work_mem"), "4MB", "after {end}");
+        assert_eq!(other.value("SHOW work_mem"), "4MB");
+        assert_eq!(
+            owner.value("SHOW work_mem"),
+            "4MB",
+            "after {end} and another"
+        );
+    }
+}
+
+#[test]
+fn a_reset_of_one_parameter_leaves_the_others() {
+    for state in ["pin", "replay"] {
+        let keys = format!("pool: {{ mode: transaction, size: 1, state: {state} }}");
+        let Some(site) = Site::start(&keys) else {
+            return;
+        };
+        let mut owner = Wire::begin(
+            site.address(),
+            &[("work_mem", "8MB"), ("statement_timeout", "1h")],
+        );
+        owner.ask(query("SET work_mem = '17MB'"));
+        owner.ask(query("SET statement_timeout = '2h'"));
+        owner.ask(query("RESET statement_timeout"));
+        assert_eq!(owner.value("SHOW work_mem"), "17MB", "{state}");
+        assert_eq!(owner.value("SHOW statement_timeout"), "1h", "{state}");
+        // In a transaction that is rolled back it has not happened.
+        owner.ask(query("SET statement_timeout = '3h'"));
+        owner.ask(query("BEGIN"));
+        owner.ask(query("RESET statement_timeout"));
+        assert_eq!(owner.value("SHOW statement_timeout"), "1h", "{state}");
+        owner.ask(query("ROLLBACK"));
+        assert_eq!(owner.value("SHOW statement_timeout"), "3h", "{state}");
+        owner.ask(query("DISCARD ALL"));
+        let mut other = Wire::login(site.address());
+        assert_eq!(other.value("SHOW statement_timeout"), "0", "{state}");
+        assert_eq!(owner.value("SHOW work_mem"), "8MB", "{state}");
+    }
+}

@@ -120,8 +120,15 @@ impl Wire {
     /// The superuser's session, where nobody is asked for a password.
     #[track_caller]
     pub(super) fn login(address: SocketAddr) -> Self {
+        Self::begin(address, &[])
+    }
+
+    /// The superuser's session, with these parameters besides.
+    #[track_caller]
+    pub(super) fn begin(address: SocketAddr, parameters: &[(&str, &str)]) -> Self {
         let mut wire = Self::connect(address);
-        wire.client.send(hello("postgres"));
+        let own = [("user", "postgres"), ("database", "postgres")];
+        wire.client.send(startup(V3, &[&own, parameters].concat()));
         for (tag, body) in wire.until_ready() {
             assert_ne!(tag, b'E', "{}", body.escape_ascii());
             if tag == b'K' {

@@ -62,7 +62,7 @@ impl RoundRobin {
 
 /// The time between two turns.
 fn stride(endpoint: &LocalEndpoint) -> u128 {
-    STRIDE / u128::from(endpoint.weight().max(1))
+    u128::from(STRIDE / u64::from(endpoint.weight().max(1)))
 }
 
 impl LoadBalancer for RoundRobin {
@@ -95,6 +95,13 @@ impl LoadBalancer for RoundRobin {
             let position = self.weights.pick_unless(cx.random, refused)?;
             return self.endpoints.get(position).cloned();
         }
+        if cx.tried.is_empty()
+            && let Some(mut next) = self.turns.peek_mut()
+            && let Some(endpoint) = self.endpoints.get(next.0.position)
+        {
+            next.0.deadline += stride(endpoint);
+            return Some(Rc::clone(endpoint));
+        }
         let mut picked = None;
         while let Some(Reverse(turn)) = self.turns.pop() {
             let Some(endpoint) = self.endpoints.get(turn.position) else {
@@ -115,4 +122,4 @@ impl LoadBalancer for RoundRobin {
 }
 
 /// Fine enough that the rounding of `1 / weight` does not show.
-const STRIDE: u128 = 1 << 40;
+const STRIDE: u64 = 1 << 40;

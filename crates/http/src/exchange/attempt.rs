@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -161,20 +160,19 @@ impl Exchange<'_> {
             self.service.stats.retries.inc();
         }
         attempts.made += 1;
-        let endpoint = Arc::clone(picked.endpoint().endpoint());
-        attempts.tried.push(endpoint.id());
+        attempts.tried.push(picked.id());
         self.record.attempts += 1;
-        self.record.endpoint = Some(Arc::clone(endpoint.label()));
+        self.record.endpoint = Some(Rc::clone(picked.local_name()));
         let permits = Permits {
             picked,
             started: now,
             _request: request,
         };
         let careful = !self.record.request.head.method.is_idempotent();
-        if let Some(upstream) = target.pool.take(&endpoint, careful, now) {
+        if let Some(upstream) = target.pool.take(&permits.picked, careful, now) {
             return Ok((upstream, permits));
         }
-        match self.connect(target, &endpoint).await {
+        match self.connect(target, &permits.picked).await {
             Ok(upstream) => Ok((upstream, permits)),
             Err(failed) => {
                 self.report(target, &permits, failed.outcome());
@@ -252,6 +250,7 @@ impl Exchange<'_> {
         let sent = upstream.send_head(&self.record.request.head, framing);
         sent.map_err(|error| Failed::Halted(self.reply(Status::BAD_REQUEST, error.label())))?;
         self.upload.sent = framing.is_empty();
+        self.upload.flushed = false;
         if let Some(body) = &self.collected
             && !self.upload.sent
         {
@@ -294,9 +293,7 @@ impl Exchange<'_> {
                     self.pass_interim(head).map_err(Failed::Halted)?;
                 }
                 Ok(Event::Head(head, framing)) => {
-                    let since = self.downstream.now();
-                    self.record.first_byte =
-                        Some(since.saturating_duration_since(self.record.started));
+                    self.record.first_byte = Some(self.downstream.now());
                     return Ok((head, framing));
                 }
                 Ok(Event::RequestPiece(piece)) => {

@@ -88,6 +88,8 @@ struct Upload {
     read: bool,
     /// Whether the end was handed to the upstream of the current attempt, or nobody there listens any more.
     sent: bool,
+    /// Whether that is with the kernel, too, or never will be.
+    flushed: bool,
     /// Whether a piece was taken that cannot be sent again.
     consumed: bool,
     /// What was sent of a gRPC call so far, while it is short enough.
@@ -117,6 +119,7 @@ enum Halt {
 }
 
 impl<'a> Exchange<'a> {
+    #[inline]
     fn new(
         service: &'a HttpService,
         downstream: &'a mut dyn DownstreamStream,
@@ -129,12 +132,13 @@ impl<'a> Exchange<'a> {
         let upload = Upload {
             read: framing.is_empty(),
             sent: false,
+            flushed: false,
             consumed: false,
             kept: None,
             limit: service.config.limits.body_bytes(),
         };
         Self {
-            record: Record::new(request, now, service.environment.clock.wall()),
+            record: Record::new(request, now),
             deadline: HttpService::deadline(now, service.timeouts().request()),
             service,
             downstream,
@@ -179,13 +183,22 @@ impl<'a> Exchange<'a> {
         let now = self.downstream.now();
         self.record.duration = now.saturating_duration_since(self.record.started);
         self.service.stats.on_complete(&self.record);
-        if let Some(route) = &self.route {
-            route.on_complete(&self.record);
-            self.cx.now = now;
-            route.chain.on_complete(&self.record, self.cx);
+        let chain = match &self.route {
+            Some(route) => {
+                route.on_complete(&self.record);
+                &route.chain
+            }
+            None => &self.service.routes.fallback().chain,
+        };
+        if chain.is_empty() {
+            return;
+        }
+        self.cx.now = now;
+        self.record.date(self.service.environment.clock.wall());
+        if self.route.is_some() {
+            chain.on_complete(&self.record, self.cx);
         } else {
-            let fallback = self.service.routes.fallback();
-            fallback.chain.on_refused(&self.record, self.cx);
+            chain.on_refused(&self.record, self.cx);
         }
     }
 

@@ -135,6 +135,9 @@ impl Exchange<'_> {
         task: &mut Context<'_>,
         moved: &mut bool,
     ) -> Result<Option<BodyPiece>, Fault> {
+        if self.upload.flushed {
+            return Ok(None);
+        }
         let was_full = relay.upstream.is_full();
         while !self.upload.read && !self.upload.sent && !relay.upstream.is_full() {
             let Poll::Ready(piece) = self.downstream.poll_body(task) else {
@@ -156,8 +159,9 @@ impl Exchange<'_> {
     fn flush_upload(&mut self, relay: &mut Relay<'_>, task: &mut Context<'_>) {
         // An upstream may answer and close without reading the rest: its answer, if there is one, still counts,
         // so a failed write only ends the upload. If there is none, reading the head fails next.
-        if let Poll::Ready(Err(_)) = relay.upstream.poll_flush(task) {
-            self.upload.sent = true;
+        if let Poll::Ready(flushed) = relay.upstream.poll_flush(task) {
+            self.upload.sent |= flushed.is_err();
+            self.upload.flushed = self.upload.sent;
         }
     }
 

@@ -41,8 +41,11 @@ impl Exchange<'_> {
                 .find(&self.record.request)
                 .unwrap_or_else(|| service.routes.fallback()),
         );
-        self.cx.route = Some(Arc::clone(&route.name));
-        self.record.route = Some(Arc::clone(&route.name));
+        if !route.chain.is_empty() {
+            // Filters alone ask for it.
+            self.cx.route = Some(Arc::clone(&route.name));
+        }
+        self.record.route = Some(Rc::clone(&route.local_name));
         if let Some(limit) = route.max_body {
             self.upload.limit = limit;
         }
@@ -52,6 +55,9 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn filter_request(&mut self, route: &Route) -> Result<(), Halt> {
+        if route.chain.is_empty() {
+            return Ok(());
+        }
         let timer = Rc::clone(&self.service.environment.timer);
         let asked = route
             .chain
@@ -85,7 +91,7 @@ impl Exchange<'_> {
         }
         self.count_hop()?;
         self.check_upgrade(route)?;
-        self.record.cluster = Some(Arc::clone(target.cluster.shared().name()));
+        self.record.cluster = Some(Rc::clone(&target.local_name));
         if self.record.request.head.method == Method::Connect {
             // Boxed, as is all that few exchanges do: it would make the future of every exchange larger.
             return Box::pin(self.connect_tunnel(target)).await;

@@ -7,6 +7,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use portcullis_filter::Interest;
+
 use super::relay::Progress;
 use super::{Exchange, Halt, ResponseState};
 use crate::fields::Fields;
@@ -50,7 +52,9 @@ impl Exchange<'_> {
         if let Some(route) = &self.route {
             route.edit_response(&mut response);
         }
-        self.filter_response(&mut response).await?;
+        if self.is_response_seen() {
+            self.filter_response(&mut response).await?;
+        }
         let announced = match response.body {
             ResponseBody::Local(_) | ResponseBody::Stream(_) => {
                 return Err(Halt::Reply(Box::new(response)));
@@ -73,6 +77,12 @@ impl Exchange<'_> {
                 .unwrap_or(Framing::None);
         }
         framing
+    }
+
+    /// Whether a filter looks at responses.
+    fn is_response_seen(&self) -> bool {
+        let route = self.route.as_ref();
+        route.is_some_and(|route| route.chain.interest().includes(Interest::RESPONSE))
     }
 
     pub(super) async fn filter_response(&mut self, response: &mut Response) -> Result<(), Halt> {

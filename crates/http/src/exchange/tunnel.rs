@@ -68,6 +68,7 @@ impl Exchange<'_> {
     async fn tunnel(&mut self, upstream: &mut dyn UpstreamStream) -> Result<(), Halt> {
         self.upload.read = false;
         self.upload.sent = false;
+        self.upload.flushed = false;
         self.upload.limit = u64::MAX;
         self.deadline = None;
         let mut relay = Relay {

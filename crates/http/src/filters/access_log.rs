@@ -121,7 +121,7 @@ fn writer(name: &str) -> Option<fn(&Record, &Context, ValueWriter<'_>)> {
             value.optional(record.reason.or(upstream));
         },
         "RESPONSE_DURATION" => |record, _, value| match record.first_byte {
-            Some(time) => value.number(millis(time)),
+            Some(at) => value.number(millis(at.saturating_duration_since(record.started))),
             None => value.absent(),
         },
         "RESPONSE_FLAGS" => |record, _, value| value.optional(record.reason.and_then(flag)),
@@ -175,7 +175,10 @@ impl Source {
         let value: &[u8] = match self {
             Self::Method => request.head.method.as_bytes(),
             Self::Path => &request.head.target.path_and_query,
-            Self::OriginalPath => &record.original_path,
+            Self::OriginalPath => request
+                .original_path
+                .as_ref()
+                .unwrap_or(&request.head.target.path_and_query),
             Self::Authority => &request.authority,
             Self::Scheme => request.scheme.as_str().as_bytes(),
             Self::Field(name) => return name.values(&request.head.fields).next(),

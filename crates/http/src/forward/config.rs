@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use portcullis_config::Network;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What the next hop is told, and who may tell us.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub struct ForwardConfig {
     pub request_id: bool,
     /// The name for this gateway in `via`, in both directions; `off` writes none. Default `portcullis`: RFC 9110
     /// section 7.6.3 requires it of proxies, and it makes loops visible. Some upstreams compress only without it.
-    pub via: Token,
+    pub via: ViaName,
     /// What happens to the upstream's `server` field. Default `keep`: it is the origin's to say (RFC 9110 section 10.2.4).
     pub server: ServerField,
 }
@@ -37,7 +37,7 @@ impl Default for ForwardConfig {
             x_forwarded: true,
             forwarded: false,
             request_id: true,
-            via: Token("portcullis".into()),
+            via: ViaName::new(Token("portcullis".into())),
             server: ServerField::Keep,
         }
     }
@@ -46,8 +46,8 @@ impl Default for ForwardConfig {
 impl ForwardConfig {
     /// The name in `via`; `None` if there is to be none.
     #[must_use]
-    pub fn via_name(&self) -> Option<&Token> {
-        (&*self.via.0 != "off").then_some(&self.via)
+    pub fn via_name(&self) -> Option<&ViaName> {
+        (self.via.as_str() != "off").then_some(&self.via)
     }
 
     /// Whether the peer with this address may say who the client is.
@@ -70,6 +70,57 @@ pub enum ServerField {
     Remove,
     /// It says `portcullis`.
     Replace,
+}
+
+/// The name for this gateway in `via`, and the line that nearly all messages get.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ViaName {
+    name: Token,
+    line: Box<[u8]>,
+}
+
+impl ViaName {
+    /// The name with what is made of it.
+    #[must_use]
+    pub fn new(name: Token) -> Self {
+        let line = format!("via: 1.1 {}\r\n", name.as_str())
+            .into_bytes()
+            .into();
+        Self { name, line }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The whole line that says that a message came in HTTP/1.1.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.line
+    }
+}
+
+impl<'de> Deserialize<'de> for ViaName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Token::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl Serialize for ViaName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.name.serialize(serializer)
+    }
+}
+
+impl JsonSchema for ViaName {
+    fn schema_name() -> Cow<'static, str> {
+        Token::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Token::json_schema(generator)
+    }
 }
 
 /// A token (RFC 9110 section 5.6.2), for names that are written into fields.

@@ -355,9 +355,10 @@ fn request_ids_have_the_shape_of_a_uuid() {
         &uuid(u64::MAX, u64::MAX),
         b"ffffffff-ffff-4fff-bfff-ffffffffffff"
     );
-    for bits in 0..=u16::MAX {
-        let digits = four_digits(bits).to_be_bytes();
-        assert_eq!(digits[..], *format!("{bits:04x}").as_bytes(), "{bits:#x}");
+    for bits in 0..=u64::from(u16::MAX) {
+        let bits = bits << 16 | bits.reverse_bits() >> 48;
+        let digits = eight_digits(bits).to_be_bytes();
+        assert_eq!(digits[..], *format!("{bits:08x}").as_bytes(), "{bits:#x}");
     }
     assert_eq!(
         &uuid(0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef),

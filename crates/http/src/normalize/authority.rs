@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 
 use bytes::Bytes;
-use portcullis_codec::ByteSet;
+use portcullis_codec::{ByteSet, run};
 
 use super::{RequestError, default_port};
 use crate::head::{Method, Scheme, Version};
@@ -31,6 +31,14 @@ pub(super) fn settle(request: &mut Request) -> Result<(), RequestError> {
         return Err(RequestError::SeveralHosts);
     }
     let named = fields.get_bytes(KnownField::Host);
+    // As nearly all requests have it: nothing to compare and nothing to change.
+    let named = match named {
+        Some(named) if is_alone(request) && is_plain(&named) => {
+            request.authority = named;
+            return Ok(());
+        }
+        named => named,
+    };
     let target = request.head.target.authority.clone();
     let authority = match (target, &named) {
         (Some(target), named) => {
@@ -55,6 +63,11 @@ pub(super) fn settle(request: &mut Request) -> Result<(), RequestError> {
     }
     request.authority = authority;
     Ok(())
+}
+
+/// Whether the Host field alone says which host it is.
+fn is_alone(request: &Request) -> bool {
+    request.head.target.authority.is_none() && request.head.method != Method::Connect
 }
 
 /// The same host, and the same port once the scheme's own is filled in. CONNECT's Host may leave the port out.
@@ -105,19 +118,15 @@ fn parse(authority: Bytes) -> Result<Bytes, RequestError> {
 /// Whether it is right as it stands: a name or IPv4 address in lower case, with or without a port. Most are, and
 /// this looks at each byte once.
 fn is_plain(authority: &[u8]) -> bool {
-    // A dot may not come first, and not behind another.
-    let mut previous = b'.';
-    for (index, &byte) in authority.iter().enumerate() {
-        if byte == b':' {
-            let port = authority.get(index + 1..).unwrap_or_default();
-            return (1..=255).contains(&index) && port_number(port).is_some();
-        }
-        if !PLAIN.contains(byte) || byte == b'.' && previous == b'.' {
-            return false;
-        }
-        previous = byte;
-    }
-    (1..=255).contains(&authority.len())
+    let (host, port) = authority.split_at(run::colon(authority));
+    (1..=255).contains(&host.len())
+        && PLAIN.contains_all(host)
+        // A dot may not come first, and not behind another.
+        && !host.starts_with(b".")
+        && !host.windows(2).any(|pair| pair == b"..")
+        && port
+            .split_first()
+            .is_none_or(|(_, port)| port_number(port).is_some())
 }
 
 /// Host and port of an authority. Brackets stay with the host. `Some("")` is a colon with nothing behind it.

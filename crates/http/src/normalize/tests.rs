@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::head::RequestHead;
+use crate::head::Target;
 use crate::{Fields, Name};
 
 struct Given<'a> {

@@ -48,7 +48,8 @@ impl Rewrite {
         if request.head.target.form == TargetForm::Origin {
             let target = &request.head.target;
             if let Some(path) = self.path.apply(target.path())? {
-                request.head.target.path_and_query = with_query(&path, target.query());
+                let whole = with_query(&path, target.query());
+                request.replace_path(whole);
             }
         }
         if let Some(host) = &self.host {

@@ -99,28 +99,41 @@ text_form!(
     ["example.com", "*.example.com", "*"]
 );
 
-/// A host name in lower case and without its final dot, on the stack.
-pub(crate) struct FoldedHost {
-    bytes: [u8; MAX_HOST_LENGTH],
-    length: usize,
+/// A host name in lower case and without its final dot: as it came where it is so already, else on the stack.
+#[allow(clippy::large_enum_variant)] // lives for one look-up
+pub(crate) enum FoldedHost<'h> {
+    AsItCame(&'h [u8]),
+    Folded {
+        bytes: [u8; MAX_HOST_LENGTH],
+        length: usize,
+    },
 }
 
-impl FoldedHost {
+impl<'h> FoldedHost<'h> {
     /// `None` when the name is longer than any that can be configured.
-    pub(crate) fn new(host: &[u8]) -> Option<Self> {
+    pub(crate) fn new(host: &'h [u8]) -> Option<Self> {
         let host = without_final_dot(host);
+        if host.len() > MAX_HOST_LENGTH {
+            return None;
+        }
+        if !host.iter().any(u8::is_ascii_uppercase) {
+            return Some(Self::AsItCame(host));
+        }
         let mut bytes = [0; MAX_HOST_LENGTH];
         let target = bytes.get_mut(..host.len())?;
         target.copy_from_slice(host);
         target.make_ascii_lowercase();
-        Some(Self {
+        Some(Self::Folded {
             bytes,
             length: host.len(),
         })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        match self {
+            Self::AsItCame(host) => host,
+            Self::Folded { bytes, length } => bytes.get(..*length).unwrap_or_default(),
+        }
     }
 }
 

@@ -57,7 +57,15 @@ impl Connection {
     }
 
     /// Writes what waits, then ends our direction if that was asked for.
+    #[inline]
     pub(crate) fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        if self.output.is_empty() && self.shutdown != Shutdown::Wanted {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush_rest(task)
+    }
+
+    fn poll_flush_rest(&mut self, task: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         if let Err(error) = ready!(self.output.poll_flush(&mut self.stream, task)) {
             return Poll::Ready(Err(failure(&error)));
         }

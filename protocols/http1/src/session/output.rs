@@ -59,6 +59,7 @@ impl Output {
     }
 
     /// Whether nothing waits.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.before.len() == self.written && self.large.is_empty() && self.behind.is_empty()
     }

@@ -90,7 +90,7 @@ impl Pool {
     /// Keeps a connection for another request, if there is room.
     pub(crate) fn put(&self, upstream: Box<Upstream>) {
         let served = upstream.requests;
-        let limit = self.cluster.config().pool.max_requests;
+        let limit = self.cluster.with_config(|config| config.pool.max_requests);
         if self.speaks_for_one_client()
             || limit.is_some_and(|limit| served >= limit.get())
             || !self.cluster.has_endpoint(upstream.endpoint)
@@ -105,7 +105,8 @@ impl Pool {
     /// Whether each connection begins with a PROXY header: it was opened in the name of one client, and a request of
     /// another one on it would be taken for the first one's.
     fn speaks_for_one_client(&self) -> bool {
-        self.cluster.config().proxy_protocol.is_some()
+        self.cluster
+            .with_config(|config| config.proxy_protocol.is_some())
     }
 
     fn expire(&self, now: Instant) {

@@ -4,6 +4,7 @@
 //! small. Not the exchange: that is `portcullis_http::exchange`. Start at [`serve`].
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Instant;
@@ -14,6 +15,7 @@ use portcullis_http::exchange::{Ended, exchange};
 use portcullis_http::head::{RequestHead, Status};
 use portcullis_http::service::{HttpService, ServiceHandle};
 use portcullis_http::{Framing, ResponseBody, local_reply};
+use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, DrainSignal, Timer, clock};
 
 use super::connection::Connection;
@@ -34,13 +36,16 @@ pub struct Session {
 
 /// Serves one connection until it ends.
 ///
-/// Its state is boxed once: a future that owned it would hold it twice, as an argument and as a variable.
+/// Its state is boxed once: a future that owned it would hold it twice, as an argument and as a variable. The future is
+/// boxed here, not by whoever starts it: the code of a future is made where it is first used, by the settings of that
+/// package, and this one is to be fast.
 pub fn serve(
     session: Rc<Session>,
     downstream: portcullis_net::Downstream,
     facts: Rc<Facts>,
-) -> impl Future<Output = ()> + 'static {
+) -> Pin<Box<dyn Future<Output = ()>>> {
     let mut life = Box::new(Life {
+        draining: session.drain.listen(),
         session,
         facts,
         connection: Connection::new(downstream.stream, downstream.prefix),
@@ -48,7 +53,7 @@ pub fn serve(
         accepted: downstream.accepted_at,
         _guard: downstream.guard,
     });
-    async move { life.run().await }
+    Box::pin(async move { life.run().await })
 }
 
 /// One connection, as long as it lasts.
@@ -57,6 +62,7 @@ struct Life {
     facts: Rc<Facts>,
     connection: Connection,
     timer: Timer,
+    draining: DrainListener,
     accepted: Instant,
     _guard: ConnectionGuard,
 }
@@ -82,57 +88,42 @@ impl Life {
 
     /// Whether there is something to read as a request, now or after waiting for it.
     async fn has_input(&mut self, first: bool) -> bool {
-        !self.connection.input.is_empty()
-            || idle(
-                &self.session,
-                &mut self.connection,
-                &mut self.timer,
-                self.accepted,
-                first,
-            )
-            .await
+        !self.connection.input.is_empty() || self.idle(first).await
     }
-}
 
-/// Waits for the first byte of a request. The answer is whether there is one.
-async fn idle(
-    session: &Session,
-    connection: &mut Connection,
-    timer: &mut Timer,
-    accepted: Instant,
-    first: bool,
-) -> bool {
-    let limits = session.service.current();
-    let timeouts = limits.timeouts();
-    // Until it has sent anything, a new connection is held to the shorter deadline of a head.
-    let patience = if first {
-        timeouts.head()
-    } else {
-        timeouts.idle()
-    };
-    let deadline = earlier(
-        clock::now().checked_add(patience),
-        HttpService::deadline(accepted, timeouts.max_connection_age()),
-    );
-    let random = limits.environment.random.next();
-    drop(limits);
-    let mut draining = session.drain.listen();
-    poll_fn(|task| {
-        match connection.poll_fill(task) {
-            Poll::Ready(Ok(true)) => return Poll::Ready(true),
-            Poll::Ready(_) => return Poll::Ready(false),
-            Poll::Pending => {}
-        }
-        // Idle connections close over the whole drain window, so that their clients do not all come back at once.
-        let closing = match draining.poll_draining(task) {
-            Poll::Ready(()) => session.drain.close_at(random),
-            Poll::Pending => None,
+    /// Waits for the first byte of a request. The answer is whether there is one.
+    async fn idle(&mut self, first: bool) -> bool {
+        let limits = self.session.service.current();
+        let timeouts = limits.timeouts();
+        // Until it has sent anything, a new connection is held to the shorter deadline of a head.
+        let patience = if first {
+            timeouts.head()
+        } else {
+            timeouts.idle()
         };
-        timer
-            .poll_expired(task, earlier(deadline, closing))
-            .map(|()| false)
-    })
-    .await
+        let deadline = earlier(
+            clock::now().checked_add(patience),
+            HttpService::deadline(self.accepted, timeouts.max_connection_age()),
+        );
+        let random = limits.environment.random.next();
+        drop(limits);
+        poll_fn(|task| {
+            match self.connection.poll_fill(task) {
+                Poll::Ready(Ok(true)) => return Poll::Ready(true),
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {}
+            }
+            // Idle connections close over the whole drain window, so that their clients do not all come back at once.
+            let closing = match self.draining.poll_draining(task) {
+                Poll::Ready(()) => self.session.drain.close_at(random),
+                Poll::Pending => None,
+            };
+            self.timer
+                .poll_expired(task, earlier(deadline, closing))
+                .map(|()| false)
+        })
+        .await
+    }
 }
 
 fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {

@@ -141,7 +141,8 @@ impl Pool {
     /// Whether each connection begins with a PROXY header: it was opened in the name of one client, and a request of
     /// another one on it would be taken for the first one's.
     fn speaks_for_one_client(&self) -> bool {
-        self.cluster.config().proxy_protocol.is_some()
+        self.cluster
+            .with_config(|config| config.proxy_protocol.is_some())
     }
 
     /// A connection of its own, for one request.

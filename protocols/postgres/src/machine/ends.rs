@@ -9,10 +9,10 @@ use super::error::RelayError;
 use super::link::Link;
 use super::owed::Reply;
 use super::pins::Pins;
-use super::relay::{Reapply, Relay};
+use super::relay::Relay;
 use super::server::Verdict;
-use super::shape::Due;
 use super::statements::{ServerStatements, Undo};
+use super::touched::Touched;
 use crate::message::backend::{CommandComplete, ErrorFields, ReadyForQuery, TransactionStatus};
 
 impl Relay {
@@ -28,7 +28,12 @@ impl Relay {
         if flight.rows == 0 {
             flight.rows = complete.rows().unwrap_or(0);
         }
-        let (resets, frees) = (flight.resets, flight.frees);
+        let frees = flight.frees;
+        let touches = match complete.tag {
+            b"DISCARD ALL" | b"RESET" | b"SET" => mem::take(&mut flight.touches),
+            _ => Vec::new(),
+        };
+        self.touched.add(touches);
         match complete.tag {
             b"DISCARD ALL" => {
                 self.statements.clear();
@@ -40,37 +45,16 @@ impl Relay {
                 // Nothing of the session is left, so nothing ties it to this connection; DISCARD ALL is refused in transactions.
                 // A library stays.
                 self.pins = self.pins.only(Pins::SESSION.and(Pins::LOADED));
-                self.reapply = Some(Reapply {
-                    due: Due::ALL,
-                    lasts: true,
-                    rolled_back: false,
-                });
+                self.touched_for_good = true;
             }
             b"DEALLOCATE ALL" => {
                 self.statements.clear();
                 link.statements.clear();
             }
             b"DEALLOCATE" => self.on_deallocated(link),
-            b"RESET" | b"SET" if resets && self.reapply.is_none() => {
-                let flight = self.owed.flight();
-                let due = flight.and_then(|flight| flight.reset.take());
-                self.reapply = Some(Reapply {
-                    due: due.map_or(Due::ALL, |due| *due),
-                    lasts: false,
-                    rolled_back: false,
-                });
-            }
-            b"COMMIT" => {
-                if let Some(reapply) = &mut self.reapply {
-                    reapply.lasts |= !reapply.rolled_back;
-                }
-            }
+            b"COMMIT" => self.touched_for_good |= !self.rolled_back,
             // Of a transaction or to a savepoint: its status will tell.
-            b"ROLLBACK" => {
-                if let Some(reapply) = &mut self.reapply {
-                    reapply.rolled_back = true;
-                }
-            }
+            b"ROLLBACK" => self.rolled_back = true,
             _ => {}
         }
         self.unpin(frees);
@@ -177,20 +161,13 @@ impl Relay {
         if is_settled {
             self.barrier = 0;
         }
-        if let Some(reapply) = &self.reapply
-            && !reapply.lasts
-            && (failed || (reapply.rolled_back && status == TransactionStatus::Idle))
-        {
-            // It went back with the transaction that it was a part of.
-            self.reapply = None;
-        }
-        self.settle_reset(link);
+        self.settle_touched(failed, link);
         let is_unasked = matches!(reply, Reply::UnaskedSync);
         if let Reply::Query { flight, undo, .. } = reply {
             self.statements.confirm(&undo);
             self.done.push(*flight);
         }
-        if self.reapply.is_some() && !is_unasked {
+        if self.due.is_some() && !is_unasked {
             self.held_ready = Some(status.byte());
         }
         if self.held_ready.is_some() && self.owed.is_empty() {
@@ -202,28 +179,34 @@ impl Relay {
         Ok(Verdict::Forward)
     }
 
-    /// Parameters were given back the values that the server's session began with, and it has lasted so far.
-    pub(super) fn settle_reset(&mut self, link: &mut Link) {
-        let Some(Reapply { due, .. }) = &self.reapply else {
-            return;
-        };
-        if self.status == TransactionStatus::Failed {
-            self.reapply = None;
+    /// What was given back: the client has its own values again, as soon as what is due has been carried out. What failed was rolled
+    /// back whole, but for what was committed before.
+    fn settle_touched(&mut self, failed: bool, link: &mut Link) {
+        let touched = mem::take(&mut self.touched);
+        let is_idle = self.status == TransactionStatus::Idle;
+        let is_gone = !self.touched_for_good && (failed || (self.rolled_back && is_idle));
+        self.forget_touched();
+        if is_gone || self.status == TransactionStatus::Failed || !touched.undoes() {
             return;
         }
-        let replays = self.shape != self.start;
-        if replays && self.status == TransactionStatus::Idle {
-            let shape = Arc::new(self.shape.reset(due, &self.start));
+        self.due = touched.due(&self.start);
+        let Some(shape) = touched.back(&self.shape, &self.start) else {
+            return;
+        };
+        if is_idle {
+            link.shape = Arc::clone(&shape);
             self.shape = shape;
-            self.shape_changed = true;
-        } else if replays {
-            // Should it be rolled back, the connection has again what was set before.
+        } else {
+            // It may yet be rolled back, so what the server has is only certain on this connection.
             self.pins = self.pins.and(Pins::SET);
             link.tainted = true;
         }
-        if self.reapplication().is_none() {
-            self.reapply = None;
-        }
+    }
+
+    pub(super) fn forget_touched(&mut self) {
+        self.touched = Touched::default();
+        self.touched_for_good = false;
+        self.rolled_back = false;
     }
 
     /// A setting that is to be replayed: confirmed, it is part of the client's session. One whose transaction is still open may yet

@@ -5,8 +5,8 @@
 use std::time::Instant;
 
 use super::pins::Pins;
-use super::shape::Due;
-use crate::sql::{self, Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
+use super::touched::Touch;
+use crate::sql::{Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
 
 /// One statement on its way: what is known of it when it was sent, and what its results add.
@@ -24,8 +24,8 @@ pub struct Flight {
     pub effects: Effects,
     /// It gives parameters the values that a session begins with.
     pub resets: bool,
-    /// Which parameters these are, where that is known.
-    pub(super) reset: Option<Box<Due>>,
+    /// What it does to parameters.
+    pub touches: Vec<Touch>,
     /// What no longer ties the client to its server connection when it has succeeded.
     pub frees: Pins,
     /// The number that the filters know it by; 0 for none.
@@ -58,7 +58,7 @@ impl Flight {
             fingerprint: analysis.fingerprint,
             effects,
             resets: resets(analysis, effects),
-            reset: None,
+            touches: Vec::new(),
             frees: Pins::freed_by(analysis),
             judged: 0,
             rows: 0,
@@ -99,39 +99,9 @@ fn resets(analysis: &Analysis, effects: Effects) -> bool {
     if effects.intersects(Effects::RESET.union(Effects::DISCARD_ALL)) {
         return true;
     }
-    effects.intersects(Effects::SET_SESSION.union(Effects::SET_LOCAL))
+    effects.intersects(Effects::SET_SESSION)
         && analysis.statements.iter().any(|statement| {
             let parameter = statement.parameter.as_ref();
             parameter.is_some_and(|parameter| parameter.value == ParameterValue::Default)
         })
-}
-
-/// The parameters that a text gives back the values which a session begins with, and does not set again.
-pub(super) fn resets_of(analysis: &Analysis, sql: &[u8]) -> Due {
-    let mut due = Due::NONE;
-    for statement in &analysis.statements {
-        let (name, is_reset) = match (statement.verb, &statement.parameter) {
-            (Verb::Reset, _) => {
-                let Some(name) = statement.name else {
-                    due = Due::ALL;
-                    continue;
-                };
-                (sql::fold_name(name.of(sql)), true)
-            }
-            (Verb::Set, Some(parameter)) => {
-                let is_reset = parameter.value == ParameterValue::Default;
-                (parameter.name(sql), is_reset)
-            }
-            (Verb::Discard, _) => {
-                due = Due::ALL;
-                continue;
-            }
-            _ => continue,
-        };
-        if name.is_empty() {
-            return Due::ALL;
-        }
-        due.add(&name.to_ascii_lowercase(), is_reset);
-    }
-    due
 }

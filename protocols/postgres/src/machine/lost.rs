@@ -60,7 +60,8 @@ impl Relay {
         self.taken_name = None;
         self.portals.on_end(|_| false);
         self.barrier = 0;
-        self.reapply = None;
+        self.forget_touched();
+        self.due = None;
         self.setting = None;
         self.copying = false;
         self.copy_in = false;

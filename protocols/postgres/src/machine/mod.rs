@@ -18,6 +18,7 @@ mod segment;
 mod server;
 pub mod shape;
 pub mod statements;
+mod touched;
 
 pub use client::unknown_demand;
 pub use error::RelayError;

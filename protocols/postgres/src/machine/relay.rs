@@ -19,8 +19,9 @@ use super::link::Link;
 use super::owed::Owed;
 use super::pins::Pins;
 use super::portals::Portals;
-use super::shape::{Due, Shape};
+use super::shape::Shape;
 use super::statements::{ClientStatements, Prepared, Reading, Registry, StatementLimits};
+use super::touched::Touched;
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
@@ -181,16 +182,6 @@ pub(super) enum Stage {
     Rejected(Bytes),
 }
 
-/// Parameters were given back the values that the server's session began with.
-#[derive(Debug)]
-pub(super) struct Reapply {
-    pub(super) due: Due,
-    /// Whatever follows.
-    pub(super) lasts: bool,
-    /// Something was, a transaction or to a savepoint.
-    pub(super) rolled_back: bool,
-}
-
 /// Where the rest of a large message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
@@ -232,8 +223,14 @@ pub struct Relay {
     pub(super) large_unnamed: u64,
     /// The number of a statement on its way that changes what later messages mean: nothing follows it until its end. 0 for none.
     pub(super) barrier: u64,
-    /// It has come to its end, so what the client began with is due.
-    pub(super) reapply: Option<Reapply>,
+    /// What statements since the last ReadyForQuery have set or given back.
+    pub(super) touched: Touched,
+    /// It lasts, whatever follows.
+    pub(super) touched_for_good: bool,
+    /// Something was rolled back after it, a transaction or to a savepoint.
+    pub(super) rolled_back: bool,
+    /// SQL that gives the client its own settings again.
+    pub(super) due: Option<Vec<u8>>,
     /// The ReadyForQuery that the client gets after that.
     pub(super) held_ready: Option<u8>,
     /// A setting that the server has to confirm before the client's shape has it.
@@ -293,7 +290,10 @@ impl Relay {
             executed: false,
             large_unnamed: 0,
             barrier: 0,
-            reapply: None,
+            touched: Touched::default(),
+            touched_for_good: false,
+            rolled_back: false,
+            due: None,
             held_ready: None,
             setting: None,
             cut: None,
@@ -320,6 +320,12 @@ impl Relay {
     #[must_use]
     pub const fn shape(&self) -> &Arc<Shape> {
         &self.shape
+    }
+
+    /// Takes an equal value of the same parameters for its own, which others have as well.
+    pub fn share_shape(&mut self, shape: Arc<Shape>) {
+        debug_assert_eq!(*shape, *self.shape, "the same parameters");
+        self.shape = shape;
     }
 
     /// How the client's bytes are to be read as SQL, for the filters.
@@ -436,16 +442,14 @@ impl Relay {
         }
     }
 
-    /// What [`Event::Reapply`] asks for, as SQL.
-    #[must_use]
-    pub fn reapplication(&self) -> Option<Vec<u8>> {
-        self.start.due(&self.reapply.as_ref()?.due)
+    /// What sets the client's own parameters again, while a ReadyForQuery is held back for it.
+    pub fn take_due(&mut self) -> Option<Vec<u8>> {
+        self.due.take()
     }
 
     /// The client's own parameters are applied again: it hears what was held back.
     pub fn on_applied(&mut self, downstream: &mut BytesMut) {
         self.barrier = 0;
-        self.reapply = None;
         if let Some(status) = self.held_ready.take() {
             put_ready(status, downstream);
         }

@@ -163,7 +163,11 @@ impl Relay {
 
     /// What becomes of a message while a result is cut off: the client gets the error in place of the result's end, and nothing
     /// more up to the ReadyForQuery, as after any error.
+    #[inline]
     fn cut_off(&mut self, tag: Tag, verdict: Verdict) -> Verdict {
+        if self.cut.is_none() && !self.mute {
+            return verdict;
+        }
         let is_end = matches!(
             tag,
             backend::COMMAND_COMPLETE | backend::ERROR_RESPONSE | backend::PORTAL_SUSPENDED

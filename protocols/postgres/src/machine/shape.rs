@@ -190,37 +190,6 @@ enum Value {
     Sql(Box<[u8]>),
 }
 
-/// Parameters that were reset: these, or all but these.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Due {
-    all: bool,
-    names: Vec<Box<[u8]>>,
-}
-
-impl Due {
-    pub(super) const NONE: Self = Self {
-        all: false,
-        names: Vec::new(),
-    };
-
-    pub(super) const ALL: Self = Self {
-        all: true,
-        names: Vec::new(),
-    };
-
-    /// A parameter, named in lower case, is reset or set now.
-    pub(super) fn add(&mut self, name: &[u8], is_reset: bool) {
-        self.names.retain(|known| **known != *name);
-        if is_reset != self.all {
-            self.names.push(name.into());
-        }
-    }
-
-    fn is(&self, name: &[u8]) -> bool {
-        self.all != self.names.iter().any(|known| **known == *name)
-    }
-}
-
 /// The parameters that a client's session has on whatever server connection it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shape {
@@ -298,24 +267,26 @@ impl Shape {
         Self::of(parameters)
     }
 
-    /// This shape after these parameters were reset in a session that began with `start`.
-    pub(super) fn reset(&self, due: &Due, start: &Self) -> Self {
-        let others = self.parameters.iter();
-        let others = others.filter(|(name, _)| !due.is(name));
-        let first = start.parameters.iter();
-        let first = first.filter(|(name, _)| due.is(name));
-        Self::of(others.chain(first).cloned().collect())
+    /// The parameters whose names are chosen.
+    pub(super) fn only(&self, mut choose: impl FnMut(&[u8]) -> bool) -> Self {
+        let parameters = self.parameters.iter();
+        Self::of(
+            parameters
+                .filter(|(name, _)| choose(name))
+                .cloned()
+                .collect(),
+        )
     }
 
-    /// The SQL that gives a session those parameters of this shape, whatever it has; `None` if there is nothing to do.
-    pub(super) fn due(&self, due: &Due) -> Option<Vec<u8>> {
-        let mut sql = Vec::new();
-        for parameter in &self.parameters {
-            if due.is(&parameter.0) {
-                push_setting(parameter, &mut sql);
-            }
-        }
-        (!sql.is_empty()).then_some(sql)
+    /// This shape and another; where both have a name, the other's value.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self::of(
+            self.parameters
+                .iter()
+                .chain(&other.parameters)
+                .cloned()
+                .collect(),
+        )
     }
 
     /// The SQL that turns a session of shape `from` into one of this shape; `None` if there is nothing to do. One text of several

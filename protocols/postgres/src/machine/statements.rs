@@ -28,6 +28,8 @@ pub struct Prepared {
     id: u64,
     /// The body of its Parse message behind the name: text, NUL, types.
     rest: Box<[u8]>,
+    /// How much of that is the text.
+    text: usize,
     /// What else decides how the text is read; see [`Reading`].
     reading: Reading,
     /// What the text does.
@@ -65,8 +67,7 @@ impl Prepared {
     /// The text.
     #[must_use]
     pub fn sql(&self) -> &[u8] {
-        let end = memchr::memchr(0, &self.rest).unwrap_or(self.rest.len());
-        self.rest.get(..end).unwrap_or_default()
+        self.rest.get(..self.text).unwrap_or_default()
     }
 
     /// Whether a Parse message with this behind the name would make the same.
@@ -177,6 +178,7 @@ impl Registry {
         Prepared {
             id: self.number(),
             rest: rest.into(),
+            text: memchr::memchr(0, rest).unwrap_or(rest.len()),
             reading,
             analysis,
         }

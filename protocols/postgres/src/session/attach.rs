@@ -3,6 +3,7 @@
 //! Start at [`Session::attach`] and [`Session::on_quiet`].
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -16,7 +17,7 @@ use portcullis_net::{clock, spawn_local};
 
 use smallvec::SmallVec;
 
-use super::connection::{Lost, ServerConnection};
+use super::connection::{Lost, Pooled};
 use super::pools::{PoolHandle, PoolKey, Served};
 use super::run::{Ended, Lease, Session};
 use crate::config::Role;
@@ -110,13 +111,12 @@ impl Session {
                 continue;
             };
             held.connection.link.target = target;
+            held.connection.waits = false;
+            let took = now.saturating_duration_since(started);
             if let Some(cluster) = self.way.cluster(target) {
-                let took = now.saturating_duration_since(started);
                 cluster.on_done(&picked, Outcome::Success, took, now);
             }
-            self.server
-                .stats
-                .on_attached(now.saturating_duration_since(started));
+            self.server.stats.on_attached(took);
             let server = Arc::clone(&held.connection.server);
             self.lease = Some(Lease {
                 held,
@@ -144,7 +144,7 @@ impl Session {
         &mut self,
         target: Target,
         tried: &[EndpointId],
-    ) -> Result<(Picked, PoolHandle), NotAttached> {
+    ) -> Result<(Picked, Rc<PoolHandle>), NotAttached> {
         let cluster = self.way.cluster(target).ok_or_else(nowhere)?;
         let now = clock::now();
         let mut role = self.way.role(target);
@@ -177,7 +177,19 @@ impl Session {
     }
 
     /// The pool of connections to an endpoint.
-    fn pool_at(&self, cluster: &Cluster, endpoint: &LocalEndpoint, target: Target) -> PoolHandle {
+    fn pool_at(
+        &self,
+        cluster: &Cluster,
+        endpoint: &LocalEndpoint,
+        target: Target,
+    ) -> Rc<PoolHandle> {
+        let version = self.server.common.pools.version();
+        self.way.pool(target, endpoint.id(), version, || {
+            self.find_pool(cluster, endpoint, target)
+        })
+    }
+
+    fn find_pool(&self, cluster: &Cluster, endpoint: &LocalEndpoint, target: Target) -> PoolHandle {
         let server = &self.server;
         let user = &self.way.user;
         let own = server.config.auth.users.get(&*self.request.user);
@@ -199,7 +211,7 @@ impl Session {
     }
 
     /// The pool of any endpoint of a target, without counting it as picked.
-    pub(super) fn pool_of(&self, target: Target) -> Option<PoolHandle> {
+    pub(super) fn pool_of(&self, target: Target) -> Option<Rc<PoolHandle>> {
         let cluster = self.way.cluster(target)?;
         let endpoints = cluster.endpoints();
         let endpoint = endpoints.first()?;
@@ -207,7 +219,7 @@ impl Session {
     }
 
     /// Waits for a connection of the pool, as long as the client does.
-    async fn acquire(&mut self, pool: &PoolHandle) -> Result<Held<ServerConnection>, NotAttached> {
+    async fn acquire(&mut self, pool: &PoolHandle) -> Result<Held<Pooled>, NotAttached> {
         let affinity = Affinity {
             worker: self.server.worker as u32,
             shape: self.relay.shape().hash(),
@@ -219,17 +231,12 @@ impl Session {
         };
         let worker = self.server.worker;
         let counted = self.server.stats.begin_waiting();
-        let deadline = waiting.deadline();
         let offered = poll_fn(|task| {
-            // Whoever leaves makes room in the queue.
-            if let Poll::Ready(false) = self.poll_presence(task) {
-                return Poll::Ready(Err(NotAttached::ClientGone));
-            }
             loop {
                 match waiting.poll(task, clock::now()) {
                     Poll::Ready(Offer::Ready(held)) => return Poll::Ready(Ok(held)),
                     Poll::Ready(Offer::Open(opening)) => {
-                        let pool = pool.clone();
+                        let pool = PoolHandle::clone(pool);
                         spawn_local(async move { pool.open(opening, worker).await });
                     }
                     Poll::Ready(Offer::Refused(refusal)) => {
@@ -238,9 +245,11 @@ impl Session {
                     Poll::Pending => break,
                 }
             }
-            if self.timer.poll_expired(task, deadline).is_ready() {
-                task.waker().wake_by_ref();
+            // Whoever leaves makes room in the queue.
+            if let Poll::Ready(false) = self.poll_presence(task) {
+                return Poll::Ready(Err(NotAttached::ClientGone));
             }
+            // Who has waited too long is told so by the pool's upkeep.
             Poll::Pending
         })
         .await;
@@ -254,7 +263,11 @@ impl Session {
         if self.input.len() >= MOST {
             return Poll::Pending;
         }
-        match self.stream.poll_read_at_most(task, &mut self.input, MOST) {
+        let waits = &mut self.waits;
+        match self
+            .stream
+            .poll_read_again(task, &mut self.input, MOST, waits)
+        {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
             Poll::Ready(Ok(_)) => {
@@ -266,11 +279,7 @@ impl Session {
     }
 
     /// The connection, if it still works and can be used from this worker.
-    fn usable(
-        &self,
-        held: Held<ServerConnection>,
-        now: std::time::Instant,
-    ) -> Option<Held<ServerConnection>> {
+    fn usable(&self, held: Held<Pooled>, now: std::time::Instant) -> Option<Held<Pooled>> {
         let mut held = held;
         if !held.connection.is_good() {
             self.server.stats.on_server_lost("idle_closed");
@@ -287,11 +296,16 @@ impl Session {
 
     /// Gives the connection the client's parameters. `false` if it has turned out to be lost.
     async fn fit(&mut self) -> Result<bool, NotAttached> {
-        let shape = Arc::clone(self.relay.shape());
-        if let Some(lease) = &mut self.lease {
+        let shape = self.relay.shape();
+        if let Some(lease) = &mut self.lease
+            && !Arc::ptr_eq(shape, &lease.held.connection.link.shape)
+        {
+            let shape = Arc::clone(shape);
             let connection = &mut lease.held.connection;
-            if let Some(sql) = shape.changes(&connection.link.shape) {
-                match connection.execute(&sql).await {
+            // Equal ones become the same, so that the next time nothing is compared.
+            match shape.changes(&connection.link.shape) {
+                None => connection.link.shape = shape,
+                Some(sql) => match connection.execute(&sql).await {
                     Ok(Ok(())) => connection.link.shape = shape,
                     Ok(Err(error)) => return Err(NotAttached::Error(error, "parameters")),
                     Err(lost) => {
@@ -299,7 +313,7 @@ impl Session {
                         self.drop_lease(&lost);
                         return Ok(false);
                     }
-                }
+                },
             }
         }
         self.tell_parameters();
@@ -345,7 +359,7 @@ impl Session {
         }
         let session_over = self.server.setup.mode == Mode::Session;
         if held.connection.link.tainted || !pinned.is_empty() || session_over {
-            let stats = std::rc::Rc::clone(&self.server.stats);
+            let stats = Rc::clone(&self.server.stats);
             let worker = self.server.worker;
             spawn_local(async move { reset(held, worker, &stats).await });
             return;
@@ -389,7 +403,7 @@ impl Session {
             self.relay.owes_nothing() && lease.upstream.is_empty() && !self.relay.is_waiting();
         if quiet && !lease.held.connection.link.leaving {
             let open = self.relay.status() != TransactionStatus::Idle;
-            let stats = std::rc::Rc::clone(&self.server.stats);
+            let stats = Rc::clone(&self.server.stats);
             let worker = self.server.worker;
             let mut held = lease.held;
             let pinned = !self.relay.pins().is_empty();
@@ -421,17 +435,13 @@ impl Session {
 }
 
 /// Ends a transaction that its client has left open.
-async fn roll_back(held: &mut Held<ServerConnection>) -> bool {
+async fn roll_back(held: &mut Held<Pooled>) -> bool {
     let rolled = super::within(RESET, held.connection.execute(b"ROLLBACK")).await;
     matches!(rolled, Some(Ok(Ok(()))))
 }
 
 /// Makes a session as good as new, or closes the connection if that cannot be done.
-async fn reset(
-    mut held: Held<ServerConnection>,
-    worker: usize,
-    stats: &super::stats::PostgresStats,
-) {
+async fn reset(mut held: Held<Pooled>, worker: usize, stats: &super::stats::PostgresStats) {
     let done = super::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
     if let Some(Ok(Ok(()))) = done {
         held.connection.link.on_reset();
@@ -444,7 +454,7 @@ async fn reset(
 }
 
 /// Puts a clean connection back into its pool.
-pub(super) fn checkin(held: Held<ServerConnection>, worker: usize) {
+pub(super) fn checkin(held: Held<Pooled>, worker: usize) {
     let affinity = Affinity {
         worker: worker as u32,
         shape: held.connection.link.shape.hash(),

@@ -52,12 +52,17 @@ impl Parameters {
     }
 }
 
+/// A connection that passes from hand to hand: a pointer is cheaper to pass than all of it.
+pub(super) type Pooled = Box<ServerConnection>;
+
 /// A connection to a server, after its start-up.
 #[derive(Debug)]
 pub(super) struct ServerConnection {
     pub(super) stream: Stream,
     /// The worker whose runtime watches the socket.
     pub(super) home: usize,
+    /// The runtime knows that the client's task waits for the server: see [`Stream::poll_read_again`].
+    pub(super) waits: bool,
     /// What was read and not yet looked at.
     pub(super) input: BytesMut,
     pub(super) link: Link,
@@ -91,15 +96,16 @@ impl Lost {
 
 impl ServerConnection {
     /// Makes it a connection of this worker.
-    pub(super) fn move_to(self, worker: usize) -> io::Result<Self> {
+    pub(super) fn move_to(self: Box<Self>, worker: usize) -> io::Result<Box<Self>> {
         if self.home == worker {
             return Ok(self);
         }
-        Ok(Self {
-            stream: self.stream.detach()?.attach()?,
+        let moved = *self;
+        Ok(Box::new(Self {
+            stream: moved.stream.detach()?.attach()?,
             home: worker,
-            ..self
-        })
+            ..moved
+        }))
     }
 
     /// Follows the parameters that the server has reported through the relay. The client has heard of them, too.
@@ -282,6 +288,7 @@ impl ServerConnection {
                 Ok(None) => {}
                 Err(_) => return Err(Lost::Protocol("server_frame")),
             }
+            self.waits = false;
             match self.stream.read(&mut self.input).await {
                 Ok(0) | Err(_) => return Err(Lost::Gone),
                 Ok(_) => {}

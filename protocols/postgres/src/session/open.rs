@@ -127,6 +127,7 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
         let mut connection = ServerConnection {
             stream,
             home: request.worker,
+            waits: false,
             input: BytesMut::new(),
             link: Link::new(
                 Target::default(),

@@ -17,7 +17,7 @@ use portcullis_filter::Random;
 use portcullis_net::{Timer, clock, spawn_local};
 
 use super::attach::{NotAttached, checkin, refusal_message};
-use super::connection::{Parameters, ServerConnection};
+use super::connection::{Parameters, Pooled, ServerConnection};
 use super::open::{self, Credentials, OpenError};
 use crate::auth::Strength;
 use crate::config::{AuthMinimum, PostgresConfig, TlsStart};
@@ -43,6 +43,8 @@ pub(super) struct PoolKey {
 #[derive(Debug, Default)]
 pub(super) struct Pools {
     map: Mutex<HashMap<PoolKey, PoolHandle, RandomState>>,
+    /// Raised when pools go: who remembers one looks for it again.
+    version: AtomicU64,
 }
 
 /// One pool, with all that it takes to fill it.
@@ -52,7 +54,7 @@ pub(super) struct PoolHandle(Arc<Entry>);
 #[derive(Debug)]
 struct Entry {
     key: PoolKey,
-    pool: SharedPool<ServerConnection>,
+    pool: SharedPool<Pooled>,
     cluster: Arc<ClusterShared>,
     endpoint: Arc<Endpoint>,
     credentials: Mutex<Arc<Credentials>>,
@@ -151,6 +153,11 @@ impl Pools {
         handle
     }
 
+    /// Changes whenever a pool has gone, so that a handle that was found before is still the one to use while it does not.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// All pools, for the console and for counting.
     pub(super) fn all(&self) -> Vec<PoolHandle> {
         self.lock().values().cloned().collect()
@@ -178,6 +185,9 @@ impl Pools {
             .map(|(key, _)| key.clone())
             .collect();
         let gone: Vec<PoolHandle> = gone.iter().filter_map(|key| map.remove(key)).collect();
+        if !gone.is_empty() {
+            self.version.fetch_add(1, Ordering::Release);
+        }
         drop(map);
         for pool in gone {
             close(pool.pool().close(clock::now()));
@@ -190,14 +200,14 @@ impl Pools {
 }
 
 /// Closes connections that a pool gave out for that.
-pub(super) fn close(closing: Vec<(ServerConnection, CloseReason)>) {
+pub(super) fn close(closing: Vec<(Pooled, CloseReason)>) {
     for (connection, _) in closing {
         connection.goodbye();
     }
 }
 
 impl PoolHandle {
-    pub(super) fn pool(&self) -> &SharedPool<ServerConnection> {
+    pub(super) fn pool(&self) -> &SharedPool<Pooled> {
         &self.0.pool
     }
 
@@ -250,11 +260,11 @@ impl PoolHandle {
     }
 
     /// Opens a connection in nobody's particular name; whoever waits first gets it.
-    pub(super) async fn open(&self, opening: Opening<ServerConnection>, worker: usize) {
+    pub(super) async fn open(&self, opening: Opening<Pooled>, worker: usize) {
         let random = self.random();
         match self.try_open(worker).await {
             Ok(connection) => {
-                let held = opening.opened_held(clock::now(), random, connection);
+                let held = opening.opened_held(clock::now(), random, Box::new(connection));
                 self.0.last_error().take();
                 checkin(held, worker);
             }
@@ -308,15 +318,16 @@ impl PoolHandle {
         NotAttached::Error(error, refusal.label())
     }
 
-    /// What a server reports to a client that begins with these parameters, if that was seen before.
-    pub(super) fn welcome(&self, shape: &Shape) -> Option<Arc<Parameters>> {
+    /// What a server reports to a client that begins with these parameters, if that was seen before; and those parameters, for
+    /// all such clients to share.
+    pub(super) fn welcome(&self, shape: &Shape) -> Option<(Arc<Shape>, Arc<Parameters>)> {
         let welcomes = self
             .0
             .welcomes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let known = welcomes.iter().find(|(known, _)| **known == *shape);
-        known.map(|(_, parameters)| Arc::clone(parameters))
+        known.cloned()
     }
 
     /// Remembers what a server has reported.

@@ -9,6 +9,7 @@ use std::task::{Context as Task, Poll};
 
 use bytes::{Buf as _, BytesMut};
 use portcullis_filter::Interest;
+use portcullis_net::drain::DrainListener;
 use portcullis_net::{Stream, clock};
 
 use super::connection::Lost;
@@ -19,6 +20,9 @@ use crate::request::ResultPiece;
 
 /// Bytes towards one side that are waited for before more are read from the other.
 const HIGH: usize = 64 * 1024;
+
+/// Bytes that are read at once.
+const MOST: usize = 80 * 1024;
 
 /// Reads before other sessions get their turn.
 const READS: usize = 16;
@@ -49,8 +53,11 @@ pub(super) enum Came {
 
 impl Session {
     /// Moves bytes until what is waited for has come.
-    pub(super) async fn pump(&mut self, until: Until) -> Result<Came, Ended> {
-        let mut draining = self.server.drain.listen();
+    pub(super) async fn pump(
+        &mut self,
+        until: Until,
+        draining: &mut DrainListener,
+    ) -> Result<Came, Ended> {
         poll_fn(|task| {
             let polled = self.poll_pump(task, until);
             if polled.is_pending()
@@ -76,16 +83,20 @@ impl Session {
             if until == Until::Flushed && self.output.is_empty() {
                 return Poll::Ready(Ok(Came::It));
             }
-            let from_server = self.poll_server(task);
-            let moved = match from_server {
+            let moved = match self.poll_server(task) {
                 Poll::Ready(Ok(Some(came))) => return Poll::Ready(Ok(came)),
+                // What came is sent on with the next call at the latest.
+                Poll::Ready(Ok(None)) if until == Until::Replies => {
+                    return Poll::Ready(Ok(Came::It));
+                }
                 Poll::Ready(Ok(None)) => true,
                 Poll::Ready(Err(lost)) => return Poll::Ready(Ok(Came::Lost(lost))),
                 Poll::Pending => false,
             };
-            if moved && until == Until::Replies {
-                // What came is sent on with the next call at the latest.
-                return Poll::Ready(Ok(Came::It));
+            reads += usize::from(moved);
+            if moved && reads < READS {
+                // The client's turn comes when the server has nothing more, or has had its share.
+                continue;
             }
             if until == Until::Input {
                 match self.poll_client(task) {
@@ -101,10 +112,6 @@ impl Session {
                 }
             }
             if moved {
-                reads += 1;
-                if reads < READS {
-                    continue;
-                }
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -125,8 +132,8 @@ impl Session {
             return Poll::Pending;
         };
         let connection = &mut lease.held.connection;
-        let read = connection.stream.poll_read(task, &mut connection.input);
-        match read {
+        let (stream, input) = (&mut connection.stream, &mut connection.input);
+        match stream.poll_read_again(task, input, MOST, &mut connection.waits) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Lost::Gone)),
             Poll::Ready(Ok(_)) => {}
@@ -191,7 +198,8 @@ impl Session {
         if waiting >= HIGH {
             return Poll::Pending;
         }
-        match self.stream.poll_read(task, &mut self.input) {
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        match stream.poll_read_again(task, input, MOST, &mut self.waits) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Ended::ClientGone)),
             Poll::Ready(Ok(count)) => {
@@ -238,15 +246,18 @@ fn write(stream: &mut Stream, task: &mut Task<'_>, buffer: &mut BytesMut) -> io:
     while !buffer.is_empty() {
         match stream.poll_write(task, buffer) {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(count)) if count >= buffer.len() => {
+                // The memory is not needed until there is something again.
+                *buffer = BytesMut::new();
+                return Ok(sent + count as u64);
+            }
             Poll::Ready(Ok(count)) => {
                 sent += count as u64;
-                buffer.advance(count.min(buffer.len()));
+                buffer.advance(count);
             }
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => return Ok(sent),
         }
     }
-    // The memory is not needed until there is something again.
-    *buffer = BytesMut::new();
     Ok(sent)
 }

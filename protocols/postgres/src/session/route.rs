@@ -2,16 +2,17 @@
 //!
 //! Which rule takes a statement is [`crate::route`]'s to say, which endpoint of its cluster the balancer's. Start at [`Way`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointRole};
+use portcullis_cluster::{Cluster, Endpoint, EndpointId, EndpointRole};
 use portcullis_config::BuildError;
 use portcullis_proxy::ListenerContext;
 
 use super::open::Credentials;
+use super::pools::PoolHandle;
 use crate::config::{PostgresConfig, Role};
 use crate::machine::relay::Router;
 use crate::machine::{Demand, Target, unknown_demand};
@@ -80,6 +81,7 @@ impl Places {
             database: client.database.into(),
             credentials: Arc::default(),
             primary_until: Cell::new(None),
+            pools: RefCell::default(),
         })
     }
 }
@@ -96,10 +98,32 @@ pub(super) struct Way {
     pub(super) credentials: Arc<Credentials>,
     /// Until when reads go where writes went.
     primary_until: Cell<Option<Instant>>,
+    /// The pools that were found last: finding one takes a key of four parts and a lock.
+    pools: RefCell<Vec<KnownPool>>,
 }
+
+/// A pool that a client was led to before.
+struct KnownPool {
+    target: Target,
+    endpoint: EndpointId,
+    /// What [`super::pools::Pools::version`] was then.
+    version: u64,
+    pool: Rc<PoolHandle>,
+}
+
+/// Pools that one client remembers.
+const KNOWN: usize = 4;
 
 impl Router for Way {
     fn target(&self, demand: Demand<'_>) -> Target {
+        if !self.asks {
+            // What is left for the client begins with a rule that takes whatever it says.
+            return self
+                .of_client
+                .first()
+                .copied()
+                .map_or(Target::NOWHERE, Target);
+        }
         let demand = match demand.analysis.hint {
             Some(Hint::Primary) => unknown_demand(),
             Some(Hint::Replica) => self.places.read(),
@@ -152,6 +176,33 @@ impl Way {
         let first = self.of_client.first()?;
         let place = self.places.places.get(usize::from(*first))?;
         Some(Rc::clone(&place.cluster))
+    }
+
+    /// The pool that `find` found for this target and endpoint before, or finds now. `version` is that of all pools.
+    pub(super) fn pool(
+        &self,
+        target: Target,
+        endpoint: EndpointId,
+        version: u64,
+        find: impl FnOnce() -> PoolHandle,
+    ) -> Rc<PoolHandle> {
+        let mut pools = self.pools.borrow_mut();
+        let is_it = |known: &&KnownPool| known.target == target && known.endpoint == endpoint;
+        if let Some(known) = pools.iter().find(is_it).filter(|it| it.version == version) {
+            return Rc::clone(&known.pool);
+        }
+        pools.retain(|known| known.version == version);
+        if pools.len() >= KNOWN {
+            pools.remove(0);
+        }
+        let pool = Rc::new(find());
+        pools.push(KnownPool {
+            target,
+            endpoint,
+            version,
+            pool: Rc::clone(&pool),
+        });
+        pool
     }
 
     /// A write has been carried out: reads stay with it for a while.

@@ -16,7 +16,7 @@ use portcullis_net::{ConnectionGuard, SessionTimer, Stream, Timer, clock};
 use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
-use super::connection::{Lost, Parameters, ServerConnection};
+use super::connection::{Lost, Parameters, Pooled};
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
@@ -35,10 +35,14 @@ use crate::sqlstate::SqlState;
 pub(super) struct Session {
     pub(super) server: Rc<PostgresServer>,
     pub(super) stream: Stream,
+    /// The runtime knows that this task waits for the client: see [`Stream::poll_read_again`].
+    pub(super) waits: bool,
     /// What the client has sent and nobody has taken.
     pub(super) input: BytesMut,
     /// What the client is to get.
     pub(super) output: BytesMut,
+    /// What a server would get that is not there: always empty.
+    pub(super) nowhere: BytesMut,
     pub(super) relay: Relay,
     /// Where this client's statements may go.
     pub(super) way: Way,
@@ -67,14 +71,14 @@ pub(super) struct Session {
 
 /// A server connection while a client has it.
 pub(super) struct Lease {
-    pub(super) held: Held<ServerConnection>,
+    pub(super) held: Held<Pooled>,
     /// What the server is to get.
     pub(super) upstream: BytesMut,
     /// Keeps the endpoint's load counted.
     pub(super) _picked: Picked,
     pub(super) since: Instant,
     /// The pool that it is of.
-    pub(super) pool: PoolHandle,
+    pub(super) pool: Rc<PoolHandle>,
     /// What the client has had on it.
     pub(super) served: Served,
 }
@@ -123,16 +127,22 @@ impl Session {
     }
 
     async fn converse(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let mut draining = self.server.drain.listen();
         loop {
             let came = match self.take_input()? {
-                Want::Input => self.pump(Until::Input).await?,
-                Want::Replies => self.pump(Until::Replies).await?,
+                Want::Input => self.pump(Until::Input, &mut draining).await?,
+                Want::Replies => self.pump(Until::Replies, &mut draining).await?,
                 Want::Server(target) => {
                     self.attach(target).await?;
                     continue;
                 }
                 Want::Statement => {
-                    self.judge().await?;
+                    let record = self.begin();
+                    if self.is_let_pass(&record) {
+                        self.admit(record);
+                    } else {
+                        self.judge(record).await?;
+                    }
                     continue;
                 }
                 Want::Goodbye => return Err(Ended::Goodbye),
@@ -148,10 +158,9 @@ impl Session {
 
     /// Lets the relay take what it can of the client's bytes.
     fn take_input(&mut self) -> Result<Want, Ended> {
-        let mut nothing = BytesMut::new();
         let (link, upstream) = match &mut self.lease {
             Some(lease) => (Some(&mut lease.held.connection.link), &mut lease.upstream),
-            None => (None, &mut nothing),
+            None => (None, &mut self.nowhere),
         };
         let mut turn = Turn {
             now: clock::now(),
@@ -164,8 +173,11 @@ impl Session {
         let want = self.relay.handle_client(&mut self.input, &mut turn);
         let stats = &self.server.stats;
         self.relay.take_refusals(|reason| stats.on_rejected(reason));
-        debug_assert!(nothing.is_empty(), "bytes for a server that is not there");
-        if self.input.is_empty() {
+        debug_assert!(
+            self.nowhere.is_empty(),
+            "bytes for a server that is not there"
+        );
+        if self.input.is_empty() && self.input.capacity() > 0 {
             self.input = BytesMut::new();
         }
         want.map_err(|error| self.on_relay_error(error))
@@ -177,8 +189,8 @@ impl Session {
         Ended::Told(message, error.label())
     }
 
-    /// Asks the filters about the statement at the front.
-    async fn judge(&mut self) -> Result<(), Ended> {
+    /// The record of the statement at the front.
+    fn begin(&mut self) -> Box<Record> {
         let now = clock::now();
         self.cx.now = now;
         let is_under_way = |judged: &Judged| judged.progress == Progress::UnderWay;
@@ -189,10 +201,28 @@ impl Session {
             .spare
             .pop()
             .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
-        self.begin(&mut record);
-        let asked = if passes(&record.request) {
-            Ok(())
-        } else if self.server.refuses_unparsable(&record.request) {
+        self.fill(&mut record);
+        record
+    }
+
+    /// Whether nobody needs to be asked.
+    fn is_let_pass(&self, record: &Record) -> bool {
+        (self.server.chain.is_empty() && !self.server.denies_unparsable())
+            || passes(&record.request)
+    }
+
+    fn admit(&mut self, record: Box<Record>) {
+        let number = self.relay.admit();
+        self.judged.push_back(Judged {
+            number,
+            record,
+            progress: Progress::UnderWay,
+        });
+    }
+
+    /// Asks the filters about the statement at the front.
+    async fn judge(&mut self, mut record: Box<Record>) -> Result<(), Ended> {
+        let asked = if self.server.refuses_unparsable(&record.request) {
             Err(Stop::Reject(Rejection {
                 reason: reason::UNPARSABLE,
                 kind: RejectionKind::Denied,
@@ -203,14 +233,7 @@ impl Session {
             asked.await
         };
         match asked {
-            Ok(()) => {
-                let number = self.relay.admit();
-                self.judged.push_back(Judged {
-                    number,
-                    record,
-                    progress: Progress::UnderWay,
-                });
-            }
+            Ok(()) => self.admit(record),
             Err(stop) => {
                 let reason = match &stop {
                     Stop::Reject(rejection) => rejection.reason,
@@ -233,7 +256,7 @@ impl Session {
     }
 
     /// Makes a record one of the statement at the front.
-    fn begin(&mut self, record: &mut Record) {
+    fn fill(&mut self, record: &mut Record) {
         record.begin(clock::wall(), self.cx.now);
         let request = &mut record.request;
         request.in_transaction = self.relay.status() != TransactionStatus::Idle;
@@ -262,7 +285,7 @@ impl Session {
 
     /// The client's parameters are set again after a statement that has reset them.
     async fn reapply(&mut self) -> Result<(), Ended> {
-        let sql = self.relay.reapplication();
+        let sql = self.relay.take_due();
         let shape = Arc::clone(self.relay.shape());
         if let (Some(lease), Some(sql)) = (&mut self.lease, sql) {
             let connection = &mut lease.held.connection;
@@ -372,7 +395,9 @@ impl Session {
             } else {
                 Record::COMPLETED
             };
-            if let Some(lease) = lease {
+            if let Some(lease) = lease
+                && !server.chain.is_empty()
+            {
                 let at = &lease.held.connection.server;
                 record.cluster = Some(Arc::clone(at.cluster.name()));
                 record.endpoint = Some(Arc::clone(at.endpoint.label()));
@@ -387,9 +412,9 @@ impl Session {
     /// Gives back what filters hold for statements that are over, and the records of those that cannot be executed again.
     pub(super) fn let_go(&mut self) {
         if self.relay.is_at_rest() {
-            let spare = &mut self.spare;
-            let over = self.judged.drain(..);
-            over.for_each(|judged| keep(spare, judged.record));
+            while let Some(judged) = self.judged.pop_front() {
+                keep(&mut self.spare, judged.record);
+            }
         }
         let is_over = |judged: &Judged| judged.progress == Progress::Ended;
         if self.judged.iter().all(is_over) {
@@ -399,9 +424,14 @@ impl Session {
 
     /// Tells the client of parameters that are others on this server connection than on the last.
     pub(super) fn tell_parameters(&mut self) {
-        let Some(lease) = &self.lease else { return };
-        let parameters = &lease.held.connection.parameters;
+        let Some(lease) = &mut self.lease else { return };
+        let parameters = &mut lease.held.connection.parameters;
         if Arc::ptr_eq(parameters, &self.told) {
+            return;
+        }
+        if **parameters == *self.told {
+            // Shared from now on, so that the next time nothing is compared.
+            *parameters = Arc::clone(&self.told);
             return;
         }
         for (name, value) in parameters.iter() {

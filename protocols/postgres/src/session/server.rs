@@ -185,7 +185,12 @@ impl PostgresServer {
 
     /// Whether a text is refused for not being understood.
     pub(super) fn refuses_unparsable(&self, request: &StatementRequest) -> bool {
-        self.config.on_unparsable == config::OnUnparsable::Deny && !request.analysis().complete
+        self.denies_unparsable() && !request.analysis().complete
+    }
+
+    /// Whether texts that are not understood are refused.
+    pub(super) fn denies_unparsable(&self) -> bool {
+        self.config.on_unparsable == config::OnUnparsable::Deny
     }
 
     /// Until when reads go where a write went that has just ended.
@@ -284,6 +289,7 @@ fn sql_options(config: &PostgresConfig) -> sql::Options {
     sql::Options {
         hints: config.hints,
         safe_functions: (!config.safe_functions.is_empty()).then(|| Arc::new(functions)),
+        seen: Some(Rc::default()),
         ..sql::Options::default()
     }
 }

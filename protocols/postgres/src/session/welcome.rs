@@ -26,7 +26,10 @@ impl Session {
                 .and_then(|pool| pool.welcome(self.relay.shape()))
         };
         match known {
-            Some(parameters) => self.report(&parameters),
+            Some((shape, parameters)) => {
+                self.relay.share_shape(shape);
+                self.report(&parameters);
+            }
             None => self.ask(target).await?,
         }
         if self.server.setup.mode == Mode::Session {

@@ -243,7 +243,7 @@ impl std::ops::BitOrAssign for Verbs {
 }
 
 /// One statement of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct StatementInfo {
     /// What it is called.
     pub verb: Verb,
@@ -328,18 +328,55 @@ pub enum Hint {
     Replica,
 }
 
+impl Clone for StatementInfo {
+    fn clone(&self) -> Self {
+        Self {
+            // All at once; the list's own `clone` goes from one to the next.
+            tables: SmallVec::from_slice(&self.tables),
+            ..*self
+        }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        let mut tables = std::mem::take(&mut self.tables);
+        tables.clear();
+        tables.extend_from_slice(&source.tables);
+        *self = Self { tables, ..*source };
+    }
+}
+
 /// What [`super::analyse`] found. Made once and used again: its lists keep their room.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Analysis {
     /// The statements in their order; empty ones (`;;`) are left out.
-    pub statements: SmallVec<[StatementInfo; 2]>,
+    pub statements: SmallVec<[StatementInfo; 1]>,
     /// Of the whole text: the statement's own when there is one.
     pub fingerprint: Fingerprint,
     /// The text was read to its end without an error.
     pub complete: bool,
     /// The hint at its start.
     pub hint: Option<Hint>,
-    pub(super) scratch: super::walk::Scratch,
+}
+
+impl Clone for Analysis {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Keeps the room that there is.
+    fn clone_from(&mut self, source: &Self) {
+        if let ([own], [one]) = (&mut *self.statements, &*source.statements) {
+            own.clone_from(one);
+        } else {
+            self.statements.clear();
+            self.statements.extend(source.statements.iter().cloned());
+        }
+        self.fingerprint = source.fingerprint;
+        self.complete = source.complete;
+        self.hint = source.hint;
+    }
 }
 
 impl Analysis {

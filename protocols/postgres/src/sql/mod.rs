@@ -3,7 +3,7 @@
 //! A lexer and a state machine over its tokens. It is no parser and knows no catalog: it accepts much that the server
 //! refuses, and where it cannot know it says so ([`Class::Unknown`], [`StatementInfo::tables_truncated`]) or takes the
 //! careful side ([`Class::Write`]). `SQL.md` beside the crate's README has the rules in words. Linear in the text,
-//! without recursion, and without allocation once an [`Analysis`] has its room. Start at [`analyse`]; for logs
+//! without recursion, and, but for deep nesting, without allocation once an [`Analysis`] has its room. Start at [`analyse`]; for logs
 //! [`normalise`].
 
 mod analysis;
@@ -15,10 +15,12 @@ mod keyword;
 mod lexer;
 mod name;
 mod normal;
+mod seen;
 mod verb;
 mod walk;
 mod words;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub use analysis::{
@@ -31,6 +33,7 @@ pub use keyword::Keyword;
 pub use lexer::{Lexer, Token, TokenKind};
 pub use name::{BadRelation, Relation, Relations, fold_name};
 pub use normal::normalise;
+pub use seen::SeenTexts;
 pub use verb::{Object, StatementPattern, UnknownStatement, Verb};
 
 /// What an analysis must know beside the text.
@@ -47,6 +50,8 @@ pub struct Options {
     pub hints: bool,
     /// Functions that count as free of effects beside the built-in ones.
     pub safe_functions: Option<Arc<FunctionSet>>,
+    /// What was read before with the same `hints` and `safe_functions`: spares reading a text again whose values have changed.
+    pub seen: Option<Rc<SeenTexts>>,
 }
 
 impl Default for Options {
@@ -57,6 +62,7 @@ impl Default for Options {
             ascii_safe: true,
             hints: false,
             safe_functions: None,
+            seen: None,
         }
     }
 }
@@ -65,7 +71,10 @@ impl Default for Options {
 ///
 /// Everything in `out` is replaced. Of texts longer than 4 GiB only that much is read.
 pub fn analyse(sql: &[u8], options: &Options, out: &mut Analysis) {
-    walk::walk(sql, options, out);
+    match &options.seen {
+        Some(seen) => seen.analyse(sql, options, out),
+        None => walk::walk(sql, options, out),
+    }
 }
 
 /// Whether bytes below 0x80 are always ASCII in a client encoding, by the server's name for it.

@@ -21,8 +21,7 @@ use super::lexer::{Lexer, Token, TokenKind};
 use super::name::same_token;
 use super::normal::Normal;
 use end::Noise;
-pub(super) use state::Scratch;
-use state::{Chain, Cte, Frame, From, Kind, MAX_HEAD, Mode, State};
+use state::{Chain, Cte, Frame, From, Kind, MAX_HEAD, Mode, Scratch, State};
 
 /// Brackets inside brackets that are followed. The server's own stack ends not much later.
 const MAX_DEPTH: usize = 512;
@@ -33,7 +32,7 @@ struct Walk<'a> {
     sql: &'a [u8],
     safe: Option<&'a FunctionSet>,
     scratch: &'a mut Scratch,
-    statements: &'a mut SmallVec<[StatementInfo; 2]>,
+    statements: &'a mut SmallVec<[StatementInfo; 1]>,
     fingerprint: Fingerprint,
     normal: Normal<'static>,
     /// One of the statements cannot be read.
@@ -47,11 +46,10 @@ pub(super) fn walk(sql: &[u8], options: &Options, out: &mut Analysis) {
     out.statements.clear();
     out.hint = options.hints.then(|| hint::read(sql)).flatten();
     let sql = sql.get(..u32::MAX as usize).unwrap_or(sql);
-    out.scratch.clear();
     let mut walk = Walk {
         sql,
         safe: options.safe_functions.as_deref(),
-        scratch: &mut out.scratch,
+        scratch: &mut Scratch::default(),
         statements: &mut out.statements,
         fingerprint: Fingerprint::default(),
         normal: Normal::new(),

@@ -58,7 +58,7 @@ impl StatementTables {
             table: RefCell::new(StatementTable::new(self.limits)),
             copy,
             generation: Cell::new(self.generation.load(Ordering::Relaxed)),
-            copied: Cell::new(None),
+            due: Cell::new(None),
             changed: Cell::new(false),
         }
     }
@@ -116,7 +116,8 @@ pub struct WorkerStatements {
     table: RefCell<StatementTable>,
     copy: Arc<Published>,
     generation: Cell<u64>,
-    copied: Cell<Option<Instant>>,
+    /// When the next copy is due.
+    due: Cell<Option<Instant>>,
     changed: Cell<bool>,
 }
 
@@ -136,9 +137,8 @@ impl WorkerStatements {
             .started
             .checked_add(record.duration)
             .unwrap_or(record.started);
-        let is_due = |copied: Instant| now.saturating_duration_since(copied) >= PERIOD;
-        if self.copied.get().is_none_or(is_due) {
-            self.copied.set(Some(now));
+        if self.due.get().is_none_or(|due| due <= now) {
+            self.due.set(now.checked_add(PERIOD));
             self.copy();
         }
     }

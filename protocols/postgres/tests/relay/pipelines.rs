@@ -252,7 +252,7 @@ fn only_what_was_reset_goes_back_to_the_start() {
         let mut talk = transaction().shaped((*shape).clone());
         talk.client(&query(text));
         let event = talk.server(&[complete("RESET"), ready()].concat()).unwrap();
-        let sql = talk.relay.reapplication().unwrap_or_default();
+        let sql = talk.relay.take_due().unwrap_or_default();
         let sql = String::from_utf8(sql).unwrap();
         assert_eq!(event == Event::Reapply, due.is_some(), "{text}");
         for name in ["work_mem", "timezone"] {

@@ -171,7 +171,7 @@ proptest! {
             truncated,
             ascii_safe: safe,
             hints: true,
-            safe_functions: None,
+            ..Options::default()
         });
     }
 
@@ -418,5 +418,48 @@ fn patterns_are_read_and_match() {
     );
     for verb in Verb::PLAIN {
         assert!(verb.label().parse::<StatementPattern>().is_ok());
+    }
+}
+
+/// Whatever a worker has read before, in whatever order, it says the same of a text as one that has read nothing.
+#[test]
+fn what_was_seen_changes_nothing() {
+    let remembering = Options {
+        seen: Some(std::rc::Rc::default()),
+        ..Options::default()
+    };
+    let digits = |sql: &str, to: &str| -> String {
+        let mut out = String::new();
+        let mut inside = false;
+        for letter in sql.chars() {
+            if !letter.is_ascii_digit() {
+                out.push(letter);
+            } else if !inside {
+                out.push_str(to);
+            }
+            inside = letter.is_ascii_digit();
+        }
+        out
+    };
+    let mut one = Analysis::new();
+    for sql in CORPUS {
+        let quoted = sql.replace('\'', "'''");
+        let texts = [
+            (*sql).to_owned(),
+            digits(sql, "7"),
+            digits(sql, "00123456789"),
+            digits(sql, "x"),
+            sql.replace('\'', "'; "),
+            sql.replacen('\'', "'--", 1),
+            quoted,
+        ];
+        for text in texts.iter().chain(&texts).chain(&texts) {
+            analyse(text.as_bytes(), &remembering, &mut one);
+            let mut other = Analysis::new();
+            analyse(text.as_bytes(), &Options::default(), &mut other);
+            assert_eq!(one.statements, other.statements, "{text}");
+            assert_eq!(one.fingerprint, other.fingerprint, "{text}");
+            assert_eq!(one.complete, other.complete, "{text}");
+        }
     }
 }

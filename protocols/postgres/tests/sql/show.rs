@@ -19,6 +19,7 @@ fn options(vector: &Vector) -> Options {
         ascii_safe: !vector.has("unsafe_encoding"),
         hints: vector.has("hints"),
         safe_functions: Some(Arc::new(safe)),
+        ..Options::default()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
 use portcullis_filter::log::Format;
 use proptest::prelude::*;
 
@@ -15,12 +14,12 @@ fn record(fields: &[(&str, &str)]) -> Record {
     let mut response_fields = Fields::new();
     response_fields.append("server", b"origin");
     response_fields.append("x-long", b"0123456789");
+    let started = start();
     Record {
-        request: request("GET", "a.test:8080", "/p%20q?r=s", fields),
-        original_path: Bytes::from_static(b"/x/../p%20q?r=s"),
+        request: request("GET", "a.test:8080", "/x/../p%20q?r=s", fields),
         started_at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-        started: start(),
-        first_byte: Some(Duration::from_micros(4_500)),
+        started,
+        first_byte: started.checked_add(Duration::from_micros(4_500)),
         duration: Duration::from_millis(12),
         request_bytes: 34,
         response_bytes: 56,

@@ -12,11 +12,12 @@ use super::{Step, refuse, unknown};
 use crate::encoder;
 use crate::frame::{Frame, HEADER};
 use crate::machine::error::RelayError;
-use crate::machine::flight::{Flight, resets_of};
+use crate::machine::flight::Flight;
 use crate::machine::link::Link;
 use crate::machine::owed::Reply;
 use crate::machine::relay::{Mode, Relay, Setup, Stage, Subject, Turn, Want};
 use crate::machine::statements::Prepared;
+use crate::machine::touched;
 
 impl Relay {
     pub(super) fn on_bind(
@@ -25,6 +26,11 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
+        // Admitted, it mostly comes here once to be told to wait, and once to go on.
+        let admitted = matches!(self.stage, Stage::Admitted);
+        if admitted && let Some(want) = self.place_segment(frame, input, turn) {
+            return Ok(Step::Stays(want));
+        }
         let (portal, rest) = split_name(body(input, frame))?;
         let (name, _) = split_name(rest)?;
         let at = HEADER + portal.len() + 1;
@@ -42,7 +48,7 @@ impl Relay {
         if self.is_refused(false, frame, input, turn) {
             return Ok(Step::Done);
         }
-        if let Some(want) = self.place_segment(frame, input, turn) {
+        if !admitted && let Some(want) = self.place_segment(frame, input, turn) {
             return Ok(Step::Stays(want));
         }
         if let Some(link) = turn.link.as_deref_mut() {
@@ -161,9 +167,7 @@ impl Relay {
         flight.judged = judged;
         let mut is_barrier = false;
         if flight.leaves_traces() {
-            if flight.resets {
-                flight.reset = Some(Box::new(resets_of(analysis, sql)));
-            }
+            flight.touches = touched::of(analysis, sql);
             let setting = self.replayable(sql, analysis, turn.setup);
             is_barrier = self.on_effects(&flight, setting, link, turn.setup);
         }

@@ -11,7 +11,7 @@ use super::send::{forward, know, query_text, rename};
 use super::{Step, refuse, unknown_demand};
 use crate::encoder;
 use crate::frame::{Frame, HEADER};
-use crate::machine::flight::{Flight, resets_of};
+use crate::machine::flight::Flight;
 use crate::machine::link::Link;
 use crate::machine::owed::Reply;
 use crate::machine::pins::Pins;
@@ -19,6 +19,7 @@ use crate::machine::relay::{
     Demand, Mode, Relay, Setting, Setup, Stage, StatePolicy, Subject, Turn, Want,
 };
 use crate::machine::statements::Prepared;
+use crate::machine::touched;
 use crate::message::backend::TransactionStatus;
 use crate::sql::{self, Analysis, Class, Effects, ParameterValue, Verb};
 
@@ -100,13 +101,10 @@ impl Relay {
         let Some(link) = turn.link.as_deref_mut().filter(|_| flight.leaves_traces()) else {
             return (flight, false);
         };
-        if flight.resets {
-            let due = match executed {
-                Some((_, _, prepared)) => resets_of(&prepared.analysis, prepared.sql()),
-                None => resets_of(&self.analysis, text),
-            };
-            flight.reset = Some(Box::new(due));
-        }
+        flight.touches = match executed {
+            Some((_, _, prepared)) => touched::of(&prepared.analysis, prepared.sql()),
+            None => touched::of(&self.analysis, text),
+        };
         let setting = self.replayable(text, &self.analysis, turn.setup);
         let is_barrier = self.on_effects(&flight, setting, link, turn.setup);
         (flight, is_barrier)
@@ -186,15 +184,27 @@ impl Relay {
             // More happens in its transaction: whether it lasts cannot be told any more.
             pins = pins.and(Pins::SET);
         }
-        if setting.is_some() {
-            self.setting = setting;
+        // What is replayed can be forgotten only where it is certain that the server has.
+        let lone = flight.touches.len() == 1 && self.is_alone();
+        if setting.is_some() || (lone && flight.verb == Verb::Set && flight.resets) {
+            // SET ... TO DEFAULT is RESET by another name.
             pins = pins.without(Pins::SET);
+        }
+        self.setting = setting;
+        if flight.resets && !lone && self.shape != self.start {
+            pins = pins.and(Pins::SET);
         }
         if setup.mode != Mode::Session {
             link.tainted |= !pins.is_empty();
             self.pins = self.pins.and(pins);
         }
         is_barrier
+    }
+
+    /// Whether the statement that is sent now is in no transaction of others; what is under way may have opened one.
+    fn is_alone(&self) -> bool {
+        let is_idle = self.status == TransactionStatus::Idle;
+        is_idle && !self.executed && !self.owed.has_flights()
     }
 
     /// The setting of a lone `SET name TO value` outside of a transaction, if it is to be and can be written again anywhere.
@@ -204,10 +214,7 @@ impl Relay {
         analysis: &Analysis,
         setup: &Setup,
     ) -> Option<Setting> {
-        // What is under way may have opened a transaction.
-        let is_alone =
-            self.status == TransactionStatus::Idle && !self.executed && !self.owed.has_flights();
-        if setup.mode == Mode::Session || setup.state != StatePolicy::Replay || !is_alone {
+        if setup.mode == Mode::Session || setup.state != StatePolicy::Replay || !self.is_alone() {
             return None;
         }
         let [statement] = &*analysis.statements else {

@@ -6,7 +6,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 
 use crate::encoder;
 use crate::error::MessageError;
@@ -17,20 +17,35 @@ use crate::machine::owed::{Owed, Reply};
 use crate::machine::relay::Setup;
 use crate::machine::statements::{PREFIX, Prepared, Undo};
 
-/// Moves bytes on, without a copy where nothing waits before them.
+/// Bytes that are rather copied than taken apart and put together again.
+const COPIED: usize = 4 * 1024;
+
+/// Moves bytes on: all there is without a copy, and so where there are many; taking few apart costs more than copying them.
 pub(in crate::machine) fn forward(input: &mut BytesMut, len: usize, output: &mut BytesMut) {
     if len == 0 {
         return;
     }
-    let bytes = if len >= input.len() {
-        mem::take(input)
+    let is_all = len >= input.len();
+    if is_all && output.is_empty() {
+        *output = mem::take(input);
+        return;
+    }
+    if len > COPIED {
+        let bytes = input.split_to(len.min(input.len()));
+        if output.is_empty() {
+            *output = bytes;
+        } else {
+            output.unsplit(bytes);
+        }
+        return;
+    }
+    // What stands behind will mostly follow.
+    output.reserve(input.len());
+    output.extend_from_slice(input.get(..len).unwrap_or(input));
+    if is_all {
+        input.clear();
     } else {
-        input.split_to(len)
-    };
-    if output.is_empty() {
-        *output = bytes;
-    } else {
-        output.unsplit(bytes);
+        input.advance(len);
     }
 }
 
@@ -51,8 +66,12 @@ pub(in crate::machine) fn query_text(input: &[u8], frame: Frame) -> &[u8] {
 
 /// A name and what stands behind its NUL.
 pub(super) fn split_name(bytes: &[u8]) -> Result<(&[u8], &[u8]), RelayError> {
-    let end =
-        memchr::memchr(0, bytes).ok_or(RelayError::ClientMessage(MessageError::Unterminated))?;
+    // Names are short, or empty: what searches fast begins slowly.
+    const SHORT: usize = 16;
+    let near = bytes.iter().take(SHORT).position(|byte| *byte == 0);
+    let end = near
+        .or_else(|| memchr::memchr(0, bytes))
+        .ok_or(RelayError::ClientMessage(MessageError::Unterminated))?;
     let (name, rest) = bytes.split_at(end);
     Ok((name, rest.get(1..).unwrap_or_default()))
 }
@@ -136,11 +155,15 @@ pub(super) fn rename(
     input: &mut BytesMut,
     upstream: &mut BytesMut,
 ) {
-    let message = input.split_to(frame.len().min(input.len()));
+    // With what stands behind, which will mostly follow, and a longer name.
+    upstream.reserve(input.len() + PREFIX.len() + 20);
+    let length = frame.len().min(input.len());
+    let message = input.get(..length).unwrap_or_default();
     let before = upstream.len();
     upstream.put_slice(message.get(..name.start).unwrap_or_default());
     statement.put_name(upstream);
     upstream.put_slice(message.get(name.end..).unwrap_or_default());
+    input.advance(length);
     let rest = match frame {
         Frame::Begin { total, len, .. } => total - len as u64,
         _ => 0,

@@ -146,6 +146,7 @@ impl<C, W> PoolCore<C, W> {
     /// waiter whose time is over is refused here even when nobody sweeps. A ticket that is used up gets `Closed`.
     pub fn take(&mut self, now: Instant, ticket: Ticket) -> Option<Grant<C>> {
         let now = self.at(now);
+        let mut changes = false;
         if self
             .queue
             .waits_since(ticket)
@@ -153,6 +154,7 @@ impl<C, W> PoolCore<C, W> {
         {
             self.refuse_waiter(ticket, self.timeout_reason());
             self.settle(now);
+            changes = true;
         }
         let grant = match self.queue.fetch(ticket) {
             Fetched::Nothing => None,
@@ -167,7 +169,12 @@ impl<C, W> PoolCore<C, W> {
                 })
             }),
         };
-        self.finish();
+        // Fetching what was set aside, or finding nothing, moves no deadline.
+        if changes || !matches!(grant, None | Some(Grant::Ready(_))) {
+            self.finish();
+        } else {
+            self.check_invariants();
+        }
         grant
     }
 

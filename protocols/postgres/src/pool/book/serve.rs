@@ -146,13 +146,16 @@ impl<C, W> PoolCore<C, W> {
 
     /// Whether a connection may be opened when `waiting` wait, of whom one for whom none is being opened waits since `since`.
     pub(super) fn may_open(&self, now: Instant, waiting: usize, since: Instant) -> bool {
+        if self.live() >= self.limits.ceiling() || self.opening as usize >= waiting {
+            return false;
+        }
         let reserve = now.saturating_duration_since(since) >= self.limits.reserve_after;
         let room = if reserve {
             self.limits.ceiling()
         } else {
             self.limits.size
         };
-        (self.opening as usize) < waiting && self.live() < room && self.may_begin(now)
+        self.live() < room && self.may_begin(now)
     }
 
     /// Whether anything may be opened now, room and need aside.

@@ -9,9 +9,9 @@ use super::super::verb::Verb;
 /// Tokens outside brackets that are kept for [`super::super::head`].
 pub(super) const MAX_HEAD: usize = 32;
 
-/// The lists that an [`Analysis`] keeps for its next text.
-#[derive(Debug, Clone, Default)]
-pub(in super::super) struct Scratch {
+/// The lists that reading takes; short ones need no memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
     pub(super) frames: SmallVec<[Frame; 8]>,
     pub(super) ctes: SmallVec<[Cte; 4]>,
     pub(super) head: SmallVec<[Token; MAX_HEAD]>,

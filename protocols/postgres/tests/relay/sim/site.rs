@@ -482,7 +482,7 @@ impl<'c> Site<'c> {
     fn reapply(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let shape = Arc::clone(client.relay.shape());
-        if let (Some(lease), Some(sql)) = (&client.lease, client.relay.reapplication()) {
+        if let (Some(lease), Some(sql)) = (&client.lease, client.relay.take_due()) {
             let connection = &mut self.connections[lease.at];
             execute(connection, &sql);
             connection.link.shape = shape;
