@@ -208,6 +208,18 @@ fn nothing_follows_what_changes_all_that_follows() {
 }
 
 #[test]
+fn a_sync_behind_a_query_that_resets_waits_for_it() {
+    let opening = [(&b"user"[..], &b"u"[..]), (b"work_mem", b"1MB")];
+    let shape = Opening::read(opening.into_iter()).unwrap().shape;
+    let mut talk = transaction().shaped((*shape).clone());
+    let messages = [parse("", "SELECT 1"), query("RESET ALL"), sync()].concat();
+    assert_eq!(talk.client(&messages), Want::Replies);
+    assert_eq!(talk.sent(), "PQ");
+    let event = talk.server(&[PARSED, &complete("RESET"), &ready()].concat());
+    assert_eq!(event, Ok(Event::Reapply));
+}
+
+#[test]
 fn a_setting_is_replayed_only_when_it_lasts() {
     let set = "SET work_mem TO '1MB'";
     let rows = [

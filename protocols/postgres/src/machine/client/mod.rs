@@ -118,9 +118,8 @@ impl Relay {
             self.drop_front(frame, input);
             return Ok(Step::Done);
         }
-        let is_closed = self.barrier > 0 && !self.segment && !self.copy_in;
-        if is_closed && turn.link.is_some() && tag != frontend::TERMINATE {
-            return Ok(Step::Stays(Want::Replies));
+        if let Some(want) = self.wait_at_barrier(tag, turn) {
+            return Ok(Step::Stays(want));
         }
         match tag {
             frontend::QUERY => Ok(self.on_query(frame, input, turn)),

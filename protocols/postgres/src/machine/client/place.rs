@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::{unknown, unknown_demand};
 use crate::encoder;
-use crate::frame::Frame;
+use crate::frame::{Frame, Tag, frontend};
 use crate::machine::relay::{Demand, Relay, Target, Turn, Want};
 use crate::machine::segment;
 use crate::message::backend::TransactionStatus;
@@ -29,6 +29,22 @@ impl Relay {
             encoder::flush(turn.upstream);
         }
         Some(Want::Replies)
+    }
+
+    /// Whether a message has to wait for a statement that changes what it means. One that was executed in a segment is answered
+    /// for a Flush or the Sync; a simple query is by itself, and its ReadyForQuery may be held back.
+    pub(super) fn wait_at_barrier(&mut self, tag: Tag, turn: &mut Turn<'_>) -> Option<Want> {
+        let ends = tag == frontend::TERMINATE;
+        if self.barrier == 0 || self.copy_in || turn.link.is_none() || ends {
+            return None;
+        }
+        if !self.segment || self.owed.is_flushed() {
+            return Some(Want::Replies);
+        }
+        if tag == frontend::SYNC || tag == frontend::FLUSH {
+            return None;
+        }
+        self.wait_inside(turn)
     }
 
     /// Whether the next statement may be sent on the connection that the client has; else what it takes.
