@@ -41,4 +41,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("postgres_backend_decode", postgres::backend_decode),
     ("postgres_roundtrip", postgres::roundtrip),
     ("postgres_diff", postgres::diff),
+    ("postgres_session", postgres::session),
 ];

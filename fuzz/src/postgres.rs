@@ -1,11 +1,15 @@
 //! Postgres: the laws of the codec, and agreement with another implementation.
 //!
 //! An input is raw wire bytes, and where it is cut follows from its own hash, so that a seed is a stream that was written
-//! down in a vector. Not the sessions. Start at [`frontend_decode`]; the comparison with postgres-protocol is in [`diff`].
+//! down in a vector. Start at [`frontend_decode`]; the comparison with postgres-protocol is in
+//! [`diff`], conversations of several clients are in [`session`].
 
 mod diff;
 #[path = "../../protocols/postgres/tests/round/mod.rs"]
 mod round;
+mod session;
+#[path = "../../protocols/postgres/tests/relay/sim/mod.rs"]
+mod sim;
 #[path = "../../protocols/postgres/tests/support/mod.rs"]
 mod support;
 
@@ -20,6 +24,7 @@ use portcullis_testkit::{Random, laws};
 use support::{Event, Messages, merged};
 
 pub use diff::{ACCEPTED, REFUSED, diff};
+pub use session::session;
 
 /// Limits small enough for a fuzzer to find their edges.
 const SMALL: FrameLimits = FrameLimits {

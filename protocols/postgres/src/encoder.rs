@@ -55,8 +55,14 @@ fn with_length(dst: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
     let start = dst.len();
     dst.put_u32(0);
     body(dst);
+    patch_length(start, 0, dst);
+}
+
+/// Writes the length of a message that ends here into its place at `start`; so many bytes of it are still to come.
+pub(crate) fn patch_length(start: usize, rest: u64, dst: &mut BytesMut) {
     // What does not fit is no length at all, and refused by whoever reads it.
-    let length = u32::try_from(dst.len() - start).unwrap_or(u32::MAX);
+    let length = (dst.len() - start) as u64 + rest;
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
     if let Some(place) = dst.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
         *place = length.to_be_bytes();
     }

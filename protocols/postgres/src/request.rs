@@ -132,14 +132,7 @@ impl StatementRequest {
     /// Of all statements together.
     #[must_use]
     pub fn class(&self) -> Class {
-        let analysis = self.analysis();
-        if !analysis.complete {
-            Class::Unknown
-        } else if analysis.is_read() || analysis.statements.is_empty() {
-            Class::Read
-        } else {
-            Class::Write
-        }
+        self.analysis().class()
     }
 
     /// Appends the text without its values and comments, at most `longest` bytes of it. Of a text that cannot be read to its

@@ -385,6 +385,21 @@ fn state_set_by_one_of_many_portals_is_gone_for_the_next() {
 }
 
 #[test]
+fn a_large_error_is_the_clients_and_the_session_goes_on() {
+    let Some(site) = Site::start("pool: { mode: transaction, size: 1 }") else {
+        return;
+    };
+    let mut wire = Wire::login(site.address());
+    let raise = "DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 200000); END $$";
+    for _ in 0..2 {
+        let answer = wire.ask(query(raise));
+        assert_eq!(tags(&answer), "EZ");
+        assert!(answer[0].1.len() > 200_000);
+        assert_eq!(wire.value("SELECT 1"), "1");
+    }
+}
+
+#[test]
 fn a_setting_that_is_reset_is_not_replayed() {
     let Some(site) = Site::start("pool: { mode: transaction, size: 1, state: replay }") else {
         return;

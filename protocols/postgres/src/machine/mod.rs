@@ -5,6 +5,11 @@
 //! Start at [`relay::Relay`]; [`shape`] is what a client's session begins with, [`statements`] what it has prepared.
 
 mod client;
+mod ends;
+mod error;
+mod flight;
+mod link;
+mod lost;
 mod owed;
 pub mod pins;
 mod portals;
@@ -16,21 +21,11 @@ pub mod statements;
 mod touched;
 
 pub use client::unknown_demand;
-pub use owed::Flight;
+pub use error::RelayError;
+pub use flight::Flight;
+pub use link::Link;
 pub use pins::Pins;
-pub use relay::{
-    Demand, Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, Subject, Target, Turn, Want,
-};
+pub use relay::{Demand, Event, Mode, Relay, Setup, StatePolicy, Subject, Target, Turn, Want};
 pub use server::Judge;
 pub use shape::{Opening, OpeningError, Replication, Shape};
 pub use statements::{Prepared, Reading, Registry, StatementLimits};
-
-use bytes::BytesMut;
-
-/// Writes the length of a message that ends here into its place at `start`.
-fn patch_length(dst: &mut BytesMut, start: usize) {
-    let length = u32::try_from(dst.len() - start).unwrap_or(u32::MAX);
-    if let Some(place) = dst.get_mut(start..start + 4) {
-        place.copy_from_slice(&length.to_be_bytes());
-    }
-}

@@ -5,48 +5,13 @@
 //! stay here. Start at [`Owed`].
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::pins::Pins;
-use super::statements::Undo;
-use super::touched::Touch;
-use crate::sql::{Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
+use super::flight::Flight;
+use super::statements::{Prepared, Undo};
 use crate::sqlstate::SqlState;
-
-/// One statement on its way: what is known of it when it was sent, and what its results add.
-#[derive(Debug, Clone)]
-pub struct Flight {
-    /// When it was sent.
-    pub started: Instant,
-    /// What kind of statement it is.
-    pub verb: Verb,
-    /// Whether it can be a read.
-    pub class: Class,
-    /// Its text without literals.
-    pub fingerprint: Fingerprint,
-    /// What it does to the session.
-    pub effects: Effects,
-    /// It gives parameters the values that a session begins with.
-    pub resets: bool,
-    /// What it does to parameters.
-    pub touches: Vec<Touch>,
-    /// What no longer ties the client to its server connection when it has succeeded.
-    pub frees: Pins,
-    /// The number that the filters know it by; 0 for none.
-    pub judged: u64,
-    /// Rows that were sent, or that it says it touched.
-    pub rows: u64,
-    /// Bytes of its results.
-    pub bytes: u64,
-    /// The error that ended it.
-    pub error: Option<SqlState>,
-    /// It was refused here and is carried to its end for the sake of order only.
-    pub refused: bool,
-    /// It stopped at the number of rows that the client had asked for, and has more.
-    pub suspended: bool,
-}
 
 /// A reply that is owed.
 #[derive(Debug)]
@@ -57,10 +22,13 @@ pub(super) enum Reply {
         flight: Box<Flight>,
         instead: Option<Bytes>,
         /// What `DEALLOCATE` of this client's takes away.
-        takes: Option<Box<[u8]>>,
+        takes: Option<Box<Taken>>,
+        undo: Undo,
     },
     /// ReadyForQuery for a Sync.
     Sync,
+    /// ReadyForQuery or nothing, for a Sync that was sent while the server may have read COPY data ("COPY Operations").
+    StraySync,
     /// ReadyForQuery for a Sync of ours, of which the client knows nothing.
     UnaskedSync,
     /// To a FunctionCall: up to ReadyForQuery.
@@ -75,8 +43,12 @@ pub(super) enum Reply {
     Bind,
     /// What a Describe is answered with.
     Describe,
-    /// CloseComplete. `unasked` as above.
-    Close { unasked: bool },
+    /// CloseComplete. `unasked` as above, with the statement that had to go for another.
+    Close {
+        unasked: bool,
+        evicted: Option<Arc<Prepared>>,
+        undo: Undo,
+    },
     /// The rows and end of an Execute.
     Execute(Box<Flight>),
     /// Not the server's: these bytes, when all before it is answered.
@@ -85,14 +57,52 @@ pub(super) enum Reply {
     Refused(Bytes),
     /// The client has ended its COPY data. Nothing is owed for it.
     CopyEnd,
+    /// Nothing any more.
+    Nothing,
 }
 
+/// A client's name for a statement, and the statement.
+pub(super) type Taken = (Box<[u8]>, Arc<Prepared>);
+
 impl Reply {
-    /// Whether ReadyForQuery belongs to it.
-    const fn ends_with_ready(&self) -> bool {
-        matches!(
+    /// A CloseComplete that the client waits for.
+    pub(super) const fn close(undo: Undo) -> Self {
+        Self::Close {
+            unasked: false,
+            evicted: None,
+            undo,
+        }
+    }
+
+    /// A CloseComplete of which the client knows nothing.
+    pub(super) const fn unasked_close(evicted: Option<Arc<Prepared>>) -> Self {
+        Self::Close {
+            unasked: true,
+            evicted,
+            undo: Undo::Nothing,
+        }
+    }
+
+    /// Whether a server that skips messages after an error stops skipping with it.
+    const fn ends_skipping(&self) -> bool {
+        matches!(self, Self::Sync | Self::StraySync | Self::UnaskedSync)
+    }
+
+    /// Whether the client waits for ReadyForQuery with it.
+    pub(super) const fn is_ready_owed(&self) -> bool {
+        matches!(self, Self::Query { .. } | Self::Sync | Self::Function)
+    }
+
+    /// Whether the client waits for it at all.
+    pub(super) const fn is_clients(&self) -> bool {
+        !matches!(
             self,
-            Self::Query { .. } | Self::Sync | Self::UnaskedSync | Self::Function
+            Self::UnaskedSync
+                | Self::StraySync
+                | Self::CopyEnd
+                | Self::Nothing
+                | Self::Parse { unasked: true, .. }
+                | Self::Close { unasked: true, .. }
         )
     }
 }
@@ -104,12 +114,24 @@ pub(super) struct Undone {
     pub(super) undo: Undo,
     /// The statement that the server connection does not know.
     pub(super) statement: Option<u64>,
+    /// The statement that it still knows.
+    pub(super) evicted: Option<Arc<Prepared>>,
 }
 
 /// The replies that are owed.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     queue: VecDeque<Reply>,
+    /// How many there ever were.
+    pushed: u64,
+    /// How many of them have been taken off the front.
+    answered: u64,
+    /// The number of the last Sync.
+    last_sync: u64,
+    /// The number of the last that changes what a name stands for, here or there.
+    last_named: u64,
+    /// The same for the unnamed statement.
+    last_unnamed: u64,
 }
 
 impl Owed {
@@ -121,16 +143,88 @@ impl Owed {
         self.queue.len()
     }
 
-    pub(super) fn push(&mut self, reply: Reply) {
+    /// The answer is the reply's number.
+    pub(super) fn push(&mut self, reply: Reply) -> u64 {
+        self.pushed += 1;
+        if reply.ends_skipping() {
+            self.last_sync = self.pushed;
+        }
         self.queue.push_back(reply);
+        self.pushed
+    }
+
+    /// As [`push`](Self::push) for what changes what the unnamed statement or a name stands for.
+    pub(super) fn push_change(&mut self, reply: Reply, is_unnamed: bool) -> u64 {
+        let number = self.push(reply);
+        if is_unnamed {
+            self.last_unnamed = number;
+        } else {
+            self.last_named = number;
+        }
+        number
+    }
+
+    /// Whether it cannot be told what a name stands for: the last change is not answered and belongs to a segment that was ended, so
+    /// it may be read over, and what follows not.
+    pub(super) fn is_in_doubt(&self, is_unnamed: bool) -> bool {
+        let number = if is_unnamed {
+            self.last_unnamed
+        } else {
+            self.last_named
+        };
+        self.is_owed(number) && number < self.last_sync
+    }
+
+    /// Whether the reply of this number has not come.
+    pub(super) fn is_owed(&self, number: u64) -> bool {
+        number > self.answered
+    }
+
+    /// Whether anything is being carried out.
+    pub(super) fn has_flights(&self) -> bool {
+        let mut replies = self.queue.iter();
+        replies.any(|reply| {
+            matches!(
+                reply,
+                Reply::Query { .. } | Reply::Execute(_) | Reply::Function
+            )
+        })
+    }
+
+    /// Whether a Sync is on its way.
+    pub(super) fn has_sync(&self) -> bool {
+        self.queue.iter().any(Reply::ends_skipping)
+    }
+
+    /// Whether the last that was sent is the end of a COPY during which there were Syncs.
+    pub(super) fn ends_in_copy(&self) -> bool {
+        let mut last = self.queue.iter().rev();
+        let last = last.find(|reply| !matches!(reply, Reply::CopyEnd | Reply::Nothing));
+        matches!(last, Some(Reply::StraySync))
+    }
+
+    /// Whether there is something, and it may be that nothing comes for all of it.
+    pub(super) fn is_all_passed(&self) -> bool {
+        !self.queue.is_empty() && self.queue.iter().all(is_passed)
+    }
+
+    /// Whether the last answer will not be held back.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.queue.back().is_some_and(Reply::is_ready_owed)
     }
 
     pub(super) fn front(&self) -> Option<&Reply> {
         self.queue.front()
     }
 
+    pub(super) fn front_mut(&mut self) -> Option<&mut Reply> {
+        self.queue.front_mut()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Reply> {
-        self.queue.pop_front()
+        let reply = self.queue.pop_front()?;
+        self.answered += 1;
+        Some(reply)
     }
 
     /// The statement whose results come now.
@@ -156,12 +250,10 @@ impl Owed {
             match self.queue.front()? {
                 Reply::Local { bytes, .. } => {
                     let bytes = *bytes;
-                    self.queue.pop_front();
+                    self.pop();
                     return Some(bytes);
                 }
-                Reply::CopyEnd => {
-                    self.queue.pop_front();
-                }
+                Reply::CopyEnd | Reply::Nothing => drop(self.pop()),
                 _ => return None,
             }
         }
@@ -170,8 +262,9 @@ impl Owed {
     /// After an error in the extended protocol a server reads on to the next Sync ("Extended Query"): takes off what it will
     /// not carry out, newest first, for the changes to be taken back in that order. Flights among them go to `done`.
     pub(super) fn skip(&mut self, error: Option<SqlState>, done: &mut Vec<Flight>) -> Vec<Undone> {
-        let end = self.queue.iter().position(Reply::ends_with_ready);
+        let end = self.queue.iter().position(Reply::ends_skipping);
         let end = end.unwrap_or(self.queue.len());
+        self.answered += end as u64;
         let mut undone: Vec<Undone> = self
             .queue
             .drain(..end)
@@ -181,31 +274,71 @@ impl Owed {
         undone
     }
 
-    /// ReadyForQuery has come: takes off the reply that it ends. What stands before it was skipped.
+    /// ReadyForQuery has come: takes off the reply that it ends. `None` if it ends none.
     pub(super) fn pop_ready(&mut self) -> Option<Reply> {
-        let position = self.queue.iter().position(Reply::ends_with_ready)?;
-        debug_assert_eq!(position, 0, "skipped replies are taken off with the error");
-        self.queue.drain(..position);
-        self.queue.pop_front()
+        match self.queue.front()? {
+            Reply::Query { flight, .. } if flight.ended => {}
+            Reply::Sync | Reply::UnaskedSync | Reply::Function => {}
+            Reply::StraySync => self.doubt_next_sync(),
+            _ => return None,
+        }
+        self.pop()
     }
 
-    /// A server that waits for COPY data ignores Sync ("COPY Operations"): those that were sent before the data's end are not
-    /// answered. `false` if the end was not sent yet.
-    pub(super) fn forget_syncs_in_copy(&mut self) -> bool {
-        let mut ended = false;
-        let mut index = 0;
-        self.queue.retain(|reply| {
-            index += 1;
-            if matches!(reply, Reply::CopyEnd) {
-                ended = true;
+    /// The ReadyForQuery that has come for a stray Sync may be that of the next real one.
+    fn doubt_next_sync(&mut self) {
+        let mut replies = self.queue.iter_mut();
+        let next = replies.find(|reply| !is_passed(reply));
+        if let Some(next) = next
+            && matches!(next, Reply::Sync)
+        {
+            *next = Reply::StraySync;
+        }
+    }
+
+    /// Something has come: takes off what nothing comes for, and if it is not ReadyForQuery the Syncs that are not answered then.
+    pub(super) fn pass(&mut self, is_ready: bool) {
+        while let Some(reply) = self.queue.front()
+            && is_passed(reply)
+            && !(is_ready && matches!(reply, Reply::StraySync))
+        {
+            self.pop();
+        }
+    }
+
+    /// A server that waits for COPY data ignores Sync ("COPY Operations"), but it may stop waiting before it comes to those that
+    /// were sent before the data's end. `false` if the end was not sent yet.
+    pub(super) fn begin_copy(&mut self) -> bool {
+        for reply in self.queue.iter_mut().skip(1) {
+            match reply {
+                Reply::Sync => *reply = Reply::StraySync,
+                Reply::StraySync | Reply::Nothing => {}
+                Reply::CopyEnd => return true,
+                _ => return false,
             }
-            index == 1 || ended || !matches!(reply, Reply::Sync)
-        });
-        ended
+        }
+        false
+    }
+
+    /// COPY has come to its end. Done, the server has ignored every Sync before the data's end; if not, nobody knows which.
+    pub(super) fn end_copy(&mut self, is_done: bool) {
+        for reply in self.queue.iter_mut().skip(1) {
+            match reply {
+                Reply::StraySync if is_done => *reply = Reply::Nothing,
+                Reply::StraySync | Reply::Nothing => {}
+                Reply::CopyEnd => {
+                    // As it is, it would be taken for the end of the next.
+                    *reply = Reply::Nothing;
+                    return;
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Everything that will not be answered any more, oldest first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Reply> {
+        self.answered = self.pushed;
         self.queue.drain(..)
     }
 
@@ -217,77 +350,49 @@ impl Owed {
     }
 }
 
-fn skipped(reply: Reply, error: Option<SqlState>, done: &mut Vec<Flight>) -> Option<Undone> {
+/// Whether it may be that nothing comes for it.
+const fn is_passed(reply: &Reply) -> bool {
+    matches!(reply, Reply::StraySync | Reply::CopyEnd | Reply::Nothing)
+}
+
+/// A reply that will not come: what has to be put right for it. A flight goes to `done`.
+pub(super) fn skipped(
+    reply: Reply,
+    error: Option<SqlState>,
+    done: &mut Vec<Flight>,
+) -> Option<Undone> {
     match reply {
         Reply::Parse {
             statement, undo, ..
         } => Some(Undone {
             undo,
             statement: Some(statement),
+            evicted: None,
+        }),
+        Reply::Close { undo, evicted, .. } => Some(Undone {
+            undo,
+            statement: None,
+            evicted,
         }),
         Reply::Local { undo, .. } => Some(Undone {
             undo,
-            statement: None,
+            ..Undone::default()
         }),
         Reply::Execute(mut flight) => {
             flight.error = flight.error.or(error);
             done.push(*flight);
             None
         }
+        Reply::Query {
+            mut flight, undo, ..
+        } => {
+            flight.error = flight.error.or(error);
+            done.push(*flight);
+            Some(Undone {
+                undo,
+                ..Undone::default()
+            })
+        }
         _ => None,
     }
-}
-
-impl Flight {
-    /// A text that is sent.
-    pub(super) fn new(analysis: &Analysis, now: Instant) -> Self {
-        let effects = analysis.effects();
-        Self {
-            started: now,
-            verb: analysis
-                .statements
-                .first()
-                .map_or(Verb::Other, |first| first.verb),
-            class: class_of(analysis),
-            fingerprint: analysis.fingerprint,
-            effects,
-            resets: resets(analysis, effects),
-            touches: Vec::new(),
-            frees: Pins::freed_by(analysis),
-            judged: 0,
-            rows: 0,
-            bytes: 0,
-            error: None,
-            refused: false,
-            suspended: false,
-        }
-    }
-
-    /// Whether it may leave something behind in the server's session, as far as can be told.
-    pub(super) fn leaves_traces(&self) -> bool {
-        !self.effects.is_empty() || self.class == Class::Unknown
-    }
-}
-
-/// The class of a whole text.
-pub(super) fn class_of(analysis: &Analysis) -> Class {
-    if !analysis.complete {
-        Class::Unknown
-    } else if analysis.is_read() || analysis.statements.is_empty() {
-        Class::Read
-    } else {
-        Class::Write
-    }
-}
-
-/// Whether a text gives any parameter back the value that a server's session begins with.
-fn resets(analysis: &Analysis, effects: Effects) -> bool {
-    if effects.intersects(Effects::RESET.union(Effects::DISCARD_ALL)) {
-        return true;
-    }
-    effects.intersects(Effects::SET_SESSION)
-        && analysis.statements.iter().any(|statement| {
-            let parameter = statement.parameter.as_ref();
-            parameter.is_some_and(|parameter| parameter.value == ParameterValue::Default)
-        })
 }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::statements::Prepared;
-use crate::message::backend::TransactionStatus;
 
 /// How many named portals are remembered at once; of more the oldest are unknown.
 const MOST: usize = 16;
@@ -13,39 +12,58 @@ const MOST: usize = 16;
 /// A statement, and the number that the filters know its execution by.
 type Bound = (Arc<Prepared>, u64);
 
+/// What a portal is bound to, as far as it is known, and the number of the reply that its Bind is owed.
+#[derive(Debug)]
+struct Portal {
+    bound: Option<Bound>,
+    number: u64,
+}
+
 /// The portals of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Portals {
-    unnamed: Option<Bound>,
-    named: Vec<(Box<[u8]>, Option<Bound>)>,
+    unnamed: Option<Portal>,
+    named: Vec<(Box<[u8]>, Portal)>,
 }
 
 impl Portals {
-    pub(super) fn bind(&mut self, name: &[u8], statement: Option<Arc<Prepared>>, judged: u64) {
-        let statement = statement.map(|statement| (statement, judged));
+    pub(super) fn bind(
+        &mut self,
+        name: &[u8],
+        statement: Option<Arc<Prepared>>,
+        judged: u64,
+        number: u64,
+    ) {
+        let bound = statement.map(|statement| (statement, judged));
+        let portal = Portal { bound, number };
         if name.is_empty() {
-            self.unnamed = statement;
+            self.unnamed = Some(portal);
             return;
         }
         self.named.retain(|(known, _)| **known != *name);
         if self.named.len() >= MOST {
             self.named.remove(0);
         }
-        self.named.push((name.into(), statement));
+        self.named.push((name.into(), portal));
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<&Bound> {
         if name.is_empty() {
-            return self.unnamed.as_ref();
+            return self.unnamed.as_ref()?.bound.as_ref();
         }
         let found = self.named.iter().find(|(known, _)| **known == *name);
-        found.and_then(|(_, statement)| statement.as_ref())
+        found.and_then(|(_, portal)| portal.bound.as_ref())
     }
 
-    pub(super) fn on_ready(&mut self, status: TransactionStatus) {
-        if status == TransactionStatus::Idle {
+    /// A transaction has ended. Those that are bound behind it stay: `is_owed` says whether the reply of a number is still to come.
+    pub(super) fn on_end(&mut self, is_owed: impl Fn(u64) -> bool) {
+        if self
+            .unnamed
+            .as_ref()
+            .is_some_and(|portal| !is_owed(portal.number))
+        {
             self.unnamed = None;
-            self.named.clear();
         }
+        self.named.retain(|(_, portal)| is_owed(portal.number));
     }
 }

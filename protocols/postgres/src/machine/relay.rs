@@ -14,15 +14,14 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::owed::{Flight, Owed, Reply, Undone};
+use super::flight::Flight;
+use super::link::Link;
+use super::owed::Owed;
 use super::pins::Pins;
 use super::portals::Portals;
 use super::shape::Shape;
-use super::statements::{
-    ClientStatements, Prepared, Reading, Registry, ServerStatements, StatementLimits,
-};
+use super::statements::{ClientStatements, Prepared, Reading, Registry, StatementLimits};
 use super::touched::Touched;
-use crate::error::{FrameError, MessageError};
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
@@ -101,50 +100,10 @@ pub struct Setup {
 /// A parameter's name and its value.
 pub type Setting = (Box<[u8]>, Box<[u8]>);
 
-/// A server connection as conversations know it. It outlives them.
-#[derive(Debug)]
-pub struct Link {
-    /// What it was got for.
-    pub target: Target,
-    /// The statements it knows.
-    pub statements: ServerStatements,
-    /// The parameters that were applied to it.
-    pub shape: Arc<Shape>,
-    /// It was used so that only a reset makes it fit for another client.
-    pub tainted: bool,
-    /// The server has said that it goes away.
-    pub leaving: bool,
-    pub(super) scanner: FrameScanner,
-    /// What [`Event::Parameter`]s have said, newest last; taken by the session.
-    pub(super) parameters: Vec<Setting>,
-}
-
-impl Link {
-    /// A fresh connection: nothing prepared, nothing set.
-    #[must_use]
-    pub fn new(target: Target, limits: FrameLimits) -> Self {
-        Self {
-            target,
-            statements: ServerStatements::default(),
-            shape: Arc::default(),
-            tainted: false,
-            leaving: false,
-            scanner: FrameScanner::new(Side::Backend, limits),
-            parameters: Vec::new(),
-        }
-    }
-
-    /// Parameters that the server has reported since the last call.
-    pub fn take_parameters(&mut self) -> Vec<Setting> {
-        std::mem::take(&mut self.parameters)
-    }
-
-    /// Everything is as in a fresh session, as `DISCARD ALL` leaves it.
-    pub fn on_reset(&mut self) {
-        self.statements.clear();
-        self.statements.unnamed = 0;
-        self.shape = Arc::default();
-        self.tainted = false;
+impl Setup {
+    /// Whether named statements have names of the gateway's on server connections.
+    pub(super) fn names_are_ours(&self) -> bool {
+        self.prepared > 0 && self.mode != Mode::Session
     }
 }
 
@@ -209,45 +168,6 @@ pub enum Event {
     Reapply,
 }
 
-/// Why a conversation cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RelayError {
-    /// The client's bytes are no messages.
-    #[error("client: {0}")]
-    ClientFrame(FrameError),
-    /// A message of the client's is malformed.
-    #[error("client: {0}")]
-    ClientMessage(MessageError),
-    /// The server's bytes are no messages.
-    #[error("server: {0}")]
-    ServerFrame(FrameError),
-    /// A message of the server's is malformed.
-    #[error("server: {0}")]
-    ServerMessage(MessageError),
-    /// The server has answered what nobody asked.
-    #[error("the server has sent a message that nothing asked for")]
-    Unexpected,
-}
-
-impl RelayError {
-    /// Whether the client is to blame.
-    #[must_use]
-    pub const fn is_clients(self) -> bool {
-        matches!(self, Self::ClientFrame(_) | Self::ClientMessage(_))
-    }
-
-    /// The value of the `reason` label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        use portcullis_codec::WireError as _;
-        match self {
-            Self::ClientFrame(error) | Self::ServerFrame(error) => error.label(),
-            Self::ClientMessage(error) | Self::ServerMessage(error) => error.label(),
-            Self::Unexpected => "unexpected_message",
-        }
-    }
-}
-
 /// What became of the message at the front of the client's bytes.
 #[derive(Debug, Default)]
 pub(super) enum Stage {
@@ -262,7 +182,7 @@ pub(super) enum Stage {
     Rejected(Bytes),
 }
 
-/// Where the rest of a large message of the client's goes.
+/// Where the rest of a large message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
     Forward,
@@ -293,14 +213,22 @@ pub struct Relay {
     pub(super) taken_name: Option<Box<[u8]>>,
     /// The client's shape was changed by a statement since the session last asked.
     pub(super) shape_changed: bool,
-    /// The server reads COPY data.
+    /// The statement that is answered reads COPY data.
+    pub(super) copying: bool,
+    /// It does, and the client has not sent the end of it.
     pub(super) copy_in: bool,
-    /// Syncs that were sent while it did, and that it may answer after all if it had already stopped.
-    pub(super) stray_syncs: u32,
-    /// A statement that undoes settings is on its way: nothing follows it until its end.
-    pub(super) barrier: bool,
+    /// Something was executed since the last Sync of the segment.
+    pub(super) executed: bool,
+    /// The number of the client's unnamed statement if that is too large to be kept; 0 for none.
+    pub(super) large_unnamed: u64,
+    /// The number of a statement on its way that changes what later messages mean: nothing follows it until its end. 0 for none.
+    pub(super) barrier: u64,
     /// What statements since the last ReadyForQuery have set or given back.
     pub(super) touched: Touched,
+    /// It lasts, whatever follows.
+    pub(super) touched_for_good: bool,
+    /// Something was rolled back after it, a transaction or to a savepoint.
+    pub(super) rolled_back: bool,
     /// SQL that gives the client its own settings again.
     pub(super) due: Option<Vec<u8>>,
     /// The ReadyForQuery that the client gets after that.
@@ -313,8 +241,10 @@ pub struct Relay {
     pub(super) cuts: bool,
     /// Nothing more up to the ReadyForQuery is for the client.
     pub(super) mute: bool,
+    /// Where the rest of a large message of the server's goes, while one comes.
+    pub(super) large: Option<Rest>,
     pub(super) shape: Arc<Shape>,
-    /// The shape that the client began with, which RESET goes back to.
+    /// As it was when the client began: what RESET goes back to.
     pub(super) start: Arc<Shape>,
     pub(super) reading: Reading,
     /// How this client's SQL is read.
@@ -355,16 +285,21 @@ impl Relay {
             errors: 0,
             taken_name: None,
             shape_changed: false,
+            copying: false,
             copy_in: false,
-            stray_syncs: 0,
-            barrier: false,
+            executed: false,
+            large_unnamed: 0,
+            barrier: 0,
             touched: Touched::default(),
+            touched_for_good: false,
+            rolled_back: false,
             due: None,
             held_ready: None,
             setting: None,
             cut: None,
             cuts: false,
             mute: false,
+            large: None,
             start: Arc::clone(&shape),
             shape,
             options: sql::Options {
@@ -421,6 +356,7 @@ impl Relay {
             && self.status == TransactionStatus::Idle
             && !self.segment
             && self.rest.is_none()
+            && self.large.is_none()
             && self.held_ready.is_none()
     }
 
@@ -442,10 +378,20 @@ impl Relay {
         self.is_quiet() && self.front.is_none()
     }
 
-    /// Whether the server owes nothing, be a transaction open or not.
+    /// Whether the server owes nothing and has no half message, be a transaction open or not.
     #[must_use]
     pub fn owes_nothing(&self) -> bool {
-        self.owed.is_empty() && self.held_ready.is_none()
+        self.owed.is_empty()
+            && self.rest.is_none()
+            && self.large.is_none()
+            && self.held_ready.is_none()
+    }
+
+    /// Whether the client has got the front of a message whose rest is still to come: anything else that it is told now would be read
+    /// as a part of that.
+    #[must_use]
+    pub const fn is_mid_message(&self) -> bool {
+        matches!(self.large, Some(Rest::Forward))
     }
 
     /// What keeps the server connection with the client.
@@ -516,86 +462,9 @@ impl Relay {
 
     /// The client's own parameters are applied again: it hears what was held back.
     pub fn on_applied(&mut self, downstream: &mut BytesMut) {
-        self.barrier = false;
+        self.barrier = 0;
         if let Some(status) = self.held_ready.take() {
             put_ready(status, downstream);
-        }
-    }
-
-    /// The server connection is gone. Everything that was owed ends with `error`, a whole ErrorResponse, as a server would
-    /// put it; whether a conversation can go on after that (no transaction, no state lost) is the answer.
-    pub fn on_link_lost(&mut self, error: &[u8], downstream: &mut BytesMut) -> bool {
-        let survives = self.status == TransactionStatus::Idle
-            && self.pins.is_empty()
-            && self.rest.is_none()
-            && !self.copy_in;
-        let mut told = false;
-        let owed: Vec<Reply> = self.owed.drain().collect();
-        for reply in owed {
-            match reply {
-                Reply::Query { mut flight, .. } => {
-                    flight.error = Some(crate::sqlstate::SqlState::CONNECTION_FAILURE);
-                    self.done.push(*flight);
-                    if !std::mem::take(&mut told) {
-                        downstream.put_slice(error);
-                    }
-                    put_ready(b'I', downstream);
-                }
-                Reply::UnaskedSync | Reply::CopyEnd => {}
-                Reply::Sync | Reply::Function => {
-                    if !std::mem::take(&mut told) {
-                        downstream.put_slice(error);
-                    }
-                    put_ready(b'I', downstream);
-                }
-                Reply::Parse { undo, .. } | Reply::Local { undo, .. } => {
-                    self.statements.undo(undo);
-                    if !std::mem::replace(&mut told, true) {
-                        downstream.put_slice(error);
-                    }
-                }
-                Reply::Execute(mut flight) => {
-                    flight.error = Some(crate::sqlstate::SqlState::CONNECTION_FAILURE);
-                    self.done.push(*flight);
-                    if !std::mem::replace(&mut told, true) {
-                        downstream.put_slice(error);
-                    }
-                }
-                _ => {
-                    if !std::mem::replace(&mut told, true) {
-                        downstream.put_slice(error);
-                    }
-                }
-            }
-        }
-        // Messages of an unfinished segment were told; what follows of it is for nobody.
-        self.skipping = self.segment;
-        if self.segment && !told {
-            downstream.put_slice(error);
-        }
-        self.segment = false;
-        self.barrier = false;
-        self.touched = Touched::default();
-        self.setting = None;
-        self.due = None;
-        self.held_ready = None;
-        self.copy_in = false;
-        self.stray_syncs = 0;
-        self.status = TransactionStatus::Idle;
-        survives
-    }
-
-    /// Puts right what messages that were not carried out had changed.
-    pub(super) fn take_back(&mut self, undone: Vec<Undone>, link: Option<&mut Link>) {
-        let mut link = link;
-        for Undone { undo, statement } in undone {
-            self.statements.undo(undo);
-            if let (Some(link), Some(statement)) = (link.as_deref_mut(), statement) {
-                link.statements.remove(statement);
-                if link.statements.unnamed == statement {
-                    link.statements.unnamed = 0;
-                }
-            }
         }
     }
 }

@@ -2,14 +2,10 @@
 //!
 //! Only where routes depend on statements; what is looked at is looked at again when it is sent. Start at [`look`].
 
-use crate::frame::{Frame, Tag, frontend};
+use crate::frame::{Frame, HEADER, Tag, frontend};
 use crate::sql::{self, Analysis, Class};
 
-use super::owed::class_of;
 use super::statements::ClientStatements;
-
-/// Type and length.
-const HEADER: usize = 5;
 
 /// A segment longer than this is not waited for: what is not seen counts as a write.
 const LONGEST: usize = 64 * 1024;
@@ -72,8 +68,8 @@ pub(super) fn look<'a>(
                 }
             }
             frontend::SYNC => break,
+            frontend::EXECUTE | frontend::CLOSE => {}
             // Whoever flushes waits for an answer before the end is there, or there is another conversation in between.
-            _ if matches!(tag, frontend::EXECUTE | frontend::CLOSE) => {}
             _ => return Some(Segment::unknown()),
         }
     }
@@ -82,8 +78,8 @@ pub(super) fn look<'a>(
 
 impl<'a> Segment<'a> {
     fn add(&mut self, analysis: &Analysis, text: &'a [u8]) {
-        let known = self.worst.as_deref().map(class_of);
-        if known.is_none_or(|known| known == Class::Read && class_of(analysis) != Class::Read) {
+        let known = self.worst.as_deref().map(Analysis::class);
+        if known.is_none_or(|known| known == Class::Read && analysis.class() != Class::Read) {
             self.worst = Some(Box::new(analysis.clone()));
             self.sql = text;
         }

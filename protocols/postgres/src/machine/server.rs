@@ -3,31 +3,31 @@
 //! Whatever does not answer the first reply that is owed is a fault of the server's, and ends its connection: guessing here is
 //! how one client would get another's rows. Start at [`Relay::handle_server`].
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use std::mem;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::client::forward;
+use super::error::RelayError;
+use super::link::Link;
 use super::owed::Reply;
 use super::pins::Pins;
-use super::relay::{Event, Link, Mode, Relay, RelayError, Setup, StatePolicy, put_ready};
-use crate::frame::{Frame, Tag, backend};
-use crate::message::backend::{CommandComplete, ErrorFields, TransactionStatus};
+use super::relay::{Event, Relay, Rest, put_ready};
+use crate::frame::{Frame, HEADER, Tag, backend};
+use crate::message::backend::ErrorFields;
 use crate::request::ResultPiece;
-use crate::sqlstate::SqlState;
-
-const HEADER: usize = 5;
 
 /// Says of a part of a result whether it ends here: with this error, a whole ErrorResponse.
 pub type Judge<'j> = &'j mut dyn FnMut(ResultPiece) -> Option<Bytes>;
 
 /// What becomes of one message.
-enum Verdict {
+#[derive(Debug)]
+pub(super) enum Verdict {
     Forward,
     Swallow,
     Replace(Bytes),
     /// The ReadyForQuery waits here.
     Hold,
-    /// Forward, and the connection may be free.
-    Ready,
 }
 
 impl Relay {
@@ -35,72 +35,129 @@ impl Relay {
     /// be this client's.
     ///
     /// # Errors
-    /// The server cannot be understood, or says what nobody asked: its connection must be closed.
+    /// The server cannot be understood, or says what nobody asked: its connection must be closed. What stood before that has been
+    /// passed on.
     pub fn handle_server(
         &mut self,
         input: &mut BytesMut,
         link: &mut Link,
         downstream: &mut BytesMut,
-        setup: &Setup,
         mut judge: Option<Judge<'_>>,
     ) -> Result<Event, RelayError> {
         // Bytes at the front of `input` that go on as they are.
         let mut run = 0;
         loop {
             let ahead = input.get(run..).unwrap_or_default();
-            let Some(frame) = link.scanner.next(ahead).map_err(RelayError::ServerFrame)? else {
-                forward(input, run, downstream);
-                return Ok(Event::Nothing);
-            };
-            let (tag, len) = match frame {
-                Frame::Whole { tag, len } => (tag, len),
-                Frame::Run { len, .. } | Frame::Begin { len, .. } | Frame::More { len, .. } => {
-                    self.on_piece(frame, &mut judge)?;
-                    if self.cut.is_some() || self.mute {
-                        forward(input, run, downstream);
-                        run = 0;
-                        drop(input.split_to(len.min(input.len())));
-                    } else {
-                        run += len;
-                    }
-                    continue;
+            let frame = match link.scanner.next(ahead) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    forward(input, run, downstream);
+                    return Ok(Event::Nothing);
+                }
+                Err(error) => {
+                    forward(input, run, downstream);
+                    return Err(RelayError::ServerFrame(error));
                 }
             };
-            let body = ahead.get(HEADER..len).unwrap_or_default();
-            if tag == backend::DATA_ROW || tag == backend::COPY_DATA {
-                self.judge_piece(1, len, &mut judge);
-            }
-            let verdict = self.on_backend(tag, body, link, setup)?;
-            let verdict = self.cut_off(tag, verdict);
-            match verdict {
-                Verdict::Forward | Verdict::Ready => {
-                    self.count_bytes(len);
-                    run += len;
-                }
-                Verdict::Swallow | Verdict::Hold => {
-                    forward(input, run, downstream);
-                    run = 0;
-                    drop(input.split_to(len.min(input.len())));
-                }
-                Verdict::Replace(ref bytes) => {
-                    forward(input, run, downstream);
-                    run = 0;
-                    drop(input.split_to(len.min(input.len())));
-                    downstream.put_slice(bytes);
-                }
-            }
-            if self.owed_local() {
-                forward(input, run, downstream);
-                run = 0;
+            if self.pass(frame) {
+                forward(input, mem::take(&mut run), downstream);
                 self.flush_local(downstream);
             }
-            let event = match verdict {
-                Verdict::Ready => Event::Ready,
-                Verdict::Hold => Event::Reapply,
-                _ => continue,
+            let ahead = input.get(run..).unwrap_or_default();
+            let verdict = match self.on_frame(frame, ahead, link, &mut judge) {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    forward(input, run, downstream);
+                    return Err(error);
+                }
             };
-            forward(input, run, downstream);
-            return Ok(event);
+            let is_held = matches!(verdict, Verdict::Hold);
+            if matches!(verdict, Verdict::Forward) {
+                run += frame.len();
+            } else {
+                forward(input, mem::take(&mut run), downstream);
+                input.advance(frame.len().min(input.len()));
+            }
+            if let Verdict::Replace(bytes) = verdict {
+                downstream.put_slice(&bytes);
+            }
+            if self.owed_local() && self.large.is_none() {
+                forward(input, mem::take(&mut run), downstream);
+                self.flush_local(downstream);
+            }
+            if let Some(event) = self.event_behind(frame, is_held) {
+                forward(input, run, downstream);
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Takes off the queue what this frame shows to have passed. Whether replies of our own are due before it.
+    fn pass(&mut self, frame: Frame) -> bool {
+        let (Frame::Whole { tag, .. } | Frame::Begin { tag, .. } | Frame::Run { tag, .. }) = frame
+        else {
+            return false;
+        };
+        if is_unasked(tag) {
+            return false;
+        }
+        self.owed.pass(tag == backend::READY_FOR_QUERY);
+        self.owed_local()
+    }
+
+    /// What is to be said behind a ReadyForQuery.
+    fn event_behind(&mut self, frame: Frame, is_held: bool) -> Option<Event> {
+        let is_ready = matches!(frame, Frame::Whole { tag, .. } if tag == backend::READY_FOR_QUERY);
+        if is_held {
+            return Some(Event::Reapply);
+        }
+        if !is_ready || !self.owed.is_empty() {
+            return None;
+        }
+        self.owed.shrink();
+        Some(Event::Ready)
+    }
+
+    fn on_frame(
+        &mut self,
+        frame: Frame,
+        ahead: &[u8],
+        link: &mut Link,
+        judge: &mut Option<Judge<'_>>,
+    ) -> Result<Verdict, RelayError> {
+        let (tag, len, total) = match frame {
+            Frame::Whole { tag, len } => (tag, len, len as u64),
+            Frame::Begin { tag, len, total } => (tag, len, total),
+            Frame::Run { tag, len, count } => {
+                self.on_rows(u64::from(count), len as u64, judge)?;
+                return Ok(self.cut_off(tag, Verdict::Forward));
+            }
+            Frame::More { last, .. } => return Ok(self.on_rest(last)),
+        };
+        let body = ahead.get(HEADER..len).unwrap_or_default();
+        let is_whole = matches!(frame, Frame::Whole { .. });
+        if tag == backend::DATA_ROW || tag == backend::COPY_DATA {
+            self.on_rows(1, total, judge)?;
+        } else if let Some(flight) = self.owed.flight() {
+            flight.bytes += total;
+        }
+        let verdict = self.on_backend(tag, body, is_whole, link)?;
+        let verdict = self.cut_off(tag, verdict);
+        if !is_whole {
+            self.large = Some(match verdict {
+                Verdict::Forward => Rest::Forward,
+                _ => Rest::Drop,
+            });
+        }
+        Ok(verdict)
+    }
+
+    /// The rest of a large message goes where its front went.
+    fn on_rest(&mut self, last: bool) -> Verdict {
+        let rest = if last { self.large.take() } else { self.large };
+        match rest {
+            Some(Rest::Forward) => Verdict::Forward,
+            Some(Rest::Drop) | None => Verdict::Swallow,
         }
     }
 
@@ -120,9 +177,7 @@ impl Relay {
                 self.mute = false;
                 verdict
             }
-            backend::NOTICE_RESPONSE
-            | backend::NOTIFICATION_RESPONSE
-            | backend::PARAMETER_STATUS => verdict,
+            _ if is_unasked(tag) => verdict,
             _ if is_end && self.cut.is_some() => {
                 self.mute = true;
                 Verdict::Replace(self.cut.take().unwrap_or_default())
@@ -132,36 +187,16 @@ impl Relay {
         }
     }
 
-    /// A part of a result that nobody opens.
-    fn on_piece(&mut self, frame: Frame, judge: &mut Option<Judge<'_>>) -> Result<(), RelayError> {
-        match frame {
-            Frame::Run { len, count, .. } => {
-                self.on_rows(u64::from(count), len)?;
-                self.judge_piece(u64::from(count), len, judge);
-            }
-            Frame::Begin { tag, len, .. } => {
-                self.on_large(tag, len)?;
-                self.judge_piece(1, len, judge);
-            }
-            Frame::More { len, .. } => {
-                self.on_rows(0, len)?;
-                self.judge_piece(0, len, judge);
-            }
-            Frame::Whole { .. } => {}
-        }
-        Ok(())
-    }
-
     /// Asks whether the result may go on.
-    fn judge_piece(&mut self, rows: u64, len: usize, judge: &mut Option<Judge<'_>>) {
+    fn judge_piece(&mut self, rows: u64, bytes: u64, judge: &mut Option<Judge<'_>>) {
         let (Some(judge), Some(flight)) = (judge, self.owed.flight()) else {
             return;
         };
         let piece = ResultPiece {
             rows,
-            bytes: len as u64,
-            total_rows: flight.rows.max(rows),
-            total_bytes: flight.bytes.max(len as u64),
+            bytes,
+            total_rows: flight.rows,
+            total_bytes: flight.bytes,
         };
         if self.cut.is_none()
             && !self.mute
@@ -175,48 +210,44 @@ impl Relay {
     fn owed_local(&self) -> bool {
         matches!(
             self.owed.front(),
-            Some(Reply::Local { .. } | Reply::CopyEnd)
+            Some(Reply::Local { .. } | Reply::CopyEnd | Reply::Nothing)
         )
     }
 
-    /// Rows or COPY data that nobody opens.
-    fn on_rows(&mut self, count: u64, len: usize) -> Result<(), RelayError> {
-        // Replication sends COPY data both ways behind a reply that is still owed.
+    /// Rows or COPY data, which nobody opens. A large one counts with all its bytes when it begins: once a part of it has gone on, the
+    /// rest has to follow.
+    fn on_rows(
+        &mut self,
+        count: u64,
+        bytes: u64,
+        judge: &mut Option<Judge<'_>>,
+    ) -> Result<(), RelayError> {
         let flight = self.owed.flight().ok_or(RelayError::Unexpected)?;
         flight.rows += count;
-        flight.bytes += len as u64;
+        flight.bytes += bytes;
+        self.judge_piece(count, bytes, judge);
         Ok(())
     }
 
-    fn on_large(&mut self, tag: Tag, len: usize) -> Result<(), RelayError> {
-        match tag {
-            backend::DATA_ROW | backend::COPY_DATA => self.on_rows(1, len),
-            backend::FUNCTION_CALL_RESPONSE
-            | backend::NOTICE_RESPONSE
-            | backend::ROW_DESCRIPTION
-            | backend::PARAMETER_DESCRIPTION => Ok(()),
-            // Large ones whose content matters do not exist.
-            _ => Err(RelayError::Unexpected),
-        }
-    }
-
-    fn count_bytes(&mut self, len: usize) {
-        if let Some(flight) = self.owed.flight() {
-            flight.bytes += len as u64;
-        }
-    }
-
+    /// A message, or the front of one that is too large to be held; of such a one nothing but an error is looked into.
     fn on_backend(
         &mut self,
         tag: Tag,
         body: &[u8],
+        is_whole: bool,
         link: &mut Link,
-        setup: &Setup,
     ) -> Result<Verdict, RelayError> {
         match tag {
-            backend::READY_FOR_QUERY => self.on_ready(body, link, setup),
+            backend::READY_FOR_QUERY => self.on_ready(body, link),
             backend::COMMAND_COMPLETE => self.on_complete(body, link),
-            backend::ERROR_RESPONSE => self.on_error(body, link),
+            backend::ERROR_RESPONSE => {
+                let fields = if is_whole {
+                    ErrorFields::parse(body).map_err(RelayError::ServerMessage)?
+                } else {
+                    ErrorFields::of_front(body)
+                };
+                self.on_error(fields, link)
+            }
             backend::NOTICE_RESPONSE => Ok(self.on_notice()),
             backend::NOTIFICATION_RESPONSE => Ok(self.on_notification(link)),
             backend::PARAMETER_STATUS => self.on_parameter(body, link),
@@ -226,10 +257,16 @@ impl Relay {
                 Ok(Verdict::Forward)
             }
             backend::CLOSE_COMPLETE => {
-                match self.pop_if(|reply| matches!(reply, Reply::Close { .. }))? {
-                    Reply::Close { unasked: true } => Ok(Verdict::Swallow),
-                    _ => Ok(Verdict::Forward),
-                }
+                let closed = self.pop_if(|reply| matches!(reply, Reply::Close { .. }))?;
+                let Reply::Close { unasked, undo, .. } = closed else {
+                    return Err(RelayError::Unexpected);
+                };
+                self.statements.confirm(&undo);
+                Ok(if unasked {
+                    Verdict::Swallow
+                } else {
+                    Verdict::Forward
+                })
             }
             backend::PARAMETER_DESCRIPTION => {
                 self.expect(|reply| matches!(reply, Reply::Describe))?;
@@ -272,10 +309,16 @@ impl Relay {
     }
 
     fn on_parse_complete(&mut self) -> Result<Verdict, RelayError> {
-        match self.pop_if(|reply| matches!(reply, Reply::Parse { .. }))? {
-            Reply::Parse { unasked: true, .. } => Ok(Verdict::Swallow),
-            _ => Ok(Verdict::Forward),
-        }
+        let parsed = self.pop_if(|reply| matches!(reply, Reply::Parse { .. }))?;
+        let Reply::Parse { unasked, undo, .. } = parsed else {
+            return Err(RelayError::Unexpected);
+        };
+        self.statements.confirm(&undo);
+        Ok(if unasked {
+            Verdict::Swallow
+        } else {
+            Verdict::Forward
+        })
     }
 
     fn on_description(&mut self) -> Result<Verdict, RelayError> {
@@ -291,8 +334,11 @@ impl Relay {
     }
 
     fn on_execute_end(&mut self) -> Result<Verdict, RelayError> {
-        match self.owed.front() {
-            Some(Reply::Query { .. }) => Ok(Verdict::Forward),
+        match self.owed.front_mut() {
+            Some(Reply::Query { flight, .. }) => {
+                flight.ended = true;
+                Ok(Verdict::Forward)
+            }
             Some(Reply::Execute(_)) => {
                 self.end_execute();
                 Ok(Verdict::Forward)
@@ -301,7 +347,7 @@ impl Relay {
         }
     }
 
-    fn end_execute(&mut self) {
+    pub(super) fn end_execute(&mut self) {
         if let Some(Reply::Execute(flight)) = self.owed.pop() {
             self.done.push(*flight);
         }
@@ -309,91 +355,9 @@ impl Relay {
 
     fn on_copy_in(&mut self) -> Result<Verdict, RelayError> {
         self.owed.flight().ok_or(RelayError::Unexpected)?;
-        let ended = self.owed.forget_syncs_in_copy();
-        self.copy_in = !ended;
+        self.copying = true;
+        self.copy_in = !self.owed.begin_copy();
         Ok(Verdict::Forward)
-    }
-
-    fn on_complete(&mut self, body: &[u8], link: &mut Link) -> Result<Verdict, RelayError> {
-        let complete = CommandComplete::parse(body).map_err(RelayError::ServerMessage)?;
-        self.copy_in = false;
-        let flight = self.owed.flight().ok_or(RelayError::Unexpected)?;
-        if flight.rows == 0 {
-            flight.rows = complete.rows().unwrap_or(0);
-        }
-        let frees = flight.frees;
-        let touches = match complete.tag {
-            b"DISCARD ALL" | b"RESET" | b"SET" => std::mem::take(&mut flight.touches),
-            _ => Vec::new(),
-        };
-        self.touched.add(touches);
-        match complete.tag {
-            b"DISCARD ALL" => {
-                self.statements.clear();
-                link.on_reset();
-                // Nothing of the session is left, so nothing ties it to this connection; DISCARD ALL is refused in transactions.
-                // A library stays.
-                self.pins = self.pins.only(Pins::SESSION.and(Pins::LOADED));
-            }
-            b"DEALLOCATE ALL" => {
-                self.statements.clear();
-                link.statements.clear();
-                self.unpin(Pins::PREPARED);
-            }
-            _ => {}
-        }
-        self.unpin(frees);
-        if let Some(Reply::Execute(_)) = self.owed.front() {
-            self.end_execute();
-        }
-        Ok(Verdict::Forward)
-    }
-
-    /// A reason to keep the connection is gone for good, unless a transaction may yet bring it back.
-    fn unpin(&mut self, pins: Pins) {
-        if self.status == TransactionStatus::Idle {
-            self.pins = self.pins.without(pins);
-        }
-    }
-
-    fn on_error(&mut self, body: &[u8], link: &mut Link) -> Result<Verdict, RelayError> {
-        let fields = ErrorFields::parse(body).map_err(RelayError::ServerMessage)?;
-        if fields.is_fatal() {
-            link.leaving = true;
-        }
-        let state = fields.sqlstate();
-        self.copy_in = false;
-        let verdict = match self.owed.front() {
-            Some(Reply::Refused(error)) => Verdict::Replace(error.clone()),
-            Some(Reply::Query {
-                instead: Some(error),
-                ..
-            }) => Verdict::Replace(error.clone()),
-            Some(_) => Verdict::Forward,
-            // Of a server that goes away, to whoever is there.
-            None if link.leaving => return Ok(Verdict::Swallow),
-            None => return Err(RelayError::Unexpected),
-        };
-        self.errors += 1;
-        if let Some(flight) = self.owed.flight() {
-            flight.error = state;
-        }
-        if matches!(
-            self.owed.front(),
-            Some(Reply::Query { .. } | Reply::Function)
-        ) {
-            return Ok(verdict);
-        }
-        let ours = matches!(self.owed.front(), Some(Reply::Parse { unasked: true, .. }));
-        let undone = self.owed.skip(state, &mut self.done);
-        self.take_back(undone, Some(link));
-        // The server reads over everything up to the Sync that is still to come, and so is it here.
-        self.skipping = self.segment;
-        if ours && matches!(self.owed.front(), Some(Reply::UnaskedSync)) {
-            // What needs it will say so itself.
-            return Ok(Verdict::Swallow);
-        }
-        Ok(verdict)
     }
 
     /// A notice with nobody to hear it is about the connection as such.
@@ -440,112 +404,22 @@ impl Relay {
         }
     }
 
-    fn on_ready(
-        &mut self,
-        body: &[u8],
-        link: &mut Link,
-        setup: &Setup,
-    ) -> Result<Verdict, RelayError> {
-        let status = crate::message::backend::ReadyForQuery::parse(body)
-            .map_err(RelayError::ServerMessage)?
-            .status;
-        let Some(reply) = self.owed.pop_ready() else {
-            // It had stopped to read COPY data before it came to a Sync that it would else have ignored.
-            self.stray_syncs = self
-                .stray_syncs
-                .checked_sub(1)
-                .ok_or(RelayError::Unexpected)?;
-            self.status = status;
-            return Ok(self.after_ready(Verdict::Forward));
-        };
-        let failed = std::mem::take(&mut self.errors) > 0;
-        self.status = status;
-        self.portals.on_ready(status);
-        self.stray_syncs = 0;
-        if status == TransactionStatus::Idle && setup.mode != Mode::Session {
-            self.settle_setting(failed, setup);
-        }
-        match reply {
-            Reply::Query { flight, takes, .. } => {
-                if let Some(id) = takes.filter(|_| !failed)
-                    && let Some(id) = id.first_chunk().copied().map(u64::from_be_bytes)
-                {
-                    link.statements.remove(id);
-                    self.statements.forget(id);
-                }
-                self.done.push(*flight);
-            }
-            Reply::UnaskedSync => return Ok(self.after_ready(Verdict::Swallow)),
-            _ => {}
-        }
-        self.barrier = false;
-        self.settle_touched(failed, link);
-        if self.due.is_some() {
-            self.held_ready = Some(status.byte());
-            return Ok(Verdict::Hold);
-        }
-        Ok(self.after_ready(Verdict::Forward))
-    }
-
-    /// `Ready` in place of `verdict` if nothing more is to come.
-    fn after_ready(&mut self, verdict: Verdict) -> Verdict {
-        if !self.owed.is_empty() {
-            return verdict;
-        }
-        self.owed.shrink();
-        match verdict {
-            Verdict::Forward => Verdict::Ready,
-            // The client has heard of this already.
-            verdict => verdict,
-        }
-    }
-
-    /// A setting that is to be replayed: confirmed, it is part of the client's session.
-    fn settle_setting(&mut self, failed: bool, setup: &Setup) {
-        let Some((name, value)) = self.setting.take() else {
-            return;
-        };
-        if !failed && setup.state == StatePolicy::Replay {
-            self.shape = std::sync::Arc::new(self.shape.with(&name, &value));
-            self.shape_changed = true;
-        }
-    }
-
-    /// What was given back: the client has its own values again, as soon as what is due has been carried out. A text that failed
-    /// was rolled back whole.
-    fn settle_touched(&mut self, failed: bool, link: &mut Link) {
-        let touched = std::mem::take(&mut self.touched);
-        if failed || self.status == TransactionStatus::Failed || !touched.undoes() {
-            return;
-        }
-        self.due = touched.due(&self.start);
-        let Some(shape) = touched.back(&self.shape, &self.start) else {
-            return;
-        };
-        if self.status == TransactionStatus::Idle {
-            link.shape = std::sync::Arc::clone(&shape);
-            self.shape = shape;
-        } else {
-            // It may yet be rolled back, so what the server has is only certain on this connection.
-            self.pins = self.pins.and(Pins::SET);
-            link.tainted = true;
-        }
-    }
-
     /// A whole ReadyForQuery with the state that the client is in.
     pub fn put_ready(&self, downstream: &mut BytesMut) {
         put_ready(self.status.byte(), downstream);
     }
 
-    /// The error of a server that went away, if it is the client's to know.
+    /// Whether the client waits for an answer, or is in the middle of a segment.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.owed.is_empty() || self.segment
     }
+}
 
-    /// As [`SqlState`] of an error that a message carries.
-    #[must_use]
-    pub fn sqlstate_of(body: &[u8]) -> Option<SqlState> {
-        ErrorFields::parse(body).ok()?.sqlstate()
-    }
+/// Whether a server may send it at any time.
+fn is_unasked(tag: Tag) -> bool {
+    matches!(
+        tag,
+        backend::NOTICE_RESPONSE | backend::NOTIFICATION_RESPONSE | backend::PARAMETER_STATUS
+    )
 }

@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{BufMut as _, BytesMut};
 use foldhash::fast::{FixedState, RandomState};
 
+use crate::encoder;
+use crate::frame::frontend;
+use crate::message::frontend::Target;
 use crate::request::SharedText;
 use crate::sql::Analysis;
 
@@ -98,15 +101,22 @@ impl Prepared {
 
     /// Writes the Parse message that prepares it, under its own name or as the unnamed statement.
     pub fn put_parse(&self, unnamed: bool, dst: &mut BytesMut) {
-        dst.put_u8(b'P');
-        let start = dst.len();
-        dst.put_u32(0);
-        if !unnamed {
+        encoder::message(frontend::PARSE, dst, |dst| {
+            if !unnamed {
+                self.put_name(dst);
+            }
+            dst.put_u8(0);
+            dst.put_slice(&self.rest);
+        });
+    }
+
+    /// Writes the Close message that takes it away under its own name.
+    pub fn put_close(&self, dst: &mut BytesMut) {
+        encoder::message(frontend::CLOSE, dst, |dst| {
+            dst.put_u8(Target::Statement.byte());
             self.put_name(dst);
-        }
-        dst.put_u8(0);
-        dst.put_slice(&self.rest);
-        super::patch_length(dst, start);
+            dst.put_u8(0);
+        });
     }
 }
 
@@ -159,9 +169,14 @@ impl Registry {
         Arc::new(self.make(rest, reading, analysis))
     }
 
+    /// The number of a statement of which nothing is kept.
+    pub fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn make(&self, rest: &[u8], reading: Reading, analysis: Analysis) -> Prepared {
         Prepared {
-            id: self.next.fetch_add(1, Ordering::Relaxed) + 1,
+            id: self.number(),
             rest: rest.into(),
             text: memchr::memchr(0, rest).unwrap_or(rest.len()),
             reading,
@@ -188,6 +203,9 @@ pub struct ClientStatements {
     /// Boxed: most clients have none.
     named: Option<Box<Names>>,
     unnamed: Option<Arc<Prepared>>,
+    /// What messages on their way make of the unnamed statement, oldest first, each with a number.
+    unnamed_next: Vec<(u64, Option<Arc<Prepared>>)>,
+    changes: u64,
     bytes: usize,
 }
 
@@ -201,8 +219,8 @@ pub enum Undo {
     Remove(Box<[u8]>),
     /// The name stood for this.
     Restore(Box<[u8]>, Arc<Prepared>),
-    /// The unnamed statement was this.
-    Unnamed(Option<Arc<Prepared>>),
+    /// It would be the unnamed statement's change of this number.
+    Unnamed(u64),
 }
 
 impl ClientStatements {
@@ -210,7 +228,8 @@ impl ClientStatements {
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
         if name.is_empty() {
-            return self.unnamed.as_ref();
+            let next = self.unnamed_next.last();
+            return next.map_or(self.unnamed.as_ref(), |(_, next)| next.as_ref());
         }
         self.named.as_ref()?.get(name)
     }
@@ -236,7 +255,7 @@ impl ClientStatements {
     /// Gives a statement a name that is free.
     pub fn insert(&mut self, name: &[u8], statement: Arc<Prepared>) -> Undo {
         if name.is_empty() {
-            return Undo::Unnamed(self.unnamed.replace(statement));
+            return self.set_unnamed(Some(statement));
         }
         self.bytes += name.len() + statement.size();
         self.named
@@ -248,7 +267,7 @@ impl ClientStatements {
     /// Takes a name away.
     pub fn remove(&mut self, name: &[u8]) -> Undo {
         if name.is_empty() {
-            return Undo::Unnamed(self.unnamed.take());
+            return self.set_unnamed(None);
         }
         let removed = self.named.as_mut().and_then(|named| named.remove(name));
         match removed {
@@ -257,18 +276,6 @@ impl ClientStatements {
                 Undo::Restore(name.into(), statement)
             }
             None => Undo::Nothing,
-        }
-    }
-
-    /// Takes away the name that stands for this statement.
-    pub fn forget(&mut self, id: u64) {
-        let named = self.named.iter().flat_map(|named| named.iter());
-        let name = named
-            .filter(|(_, statement)| statement.id() == id)
-            .map(|(name, _)| name.clone())
-            .next();
-        if let Some(name) = name {
-            self.remove(&name);
         }
     }
 
@@ -282,7 +289,37 @@ impl ClientStatements {
             Undo::Restore(name, statement) => {
                 self.insert(&name, statement);
             }
-            Undo::Unnamed(statement) => self.unnamed = statement,
+            Undo::Unnamed(number) => self.unnamed_next.retain(|(own, _)| *own != number),
+        }
+    }
+
+    /// A message on its way makes this of the unnamed statement.
+    fn set_unnamed(&mut self, statement: Option<Arc<Prepared>>) -> Undo {
+        if statement.is_none() && self.unnamed.is_none() && self.unnamed_next.is_empty() {
+            return Undo::Nothing;
+        }
+        self.changes += 1;
+        self.unnamed_next.push((self.changes, statement));
+        Undo::Unnamed(self.changes)
+    }
+
+    /// The message was carried out.
+    pub fn confirm(&mut self, undo: &Undo) {
+        let Undo::Unnamed(number) = undo else {
+            return;
+        };
+        while let Some((own, _)) = self.unnamed_next.first()
+            && own <= number
+        {
+            self.unnamed = self.unnamed_next.remove(0).1;
+        }
+    }
+
+    /// The message was carried out as far as that what was there before is gone.
+    pub fn fail(&mut self, undo: &Undo) {
+        self.confirm(undo);
+        if matches!(undo, Undo::Unnamed(_)) {
+            self.unnamed = None;
         }
     }
 
@@ -292,9 +329,10 @@ impl ClientStatements {
         self.bytes = 0;
     }
 
-    /// A simple query replaces the unnamed statement ("Simple Query").
+    /// No server is there that would have it.
     pub fn forget_unnamed(&mut self) {
         self.unnamed = None;
+        self.unnamed_next.clear();
     }
 }
 
@@ -303,7 +341,7 @@ impl ClientStatements {
 pub struct ServerStatements {
     known: HashMap<u64, Known, FixedState>,
     turn: u64,
-    /// The unnamed statement; 0 for none, or for one that is not of a known text.
+    /// The unnamed statement; 0 for none, [`ANY`](Self::ANY) where it is not known which, if there is one.
     pub unnamed: u64,
 }
 
@@ -315,6 +353,9 @@ struct Known {
 }
 
 impl ServerStatements {
+    /// The number of no statement, for one that may be any or none.
+    pub const ANY: u64 = u64::MAX;
+
     /// Whether it knows the statement, which counts as a use.
     pub fn use_one(&mut self, id: u64) -> bool {
         self.turn += 1;

@@ -108,15 +108,24 @@ impl ServerConnection {
         }))
     }
 
-    /// Follows the parameters that the server has reported through the relay.
-    pub(super) fn follow_parameters(&mut self) {
+    /// Follows the parameters that the server has reported through the relay. The client has heard of them, too.
+    pub(super) fn follow_parameters(&mut self, told: &mut Arc<Parameters>) {
         let reported = self.link.take_parameters();
         if reported.is_empty() {
             return;
         }
+        let told_all = Arc::ptr_eq(&self.parameters, told);
         let parameters = Arc::make_mut(&mut self.parameters);
-        for (name, value) in reported {
-            parameters.set(&name, &value);
+        for (name, value) in &reported {
+            parameters.set(name, value);
+        }
+        if told_all {
+            *told = Arc::clone(&self.parameters);
+            return;
+        }
+        let told = Arc::make_mut(told);
+        for (name, value) in &reported {
+            told.set(name, value);
         }
     }
 
@@ -166,6 +175,8 @@ impl ServerConnection {
     ///
     /// `Ok(Err(..))` is the server's ErrorResponse, with the connection in step.
     pub(super) async fn execute(&mut self, sql: &[u8]) -> Result<Result<(), Bytes>, Lost> {
+        // A simple query takes the unnamed statement away ("Simple Query").
+        self.link.statements.unnamed = 0;
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
         self.stream
@@ -181,6 +192,8 @@ impl ServerConnection {
         sql: &[u8],
         row: impl FnMut(&[u8]),
     ) -> Result<Result<(), Bytes>, Lost> {
+        // A simple query takes the unnamed statement away ("Simple Query").
+        self.link.statements.unnamed = 0;
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
         self.stream
@@ -196,6 +209,8 @@ impl ServerConnection {
         sql: &[u8],
         status: TransactionStatus,
     ) -> Result<Result<(), Bytes>, Lost> {
+        // A simple query takes the unnamed statement away ("Simple Query").
+        self.link.statements.unnamed = 0;
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
         self.stream

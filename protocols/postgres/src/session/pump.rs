@@ -165,10 +165,9 @@ impl Session {
                 &mut connection.input,
                 &mut connection.link,
                 &mut self.output,
-                &self.server.setup,
                 judges.then_some(&mut judge),
             );
-            connection.follow_parameters();
+            connection.follow_parameters(&mut self.told);
             if self.relay.take_cut() {
                 self.cancel_statement();
             }

@@ -310,6 +310,11 @@ impl Session {
         let shape = Arc::clone(self.relay.shape());
         if let (Some(lease), Some(sql)) = (&mut self.lease, sql) {
             let connection = &mut lease.held.connection;
+            // Nothing that is to be answered stands there.
+            let before = lease.upstream.split();
+            if connection.stream.write_all(&before).await.is_err() {
+                return self.on_lost(&Lost::Gone);
+            }
             let applied = connection.execute_inside(&sql, self.relay.status()).await;
             match applied {
                 Ok(Ok(())) => connection.link.shape = shape,
@@ -318,8 +323,9 @@ impl Session {
                 Err(lost) => return self.on_lost(&lost),
             }
         }
-        self.relay.on_applied(&mut self.output);
+        // Whoever waits for ReadyForQuery looks at the parameters then.
         self.tell_parameters();
+        self.relay.on_applied(&mut self.output);
         if self.relay.is_quiet() {
             self.on_quiet();
         }
@@ -330,6 +336,8 @@ impl Session {
     pub(super) fn on_lost(&mut self, lost: &Lost) -> Result<(), Ended> {
         self.server.stats.on_server_lost(lost.label());
         self.drop_lease(lost);
+        // It may have heard of parameters that went with the connection.
+        self.told = Arc::default();
         let error = match lost {
             Lost::Said(error) => error.clone(),
             Lost::Gone | Lost::Protocol(_) => encoder::error_message(
@@ -497,7 +505,9 @@ impl Session {
         self.abandon();
         self.settle_done();
         if let Some(message) = message {
-            self.output.extend_from_slice(&message);
+            if !self.relay.is_mid_message() {
+                self.output.extend_from_slice(&message);
+            }
             let Self {
                 stream,
                 output,

@@ -365,6 +365,19 @@ impl Analysis {
         Self::default()
     }
 
+    /// What all statements together are: of a text that could not be read to its end nothing is known, and one without statements is
+    /// a read.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        if !self.complete {
+            Class::Unknown
+        } else if self.is_read() || self.statements.is_empty() {
+            Class::Read
+        } else {
+            Class::Write
+        }
+    }
+
     /// Whether all of it is provably a read: one statement or more, each of them [`Class::Read`], and complete.
     #[must_use]
     pub fn is_read(&self) -> bool {

@@ -1,0 +1,182 @@
+//! Bind, Describe and Execute: what is done with prepared statements.
+//!
+//! Start at [`Relay::on_bind`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::send::{body, disguise, forward, know, know_unnamed, rename, split_name};
+use super::{Step, refuse, unknown};
+use crate::encoder;
+use crate::frame::{Frame, HEADER};
+use crate::machine::error::RelayError;
+use crate::machine::flight::Flight;
+use crate::machine::link::Link;
+use crate::machine::owed::Reply;
+use crate::machine::relay::{Mode, Relay, Setup, Stage, Subject, Turn, Want};
+use crate::machine::statements::Prepared;
+use crate::machine::touched;
+
+impl Relay {
+    pub(super) fn on_bind(
+        &mut self,
+        frame: Frame,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_>,
+    ) -> Result<Step, RelayError> {
+        // Admitted, it mostly comes here once to be told to wait, and once to go on.
+        let admitted = matches!(self.stage, Stage::Admitted);
+        if admitted && let Some(want) = self.place_segment(frame, input, turn) {
+            return Ok(Step::Stays(want));
+        }
+        let (portal, rest) = split_name(body(input, frame))?;
+        let (name, _) = split_name(rest)?;
+        let at = HEADER + portal.len() + 1;
+        let at = at..at + name.len();
+        let portal: Box<[u8]> = portal.into();
+        if self.owed.is_in_doubt(name.is_empty()) {
+            return Ok(Step::Stays(Want::Replies));
+        }
+        let statement = self.statements.find(name).cloned();
+        if matches!(self.stage, Stage::New)
+            && let Some(want) = self.look_at_bind(statement.as_ref(), turn.setup)
+        {
+            return Ok(Step::Stays(want));
+        }
+        if self.is_refused(false, frame, input, turn) {
+            return Ok(Step::Done);
+        }
+        if !admitted && let Some(want) = self.place_segment(frame, input, turn) {
+            return Ok(Step::Stays(want));
+        }
+        if let Some(link) = turn.link.as_deref_mut() {
+            self.segment = true;
+            let to = statement.as_ref();
+            self.send_named(to, at, frame, input, link, turn.setup, turn.upstream);
+            let number = self.owed.push(Reply::Bind);
+            self.portals.bind(&portal, statement, self.judged, number);
+        }
+        Ok(Step::Done)
+    }
+
+    /// Sees what a portal would do. What it waits for, if that is the filters.
+    fn look_at_bind(&mut self, statement: Option<&Arc<Prepared>>, setup: &Setup) -> Option<Want> {
+        let refusal = match statement {
+            Some(statement) => refuse::refusal(&statement.analysis, statement.sql(), setup),
+            None => refuse::refusal(unknown(), b"", setup),
+        };
+        self.submit(refusal, Subject::of(statement), setup)
+    }
+
+    pub(super) fn on_describe(
+        &mut self,
+        frame: Frame,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_>,
+    ) -> Result<Step, RelayError> {
+        let (kind, rest) = body(input, frame)
+            .split_first()
+            .ok_or(RelayError::Unexpected)?;
+        let (name, _) = split_name(rest)?;
+        let is_statement = *kind == b'S';
+        let at = HEADER + 1;
+        let at = at..at + name.len();
+        if is_statement && self.owed.is_in_doubt(name.is_empty()) {
+            return Ok(Step::Stays(Want::Replies));
+        }
+        let statement = self.statements.find(name).filter(|_| is_statement).cloned();
+        if let Some(want) = self.place_segment(frame, input, turn) {
+            return Ok(Step::Stays(want));
+        }
+        if let Some(link) = turn.link.as_deref_mut() {
+            self.segment = true;
+            if is_statement {
+                let to = statement.as_ref();
+                self.send_named(to, at, frame, input, link, turn.setup, turn.upstream);
+            } else {
+                forward(input, frame.len(), turn.upstream);
+            }
+            self.owed.push(Reply::Describe);
+        }
+        Ok(Step::Done)
+    }
+
+    /// Sends a message that names a statement, with the name that it has on this connection. A name of which nothing is known goes as
+    /// it is: the server says so itself.
+    #[allow(clippy::too_many_arguments)] // the message, the statement, and where it goes
+    fn send_named(
+        &mut self,
+        statement: Option<&Arc<Prepared>>,
+        at: Range<usize>,
+        frame: Frame,
+        input: &mut BytesMut,
+        link: &mut Link,
+        setup: &Setup,
+        upstream: &mut BytesMut,
+    ) {
+        let is_unnamed = at.is_empty();
+        match statement {
+            Some(statement) if is_unnamed => {
+                // It goes with any simple query of the gateway's own, in any mode.
+                know_unnamed(statement, link, upstream, &mut self.owed);
+            }
+            Some(statement) if setup.names_are_ours() => {
+                know(statement, link, setup, upstream, &mut self.owed);
+                rename(statement, at, frame, input, upstream);
+                return;
+            }
+            _ if is_unnamed => self.drop_strange_unnamed(link, setup, upstream),
+            _ => disguise(&at, setup, input),
+        }
+        forward(input, frame.len(), upstream);
+    }
+
+    /// The client has no unnamed statement, or one that is on the connection already. If there is another, it is not its to use.
+    fn drop_strange_unnamed(&mut self, link: &mut Link, setup: &Setup, upstream: &mut BytesMut) {
+        let unnamed = &mut link.statements.unnamed;
+        if setup.mode == Mode::Session || *unnamed == 0 || *unnamed == self.large_unnamed {
+            return;
+        }
+        *unnamed = 0;
+        encoder::close_statement(b"", upstream);
+        self.owed.push_change(Reply::unasked_close(None), true);
+    }
+
+    pub(super) fn on_execute(
+        &mut self,
+        frame: Frame,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_>,
+    ) -> Result<Step, RelayError> {
+        if let Some(want) = self.place_segment(frame, input, turn) {
+            return Ok(Step::Stays(want));
+        }
+        let Some(link) = turn.link.as_deref_mut() else {
+            return Ok(Step::Stays(Want::Replies));
+        };
+        self.segment = true;
+        let (portal, _) = split_name(body(input, frame))?;
+        let bound = self.portals.find(portal).cloned();
+        let (sql, analysis, judged) = match &bound {
+            Some((statement, judged)) => (statement.sql(), &statement.analysis, *judged),
+            None => (&b""[..], unknown(), 0),
+        };
+        let mut flight = Flight::new(analysis, turn.now);
+        flight.judged = judged;
+        let mut is_barrier = false;
+        if flight.leaves_traces() {
+            flight.touches = touched::of(analysis, sql);
+            let setting = self.replayable(sql, analysis, turn.setup);
+            is_barrier = self.on_effects(&flight, setting, link, turn.setup);
+        }
+        self.executed = true;
+        let number = self.owed.push(Reply::Execute(Box::new(flight)));
+        if is_barrier {
+            self.barrier = number;
+        }
+        forward(input, frame.len(), turn.upstream);
+        Ok(Step::Done)
+    }
+}

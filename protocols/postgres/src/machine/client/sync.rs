@@ -1,0 +1,84 @@
+//! What is about the conversation and no statement: Sync, Flush, COPY data.
+//!
+//! Start at [`Relay::on_sync`].
+
+use bytes::{Buf as _, BytesMut};
+
+use super::Step;
+use super::send::forward;
+use crate::encoder;
+use crate::frame::{Frame, Tag, frontend};
+use crate::machine::owed::Reply;
+use crate::machine::relay::{Relay, Turn};
+use crate::machine::statements::PREFIX;
+
+impl Relay {
+    pub(super) fn on_sync(
+        &mut self,
+        frame: Frame,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_>,
+    ) -> Step {
+        let local = turn.link.is_none() || (self.skipping && !self.segment);
+        self.skipping = false;
+        if local {
+            input.advance(frame.len().min(input.len()));
+            self.put_ready(turn.downstream);
+            return Step::Done;
+        }
+        forward(input, frame.len(), turn.upstream);
+        self.segment = false;
+        self.executed = false;
+        if self.copy_in {
+            self.owed.push(Reply::StraySync);
+            return Step::Done;
+        }
+        // How many are answered cannot be told if a COPY fails: the answer to something else shows where that ends.
+        let is_fenced = self.owed.ends_in_copy();
+        self.owed.push(Reply::Sync);
+        let name = self.taken_name.take();
+        if name.is_some() || is_fenced {
+            self.fence(name.as_deref(), turn.upstream);
+        }
+        Step::Done
+    }
+
+    /// Asks the server for something whose answer shows that all before it was answered, and takes this name of the gateway's away.
+    pub(super) fn fence(&mut self, name: Option<&[u8]>, upstream: &mut BytesMut) {
+        encoder::close_statement(name.unwrap_or(PREFIX), upstream);
+        self.owed.push(Reply::unasked_close(None));
+        encoder::sync(upstream);
+        self.owed.push(Reply::UnaskedSync);
+    }
+
+    /// Outside of a segment there is nothing that a server would hold back.
+    pub(super) fn on_flush(&self, frame: Frame, input: &mut BytesMut, turn: &mut Turn<'_>) -> Step {
+        if self.is_inside(turn) {
+            forward(input, frame.len(), turn.upstream);
+        } else {
+            input.advance(frame.len().min(input.len()));
+        }
+        Step::Done
+    }
+
+    /// COPY data goes to whoever reads it; a server that does not ignores it ("COPY Operations"), and so is it here.
+    pub(super) fn on_copy(
+        &mut self,
+        tag: Tag,
+        frame: Frame,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_>,
+    ) -> Step {
+        let nobody = self.owed.is_empty() && !self.segment;
+        if turn.link.is_none() || nobody {
+            self.drop_front(frame, input);
+            return Step::Done;
+        }
+        forward(input, frame.len(), turn.upstream);
+        if tag != frontend::COPY_DATA {
+            self.copy_in = false;
+            self.owed.push(Reply::CopyEnd);
+        }
+        Step::Done
+    }
+}

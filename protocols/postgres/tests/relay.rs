@@ -1,0 +1,16 @@
+//! The conversation of a client with its server connections, without a socket.
+//!
+//! `relay/cases.rs` and `relay/pipelines.rs` say what the rules are, one by one; `relay/sim` tries them all at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test fails loudly
+
+#[path = "relay/cases.rs"]
+mod cases;
+#[path = "relay/pipelines.rs"]
+mod pipelines;
+#[path = "relay/sim/mod.rs"]
+mod sim;
+#[path = "relay/sim_tests.rs"]
+mod sim_tests;
+#[path = "relay/talk.rs"]
+mod talk;

@@ -1,0 +1,29 @@
+//! The simulator over seeds. `PORTCULLIS_SEED=n` plays one of them again, `PORTCULLIS_SIMULATE=n` plays that many.
+//!
+//! Start at `sim/mod.rs`.
+
+use portcullis_testkit::Random;
+
+use super::sim::choice::Choices;
+use super::sim::site;
+
+/// Steps of one run.
+const STEPS: usize = 400;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn every_client_hears_what_a_server_of_its_own_would_say() {
+    if let Some(seed) = number("PORTCULLIS_SEED") {
+        return site::run(Choices::Seed(Random::from_seed(seed)), STEPS);
+    }
+    let seeds = number("PORTCULLIS_SIMULATE").unwrap_or(300);
+    let fails = |seed: &u64| {
+        let run = || site::run(Choices::Seed(Random::from_seed(*seed)), STEPS);
+        std::panic::catch_unwind(run).is_err()
+    };
+    let failed: Vec<u64> = (0..seeds).filter(fails).take(20).collect();
+    assert!(failed.is_empty(), "PORTCULLIS_SEED: {failed:?}");
+}
