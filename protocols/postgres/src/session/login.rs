@@ -15,6 +15,7 @@ use super::open::Credentials;
 use super::route::Way;
 use super::run::{Ended, Session};
 use super::server::PostgresServer;
+use super::spares::Spares;
 use super::startup::{Started, read_more};
 use super::users::{Known, Question};
 use crate::auth::{
@@ -466,7 +467,7 @@ fn session(
         cancel,
         cx: Context::new(facts, now),
         judged: std::collections::VecDeque::new(),
-        spare: Vec::new(),
+        spare: Spares::new(&server.spares),
         timer,
         last_heard: now,
         cancelled: None,

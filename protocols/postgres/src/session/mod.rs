@@ -22,6 +22,7 @@ mod replication;
 mod route;
 mod run;
 mod server;
+mod spares;
 mod startup;
 mod stats;
 mod users;

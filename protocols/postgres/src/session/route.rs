@@ -196,6 +196,8 @@ impl Way {
             pools.remove(0);
         }
         let pool = Rc::new(find());
+        // Most clients are led to one.
+        pools.reserve_exact(1);
         pools.push(KnownPool {
             target,
             endpoint,

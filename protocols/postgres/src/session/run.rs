@@ -21,6 +21,7 @@ use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
 use super::route::Way;
 use super::server::PostgresServer;
+use super::spares::Spares;
 use crate::encoder;
 use crate::machine::relay::Router as _;
 use crate::machine::{Demand, Relay, RelayError, Subject, Target, Turn, Want, unknown_demand};
@@ -54,9 +55,7 @@ pub(super) struct Session {
     /// Who the client is, to filters.
     pub(super) request: StatementRequest,
     /// Records that are used again.
-    // Boxed as they are while they are judged, so that none is moved.
-    #[allow(clippy::vec_box)]
-    pub(super) spare: Vec<Box<Record>>,
+    pub(super) spare: Spares,
     /// What they have let pass and has not come to its end, by the relay's numbers.
     pub(super) judged: VecDeque<Judged>,
     pub(super) _active: GaugeGuard,
@@ -82,10 +81,6 @@ pub(super) struct Lease {
     /// What the client has had on it.
     pub(super) served: Served,
 }
-
-/// Records that a client keeps for its next statements, and the longest text that one keeps its room for.
-const SPARE: usize = 2;
-const SPARE_TEXT: usize = 4 * 1024;
 
 /// A statement that the filters know.
 pub(super) struct Judged {
@@ -199,7 +194,7 @@ impl Session {
         }
         let mut record = self
             .spare
-            .pop()
+            .take()
             .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
         self.fill(&mut record);
         record
@@ -245,7 +240,7 @@ impl Session {
                 let reply = ErrorReply::of(stop);
                 record.sqlstate = reply.as_ref().map(|reply| reply.sqlstate);
                 self.server.on_record(&record, &self.cx);
-                keep(&mut self.spare, record);
+                self.spare.keep(record);
                 match reply {
                     Some(reply) => self.relay.reject(super::error_message(&reply)),
                     None => return Err(Ended::Closed(reason)),
@@ -362,7 +357,7 @@ impl Session {
                 .is_some_and(|front| front.number < flight.judged)
             {
                 if let Some(judged) = judged.pop_front() {
-                    keep(spare, judged.record);
+                    spare.keep(judged.record);
                 }
             }
             let Some(front) = judged
@@ -405,7 +400,7 @@ impl Session {
     pub(super) fn let_go(&mut self) {
         if self.relay.is_at_rest() {
             while let Some(judged) = self.judged.pop_front() {
-                keep(&mut self.spare, judged.record);
+                self.spare.keep(judged.record);
             }
         }
         let is_over = |judged: &Judged| judged.progress == Progress::Ended;
@@ -503,14 +498,6 @@ impl Session {
             } = &mut *self;
             super::say(stream, output, timer).await;
         }
-    }
-}
-
-/// Keeps a record for another statement, if there is room.
-#[allow(clippy::vec_box)] // as in the session
-fn keep(spare: &mut Vec<Box<Record>>, record: Box<Record>) {
-    if spare.len() < SPARE && record.request.sql().len() <= SPARE_TEXT {
-        spare.push(record);
     }
 }
 

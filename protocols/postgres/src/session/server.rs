@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::cancel::CancelKeys;
 use super::pools::{OpenOptions, Pools};
 use super::route::Places;
+use super::spares::Kept;
 use super::startup::{self, Negotiated};
 use super::stats::PostgresStats;
 use super::users::{Asked, Users};
@@ -80,6 +81,7 @@ impl Protocol for Postgres {
             worker: cx.worker.id,
             users: users(config, cx)?,
             statements: own,
+            spares: Kept::default(),
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
             common,
@@ -117,6 +119,8 @@ pub struct PostgresServer {
     pub(super) common: Arc<Common>,
     pub(super) users: Arc<Users>,
     pub(super) statements: Rc<WorkerStatements>,
+    /// Records that clients keep for their next statements.
+    pub(super) spares: Kept,
     /// Keeps the tables known to the control side.
     pub(super) tables: Arc<Statements>,
     /// Where users are looked up, if not where their statements go.
