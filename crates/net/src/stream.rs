@@ -18,6 +18,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncWrite as _, Interest};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::has_budget_remaining;
 
 use crate::SocketAddress;
 use crate::tls::TlsStream;
@@ -112,7 +113,8 @@ impl Stream {
             }
         }
         let polled = self.poll_read_at_most(cx, dst, limit);
-        *waits = polled.is_pending();
+        // A task that has used up its budget is to come again, and the socket was not asked.
+        *waits = polled.is_pending() && has_budget_remaining();
         polled
     }
 

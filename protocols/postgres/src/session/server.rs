@@ -2,6 +2,7 @@
 //!
 //! Start at [`Postgres`] and [`PostgresServer`].
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -131,11 +132,13 @@ impl Server for PostgresServer {
     // What a start-up needs is in a box that goes away when the conversation begins.
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
         let starting = Box::pin(start(self, downstream));
-        async move {
+        // Of no type, so that its code is made in this package, by whose settings it is fast, and not in the one that polls it.
+        let session: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
             if let Some(session) = starting.await {
                 session.run().await;
             }
-        }
+        });
+        session
     }
 }
 
