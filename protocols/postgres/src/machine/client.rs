@@ -855,6 +855,9 @@ impl Relay {
             let mut flight = Flight::new(&self.analysis, turn.now);
             flight.refused = true;
             encoder::query(b"refused by portcullis", turn.upstream);
+            if let Some(link) = turn.link.as_deref_mut() {
+                link.statements.unnamed = 0;
+            }
             self.owed.push(Reply::Query {
                 flight: Box::new(flight),
                 instead: Some(error),
