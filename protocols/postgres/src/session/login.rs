@@ -12,10 +12,10 @@ use portcullis_filter::{Context, TlsInfo};
 use portcullis_net::{Downstream, Stream, Timer, clock};
 
 use super::open::Credentials;
+use super::records::{Spares, Who};
 use super::route::Way;
 use super::run::{Ended, Session};
 use super::server::PostgresServer;
-use super::spares::Spares;
 use super::startup::{Started, read_more};
 use super::users::{Known, Question};
 use crate::auth::{
@@ -27,7 +27,6 @@ use crate::encoder;
 use crate::frame::{Frame, FrameScanner, Side, frontend};
 use crate::limits::FrameLimits;
 use crate::machine::{Opening, Reading, Relay, Replication};
-use crate::request::StatementRequest;
 use crate::route::Client;
 use crate::sqlstate::SqlState;
 use crate::startup::ProtocolVersion;
@@ -87,9 +86,9 @@ pub(super) async fn login(
         super::console::run(&server, downstream, &opening, timer).await;
         return None;
     }
-    let mut session = Box::new(session(server, downstream, &opening, way?, timer, long_key));
+    let mut session = Box::new(session(server, downstream, &opening, way?, long_key));
     let rules = &session.server.config.client_rules;
-    let welcome = match rules.refuses(&session.request, &session.cx) {
+    let welcome = match rules.refuses(&session.who.request(), &session.cx) {
         Some(reason) => Err(Ended::Told(
             encoder::fatal_message(
                 SqlState::INSUFFICIENT_PRIVILEGE,
@@ -439,7 +438,6 @@ fn session(
     downstream: Downstream,
     opening: &Opening,
     way: Way,
-    timer: Timer,
     long_key: bool,
 ) -> Session {
     let facts = Rc::new(downstream.facts(&server.listener));
@@ -454,7 +452,11 @@ fn session(
             Arc::clone(&opening.shape),
             Reading::default(),
         ),
-        request: StatementRequest::new(&opening.user, &opening.database, &opening.application),
+        who: Who {
+            user: Arc::clone(&opening.user),
+            database: Arc::clone(&opening.database),
+            application: Arc::clone(&opening.application),
+        },
         _active: server.stats.begin_client(),
         stream: downstream.stream,
         waits: false,
@@ -468,7 +470,8 @@ fn session(
         cx: Context::new(facts, now),
         judged: std::collections::VecDeque::new(),
         spare: Spares::new(&server.spares),
-        timer,
+        // Not the one of the start-up: an armed one takes memory.
+        timer: Timer::new(),
         last_heard: now,
         cancelled: None,
         close_at: None,

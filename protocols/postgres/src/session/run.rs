@@ -19,9 +19,9 @@ use super::cancel::Registered;
 use super::connection::{Lost, Parameters, Pooled};
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
+use super::records::{Judged, Progress, Spares, Who};
 use super::route::Way;
 use super::server::PostgresServer;
-use super::spares::Spares;
 use crate::encoder;
 use crate::machine::relay::Router as _;
 use crate::machine::{Demand, Relay, RelayError, Subject, Target, Turn, Want, unknown_demand};
@@ -52,8 +52,7 @@ pub(super) struct Session {
     pub(super) told: Arc<Parameters>,
     pub(super) cancel: Registered,
     pub(super) cx: Context,
-    /// Who the client is, to filters.
-    pub(super) request: StatementRequest,
+    pub(super) who: Who,
     /// Records that are used again.
     pub(super) spare: Spares,
     /// What they have let pass and has not come to its end, by the relay's numbers.
@@ -80,22 +79,6 @@ pub(super) struct Lease {
     pub(super) pool: Rc<PoolHandle>,
     /// What the client has had on it.
     pub(super) served: Served,
-}
-
-/// A statement that the filters know.
-pub(super) struct Judged {
-    number: u64,
-    record: Box<Record>,
-    progress: Progress,
-}
-
-/// How far a statement has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    UnderWay,
-    /// Its portal has more rows, for which the client has not asked yet.
-    Suspended,
-    Ended,
 }
 
 /// How a session ends.
@@ -195,7 +178,7 @@ impl Session {
         let mut record = self
             .spare
             .take()
-            .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
+            .unwrap_or_else(|| Box::new(Record::new(self.who.request(), clock::wall(), now)));
         self.fill(&mut record);
         record
     }

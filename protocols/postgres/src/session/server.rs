@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use super::cancel::CancelKeys;
 use super::pools::{OpenOptions, Pools};
+use super::records::Kept;
 use super::route::Places;
-use super::spares::Kept;
 use super::startup::{self, Negotiated};
 use super::stats::PostgresStats;
 use super::users::{Asked, Users};

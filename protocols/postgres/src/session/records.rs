@@ -1,12 +1,13 @@
-//! Records of statements that are over, kept to be used for the next ones.
+//! Records of statements: whose they are, how far they have come, and those that are kept to be used for the next ones.
 //!
 //! A client that is at work finds its own again with their buffers; of many clients that are not, few keep any. Start at
-//! [`Spares::take`].
+//! [`Judged`] and [`Spares::take`].
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::request::Record;
+use crate::request::{Record, StatementRequest};
 
 /// Records that one client keeps, and the longest text that one keeps its room for.
 const OWN: usize = 2;
@@ -14,6 +15,37 @@ const LONGEST_TEXT: usize = 4 * 1024;
 
 /// Records that all clients of a listener on a worker keep together.
 const ALL: usize = 1024;
+
+/// Who the client is, to filters.
+pub(super) struct Who {
+    pub(super) user: Arc<str>,
+    pub(super) database: Arc<str>,
+    pub(super) application: Arc<str>,
+}
+
+impl Who {
+    /// A request of this client, with no text yet.
+    pub(super) fn request(&self) -> StatementRequest {
+        StatementRequest::new(&self.user, &self.database, &self.application)
+    }
+}
+
+/// A statement that the filters know.
+pub(super) struct Judged {
+    /// By the relay's count.
+    pub(super) number: u64,
+    pub(super) record: Box<Record>,
+    pub(super) progress: Progress,
+}
+
+/// How far a statement has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    UnderWay,
+    /// Its portal has more rows, for which the client has not asked yet.
+    Suspended,
+    Ended,
+}
 
 /// How many records the clients of a listener on a worker keep.
 #[derive(Debug, Clone, Default)]
