@@ -134,7 +134,8 @@ impl LocalClock {
             self.date.set(HttpDate::from_unix_seconds(since.as_secs()));
         }
         // To the end of the second, but not for longer than the wall clock is trusted.
-        let left = Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into());
+        let past = Duration::from_nanos(since.subsec_nanos().into());
+        let left = Duration::from_secs(1).saturating_sub(past);
         self.dated.set(now.checked_add(left.min(ANCHOR_LIFE)));
     }
 }
