@@ -3,6 +3,7 @@
 //! Reads go through a buffer that belongs to the worker, so a connection that waits holds none. It does not buffer
 //! writes and sets no deadlines; what TLS adds is in [`crate::tls`]. Start at [`Stream::poll_read`].
 
+mod again;
 mod async_io;
 mod detached;
 mod idle;
@@ -72,39 +73,6 @@ impl Stream {
         dst: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         self.poll_read_at_most(cx, dst, SCRATCH_BYTES)
-    }
-
-    /// As [`poll_read_at_most`](Self::poll_read_at_most), for a task that asks often and alone. `waits` says that it was told to
-    /// wait when it last asked, and is kept by this: the runtime still knows then whom to wake, and is not told again as long
-    /// as nothing has come. Begin with `false`, also after anybody else has read or waited, and for a stream that has changed
-    /// its worker.
-    ///
-    /// # Errors
-    /// As [`poll_read`](Self::poll_read).
-    pub fn poll_read_again(
-        &mut self,
-        cx: &mut Context<'_>,
-        dst: &mut BytesMut,
-        limit: usize,
-        waits: &mut bool,
-    ) -> Poll<io::Result<usize>> {
-        // TLS may hold what the socket does not show.
-        if !self.is_encrypted() {
-            let nothing = self.try_io(Interest::READABLE, || Ok(())).is_err();
-            if nothing && *waits {
-                return Poll::Pending;
-            }
-            if !nothing {
-                let read = self.receive_into(dst, limit);
-                if !is_not_now(&read) {
-                    *waits = false;
-                    return Poll::Ready(read);
-                }
-            }
-        }
-        let polled = self.poll_read_at_most(cx, dst, limit);
-        *waits = polled.is_pending();
-        polled
     }
 
     /// As [`poll_read`](Self::poll_read), but leaves all behind `limit` bytes in the kernel, where it holds the peer back. A

@@ -168,3 +168,57 @@ fn a_writer_waits_for_a_slow_reader() {
         far.try_write(b"more").unwrap();
     });
 }
+
+#[test]
+fn a_task_without_budget_is_still_woken_by_what_comes() {
+    run(async {
+        for (name, (mut near, mut far)) in both_pairs().await {
+            let (other, mut readable) = unix_pair();
+            readable.write_all(b"x").await.unwrap();
+            poll_fn(|cx| other.poll_read_ready(cx)).await.unwrap();
+            let mut input = BytesMut::new();
+            let (mut waits, mut polls) = (false, 0);
+            let read = poll_fn(|cx| {
+                polls += 1;
+                if polls == 1 {
+                    while other.poll_read_ready(cx).is_ready() {}
+                }
+                let read = near.poll_read_again(cx, &mut input, 100, &mut waits);
+                if read.is_pending() && waits {
+                    assert_eq!(far.try_write(b"hello").unwrap(), 5, "{name}");
+                }
+                read
+            });
+            assert_eq!(read.await.unwrap(), 5, "{name}");
+            assert!(polls >= 3, "{name}: told to come again, then woken");
+        }
+    });
+}
+
+#[test]
+fn who_asks_again_is_told_of_what_has_come() {
+    run(async {
+        for (name, (mut near, mut far)) in both_pairs().await {
+            let mut waits = false;
+            for round in 0..3 {
+                let mut input = BytesMut::new();
+                let mut asked = 0;
+                let read = poll_fn(|cx| {
+                    asked += 1;
+                    let read = near.poll_read_again(cx, &mut input, 100, &mut waits);
+                    if read.is_pending() {
+                        assert!(waits, "{name} {round}");
+                        assert!(
+                            near.poll_read_again(cx, &mut input, 100, &mut waits)
+                                .is_pending()
+                        );
+                        far.try_write(b"hello").unwrap();
+                    }
+                    read
+                });
+                assert_eq!(read.await.unwrap(), 5, "{name} {round}");
+                assert!(!waits, "{name} {round}");
+            }
+        }
+    });
+}

@@ -228,16 +228,19 @@ impl<C> SharedPool<C> {
 
     /// Works on the book, then wakes whom that concerns when the lock is free again: a waker may run anything.
     fn with<R>(&self, work: impl FnOnce(&mut PoolCore<C, Waker>) -> R) -> R {
-        let mut woken = SmallVec::<[Waker; 4]>::new();
         let mut core = self.lock();
         let result = work(&mut core);
+        // Mostly nobody, or one.
+        let Some(first) = core.poll_woken() else {
+            return result;
+        };
+        let mut others = SmallVec::<[Waker; 4]>::new();
         while let Some(waker) = core.poll_woken() {
-            woken.push(waker);
+            others.push(waker);
         }
         drop(core);
-        for waker in woken {
-            waker.wake();
-        }
+        first.wake();
+        others.into_iter().for_each(Waker::wake);
         result
     }
 }

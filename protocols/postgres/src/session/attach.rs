@@ -177,7 +177,7 @@ impl Session {
     fn find_pool(&self, cluster: &Cluster, endpoint: &LocalEndpoint, target: Target) -> PoolHandle {
         let server = &self.server;
         let user = &self.way.user;
-        let own = server.config.auth.users.get(&*self.request.user);
+        let own = server.config.auth.users.get(&*self.cancel.who().user);
         let size = own.and_then(|own| own.pool_size.as_ref().map(|size| size.value));
         let key = PoolKey {
             cluster: Arc::clone(cluster.shared().name()),

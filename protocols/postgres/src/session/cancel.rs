@@ -20,6 +20,7 @@ use portcullis_net::{Downstream, clock, connect};
 use super::open;
 use super::pools::OpenOptions;
 use crate::machine::Opening;
+use crate::request::StatementRequest;
 
 /// How many cancel requests are carried out at once; more are dropped, as a server under load may.
 const AT_ONCE: u32 = 64;
@@ -227,6 +228,11 @@ impl Drop for Cancelling {
 }
 
 impl Who {
+    /// A request of this client, with no text yet.
+    pub(super) fn request(&self) -> StatementRequest {
+        StatementRequest::new(&self.user, &self.database, &self.application)
+    }
+
     /// Who has begun a session.
     pub(super) fn of(downstream: &Downstream, opening: &Opening) -> Arc<Self> {
         Arc::new(Self {

@@ -175,15 +175,17 @@ impl ServerConnection {
     ///
     /// `Ok(Err(..))` is the server's ErrorResponse, with the connection in step.
     pub(super) async fn execute(&mut self, sql: &[u8]) -> Result<Result<(), Bytes>, Lost> {
-        // A simple query takes the unnamed statement away ("Simple Query").
+        self.ask(sql).await?;
+        self.answer(|_| {}).await
+    }
+
+    /// Sends a simple query, with which the server forgets its unnamed statement.
+    async fn ask(&mut self, sql: &[u8]) -> Result<(), Lost> {
         self.link.statements.unnamed = 0;
         let mut message = BytesMut::new();
         crate::encoder::query(sql, &mut message);
-        self.stream
-            .write_all(&message)
-            .await
-            .map_err(|_| Lost::Gone)?;
-        self.answer(|_| {}).await
+        let sent = self.stream.write_all(&message).await;
+        sent.map_err(|_| Lost::Gone)
     }
 
     /// As [`execute`](Self::execute), with each row's message shown to `row`.
@@ -192,14 +194,7 @@ impl ServerConnection {
         sql: &[u8],
         row: impl FnMut(&[u8]),
     ) -> Result<Result<(), Bytes>, Lost> {
-        // A simple query takes the unnamed statement away ("Simple Query").
-        self.link.statements.unnamed = 0;
-        let mut message = BytesMut::new();
-        crate::encoder::query(sql, &mut message);
-        self.stream
-            .write_all(&message)
-            .await
-            .map_err(|_| Lost::Gone)?;
+        self.ask(sql).await?;
         self.answer(row).await
     }
 
@@ -209,14 +204,7 @@ impl ServerConnection {
         sql: &[u8],
         status: TransactionStatus,
     ) -> Result<Result<(), Bytes>, Lost> {
-        // A simple query takes the unnamed statement away ("Simple Query").
-        self.link.statements.unnamed = 0;
-        let mut message = BytesMut::new();
-        crate::encoder::query(sql, &mut message);
-        self.stream
-            .write_all(&message)
-            .await
-            .map_err(|_| Lost::Gone)?;
+        self.ask(sql).await?;
         self.answer_in(status, |_| {}).await
     }
 

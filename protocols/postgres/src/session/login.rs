@@ -13,6 +13,7 @@ use portcullis_net::{Downstream, Stream, Timer, clock};
 
 use super::cancel::Who;
 use super::open::Credentials;
+use super::records::Spares;
 use super::route::Way;
 use super::run::{Ended, Session};
 use super::server::PostgresServer;
@@ -27,7 +28,6 @@ use crate::encoder;
 use crate::frame::{Frame, FrameScanner, Side, frontend};
 use crate::limits::FrameLimits;
 use crate::machine::{Opening, Reading, Relay, Replication};
-use crate::request::StatementRequest;
 use crate::route::Client;
 use crate::sqlstate::SqlState;
 use crate::startup::ProtocolVersion;
@@ -87,9 +87,9 @@ pub(super) async fn login(
         super::console::run(&server, downstream, &opening, timer).await;
         return None;
     }
-    let mut session = Box::new(session(server, downstream, &opening, way?, timer, long_key));
+    let mut session = Box::new(session(server, downstream, &opening, way?, long_key));
     let rules = &session.server.config.client_rules;
-    let welcome = match rules.refuses(&session.request, &session.cx) {
+    let welcome = match rules.refuses(&session.cancel.who().request(), &session.cx) {
         Some(reason) => Err(Ended::Told(
             encoder::fatal_message(
                 SqlState::INSUFFICIENT_PRIVILEGE,
@@ -439,7 +439,6 @@ fn session(
     downstream: Downstream,
     opening: &Opening,
     way: Way,
-    timer: Timer,
     long_key: bool,
 ) -> Session {
     let facts = Rc::new(downstream.facts(&server.listener));
@@ -455,7 +454,6 @@ fn session(
             Arc::clone(&opening.shape),
             Reading::default(),
         ),
-        request: StatementRequest::new(&opening.user, &opening.database, &opening.application),
         _active: server.stats.begin_client(),
         stream: downstream.stream,
         waits: false,
@@ -468,8 +466,9 @@ fn session(
         cancel,
         cx: Context::new(facts, now),
         judged: std::collections::VecDeque::new(),
-        spare: Vec::new(),
-        timer,
+        spare: Spares::new(&server.spares),
+        // Not the one of the start-up: an armed one takes memory.
+        timer: Timer::new(),
         last_heard: now,
         cancelled: None,
         turned: now,

@@ -18,6 +18,7 @@ mod login;
 mod open;
 mod pools;
 mod pump;
+mod records;
 mod replication;
 mod roles;
 mod route;

@@ -222,6 +222,8 @@ impl Way {
             pools.remove(0);
         }
         let pool = Rc::new(find());
+        // Most clients are led to one.
+        pools.reserve_exact(1);
         pools.push(KnownPool {
             target,
             endpoint,

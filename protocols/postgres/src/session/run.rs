@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::Picked;
@@ -20,6 +20,7 @@ use super::connection::{Lost, Parameters, Pooled};
 use super::deadline::{Pace, drained};
 use super::pools::{PoolHandle, Served};
 use super::pump::{Came, Until};
+use super::records::{Judged, Progress, Spares};
 use super::route::Way;
 use super::server::PostgresServer;
 use crate::encoder;
@@ -53,12 +54,8 @@ pub(super) struct Session {
     pub(super) told: Arc<Parameters>,
     pub(super) cancel: Registered,
     pub(super) cx: Context,
-    /// Who the client is, to filters.
-    pub(super) request: StatementRequest,
     /// Records that are used again.
-    // Boxed as they are while they are judged, so that none is moved.
-    #[allow(clippy::vec_box)]
-    pub(super) spare: Vec<Box<Record>>,
+    pub(super) spare: Spares,
     /// What they have let pass and has not come to its end, by the relay's numbers.
     pub(super) judged: VecDeque<Judged>,
     pub(super) _active: GaugeGuard,
@@ -87,30 +84,6 @@ pub(super) struct Lease {
     pub(super) pool: Rc<PoolHandle>,
     /// What the client has had on it.
     pub(super) served: Served,
-}
-
-/// Records that a client keeps for its next statements, and the longest text that one keeps its room for.
-const SPARE: usize = 2;
-const SPARE_TEXT: usize = 4 * 1024;
-
-/// A statement that the filters know.
-pub(super) struct Judged {
-    pub(super) number: u64,
-    pub(super) record: Box<Record>,
-    progress: Progress,
-    /// How long it may take, if filters have said so.
-    pub(super) timeout: Option<Duration>,
-    /// When its time began to run.
-    pub(super) since: Option<Instant>,
-}
-
-/// How far a statement has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    UnderWay,
-    /// Its portal has more rows, for which the client has not asked yet.
-    Suspended,
-    Ended,
 }
 
 /// How a session ends.
@@ -216,10 +189,9 @@ impl Session {
         if !self.judged.iter().any(is_under_way) {
             self.cx.release();
         }
-        let mut record = self
-            .spare
-            .pop()
-            .unwrap_or_else(|| Box::new(Record::new(self.request.clone(), clock::wall(), now)));
+        let mut record = self.spare.take().unwrap_or_else(|| {
+            Box::new(Record::new(self.cancel.who().request(), clock::wall(), now))
+        });
         self.fill(&mut record);
         record
     }
@@ -266,7 +238,7 @@ impl Session {
                 let reply = ErrorReply::of(stop);
                 record.sqlstate = reply.as_ref().map(|reply| reply.sqlstate);
                 self.server.on_record(&record, &self.cx);
-                keep(&mut self.spare, record);
+                self.spare.keep(record);
                 match reply {
                     Some(reply) => self.relay.reject(super::error_message(&reply)),
                     None => return Err(Ended::Closed(reason)),
@@ -394,7 +366,7 @@ impl Session {
                 .is_some_and(|front| front.number < flight.judged)
             {
                 if let Some(judged) = judged.pop_front() {
-                    keep(spare, judged.record);
+                    spare.keep(judged.record);
                 }
             }
             let Some(front) = judged
@@ -437,7 +409,7 @@ impl Session {
     pub(super) fn let_go(&mut self) {
         if self.relay.is_at_rest() {
             while let Some(judged) = self.judged.pop_front() {
-                keep(&mut self.spare, judged.record);
+                self.spare.keep(judged.record);
             }
         }
         let is_over = |judged: &Judged| judged.progress == Progress::Ended;
@@ -516,14 +488,6 @@ impl Session {
             } = &mut *self;
             super::say(stream, output, timer).await;
         }
-    }
-}
-
-/// Keeps a record for another statement, if there is room.
-#[allow(clippy::vec_box)] // as in the session
-fn keep(spare: &mut Vec<Box<Record>>, record: Box<Record>) {
-    if spare.len() < SPARE && record.request.sql().len() <= SPARE_TEXT {
-        spare.push(record);
     }
 }
 

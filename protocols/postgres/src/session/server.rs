@@ -3,6 +3,7 @@
 //! Start at [`Postgres`] and [`PostgresServer`].
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use super::cancel::CancelKeys;
 use super::pools::{OpenOptions, Pools};
+use super::records::Kept;
 use super::route::Places;
 use super::startup::{self, Negotiated};
 use super::stats::PostgresStats;
@@ -83,6 +85,7 @@ impl Protocol for Postgres {
             worker: cx.worker.id,
             users: users(config, cx)?,
             statements: own,
+            spares: Kept::default(),
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
             reload: cx.worker.shared.service(),
@@ -132,6 +135,8 @@ pub struct PostgresServer {
     pub(super) common: Arc<Common>,
     pub(super) users: Arc<Users>,
     pub(super) statements: Rc<WorkerStatements>,
+    /// Records that clients keep for their next statements.
+    pub(super) spares: Kept,
     /// Keeps the tables known to the control side.
     pub(super) tables: Arc<Statements>,
     /// Has the process read its configuration again, where it does.
@@ -144,11 +149,13 @@ impl Server for PostgresServer {
     // What a start-up needs is in a box that goes away when the conversation begins.
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
         let starting = Box::pin(start(self, downstream));
-        async move {
+        // Of no type, so that its code is made in this package, by whose settings it is fast, and not in the one that polls it.
+        let session: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
             if let Some(session) = starting.await {
                 session.run().await;
             }
-        }
+        });
+        session
     }
 }
 

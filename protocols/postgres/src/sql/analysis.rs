@@ -317,10 +317,27 @@ impl Clone for StatementInfo {
     }
 
     fn clone_from(&mut self, source: &Self) {
-        let mut tables = std::mem::take(&mut self.tables);
-        tables.clear();
-        tables.extend_from_slice(&source.tables);
-        *self = Self { tables, ..*source };
+        // All of them by name, so that none is forgotten; one by one, so that the list stays where it is.
+        let Self {
+            verb,
+            class,
+            effects,
+            inner,
+            parameter,
+            transaction,
+            name,
+            tables,
+            tables_truncated,
+            has_where,
+            span,
+            fingerprint,
+        } = source;
+        (self.verb, self.class, self.effects, self.inner) = (*verb, *class, *effects, *inner);
+        (self.parameter, self.transaction, self.name) = (*parameter, *transaction, *name);
+        self.tables.clear();
+        self.tables.extend_from_slice(tables);
+        (self.tables_truncated, self.has_where) = (*tables_truncated, *has_where);
+        (self.span, self.fingerprint) = (*span, *fingerprint);
     }
 }
 
