@@ -157,8 +157,6 @@ impl Relay {
         let is_settled = !self.owed.is_owed(self.barrier);
         if is_settled {
             self.settle_setting(failed, link);
-        }
-        if is_settled {
             self.barrier = 0;
         }
         self.settle_touched(failed, link);
@@ -168,7 +166,7 @@ impl Relay {
             self.done.push(*flight);
         }
         if self.due.is_some() && !is_unasked {
-            self.held_ready = Some(status.byte());
+            self.held_ready = Some(status);
         }
         if self.held_ready.is_some() && self.owed.is_empty() {
             return Ok(Verdict::Hold);

@@ -8,7 +8,8 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::link::Link;
 use super::owed::{Reply, Undone, skipped};
-use super::relay::{Relay, Rest, put_ready};
+use super::relay::{Relay, Rest};
+use crate::encoder;
 use crate::message::backend::TransactionStatus;
 use crate::sqlstate::SqlState;
 
@@ -23,7 +24,7 @@ impl Relay {
         let survives =
             self.status == TransactionStatus::Idle && self.pins.is_empty() && !self.copy_in;
         if let Some(status) = self.held_ready.take() {
-            put_ready(status, downstream);
+            encoder::ready_for_query(status, downstream);
         }
         // Whether the client knows that the statement or segment has failed.
         let mut told = self.errors > 0 || self.mute;
@@ -34,7 +35,7 @@ impl Relay {
                 downstream.put_slice(error);
             }
             if reply.is_ready_owed() {
-                put_ready(b'I', downstream);
+                encoder::ready_for_query(TransactionStatus::Idle, downstream);
                 told = false;
             }
             let failure = Some(SqlState::CONNECTION_FAILURE);

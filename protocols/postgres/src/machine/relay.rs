@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::flight::Flight;
 use super::link::Link;
@@ -22,6 +22,7 @@ use super::portals::Portals;
 use super::shape::Shape;
 use super::statements::{ClientStatements, Prepared, Reading, Registry, StatementLimits};
 use super::touched::Touched;
+use crate::encoder;
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
@@ -232,7 +233,7 @@ pub struct Relay {
     /// SQL that gives the client its own settings again.
     pub(super) due: Option<Vec<u8>>,
     /// The ReadyForQuery that the client gets after that.
-    pub(super) held_ready: Option<u8>,
+    pub(super) held_ready: Option<TransactionStatus>,
     /// A setting that the server has to confirm before the client's shape has it.
     pub(super) setting: Option<Setting>,
     /// The result that comes is cut off, and the client gets this error for its end.
@@ -464,12 +465,7 @@ impl Relay {
     pub fn on_applied(&mut self, downstream: &mut BytesMut) {
         self.barrier = 0;
         if let Some(status) = self.held_ready.take() {
-            put_ready(status, downstream);
+            encoder::ready_for_query(status, downstream);
         }
     }
-}
-
-/// Writes a ReadyForQuery.
-pub(super) fn put_ready(status: u8, dst: &mut BytesMut) {
-    dst.put_slice(&[b'Z', 0, 0, 0, 5, status]);
 }

@@ -12,7 +12,8 @@ use super::error::RelayError;
 use super::link::Link;
 use super::owed::Reply;
 use super::pins::Pins;
-use super::relay::{Event, Relay, Rest, put_ready};
+use super::relay::{Event, Relay, Rest};
+use crate::encoder;
 use crate::frame::{Frame, HEADER, Tag, backend};
 use crate::message::backend::ErrorFields;
 use crate::request::ResultPiece;
@@ -251,23 +252,12 @@ impl Relay {
             backend::NOTICE_RESPONSE => Ok(self.on_notice()),
             backend::NOTIFICATION_RESPONSE => Ok(self.on_notification(link)),
             backend::PARAMETER_STATUS => self.on_parameter(body, link),
-            backend::PARSE_COMPLETE => self.on_parse_complete(),
+            backend::PARSE_COMPLETE => self.on_named(|reply| matches!(reply, Reply::Parse { .. })),
             backend::BIND_COMPLETE => {
                 self.pop_if(|reply| matches!(reply, Reply::Bind))?;
                 Ok(Verdict::Forward)
             }
-            backend::CLOSE_COMPLETE => {
-                let closed = self.pop_if(|reply| matches!(reply, Reply::Close { .. }))?;
-                let Reply::Close { unasked, undo, .. } = closed else {
-                    return Err(RelayError::Unexpected);
-                };
-                self.statements.confirm(&undo);
-                Ok(if unasked {
-                    Verdict::Swallow
-                } else {
-                    Verdict::Forward
-                })
-            }
+            backend::CLOSE_COMPLETE => self.on_named(|reply| matches!(reply, Reply::Close { .. })),
             backend::PARAMETER_DESCRIPTION => {
                 self.expect(|reply| matches!(reply, Reply::Describe))?;
                 Ok(Verdict::Forward)
@@ -308,9 +298,11 @@ impl Relay {
         self.owed.pop().ok_or(RelayError::Unexpected)
     }
 
-    fn on_parse_complete(&mut self) -> Result<Verdict, RelayError> {
-        let parsed = self.pop_if(|reply| matches!(reply, Reply::Parse { .. }))?;
-        let Reply::Parse { unasked, undo, .. } = parsed else {
+    /// A statement has its name now, or has lost it, as the reply says that this `is`.
+    fn on_named(&mut self, is: impl FnOnce(&Reply) -> bool) -> Result<Verdict, RelayError> {
+        let (Reply::Parse { unasked, undo, .. } | Reply::Close { unasked, undo, .. }) =
+            self.pop_if(is)?
+        else {
             return Err(RelayError::Unexpected);
         };
         self.statements.confirm(&undo);
@@ -406,7 +398,7 @@ impl Relay {
 
     /// A whole ReadyForQuery with the state that the client is in.
     pub fn put_ready(&self, downstream: &mut BytesMut) {
-        put_ready(self.status.byte(), downstream);
+        encoder::ready_for_query(self.status, downstream);
     }
 
     /// Whether the client waits for an answer, or is in the middle of a segment.

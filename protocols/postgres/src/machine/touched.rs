@@ -19,6 +19,13 @@ pub enum Touch {
     Set(Box<[u8]>),
 }
 
+impl Touch {
+    /// Whether something goes back.
+    pub(super) const fn undoes(&self) -> bool {
+        !matches!(self, Self::Set(_))
+    }
+}
+
 /// What the statements of `text` do to parameters, in order.
 pub(super) fn of(analysis: &Analysis, text: &[u8]) -> Vec<Touch> {
     let statements = analysis.statements.iter();
@@ -63,7 +70,7 @@ impl Touched {
 
     /// Whether anything went back.
     pub(super) fn undoes(&self) -> bool {
-        self.0.iter().any(|touch| !matches!(touch, Touch::Set(_)))
+        self.0.iter().any(Touch::undoes)
     }
 
     /// Whether this parameter has gone back, and was not set after that.
@@ -72,7 +79,7 @@ impl Touched {
             Touch::All => true,
             Touch::Reset(touched) | Touch::Set(touched) => **touched == *name,
         });
-        last.is_some_and(|touch| !matches!(touch, Touch::Set(_)))
+        last.is_some_and(Touch::undoes)
     }
 
     /// What has to be set again: of `start`, what has gone back. `None` if nothing has.

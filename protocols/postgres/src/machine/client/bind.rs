@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::send::{body, disguise, forward, know, know_unnamed, rename, split_name};
+use super::send::{body, disguise, forward, know, know_unnamed, object, rename, split_name};
 use super::{Step, refuse, unknown};
 use crate::encoder;
 use crate::frame::{Frame, HEADER};
@@ -76,13 +76,7 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
-        let (kind, rest) = body(input, frame)
-            .split_first()
-            .ok_or(RelayError::Unexpected)?;
-        let (name, _) = split_name(rest)?;
-        let is_statement = *kind == b'S';
-        let at = HEADER + 1;
-        let at = at..at + name.len();
+        let (is_statement, name, at) = object(input, frame)?;
         if is_statement && self.owed.is_in_doubt(name.is_empty()) {
             return Ok(Step::Stays(Want::Replies));
         }

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 
 use super::Step;
-use super::send::{body, disguise, forward, make_room, parse_reply, split_name};
+use super::send::{body, disguise, forward, make_room, object, parse_reply, split_name};
 use crate::encoder;
-use crate::frame::{Frame, HEADER};
+use crate::frame::Frame;
 use crate::machine::error::RelayError;
 use crate::machine::owed::Reply;
 use crate::machine::pins::Pins;
@@ -142,7 +142,7 @@ impl Relay {
         }
         let undo = self.statements.insert(name, Arc::clone(&statement));
         self.send_parse(&statement, undo, turn);
-        input.advance(frame.len().min(input.len()));
+        self.drop_front(frame, input);
         Ok(())
     }
 
@@ -215,13 +215,7 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Result<Step, RelayError> {
-        let (kind, rest) = body(input, frame)
-            .split_first()
-            .ok_or(RelayError::Unexpected)?;
-        let (name, _) = split_name(rest)?;
-        let at = HEADER + 1;
-        let at = at..at + name.len();
-        let is_statement = *kind == b'S';
+        let (is_statement, name, at) = object(input, frame)?;
         let is_named = is_statement && !name.is_empty();
         if is_named && self.owed.is_in_doubt(false) {
             return Ok(Step::Stays(Want::Replies));
@@ -230,7 +224,7 @@ impl Relay {
             // Others may use it on this connection: only the client's name goes.
             let undo = self.statements.remove(name);
             self.answer_here(CLOSE_COMPLETE, undo, turn.downstream);
-            input.advance(frame.len().min(input.len()));
+            self.drop_front(frame, input);
             return Ok(Step::Done);
         }
         if turn.link.is_none() {
@@ -239,7 +233,7 @@ impl Relay {
             if is_statement && !is_named {
                 self.statements.forget_unnamed();
             }
-            input.advance(frame.len().min(input.len()));
+            self.drop_front(frame, input);
             return Ok(Step::Done);
         }
         if let Some(want) = self.place_segment(frame, input, turn) {
@@ -251,10 +245,9 @@ impl Relay {
             undo = self.statements.remove(name);
             disguise(&at, turn.setup, input);
         }
-        if let Some(link) = turn
-            .link
-            .as_deref_mut()
-            .filter(|_| is_statement && !is_named)
+        if is_statement
+            && !is_named
+            && let Some(link) = turn.link.as_deref_mut()
         {
             link.statements.unnamed = 0;
         }

@@ -76,6 +76,19 @@ pub(super) fn split_name(bytes: &[u8]) -> Result<(&[u8], &[u8]), RelayError> {
     Ok((name, rest.get(1..).unwrap_or_default()))
 }
 
+/// What a Describe or Close is about: whether that is a statement, its name, and where the name stands in the message.
+pub(super) fn object(
+    input: &[u8],
+    frame: Frame,
+) -> Result<(bool, &[u8], Range<usize>), RelayError> {
+    let (kind, rest) = body(input, frame)
+        .split_first()
+        .ok_or(RelayError::Unexpected)?;
+    let (name, _) = split_name(rest)?;
+    let at = HEADER + 1;
+    Ok((*kind == b'S', name, at..at + name.len()))
+}
+
 /// A name of the gateway's is nobody else's to use: the one that begins here becomes one that nothing has.
 pub(super) fn disguise(name: &Range<usize>, setup: &Setup, input: &mut BytesMut) {
     let is_ours = |name: &[u8]| setup.names_are_ours() && name.starts_with(PREFIX);

@@ -2,7 +2,7 @@
 //!
 //! Start at [`Relay::on_sync`].
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 
 use super::Step;
 use super::send::forward;
@@ -22,7 +22,7 @@ impl Relay {
         let local = turn.link.is_none() || (self.skipping && !self.segment);
         self.skipping = false;
         if local {
-            input.advance(frame.len().min(input.len()));
+            self.drop_front(frame, input);
             self.put_ready(turn.downstream);
             return Step::Done;
         }
@@ -52,11 +52,16 @@ impl Relay {
     }
 
     /// Outside of a segment there is nothing that a server would hold back.
-    pub(super) fn on_flush(&self, frame: Frame, input: &mut BytesMut, turn: &mut Turn<'_>) -> Step {
+    pub(super) fn on_flush(
+        &mut self,
+        frame: Frame,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_>,
+    ) -> Step {
         if self.is_inside(turn) {
             forward(input, frame.len(), turn.upstream);
         } else {
-            input.advance(frame.len().min(input.len()));
+            self.drop_front(frame, input);
         }
         Step::Done
     }
