@@ -2,6 +2,7 @@
 //!
 //! Start at [`Session::deadline`] and [`Session::on_deadline`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_config::Timeout;
@@ -13,10 +14,12 @@ use crate::config::TimeoutsConfig;
 use crate::encoder;
 use crate::message::backend::TransactionStatus;
 use crate::sqlstate::SqlState;
-use std::sync::Arc;
 
 /// How long a server may take to say that it has cancelled a statement.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The server's own words for an end that an administrator has brought about.
+const TERMINATED: &str = "terminating connection due to administrator command";
 
 /// How much of a message has to come in each `timeouts.message`, unless it ends: as much as is looked at in one piece.
 const STRIDE: usize = 64 * 1024;
@@ -65,8 +68,7 @@ impl Pace {
 
 /// What a client is told whom a drain ends.
 pub(super) fn drained() -> Ended {
-    let text = "terminating connection due to administrator command";
-    let error = encoder::fatal_message(SqlState::ADMIN_SHUTDOWN, text);
+    let error = encoder::fatal_message(SqlState::ADMIN_SHUTDOWN, TERMINATED);
     Ended::Told(error, "drain")
 }
 
@@ -93,17 +95,29 @@ impl Session {
                 Some(at) => at.checked_add(GRACE),
                 None => self.server.query_deadline(since, timeout),
             }
-        } else if self.relay.status() != TransactionStatus::Idle || self.relay.is_in_segment() {
-            let idle = timeouts.transaction_idle.get();
-            idle.and_then(|idle| self.last_heard.checked_add(idle))
         } else {
-            let idle = timeouts.idle.get();
-            idle.and_then(|idle| self.last_heard.checked_add(idle))
+            let idle = if self.is_in_transaction() {
+                timeouts.transaction_idle
+            } else {
+                timeouts.idle
+            };
+            idle.get()
+                .and_then(|idle| self.last_heard.checked_add(idle))
         };
         // Not while something is under way: then the end of that is waited for.
         let close_at = self.close_at.filter(|_| self.is_closable());
-        let pace = self.pace.due(timeouts, self.lease.is_some());
-        [due, close_at, pace].into_iter().flatten().min()
+        [due, close_at, self.pace_due()].into_iter().flatten().min()
+    }
+
+    /// When the client has not gone on for too long.
+    fn pace_due(&self) -> Option<Instant> {
+        let timeouts = &self.server.config.timeouts;
+        self.pace.due(timeouts, self.lease.is_some())
+    }
+
+    /// Whether a transaction is open, or a segment, which is one as well.
+    fn is_in_transaction(&self) -> bool {
+        self.relay.status() != TransactionStatus::Idle || self.relay.is_in_segment()
     }
 
     /// Whether nothing is lost by an end.
@@ -123,21 +137,15 @@ impl Session {
             .lease
             .as_ref()
             .is_some_and(|lease| lease.pool.is_demoted());
-        let (state, text, reason) = if demoted {
-            (
+        if demoted {
+            self.dismiss(
                 SqlState::READ_ONLY_SQL_TRANSACTION,
                 "terminating connection because the server is no longer the primary",
                 "demoted",
             )
         } else {
-            (
-                SqlState::ADMIN_SHUTDOWN,
-                "terminating connection due to administrator command",
-                "killed",
-            )
-        };
-        self.server.stats.on_rejected(reason);
-        Ended::Told(encoder::fatal_message(state, text), reason)
+            self.dismiss(SqlState::ADMIN_SHUTDOWN, TERMINATED, "killed")
+        }
     }
 
     /// Something is due.
@@ -149,41 +157,41 @@ impl Session {
         if self.is_closable() && self.close_at.is_some_and(|at| at <= now) {
             return Err(drained());
         }
-        let pace = self
-            .pace
-            .due(&self.server.config.timeouts, self.lease.is_some());
-        if pace.is_some_and(|due| due <= now) {
+        if self.pace_due().is_some_and(|due| due <= now) {
             return Err(self.on_slow_client());
         }
         if self.relay.under_way().is_some() {
             return self.on_slow_statement();
         }
-        let in_transaction =
-            self.relay.status() != TransactionStatus::Idle || self.relay.is_in_segment();
-        let (state, text, reason) = if in_transaction {
-            (
+        Err(if self.is_in_transaction() {
+            self.dismiss(
                 SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                 "terminating connection due to idle-in-transaction timeout",
                 "transaction_idle",
             )
         } else {
-            (
+            self.dismiss(
                 SqlState::IDLE_SESSION_TIMEOUT,
                 "terminating connection due to idle-session timeout",
                 "idle",
             )
-        };
+        })
+    }
+
+    /// Counts for what reason the client has to go, which it is told.
+    fn dismiss(&self, state: SqlState, text: &str, reason: &'static str) -> Ended {
         self.server.stats.on_rejected(reason);
-        Err(Ended::Told(encoder::fatal_message(state, text), reason))
+        Ended::Told(encoder::fatal_message(state, text), reason)
     }
 
     /// The client has begun a message and does not go on with it, or takes nothing of its results.
     fn on_slow_client(&self) -> Ended {
         if self.output.is_empty() {
-            let text = "terminating connection because a message was not completed in time";
-            let error = encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, text);
-            self.server.stats.on_rejected("message_timeout");
-            return Ended::Told(error, "message_timeout");
+            return self.dismiss(
+                SqlState::PROTOCOL_VIOLATION,
+                "terminating connection because a message was not completed in time",
+                "message_timeout",
+            );
         }
         // Nothing that it could be told would reach it.
         self.server.stats.on_rejected("unread_timeout");

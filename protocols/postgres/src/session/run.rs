@@ -449,15 +449,9 @@ impl Session {
             Some(at) => at,
             None => *self.close_at.insert(self.server.drain.close_at(random)?),
         };
-        if clock::now() < close_at {
-            // Whatever else is waited for, this comes first.
-            return self
-                .timer
-                .poll_expired(task, Some(close_at))
-                .is_ready()
-                .then(drained);
-        }
-        Some(drained())
+        // Whatever else is waited for, this comes first.
+        let expired = self.timer.poll_expired(task, Some(close_at));
+        expired.is_ready().then(drained)
     }
 
     /// The target of something of which nothing is known.
