@@ -8,13 +8,8 @@ use harness::Scratch;
 
 use super::Site;
 use super::wire::{
-    Message, V3, Wire, bind, execute, field, message, parse, query, startup, sync, tags, value,
+    Message, V3, Wire, extended, field, message, parse, query, startup, tags, value,
 };
-
-/// A text by the extended protocol, to its Sync.
-fn extended(text: &str) -> Vec<u8> {
-    [parse("", text), bind(""), execute(), sync()].concat()
-}
 
 /// The SQLSTATE of an answer, where it has an error.
 fn state(answer: &[Message]) -> Option<String> {

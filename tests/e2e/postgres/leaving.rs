@@ -2,7 +2,7 @@
 //! `ATTACKS.md`. The pool has one server connection, so whoever comes next gets what the last one left.
 
 use super::Site;
-use super::wire::{Wire, bind, execute, field, message, parse, query, sync, tags, value};
+use super::wire::{Wire, bind, execute, extended, field, message, parse, query, sync, tags, value};
 
 const ONE: &str = "pool: { mode: transaction, size: 1 }";
 
@@ -136,18 +136,17 @@ fn p12_errors_in_a_pipeline_skip_to_their_sync() {
     let Some(site) = Site::start(ONE) else { return };
     let mut client = Wire::login(site.address());
     let mut other = Wire::login(site.address());
-    let good = |text: &str| [parse("", text), bind(""), execute(), sync()].concat();
-    let bad_text = [parse("", "nonsense"), bind(""), execute(), sync()].concat();
+    let bad_text = extended("nonsense");
     let bad_name = [bind("nobody"), execute(), sync()].concat();
-    let bad_run = good("SELECT 1/0");
+    let bad_run = extended("SELECT 1/0");
     client.client.send(
         [
-            good("SELECT 'a'"),
+            extended("SELECT 'a'"),
             bad_text,
-            good("SELECT 'b'"),
+            extended("SELECT 'b'"),
             bad_name,
             bad_run,
-            good("SELECT 'c'"),
+            extended("SELECT 'c'"),
         ]
         .concat(),
     );

@@ -2,9 +2,10 @@
 //!
 //! Start at [`Wire::login`].
 
+use std::io;
 use std::net::SocketAddr;
 
-use harness::Client;
+use harness::{Client, Connection};
 
 /// Protocol 3.0.
 pub(super) const V3: u32 = 3 << 16;
@@ -76,6 +77,18 @@ pub(super) fn sync() -> Vec<u8> {
     message(b'S', b"")
 }
 
+/// A text by the extended protocol, to its Sync.
+pub(super) fn extended(text: &str) -> Vec<u8> {
+    [parse("", text), bind(""), execute(), sync()].concat()
+}
+
+/// One whole message from a server.
+pub(super) fn read_message(connection: &mut Connection) -> io::Result<Message> {
+    let head = connection.read_exact(5)?;
+    let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
+    Ok((head[0], connection.read_exact(length - 4)?))
+}
+
 /// A field of an ErrorResponse.
 pub(super) fn field(body: &[u8], code: u8) -> String {
     let mut fields = body.split(|byte| *byte == 0);
@@ -140,9 +153,7 @@ impl Wire {
 
     #[track_caller]
     pub(super) fn read(&mut self) -> Message {
-        let head = self.client.read_exact(5);
-        let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
-        (head[0], self.client.read_exact(length - 4))
+        read_message(self.client.connection()).expect("a message")
     }
 
     /// Everything to a ReadyForQuery.
@@ -174,7 +185,14 @@ impl Wire {
 /// The first value of the only row.
 #[track_caller]
 pub(super) fn value(messages: &[Message]) -> String {
-    let rows: Vec<&Message> = messages.iter().filter(|(tag, _)| *tag == b'D').collect();
-    assert_eq!(rows.len(), 1, "{messages:?}");
-    String::from_utf8_lossy(&rows[0].1[6..]).into_owned()
+    let mut values = values(messages);
+    assert_eq!(values.len(), 1, "{messages:?}");
+    values.remove(0)
+}
+
+/// The first value of each row.
+pub(super) fn values(messages: &[Message]) -> Vec<String> {
+    let rows = messages.iter().filter(|(tag, _)| *tag == b'D');
+    rows.map(|(_, body)| String::from_utf8_lossy(&body[6..]).into_owned())
+        .collect()
 }

@@ -12,7 +12,7 @@ use harness::Connection;
 use portcullis_testkit::random::Random;
 
 use super::{CLIENTS, Stage};
-use crate::postgres::wire::{CANCEL, Message, V3, field, packet, startup, tags};
+use crate::postgres::wire::{CANCEL, Message, V3, field, packet, read_message, startup, tags};
 
 /// Why an answer is not what it should have been, through no fault of the gateway's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl Actor {
     /// One message.
     pub(super) fn message(&mut self) -> Result<Message, Broken> {
         let connection = self.connection.as_mut().ok_or(Broken::Gone)?;
-        let read = read(connection);
+        let read = read_message(connection);
         match read {
             Ok(message) => Ok(message),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -275,17 +275,11 @@ impl Actor {
     }
 }
 
-fn read(connection: &mut Connection) -> io::Result<Message> {
-    let head = connection.read_exact(5)?;
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    Ok((head[0], connection.read_exact(length - 4)?))
-}
-
 /// Reads to ReadyForQuery; an error is one here.
 fn until_ready(connection: &mut Connection) -> io::Result<Vec<Message>> {
     let mut all = Vec::new();
     loop {
-        let (tag, body) = read(connection)?;
+        let (tag, body) = read_message(connection)?;
         if tag == b'E' {
             return Err(io::Error::other(field(&body, b'M')));
         }

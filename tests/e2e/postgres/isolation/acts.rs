@@ -3,26 +3,16 @@
 //! Start at [`Actor::one_act`].
 
 use super::actor::{Actor, Broken};
-use crate::postgres::wire::{Message, bind, execute, field, message, parse, query, sync, tags};
+use crate::postgres::wire::{
+    Message, bind, execute, extended, field, message, parse, query, sync, tags, values,
+};
 
 type Done = Result<(), Broken>;
-
-/// The first value of each row.
-fn values(answer: &[Message]) -> Vec<String> {
-    let rows = answer.iter().filter(|(tag, _)| *tag == b'D');
-    rows.map(|(_, body)| String::from_utf8_lossy(&body[6..]).into_owned())
-        .collect()
-}
 
 /// What an error or a notice says, and its SQLSTATE.
 fn words(answer: &[Message], kind: u8) -> Option<(String, String)> {
     let found = answer.iter().find(|(tag, _)| *tag == kind)?;
     Some((field(&found.1, b'C'), field(&found.1, b'M')))
-}
-
-/// A text by the extended protocol, to its Sync.
-fn extended(text: &str) -> Vec<u8> {
-    [parse("", text), bind(""), execute(), sync()].concat()
 }
 
 impl Actor {
