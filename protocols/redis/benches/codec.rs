@@ -1,0 +1,3 @@
+//! The hot path of the codec in small.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! Redis: the wire format of RESP2 and RESP3, for both directions.
+//!
+//! It is no database: it knows as much of a command as routing and limits need, and sends the very bytes on. Everything
+//! but the feature `session` is pure: no socket, no clock, no runtime.
+//!
+//! Start at [`request`] for what clients send, [`reply`] for where a server's replies begin and end, [`message`] for a reply
+//! that is opened, and [`encoder`] for what the gateway says itself.
+
+pub mod encoder;
+pub mod error;
+mod grammar;
+pub mod limits;
+pub mod message;
+pub mod reply;
+pub mod request;
