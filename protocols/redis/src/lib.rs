@@ -6,9 +6,12 @@
 //! Start at [`request`] for what clients send, [`reply`] for where a server's replies begin and end, [`message`] for a reply
 //! that is opened, and [`encoder`] for what the gateway says itself.
 
+pub mod acl;
+pub mod command;
 pub mod encoder;
 pub mod error;
 mod grammar;
+pub mod hash;
 pub mod limits;
 pub mod message;
 pub mod reply;
