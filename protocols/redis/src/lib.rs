@@ -7,12 +7,24 @@
 //! that is opened, and [`encoder`] for what the gateway says itself.
 
 pub mod acl;
+pub mod chain;
 pub mod command;
+pub mod config;
 pub mod encoder;
 pub mod error;
+pub mod filters;
 mod grammar;
 pub mod hash;
 pub mod limits;
+pub mod machine;
 pub mod message;
 pub mod reply;
 pub mod request;
+pub mod route;
+#[cfg(feature = "session")]
+mod session;
+
+pub use chain::RedisMessages;
+pub use config::RedisConfig;
+#[cfg(feature = "session")]
+pub use session::{Redis, RedisServer};

@@ -37,8 +37,6 @@ pub enum RedisTopology {
     Standalone,
     /// Each has a part of the keys, chosen by hashing here.
     Shards,
-    /// The nodes of a Redis Cluster, which say themselves who has which slot. Some of them are enough.
-    RedisCluster,
 }
 
 /// How keys are spread over shards.
@@ -54,7 +52,7 @@ pub enum KeyDistribution {
     Maglev,
 }
 
-/// The hash of a key.
+/// The hash of a key, by the names that twemproxy has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "each is the name of the function")]
 pub enum KeyHash {
@@ -77,6 +75,33 @@ pub enum KeyHash {
     Md5,
     #[serde(rename = "murmur")]
     Murmur,
+    #[serde(rename = "hsieh")]
+    Hsieh,
+    #[serde(rename = "jenkins")]
+    Jenkins,
+    #[serde(rename = "one_at_a_time")]
+    OneAtATime,
+}
+
+impl KeyHash {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fnv1By64 => "fnv1_64",
+            Self::Fnv1aBy64 => "fnv1a_64",
+            Self::Fnv1By32 => "fnv1_32",
+            Self::Fnv1aBy32 => "fnv1a_32",
+            Self::Crc16 => "crc16",
+            Self::Crc32 => "crc32",
+            Self::Crc32a => "crc32a",
+            Self::Md5 => "md5",
+            Self::Murmur => "murmur",
+            Self::Hsieh => "hsieh",
+            Self::Jenkins => "jenkins",
+            Self::OneAtATime => "one_at_a_time",
+        }
+    }
 }
 
 /// Two characters around the part of a key that is hashed; or none.

@@ -54,7 +54,7 @@ fn what_is_accepted() {
         r#""dns": {"family": "v6", "max_endpoints": 4}"#,
         r#""proxy_protocol": "v2""#,
         r#""redis": {"topology": "shards", "distribution": "maglev", "hash": "murmur", "hash_tag": "()", "connections": 2}"#,
-        r#""redis": {"topology": "redis_cluster"}"#,
+        r#""redis": {"topology": "shards", "distribution": "modula", "hash": "one_at_a_time", "hash_tag": ""}"#,
         r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}, "guard": {"ping": {"rate": "1/s", "burst": 2}}}"#,
     ];
     for case in cases {

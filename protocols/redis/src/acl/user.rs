@@ -78,6 +78,11 @@ impl User {
         self.enabled && (self.without_password || known)
     }
 
+    /// Lets it in with this password, and no more without any.
+    pub fn add(&mut self, password: &[u8]) {
+        self.add_password(PasswordHash::of(password));
+    }
+
     pub(super) fn add_password(&mut self, hash: PasswordHash) {
         self.without_password = false;
         if !self.passwords.iter().any(|known| known.is(&hash)) {
