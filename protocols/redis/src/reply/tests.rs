@@ -1,1 +1,72 @@
+//! The short cut against the walk. The wire is for the vectors.
 
+use super::{ReplyFrame, ReplyKind, ReplyScanner, short};
+use crate::limits::ReplyLimits;
+
+/// What the short cut takes, the walk takes as the same.
+#[test]
+fn the_short_cut_is_no_other_way() {
+    let mut replies = vec![b"+OK\r\n".to_vec(), b"$-1\r\n".to_vec()];
+    replies.extend((0..10).map(|digit| format!(":{digit}\r\n").into_bytes()));
+    replies.extend(
+        (0..50).map(|length| format!("${length}\r\n{}\r\n", "x".repeat(length)).into_bytes()),
+    );
+    let limits = ReplyLimits {
+        whole: 0,
+        bulk: 0,
+        ..ReplyLimits::default()
+    };
+    for reply in replies {
+        let found = short(&reply);
+        let mut scanner = ReplyScanner::new(limits);
+        let Ok(Some(ReplyFrame::Whole {
+            kind,
+            len,
+            attributes: 0,
+        })) = scanner.walk(&reply)
+        else {
+            panic!("{}", reply.escape_ascii());
+        };
+        assert_eq!(found, Some((kind, len)), "{}", reply.escape_ascii());
+        assert_eq!(len, reply.len());
+    }
+}
+
+#[test]
+fn it_says_how_much_it_waits_for() {
+    for (bytes, wants) in [
+        (&b"$10\r\nab"[..], 10),
+        (b"$10\r\n0123456789\r", 1),
+        (b"*2\r\n", 3),
+        (b"+", 2),
+        (b"", 3),
+    ] {
+        let mut scanner = ReplyScanner::new(ReplyLimits::default());
+        assert_eq!(scanner.next(bytes), Ok(None));
+        assert_eq!(
+            scanner.wants(bytes.len()),
+            wants,
+            "{}",
+            bytes.escape_ascii()
+        );
+    }
+}
+
+#[test]
+fn kinds_say_what_they_are() {
+    for (kind, error, null, push, resp2) in [
+        (ReplyKind::Simple, false, false, false, true),
+        (ReplyKind::Error, true, false, false, true),
+        (ReplyKind::BulkError, true, false, false, false),
+        (ReplyKind::NullBulk, false, true, false, true),
+        (ReplyKind::NullArray, false, true, false, true),
+        (ReplyKind::Null, false, true, false, false),
+        (ReplyKind::Push, false, false, true, false),
+        (ReplyKind::Map, false, false, false, false),
+    ] {
+        assert_eq!(kind.is_error(), error, "{kind:?}");
+        assert_eq!(kind.is_null(), null, "{kind:?}");
+        assert_eq!(kind.is_push(), push, "{kind:?}");
+        assert_eq!(kind.is_resp2(), resp2, "{kind:?}");
+    }
+}

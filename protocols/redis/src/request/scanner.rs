@@ -85,7 +85,7 @@ enum Place {
 /// Walks over commands.
 #[derive(Debug, Clone)]
 pub struct CommandScanner {
-    spans: Spans,
+    pub(super) spans: Spans,
     place: Place,
     /// Arguments of the command that are still to come.
     left: u32,
