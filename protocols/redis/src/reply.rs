@@ -7,7 +7,7 @@
 mod nesting;
 
 use crate::error::ReplyError;
-use crate::grammar::{Token, token};
+use crate::grammar::{Length, Token, length, token};
 use crate::limits::{LEAST_WHOLE, MOST_WHOLE, ReplyLimits};
 use nesting::Nesting;
 
@@ -179,7 +179,7 @@ impl ReplyScanner {
     pub fn next(&mut self, src: &[u8]) -> Result<Option<ReplyFrame>, ReplyError> {
         if self.walked == 0
             && !self.is_streaming
-            && let Some((kind, len)) = short(src)
+            && let Some((kind, len)) = short(self.window(src), self.limits.bulk)
         {
             let attributes = 0;
             return Ok(Some(ReplyFrame::Whole {
@@ -211,11 +211,16 @@ impl ReplyScanner {
             .max(1)
     }
 
+    #[inline]
+    fn window<'a>(&self, src: &'a [u8]) -> &'a [u8] {
+        src.get(..self.limits.whole).unwrap_or(src)
+    }
+
     fn walk(&mut self, src: &[u8]) -> Result<Option<ReplyFrame>, ReplyError> {
         if self.is_streaming {
             return self.more(src);
         }
-        let window = src.get(..self.limits.whole).unwrap_or(src);
+        let window = self.window(src);
         while let Some((len, is_done)) = self.step(window.get(self.walked..).unwrap_or_default())? {
             self.walked += len;
             if is_done {
@@ -289,6 +294,12 @@ impl ReplyScanner {
     /// Goes on by one token, or through a string as far as it is there: the bytes, and whether the reply ends with them.
     /// After an error it can be called again and says the same.
     fn step(&mut self, rest: &[u8]) -> Result<Option<Step>, ReplyError> {
+        if self.string.is_none() {
+            let run = self.elements(rest);
+            if run > 0 {
+                return Ok(Some((run, false)));
+            }
+        }
         let step = match self.string {
             Some(left) => self.through_string(rest, left)?,
             None => match token(rest, &self.limits)? {
@@ -305,6 +316,21 @@ impl ReplyScanner {
             self.attributes = self.walked + len;
         }
         Ok(step)
+    }
+
+    /// As many elements of an array or a map as are short and whole, but for its last: their bytes.
+    fn elements(&mut self, rest: &[u8]) -> usize {
+        let Some(left) = self.nesting.counted() else {
+            return 0;
+        };
+        let mut run = 0;
+        while *left > 1
+            && let Some((_, len)) = short(rest.get(run..).unwrap_or_default(), self.limits.bulk)
+        {
+            run += len;
+            *left -= 1;
+        }
+        run
     }
 
     fn take(&mut self, token: Token, rest: &[u8]) -> Result<Step, ReplyError> {
@@ -387,27 +413,49 @@ const fn kind_of(token: Token) -> Option<ReplyKind> {
     }
 }
 
-/// The commonest replies, where they are whole: what the walk would say of them.
+/// The commonest values, where they are whole: what the walk would say of them.
 #[inline]
-fn short(src: &[u8]) -> Option<(ReplyKind, usize)> {
-    match *src {
-        [b'+', b'O', b'K', b'\r', b'\n', ..] => Some((ReplyKind::Simple, 5)),
-        [b':', b'0'..=b'9', b'\r', b'\n', ..] => Some((ReplyKind::Integer, 4)),
-        [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => short_string(src, 4, usize::from(a - b'0')),
-        [b'$', a @ b'1'..=b'4', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            // Below LEAST_WHOLE with header and end.
-            let length = usize::from(a - b'0') * 10 + usize::from(b - b'0');
-            short_string(src, 5, length)
-        }
-        [b'$', b'-', b'1', b'\r', b'\n', ..] => Some((ReplyKind::NullBulk, 5)),
+fn short(src: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
+    let (&first, rest) = src.split_first()?;
+    match first {
+        b'$' => short_string(src, rest, most),
+        b':' => Some((ReplyKind::Integer, short_integer(rest)? + 1)),
+        b'+' => Some((ReplyKind::Simple, short_line(rest)? + 1)),
         _ => None,
     }
 }
 
 #[inline]
-fn short_string(src: &[u8], header: usize, length: usize) -> Option<(ReplyKind, usize)> {
-    let end = header + length;
-    (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
+fn short_string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
+    match length(rest) {
+        Length::Is { value, len } if value <= most => {
+            let end = 1 + len + value as usize;
+            (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
+        }
+        _ => rest
+            .starts_with(b"-1\r\n")
+            .then_some((ReplyKind::NullBulk, 5)),
+    }
+}
+
+/// A number that cannot be too large: its bytes and those of the line end.
+#[inline]
+fn short_integer(rest: &[u8]) -> Option<usize> {
+    match length(rest) {
+        Length::Is { len, .. } => Some(len),
+        _ => None,
+    }
+}
+
+/// A line of a word or two: its bytes and those of the line end.
+#[inline]
+fn short_line(rest: &[u8]) -> Option<usize> {
+    if rest.starts_with(b"OK\r\n") {
+        return Some(4);
+    }
+    let window = rest.get(..16).unwrap_or(rest);
+    let end = window.iter().position(|&byte| byte < b' ')?;
+    rest.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
 }
 
 #[cfg(test)]

@@ -110,6 +110,15 @@ impl Nesting {
         Ok(())
     }
 
+    /// Inside of an aggregate that said how many elements it has: how many are missing. Whoever takes one off sees to it that
+    /// the last is left.
+    pub(super) fn counted(&mut self) -> Option<&mut u32> {
+        match self.levels.last_mut() {
+            Some(Level::Counted(left)) => Some(left),
+            _ => None,
+        }
+    }
+
     /// A value has begun, or attributes have.
     pub(super) fn note_value(&mut self, is_attributes: bool) {
         self.owes_value &= is_attributes;

@@ -6,18 +6,16 @@ use crate::limits::ReplyLimits;
 /// What the short cut takes, the walk takes as the same.
 #[test]
 fn the_short_cut_is_no_other_way() {
-    let mut replies = vec![b"+OK\r\n".to_vec(), b"$-1\r\n".to_vec()];
-    replies.extend((0..10).map(|digit| format!(":{digit}\r\n").into_bytes()));
+    let mut replies = ["+OK\r\n", "$-1\r\n", "+\r\n", "+PONG\r\n"]
+        .map(Vec::from)
+        .to_vec();
+    replies.extend((0..18).map(|zeros| format!(":{}\r\n", 10_u64.pow(zeros)).into_bytes()));
     replies.extend(
-        (0..50).map(|length| format!("${length}\r\n{}\r\n", "x".repeat(length)).into_bytes()),
+        (0..999).map(|length| format!("${length}\r\n{}\r\n", "x".repeat(length)).into_bytes()),
     );
-    let limits = ReplyLimits {
-        whole: 0,
-        bulk: 0,
-        ..ReplyLimits::default()
-    };
+    let limits = ReplyLimits::default();
     for reply in replies {
-        let found = short(&reply);
+        let found = short(&reply, limits.bulk);
         let mut scanner = ReplyScanner::new(limits);
         let Ok(Some(ReplyFrame::Whole {
             kind,
