@@ -164,6 +164,12 @@ fn hash() -> String {
     format!("%10\r\n{fields}")
 }
 
+/// Ten members with their scores, as ZRANGE has them in RESP3.
+fn scores() -> String {
+    let members = "*2\r\n$6\r\nmember\r\n,1.5\r\n".repeat(10);
+    format!("*10\r\n{members}")
+}
+
 fn cases() -> Vec<Case> {
     let many = RUN as u32;
     let value = "x".repeat(512);
@@ -187,6 +193,7 @@ fn cases() -> Vec<Case> {
             many,
             replies("*3\r\n$3\r\nxxx\r\n$3\r\nyyy\r\n$3\r\nzzz\r\n", RUN),
         ),
+        ("scores", many, replies(&scores(), RUN)),
         ("hash", many, replies(&hash(), RUN)),
         (
             "open",

@@ -177,16 +177,21 @@ impl ReplyScanner {
     /// A type, length or line that cannot be, as soon as its bytes are there; a limit.
     #[inline]
     pub fn next(&mut self, src: &[u8]) -> Result<Option<ReplyFrame>, ReplyError> {
-        if self.walked == 0
-            && !self.is_streaming
-            && let Some((kind, len)) = short(self.window(src), self.limits.bulk)
-        {
-            let attributes = 0;
-            return Ok(Some(ReplyFrame::Whole {
-                kind,
-                len,
-                attributes,
-            }));
+        if self.walked == 0 && !self.is_streaming {
+            let window = self.window(src);
+            let found = match window.first() {
+                Some(b'*') => self.flat(ReplyKind::Array, window),
+                Some(b'%') => self.flat(ReplyKind::Map, window),
+                _ => short(window, self.limits.bulk),
+            };
+            if let Some((kind, len)) = found {
+                let attributes = 0;
+                return Ok(Some(ReplyFrame::Whole {
+                    kind,
+                    len,
+                    attributes,
+                }));
+            }
         }
         self.walk(src)
     }
@@ -316,6 +321,37 @@ impl ReplyScanner {
             self.attributes = self.walked + len;
         }
         Ok(step)
+    }
+
+    /// An array or a map at the front: the whole of it, if it has only short elements and all are there. If not, the walk
+    /// goes on behind those that are.
+    fn flat(&mut self, kind: ReplyKind, window: &[u8]) -> Option<(ReplyKind, usize)> {
+        let (count, header) = match length(window.get(1..)?) {
+            Length::Is { value, len } if value <= u64::from(self.limits.elements) => {
+                (value as u32, len + 1)
+            }
+            _ => return None,
+        };
+        let mut left = match kind {
+            ReplyKind::Map => count * 2,
+            _ => count,
+        };
+        let mut walked = header;
+        while left > 0 {
+            let rest = window.get(walked..).unwrap_or_default();
+            let Some((_, len)) = short(rest, self.limits.bulk) else {
+                break;
+            };
+            walked += len;
+            left -= 1;
+        }
+        if left == 0 {
+            return Some((kind, walked));
+        }
+        self.kind = Some(kind);
+        self.walked = walked;
+        self.nesting.open_with(left);
+        None
     }
 
     /// As many elements of an array or a map as are short and whole, but for its last: their bytes.

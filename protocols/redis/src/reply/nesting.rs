@@ -147,6 +147,11 @@ impl Nesting {
         }
     }
 
+    /// An aggregate to which so many elements are missing, one at least.
+    pub(super) fn open_with(&mut self, left: u32) {
+        self.levels.push(Level::Counted(left));
+    }
+
     pub(super) fn open_streamed(&mut self, kind: ReplyKind) {
         let is_map = kind == ReplyKind::Map;
         let elements = 0;
