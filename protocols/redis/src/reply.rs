@@ -5,9 +5,10 @@
 //! Start at [`ReplyScanner::next`].
 
 mod nesting;
+mod short;
 
 use crate::error::ReplyError;
-use crate::grammar::{Length, Token, length, token};
+use crate::grammar::{Token, token};
 use crate::limits::{LEAST_WHOLE, MOST_WHOLE, ReplyLimits};
 use nesting::Nesting;
 
@@ -153,6 +154,7 @@ impl ReplyScanner {
             whole: limits.whole.clamp(LEAST_WHOLE, MOST_WHOLE),
             line: limits.line.max(LEAST_WHOLE),
             bulk: limits.bulk.max(LEAST_WHOLE as u64),
+            depth: limits.depth.max(1),
             // Pairs are counted as two.
             elements: limits.elements.min(u32::MAX / 2),
             ..limits
@@ -177,12 +179,15 @@ impl ReplyScanner {
     /// A type, length or line that cannot be, as soon as its bytes are there; a limit.
     #[inline]
     pub fn next(&mut self, src: &[u8]) -> Result<Option<ReplyFrame>, ReplyError> {
+        if src.is_empty() {
+            return Ok(None);
+        }
         if self.walked == 0 && !self.is_streaming {
             let window = self.window(src);
             let found = match window.first() {
                 Some(b'*') => self.flat(ReplyKind::Array, window),
                 Some(b'%') => self.flat(ReplyKind::Map, window),
-                _ => short(window, self.limits.bulk),
+                _ => short::value(window, self.limits.bulk),
             };
             if let Some((kind, len)) = found {
                 let attributes = 0;
@@ -326,47 +331,29 @@ impl ReplyScanner {
     /// An array or a map at the front: the whole of it, if it has only short elements and all are there. If not, the walk
     /// goes on behind those that are.
     fn flat(&mut self, kind: ReplyKind, window: &[u8]) -> Option<(ReplyKind, usize)> {
-        let (count, header) = match length(window.get(1..)?) {
-            Length::Is { value, len } if value <= u64::from(self.limits.elements) => {
-                (value as u32, len + 1)
-            }
-            _ => return None,
-        };
-        let mut left = match kind {
-            ReplyKind::Map => count * 2,
-            _ => count,
-        };
-        let mut walked = header;
-        while left > 0 {
-            let rest = window.get(walked..).unwrap_or_default();
-            let Some((_, len)) = short(rest, self.limits.bulk) else {
-                break;
-            };
-            walked += len;
-            left -= 1;
-        }
-        if left == 0 {
+        let (count, header) = short::aggregate(kind, window, self.limits.elements)?;
+        let rest = window.get(header..).unwrap_or_default();
+        let may_nest = self.limits.depth > 1;
+        let (bytes, taken) = short::elements(rest, count, may_nest, &self.limits);
+        let walked = header + bytes;
+        if taken == count {
             return Some((kind, walked));
         }
         self.kind = Some(kind);
         self.walked = walked;
-        self.nesting.open_with(left);
+        self.nesting.open_with(count - taken);
         None
     }
 
     /// As many elements of an array or a map as are short and whole, but for its last: their bytes.
     fn elements(&mut self, rest: &[u8]) -> usize {
+        let may_nest = self.nesting.depth() < self.limits.depth as usize;
         let Some(left) = self.nesting.counted() else {
             return 0;
         };
-        let mut run = 0;
-        while *left > 1
-            && let Some((_, len)) = short(rest.get(run..).unwrap_or_default(), self.limits.bulk)
-        {
-            run += len;
-            *left -= 1;
-        }
-        run
+        let (bytes, taken) = short::elements(rest, *left - 1, may_nest, &self.limits);
+        *left -= taken;
+        bytes
     }
 
     fn take(&mut self, token: Token, rest: &[u8]) -> Result<Step, ReplyError> {
@@ -447,51 +434,6 @@ const fn kind_of(token: Token) -> Option<ReplyKind> {
         Token::StreamedBulk { .. } => Some(ReplyKind::Bulk),
         Token::Chunk { .. } | Token::End { .. } => None,
     }
-}
-
-/// The commonest values, where they are whole: what the walk would say of them.
-#[inline]
-fn short(src: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
-    let (&first, rest) = src.split_first()?;
-    match first {
-        b'$' => short_string(src, rest, most),
-        b':' => Some((ReplyKind::Integer, short_integer(rest)? + 1)),
-        b'+' => Some((ReplyKind::Simple, short_line(rest)? + 1)),
-        _ => None,
-    }
-}
-
-#[inline]
-fn short_string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
-    match length(rest) {
-        Length::Is { value, len } if value <= most => {
-            let end = 1 + len + value as usize;
-            (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
-        }
-        _ => rest
-            .starts_with(b"-1\r\n")
-            .then_some((ReplyKind::NullBulk, 5)),
-    }
-}
-
-/// A number that cannot be too large: its bytes and those of the line end.
-#[inline]
-fn short_integer(rest: &[u8]) -> Option<usize> {
-    match length(rest) {
-        Length::Is { len, .. } => Some(len),
-        _ => None,
-    }
-}
-
-/// A line of a word or two: its bytes and those of the line end.
-#[inline]
-fn short_line(rest: &[u8]) -> Option<usize> {
-    if rest.starts_with(b"OK\r\n") {
-        return Some(4);
-    }
-    let window = rest.get(..16).unwrap_or(rest);
-    let end = window.iter().position(|&byte| byte < b' ')?;
-    rest.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ impl Nesting {
         self.levels.is_empty()
     }
 
+    /// How many it is inside of.
+    pub(super) fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
     /// Whether `token` may stand here; changes nothing.
     pub(super) fn admits(&self, token: Token, limits: &ReplyLimits) -> Result<(), ReplyError> {
         let is_inside = match self.levels.last() {

@@ -15,7 +15,7 @@ fn the_short_cut_is_no_other_way() {
     );
     let limits = ReplyLimits::default();
     for reply in replies {
-        let found = short(&reply, limits.bulk);
+        let found = short::value(&reply, limits.bulk);
         let mut scanner = ReplyScanner::new(limits);
         let Ok(Some(ReplyFrame::Whole {
             kind,
@@ -27,6 +27,72 @@ fn the_short_cut_is_no_other_way() {
         };
         assert_eq!(found, Some((kind, len)), "{}", reply.escape_ascii());
         assert_eq!(len, reply.len());
+    }
+}
+
+/// What is odd is for the walk.
+#[test]
+fn the_short_cut_judges_nothing() {
+    for reply in [
+        "",
+        "+",
+        "+OK",
+        "+OK\n",
+        "+O\rK\r\n",
+        "$",
+        "$3",
+        "$3\r\nab",
+        "$3\r\nabcd\r\n",
+        "$03\r\nabc\r\n",
+        "$-2\r\n",
+        "$-1\r",
+        ":",
+        ":-1\r\n",
+        ":01\r\n",
+        ":1\n",
+        ":1x\r\n",
+        "-ERR\r\n",
+        "_",
+        "_x\r\n",
+        "#x\r\n",
+        "#t",
+        ",\r\n",
+        ",1.\r\n",
+        ",.5\r\n",
+        ",1e5\r\n",
+        ",inf\r\n",
+        ",1",
+        "(1\r\n",
+        "*1\r\n:1\r\n",
+        ";0\r\n",
+        ".\r\n",
+    ] {
+        assert_eq!(short::value(reply.as_bytes(), 100), None, "{reply:?}");
+    }
+}
+
+/// With and without what is short, the walk ends at the same places.
+#[test]
+fn aggregates_are_walked_alike() {
+    for reply in [
+        "*3\r\n:1\r\n:2\r\n:3\r\n",
+        "*2\r\n*2\r\n+a\r\n,1.5\r\n*2\r\n+b\r\n,2\r\n",
+        "%2\r\n+a\r\n~1\r\n#t\r\n+b\r\n*0\r\n",
+        "*2\r\n*1\r\n*1\r\n:1\r\n:2\r\n",
+        "*3\r\n-ERR\r\n:1\r\n-ERR\r\n",
+        "*17\r\n+a\r\n*16\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n\
+         +a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n+a\r\n",
+    ] {
+        let streamed = format!("*?\r\n{reply}.\r\n");
+        for reply in [reply, &streamed] {
+            let mut scanner = ReplyScanner::new(ReplyLimits::default());
+            let frame = scanner.next(reply.as_bytes()).unwrap();
+            assert_eq!(
+                frame.map(|frame| frame.len()),
+                Some(reply.len()),
+                "{reply:?}"
+            );
+        }
     }
 }
 
