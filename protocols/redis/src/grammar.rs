@@ -139,9 +139,14 @@ pub(crate) fn is_http(words: &[Vec<u8>]) -> bool {
         [_, target, version] if version.starts_with(b"HTTP/1.") => {
             target.first() == Some(&b'/') || memchr::memmem::find(target, b"://").is_some()
         }
-        [first, ..] => first.eq_ignore_ascii_case(b"post") || first.eq_ignore_ascii_case(b"host:"),
+        [first, ..] => is_http_name(first),
         [] => false,
     }
+}
+
+/// Whether a first word is one of those that Redis takes for HTTP.
+pub(crate) fn is_http_name(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 #[cfg(test)]

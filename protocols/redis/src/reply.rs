@@ -157,7 +157,6 @@ impl ReplyScanner {
             depth: limits.depth.max(1),
             // Pairs are counted as two.
             elements: limits.elements.min(u32::MAX / 2),
-            ..limits
         };
         Self {
             walked: 0,

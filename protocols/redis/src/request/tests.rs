@@ -110,3 +110,11 @@ fn a_command_of_our_own() {
     assert_eq!(command.name(), b"SELECT");
     assert_eq!(command.argument(1), Some(&b"5"[..]));
 }
+
+#[test]
+fn commands_of_browsers() {
+    for (name, expected) in [("POST", true), ("host:", true), ("GET", false), ("", false)] {
+        let command = Command::new(&[name, "x"]);
+        assert_eq!(command.as_ref().is_cross_protocol(), expected, "{name}");
+    }
+}
