@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod postgres_scram;
 pub mod postgres_sql;
 pub mod proxy_header;
+pub mod redis;
 
 /// What a target does with one input.
 pub type Body = fn(&[u8]);
@@ -42,4 +43,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("postgres_roundtrip", postgres::roundtrip),
     ("postgres_diff", postgres::diff),
     ("postgres_session", postgres::session),
+    ("redis_decode", redis::decode),
+    ("redis_roundtrip", redis::roundtrip),
+    ("redis_diff", redis::diff),
 ];

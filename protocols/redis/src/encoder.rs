@@ -34,12 +34,8 @@ pub fn protocol_error(error: RequestError, dst: &mut BytesMut) {
 
 /// A number.
 pub fn integer(number: i64, dst: &mut BytesMut) {
-    dst.put_u8(b':');
-    if number < 0 {
-        dst.put_u8(b'-');
-    }
-    number::put(number.unsigned_abs(), dst);
-    dst.extend_from_slice(b"\r\n");
+    let sign: &[u8] = if number < 0 { b"-" } else { b"" };
+    number::put_signed(b':', sign, number.unsigned_abs(), dst);
 }
 
 /// A string of any bytes. Also an argument of a command.

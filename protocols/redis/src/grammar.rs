@@ -37,15 +37,22 @@ pub(crate) enum Length {
 /// Reads a count or a length with the CRLF behind it. What is said of some bytes is never taken back when more come.
 #[inline]
 pub(crate) fn length(src: &[u8]) -> Length {
-    let is = |value: u8, len| Length::Is {
-        value: u64::from(value),
-        len,
-    };
-    match *src {
-        [a @ b'0'..=b'9', b'\r', b'\n', ..] => is(a - b'0', 3),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => is((a - b'0') * 10 + (b - b'0'), 4),
-        _ => long_length(src),
+    const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
+    // Most have one digit or two: both are seen in one word. Behind a length there are always four bytes in the end.
+    if let Some(&word) = src.first_chunk::<4>() {
+        let word = u32::from_le_bytes(word);
+        let first = (word as u8).wrapping_sub(b'0');
+        let second = ((word >> 8) as u8).wrapping_sub(b'0');
+        if first < 10 && (word >> 8) as u16 == CRLF {
+            let value = u64::from(first);
+            return Length::Is { value, len: 3 };
+        }
+        if matches!(first, 1..10) && second < 10 && (word >> 16) as u16 == CRLF {
+            let value = u64::from(first * 10 + second);
+            return Length::Is { value, len: 4 };
+        }
     }
+    long_length(src)
 }
 
 fn long_length(src: &[u8]) -> Length {
@@ -132,9 +139,14 @@ pub(crate) fn is_http(words: &[Vec<u8>]) -> bool {
         [_, target, version] if version.starts_with(b"HTTP/1.") => {
             target.first() == Some(&b'/') || memchr::memmem::find(target, b"://").is_some()
         }
-        [first, ..] => first.eq_ignore_ascii_case(b"post") || first.eq_ignore_ascii_case(b"host:"),
+        [first, ..] => is_http_name(first),
         [] => false,
     }
+}
+
+/// Whether a first word is one of those that Redis takes for HTTP.
+pub(crate) fn is_http_name(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 #[cfg(test)]

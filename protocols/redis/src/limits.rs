@@ -24,7 +24,7 @@ pub struct RequestLimits {
 impl Default for RequestLimits {
     fn default() -> Self {
         Self {
-            // 2^20: what Redis took up to 7.0 and what its clients stay far below.
+            // 2^20: what Redis took before 7.0, and what clients stay far below.
             arguments: 1024 * 1024,
             // Redis's `proto-max-bulk-len`. It costs no memory here, since it streams.
             bulk: 512 * 1024 * 1024,

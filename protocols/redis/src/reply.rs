@@ -5,6 +5,7 @@
 //! Start at [`ReplyScanner::next`].
 
 mod nesting;
+mod short;
 
 use crate::error::ReplyError;
 use crate::grammar::{Token, token};
@@ -153,9 +154,9 @@ impl ReplyScanner {
             whole: limits.whole.clamp(LEAST_WHOLE, MOST_WHOLE),
             line: limits.line.max(LEAST_WHOLE),
             bulk: limits.bulk.max(LEAST_WHOLE as u64),
+            depth: limits.depth.max(1),
             // Pairs are counted as two.
             elements: limits.elements.min(u32::MAX / 2),
-            ..limits
         };
         Self {
             walked: 0,
@@ -177,16 +178,24 @@ impl ReplyScanner {
     /// A type, length or line that cannot be, as soon as its bytes are there; a limit.
     #[inline]
     pub fn next(&mut self, src: &[u8]) -> Result<Option<ReplyFrame>, ReplyError> {
-        if self.walked == 0
-            && !self.is_streaming
-            && let Some((kind, len)) = short(src)
-        {
-            let attributes = 0;
-            return Ok(Some(ReplyFrame::Whole {
-                kind,
-                len,
-                attributes,
-            }));
+        if src.is_empty() {
+            return Ok(None);
+        }
+        if self.walked == 0 && !self.is_streaming {
+            let window = self.window(src);
+            let found = match window.first() {
+                Some(b'*') => self.flat(ReplyKind::Array, window),
+                Some(b'%') => self.flat(ReplyKind::Map, window),
+                _ => short::value(window, self.limits.bulk),
+            };
+            if let Some((kind, len)) = found {
+                let attributes = 0;
+                return Ok(Some(ReplyFrame::Whole {
+                    kind,
+                    len,
+                    attributes,
+                }));
+            }
         }
         self.walk(src)
     }
@@ -211,11 +220,16 @@ impl ReplyScanner {
             .max(1)
     }
 
+    #[inline]
+    fn window<'a>(&self, src: &'a [u8]) -> &'a [u8] {
+        src.get(..self.limits.whole).unwrap_or(src)
+    }
+
     fn walk(&mut self, src: &[u8]) -> Result<Option<ReplyFrame>, ReplyError> {
         if self.is_streaming {
             return self.more(src);
         }
-        let window = src.get(..self.limits.whole).unwrap_or(src);
+        let window = self.window(src);
         while let Some((len, is_done)) = self.step(window.get(self.walked..).unwrap_or_default())? {
             self.walked += len;
             if is_done {
@@ -289,6 +303,12 @@ impl ReplyScanner {
     /// Goes on by one token, or through a string as far as it is there: the bytes, and whether the reply ends with them.
     /// After an error it can be called again and says the same.
     fn step(&mut self, rest: &[u8]) -> Result<Option<Step>, ReplyError> {
+        if self.string.is_none() {
+            let run = self.elements(rest);
+            if run > 0 {
+                return Ok(Some((run, false)));
+            }
+        }
         let step = match self.string {
             Some(left) => self.through_string(rest, left)?,
             None => match token(rest, &self.limits)? {
@@ -305,6 +325,34 @@ impl ReplyScanner {
             self.attributes = self.walked + len;
         }
         Ok(step)
+    }
+
+    /// An array or a map at the front: the whole of it, if it has only short elements and all are there. If not, the walk
+    /// goes on behind those that are.
+    fn flat(&mut self, kind: ReplyKind, window: &[u8]) -> Option<(ReplyKind, usize)> {
+        let (count, header) = short::aggregate(kind, window, self.limits.elements)?;
+        let rest = window.get(header..).unwrap_or_default();
+        let may_nest = self.limits.depth > 1;
+        let (bytes, taken) = short::elements(rest, count, may_nest, &self.limits);
+        let walked = header + bytes;
+        if taken == count {
+            return Some((kind, walked));
+        }
+        self.kind = Some(kind);
+        self.walked = walked;
+        self.nesting.open_with(count - taken);
+        None
+    }
+
+    /// As many elements of an array or a map as are short and whole, but for its last: their bytes.
+    fn elements(&mut self, rest: &[u8]) -> usize {
+        let may_nest = self.nesting.depth() < self.limits.depth as usize;
+        let Some(left) = self.nesting.counted() else {
+            return 0;
+        };
+        let (bytes, taken) = short::elements(rest, *left - 1, may_nest, &self.limits);
+        *left -= taken;
+        bytes
     }
 
     fn take(&mut self, token: Token, rest: &[u8]) -> Result<Step, ReplyError> {
@@ -385,29 +433,6 @@ const fn kind_of(token: Token) -> Option<ReplyKind> {
         Token::StreamedBulk { .. } => Some(ReplyKind::Bulk),
         Token::Chunk { .. } | Token::End { .. } => None,
     }
-}
-
-/// The commonest replies, where they are whole: what the walk would say of them.
-#[inline]
-fn short(src: &[u8]) -> Option<(ReplyKind, usize)> {
-    match *src {
-        [b'+', b'O', b'K', b'\r', b'\n', ..] => Some((ReplyKind::Simple, 5)),
-        [b':', b'0'..=b'9', b'\r', b'\n', ..] => Some((ReplyKind::Integer, 4)),
-        [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => short_string(src, 4, usize::from(a - b'0')),
-        [b'$', a @ b'1'..=b'4', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            // Below LEAST_WHOLE with header and end.
-            let length = usize::from(a - b'0') * 10 + usize::from(b - b'0');
-            short_string(src, 5, length)
-        }
-        [b'$', b'-', b'1', b'\r', b'\n', ..] => Some((ReplyKind::NullBulk, 5)),
-        _ => None,
-    }
-}
-
-#[inline]
-fn short_string(src: &[u8], header: usize, length: usize) -> Option<(ReplyKind, usize)> {
-    let end = header + length;
-    (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The scanner has found the end, so nothing is waited for here and no byte is read twice. Goes as deep as the scanner let
 //! the reply be, and reserves no room by what a peer states. Start at [`ValueDecoder`].
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use portcullis_codec::Decoder;
 
 use super::{Attributed, Null, Value};
@@ -85,10 +85,14 @@ impl Decoder for ValueDecoder {
 ///
 /// # Errors
 /// The bytes are not one whole reply; nested deeper than [`MOST_DEPTH`].
+#[allow(clippy::needless_pass_by_value)] // a tree is made of the bytes, and keeps them
 pub fn parse(reply: Bytes) -> Result<Value, ReplyError> {
-    let mut reader = Reader { rest: reply };
+    let mut reader = Reader {
+        reply: &reply,
+        at: 0,
+    };
     let value = reader.value(MOST_DEPTH)?;
-    if reader.rest.is_empty() {
+    if reader.at == reply.len() {
         Ok(value)
     } else {
         Err(ReplyError::Length)
@@ -98,8 +102,10 @@ pub fn parse(reply: Bytes) -> Result<Value, ReplyError> {
 /// As deep as [`parse`] goes, whatever the scanner was told: well within the stack of a thread.
 pub const MOST_DEPTH: u32 = 128;
 
-struct Reader {
-    rest: Bytes,
+struct Reader<'a> {
+    reply: &'a Bytes,
+    /// Bytes of it that were read.
+    at: usize,
 }
 
 /// Everything fits: what must not be large was not let through by the scanner.
@@ -111,7 +117,7 @@ const ANY: ReplyLimits = ReplyLimits {
     line: usize::MAX,
 };
 
-impl Reader {
+impl Reader<'_> {
     fn value(&mut self, depth: u32) -> Result<Value, ReplyError> {
         let depth = depth.checked_sub(1).ok_or(ReplyError::Depth)?;
         let mut attributes: Option<Vec<_>> = None;
@@ -122,7 +128,7 @@ impl Reader {
                     header,
                     count,
                 } => {
-                    self.rest.advance(header);
+                    self.at += header;
                     let pairs = self.pairs(Some(count), depth)?;
                     attributes.get_or_insert_default().extend(pairs);
                 }
@@ -152,15 +158,15 @@ impl Reader {
                 header,
                 count,
             } => {
-                self.rest.advance(header);
+                self.at += header;
                 self.aggregate(kind, Some(count), depth)
             }
             Token::StreamedAggregate { kind, header } => {
-                self.rest.advance(header);
+                self.at += header;
                 self.aggregate(Some(kind), None, depth)
             }
             Token::StreamedBulk { header } => {
-                self.rest.advance(header);
+                self.at += header;
                 self.chunks()
             }
             Token::Chunk { .. } | Token::End { .. } => Err(ReplyError::Type),
@@ -168,20 +174,28 @@ impl Reader {
     }
 
     fn token(&self) -> Result<Token, ReplyError> {
-        token(&self.rest, &ANY)?.ok_or(ReplyError::Truncated)
+        token(self.rest(), &ANY)?.ok_or(ReplyError::Truncated)
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.reply.get(self.at..).unwrap_or_default()
     }
 
     fn take(&mut self, len: usize) -> Result<Bytes, ReplyError> {
-        if len > self.rest.len() {
+        let end = self.at.saturating_add(len);
+        if end > self.reply.len() {
             return Err(ReplyError::Truncated);
         }
-        Ok(self.rest.split_to(len))
+        let bytes = self.reply.slice(self.at..end);
+        self.at = end;
+        Ok(bytes)
     }
 
     fn line(&mut self, kind: ReplyKind, len: usize) -> Result<Value, ReplyError> {
-        let mut text = self.take(len)?;
-        text.advance(1);
-        text.truncate(text.len().saturating_sub(2));
+        // Without the type and the line end.
+        self.at += 1;
+        let text = self.take(len.saturating_sub(3))?;
+        self.at += 2;
         Ok(match kind {
             ReplyKind::Simple => Value::Simple(text),
             ReplyKind::Error => Value::Error(text),
@@ -199,24 +213,34 @@ impl Reader {
     fn bytes(&mut self, length: u64) -> Result<Bytes, ReplyError> {
         let length = usize::try_from(length).map_err(|_| ReplyError::BulkTooLarge)?;
         let bytes = self.take(length)?;
-        if self.take(2)?.as_ref() == b"\r\n" {
-            Ok(bytes)
-        } else {
-            Err(ReplyError::LineEnd)
+        match self.rest() {
+            [b'\r', b'\n', ..] => {
+                self.at += 2;
+                Ok(bytes)
+            }
+            [_, _, ..] => Err(ReplyError::LineEnd),
+            _ => Err(ReplyError::Truncated),
         }
     }
 
     fn string(&mut self, kind: ReplyKind, header: usize, length: u64) -> Result<Value, ReplyError> {
-        let header = self.take(header)?;
-        let bytes = self.bytes(length)?;
-        Ok(match (kind, header.as_ref()) {
-            (ReplyKind::Verbatim, [.., a, b, c, _]) => Value::Verbatim {
-                format: [*a, *b, *c],
-                text: bytes,
-            },
-            (ReplyKind::BulkError, _) => Value::BulkError(bytes),
-            _ => Value::Bulk(bytes),
+        self.at += header;
+        Ok(match kind {
+            ReplyKind::Verbatim => {
+                let format = self.format().ok_or(ReplyError::Value)?;
+                let text = self.bytes(length)?;
+                Value::Verbatim { format, text }
+            }
+            ReplyKind::BulkError => Value::BulkError(self.bytes(length)?),
+            _ => Value::Bulk(self.bytes(length)?),
         })
+    }
+
+    /// What stands with a colon in front of the text of a verbatim string.
+    fn format(&self) -> Option<[u8; 3]> {
+        let header = self.reply.get(..self.at)?;
+        let (format, _) = header.last_chunk::<4>()?.split_first_chunk::<3>()?;
+        Some(*format)
     }
 
     /// The only strings that are copied, since they are not in one piece.
@@ -226,7 +250,7 @@ impl Reader {
             let Token::Chunk { header, length } = self.token()? else {
                 return Err(ReplyError::Type);
             };
-            self.rest.advance(header);
+            self.at += header;
             if length == 0 {
                 return Ok(Value::Bulk(joined.freeze()));
             }
@@ -270,12 +294,12 @@ impl Reader {
         if let Some(count) = count {
             return Ok(len >= count as usize);
         }
-        if self.rest.first() != Some(&b'.') {
+        if self.rest().first() != Some(&b'.') {
             return Ok(false);
         }
         match self.token()? {
             Token::End { len } => {
-                self.rest.advance(len);
+                self.at += len;
                 Ok(true)
             }
             _ => Err(ReplyError::Type),

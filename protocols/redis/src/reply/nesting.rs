@@ -36,6 +36,11 @@ impl Nesting {
         self.levels.is_empty()
     }
 
+    /// How many it is inside of.
+    pub(super) fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
     /// Whether `token` may stand here; changes nothing.
     pub(super) fn admits(&self, token: Token, limits: &ReplyLimits) -> Result<(), ReplyError> {
         let is_inside = match self.levels.last() {
@@ -110,6 +115,15 @@ impl Nesting {
         Ok(())
     }
 
+    /// Inside of an aggregate that said how many elements it has: how many are missing. Whoever takes one off sees to it that
+    /// the last is left.
+    pub(super) fn counted(&mut self) -> Option<&mut u32> {
+        match self.levels.last_mut() {
+            Some(Level::Counted(left)) => Some(left),
+            _ => None,
+        }
+    }
+
     /// A value has begun, or attributes have.
     pub(super) fn note_value(&mut self, is_attributes: bool) {
         self.owes_value &= is_attributes;
@@ -136,6 +150,11 @@ impl Nesting {
                 false
             }
         }
+    }
+
+    /// An aggregate to which so many elements are missing, one at least.
+    pub(super) fn open_with(&mut self, left: u32) {
+        self.levels.push(Level::Counted(left));
     }
 
     pub(super) fn open_streamed(&mut self, kind: ReplyKind) {

@@ -157,6 +157,13 @@ impl<'a> CommandRef<'a> {
         self.argument(0).unwrap_or_default()
     }
 
+    /// Whether it is named like what begins an HTTP request or one of its fields. Redis closes such a connection without a
+    /// word, since somebody's browser was made to send commands; to be asked of commands that are unknown.
+    #[must_use]
+    pub fn is_cross_protocol(self) -> bool {
+        crate::grammar::is_http_name(self.name())
+    }
+
     /// An argument; that with index 0 is the name.
     #[must_use]
     #[inline]

@@ -82,10 +82,17 @@ enum Place {
     Payload(u64),
 }
 
+/// Why the walk over arguments ends before the last.
+enum Stop {
+    /// As in [`CommandScanner::unfinished`].
+    Unfinished(usize, Option<u64>),
+    Error(RequestError),
+}
+
 /// Walks over commands.
 #[derive(Debug, Clone)]
 pub struct CommandScanner {
-    spans: Spans,
+    pub(super) spans: Spans,
     place: Place,
     /// Arguments of the command that are still to come.
     left: u32,
@@ -222,29 +229,36 @@ impl CommandScanner {
     #[inline]
     fn arguments(&mut self, src: &[u8]) -> Result<Option<CommandFrame>, RequestError> {
         let window = src.get(..self.limits.whole).unwrap_or(src);
-        loop {
-            let rest = window.get(self.walked..).unwrap_or_default();
-            let Some((header, bulk)) = self.header(rest)? else {
-                return self.unfinished(src, self.walked, None);
+        let (mut walked, mut left) = (self.walked, self.left);
+        let stop = loop {
+            let (start, bulk) = match self.header(window.get(walked..).unwrap_or_default()) {
+                Ok(Some((header, bulk))) => (walked + header, bulk),
+                Ok(None) => break Stop::Unfinished(walked, None),
+                Err(error) => break Stop::Error(error),
             };
-            let start = self.walked + header;
             // A length has 18 digits at most: this does not overflow.
             let end = start + bulk as usize;
             match window.get(end..end + 2) {
                 Some(b"\r\n") => {}
-                Some(_) => return Err(RequestError::BulkEnd),
-                None => return self.unfinished(src, end, Some(bulk)),
+                Some(_) => break Stop::Error(RequestError::BulkEnd),
+                None => break Stop::Unfinished(end, Some(bulk)),
             }
+            walked = end + 2;
             // Both are within `whole`.
             let (start, end) = (start as u32, end as u32);
             self.spans.push(Span { start, end });
-            self.walked = end as usize + 2;
-            self.left -= 1;
-            if self.left == 0 {
-                let len = std::mem::take(&mut self.walked);
+            left -= 1;
+            if left == 0 {
+                self.walked = 0;
                 self.place = Place::Front;
-                return Ok(Some(CommandFrame::Whole { len }));
+                return Ok(Some(CommandFrame::Whole { len: walked }));
             }
+        };
+        self.walked = walked;
+        self.left = left;
+        match stop {
+            Stop::Unfinished(end, partial) => self.unfinished(src, end, partial),
+            Stop::Error(error) => Err(error),
         }
     }
 

@@ -1,0 +1,136 @@
+//! The commonest values without tokens and nesting: what the walk would say of them, sooner.
+//!
+//! Not the rule: whatever is not whole, long, or odd in any way is left to the walk, which judges it. Start at [`value`].
+
+use super::ReplyKind;
+use crate::grammar::{Length, length};
+use crate::limits::ReplyLimits;
+
+/// Elements of an array inside of another that is still short. What is not there yet may be looked at again, and this is how
+/// much of it.
+const ELEMENTS: u32 = 16;
+
+/// A value that is no aggregate, at the front: its type and its bytes.
+#[inline]
+pub(super) fn value(src: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
+    let (&first, rest) = src.split_first()?;
+    match first {
+        b'$' => string(src, rest, most),
+        b':' => Some((ReplyKind::Integer, integer(rest)? + 1)),
+        b'+' => Some((ReplyKind::Simple, line(rest)? + 1)),
+        _ => third(first, rest),
+    }
+}
+
+/// An array or a map at the front: how many elements it has, and the bytes of its header.
+#[inline]
+pub(super) fn aggregate(kind: ReplyKind, src: &[u8], most: u32) -> Option<(u32, usize)> {
+    match length(src.get(1..)?) {
+        Length::Is { value, len } if value <= u64::from(most) => {
+            let is_map = kind == ReplyKind::Map;
+            Some(((value as u32) << u32::from(is_map), len + 1))
+        }
+        _ => None,
+    }
+}
+
+/// Goes over up to `most` elements: their bytes and their number. `may_nest`: some may be short aggregates.
+pub(super) fn elements(
+    src: &[u8],
+    most: u32,
+    may_nest: bool,
+    limits: &ReplyLimits,
+) -> (usize, u32) {
+    let (mut bytes, mut count) = (0, 0);
+    while count < most {
+        let rest = src.get(bytes..).unwrap_or_default();
+        let len = match value(rest, limits.bulk) {
+            Some((_, len)) => Some(len),
+            None if may_nest => nested(rest, limits),
+            None => None,
+        };
+        let Some(len) = len else {
+            break;
+        };
+        bytes += len;
+        count += 1;
+    }
+    (bytes, count)
+}
+
+/// An aggregate of few values: its bytes.
+fn nested(src: &[u8], limits: &ReplyLimits) -> Option<usize> {
+    let kind = match src.first()? {
+        b'*' => ReplyKind::Array,
+        b'%' => ReplyKind::Map,
+        b'~' => ReplyKind::Set,
+        _ => return None,
+    };
+    let (count, header) = aggregate(kind, src, limits.elements.min(ELEMENTS))?;
+    let mut bytes = header;
+    for _ in 0..count {
+        bytes += value(src.get(bytes..)?, limits.bulk)?.1;
+    }
+    Some(bytes)
+}
+
+#[inline]
+fn string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
+    match length(rest) {
+        Length::Is { value, len } if value <= most => {
+            let end = 1 + len + value as usize;
+            (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
+        }
+        _ => rest
+            .starts_with(b"-1\r\n")
+            .then_some((ReplyKind::NullBulk, 5)),
+    }
+}
+
+/// A number that cannot be too large: its bytes and those of the line end.
+#[inline]
+fn integer(rest: &[u8]) -> Option<usize> {
+    match length(rest) {
+        Length::Is { len, .. } => Some(len),
+        _ => None,
+    }
+}
+
+/// A line of a word or two: its bytes and those of the line end.
+#[inline]
+fn line(rest: &[u8]) -> Option<usize> {
+    if rest.starts_with(b"OK\r\n") {
+        return Some(4);
+    }
+    let window = rest.get(..16).unwrap_or(rest);
+    let end = window.iter().position(|&byte| byte < b' ')?;
+    rest.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
+}
+
+/// Types of RESP3.
+fn third(first: u8, rest: &[u8]) -> Option<(ReplyKind, usize)> {
+    match (first, rest) {
+        (b'_', [b'\r', b'\n', ..]) => Some((ReplyKind::Null, 3)),
+        (b'#', [b't' | b'f', b'\r', b'\n', ..]) => Some((ReplyKind::Boolean, 4)),
+        (b',', _) => Some((ReplyKind::Double, double(rest)? + 1)),
+        _ => None,
+    }
+}
+
+/// Digits, and a point among them or none: its bytes and those of the line end.
+fn double(rest: &[u8]) -> Option<usize> {
+    let digits = |from: usize| {
+        let bytes = rest.get(from..).unwrap_or_default();
+        let bytes = bytes.get(..20).unwrap_or(bytes);
+        let count = bytes
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        (count > 0).then_some(from + count)
+    };
+    let mut end = digits(usize::from(rest.first() == Some(&b'-')))?;
+    if rest.get(end) == Some(&b'.') {
+        end = digits(end + 1)?;
+    }
+    rest.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
+}
