@@ -10,7 +10,6 @@
 //!        └── Client::on_piece(ticket, piece): slots in order, merges ◄─────────┘
 //! ```
 
-mod arguments;
 mod assembly;
 mod client;
 mod elements;
