@@ -231,8 +231,8 @@ impl CommandId {
             Self::FLUSHDB | Self::FLUSHALL | Self::SWAPDB => (Primaries, Merge::Same),
             Self::WAIT => (Primaries, Merge::Least),
 
-            // A server of a Redis Cluster passes a message on to all others: there one of them is enough.
-            Self::PUBLISH | Self::PUBSUB_NUMPAT => (Primaries, Merge::Sum),
+            // Patterns are subscribed to everywhere, so that all say the same.
+            Self::PUBSUB_NUMPAT => (Primaries, Merge::First),
             Self::PUBSUB_CHANNELS | Self::PUBSUB_SHARDCHANNELS => (Primaries, Merge::Union),
             Self::PUBSUB_NUMSUB | Self::PUBSUB_SHARDNUMSUB => (Primaries, Merge::SumByName),
 

@@ -3,7 +3,7 @@
 //! Parts may come in any order and in pieces; the reply is made when all are here. Their elements are passed on as the bytes
 //! that they came in. Start at [`Assembly::new`], then [`How`].
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 
@@ -128,7 +128,10 @@ impl Assembly {
         match merge {
             Merge::AnyOne => return self.first(|part| !part.is_error, out),
             Merge::NotNull => return self.not_null(version, out),
-            Merge::Texts => return self.texts(names, version, out),
+            Merge::Texts => {
+                self.texts(names, version, out);
+                return Some(());
+            }
             _ if self.parts.iter().any(|part| part.is_error) => return None,
             _ => {}
         }
@@ -197,12 +200,12 @@ impl Assembly {
     }
 
     fn union(&self, out: &mut BytesMut) -> Option<()> {
-        let mut seen: BTreeMap<&[u8], ()> = BTreeMap::new();
+        let mut seen: BTreeSet<&[u8]> = BTreeSet::new();
         for part in &self.parts {
-            seen.extend(elements(&part.bytes)?.map(|element| (element, ())));
+            seen.extend(elements(&part.bytes)?);
         }
         encoder::array(seen.len(), out);
-        for element in seen.keys() {
+        for element in seen {
             out.extend_from_slice(element);
         }
         Some(())
@@ -270,10 +273,9 @@ impl Assembly {
     }
 
     /// `INFO`: each endpoint's under its name. A single one's is as it came.
-    fn texts(&self, names: &[Box<str>], version: RespVersion, out: &mut BytesMut) -> Option<()> {
+    fn texts(&self, names: &[Box<str>], version: RespVersion, out: &mut BytesMut) {
         if let [part] = &*self.parts {
-            out.extend_from_slice(&part.bytes);
-            return Some(());
+            return out.extend_from_slice(&part.bytes);
         }
         let mut all = Vec::new();
         for (part, name) in self.parts.iter().zip(names) {
@@ -285,7 +287,6 @@ impl Assembly {
             all.extend_from_slice(b"\r\n");
         }
         encoder::verbatim(*b"txt", &all, version, out);
-        Some(())
     }
 
     /// `SCAN`: the cursor says which shard is next, and how far it is.

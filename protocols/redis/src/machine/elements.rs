@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn aggregates_come_apart() {
         let all = |reply: &'static [u8]| elements(reply).map(Iterator::collect::<Vec<_>>);
-        let cases: [(&[u8], Option<Vec<&[u8]>>); 6] = [
+        type Case = (&'static [u8], Option<Vec<&'static [u8]>>);
+        let cases: [Case; 6] = [
             (
                 b"*2\r\n$1\r\na\r\n:1\r\n",
                 Some(vec![b"$1\r\na\r\n", b":1\r\n"]),

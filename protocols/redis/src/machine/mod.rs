@@ -18,7 +18,7 @@ mod slots;
 mod upstreams;
 
 pub use assembly::{Assembly, How};
-pub use client::{Client, Flow, Policy, Refusal};
+pub use client::{Client, Flow, Front, Policy, Refusal};
 pub use pipeline::{Delivery, Pipeline, PipelineError};
 pub use slots::{ErrorPrefix, Finished, SlotId, Slots};
 pub use upstreams::{

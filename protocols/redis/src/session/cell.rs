@@ -23,7 +23,8 @@ const KEPT: usize = 512;
 
 /// A command under way.
 pub(super) struct Flight {
-    pub(super) command: CommandId,
+    /// `None` of one that there is not.
+    pub(super) command: Option<CommandId>,
     pub(super) started: Instant,
     pub(super) bytes: u32,
     /// What filters hold until it is over, where they hold something.

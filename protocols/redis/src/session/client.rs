@@ -19,11 +19,11 @@ use super::cell::{Cell, Flight, Held, Need, State};
 use super::reach::{Pins, Reach};
 use super::server::RedisServer;
 use crate::chain::{CommandRequest, Record, RedisMessages};
-use crate::command::{CommandId, arity};
+use crate::command::CommandId;
 use crate::encoder;
 use crate::error::RequestError;
-use crate::machine::{Call, Client, Flow, PinId, Refusal};
-use crate::request::{CommandFrame, CommandRef, CommandScanner, RequestDecoder};
+use crate::machine::{Call, Client, Flow, Front, PinId, Refusal};
+use crate::request::{CommandFrame, CommandScanner, RequestDecoder};
 
 /// Bytes of a large command that may wait for the server before more are read.
 pub(super) const STREAMED: usize = 256 << 10;
@@ -145,17 +145,17 @@ impl Session {
         let wire = self.input.get(..len).unwrap_or_default();
         let command = self.scanner.command(wire);
         let server = Rc::clone(&self.cell.server);
-        let admitted = self.cell.state.borrow().machine.admit(command);
+        let admitted = self.cell.state.borrow().machine.admit(&command);
         let id = match admitted {
             Ok(id) => id,
             Err((refusal, text)) => {
-                let id = CommandId::resolve(&command).unwrap_or(CommandId::COMMAND);
+                let id = CommandId::resolve(&command).ok();
                 self.refuse(id, len, refusal, &text);
                 return Ok(Flow::Next);
             }
         };
         let mut flight = Flight {
-            command: id,
+            command: Some(id),
             started: clock::now(),
             bytes: len as u32,
             held: None,
@@ -164,7 +164,7 @@ impl Session {
             match self.filter(id, len).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
-                    self.refuse(id, len, refusal, &text);
+                    self.refuse(Some(id), len, refusal, &text);
                     return Ok(Flow::Next);
                 }
             }
@@ -215,7 +215,7 @@ impl Session {
 
     /// Answers a command with an error.
     #[cold]
-    fn refuse(&mut self, id: CommandId, len: usize, refusal: Refusal, text: &[u8]) {
+    fn refuse(&mut self, id: Option<CommandId>, len: usize, refusal: Refusal, text: &[u8]) {
         self.cell.server.stats.on_rejected(refusal.reason);
         let mut state = self.cell.state.borrow_mut();
         let flight = Flight {
@@ -229,10 +229,6 @@ impl Session {
     }
 
     /// Asks the filters. What they hold until the command is over, or the refusal.
-    #[expect(
-        clippy::type_complexity,
-        reason = "two ways to fail: the command, or the connection"
-    )]
     async fn filter(
         &mut self,
         id: CommandId,
@@ -306,10 +302,15 @@ impl Session {
         self.rest = Rest::Dropped;
         let wire = self.input.get(..len).unwrap_or_default();
         let command = self.scanner.command(wire);
-        let admitted = admit_large(&self.cell.state.borrow().machine, command, declared);
+        let front = Front {
+            command,
+            declared: declared as usize,
+        };
+        let admitted = self.cell.state.borrow().machine.admit(&front);
         let id = match admitted {
             Ok(id) => id,
-            Err((id, refusal, text)) => {
+            Err((refusal, text)) => {
+                let id = CommandId::resolve(&command).ok();
                 self.refuse(id, len, refusal, &text);
                 return Ok(Flow::Next);
             }
@@ -319,13 +320,13 @@ impl Session {
             match self.filter(id, len).await? {
                 Ok(kept) => held = kept,
                 Err((refusal, text)) => {
-                    self.refuse(id, len, refusal, &text);
+                    self.refuse(Some(id), len, refusal, &text);
                     return Ok(Flow::Next);
                 }
             }
         }
         let mut flight = Flight {
-            command: id,
+            command: Some(id),
             started: clock::now(),
             bytes: len as u32,
             held,
@@ -434,9 +435,7 @@ impl Session {
         // As Redis does with a browser that was made to send commands.
         let says_nothing = matches!(error, RequestError::CrossProtocol | RequestError::Truncated);
         if owed.is_ok() && !says_nothing {
-            let mut state = self.cell.state.borrow_mut();
-            encoder::protocol_error(error, state.machine.out());
-            drop(state);
+            encoder::protocol_error(error, self.cell.state.borrow_mut().machine.out());
             self.part().await;
         }
         reason
@@ -580,45 +579,6 @@ fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
     }
     state.trim();
     Ok(())
-}
-
-/// Whether a command may be carried out of which only the front is here.
-fn admit_large(
-    machine: &Client<Flight>,
-    command: CommandRef<'_>,
-    declared: u32,
-) -> Result<CommandId, (CommandId, Refusal, Vec<u8>)> {
-    match machine.admit(command) {
-        Ok(id) if arity::fits(id, declared as usize) => Ok(id),
-        // What is missing is still to come.
-        Err((
-            Refusal {
-                reason: "arguments",
-            },
-            text,
-        )) => match CommandId::resolve(&command) {
-            Ok(id) if arity::fits(id, declared as usize) => Ok(id),
-            _ => Err((
-                CommandId::COMMAND,
-                Refusal {
-                    reason: "arguments",
-                },
-                text,
-            )),
-        },
-        Ok(id) => {
-            let mut text = Vec::new();
-            arity::wrong_number(id, &mut text);
-            Err((
-                id,
-                Refusal {
-                    reason: "arguments",
-                },
-                text,
-            ))
-        }
-        Err((refusal, text)) => Err((CommandId::COMMAND, refusal, text)),
-    }
 }
 
 /// A refusal in Redis's words. `None`: the connection is to be closed without one.

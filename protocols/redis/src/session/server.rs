@@ -47,15 +47,13 @@ impl Protocol for Redis {
             let known = upstreams
                 .iter()
                 .position(|known| known.name() == route.cluster);
-            let upstream = match known {
-                Some(index) => index,
-                None => {
-                    let cluster = cx.cluster(&route.cluster)?;
-                    let upstream =
-                        Upstream::new(cluster, config, Rc::clone(&stats), &cx.worker.random);
-                    upstreams.push(upstream.map_err(|reason| BuildError::new(cx.path(), reason))?);
-                    upstreams.len() - 1
-                }
+            let upstream = if let Some(index) = known {
+                index
+            } else {
+                let cluster = cx.cluster(&route.cluster)?;
+                let upstream = Upstream::new(cluster, config, Rc::clone(&stats), &cx.worker.random);
+                upstreams.push(upstream.map_err(|reason| BuildError::new(cx.path(), reason))?);
+                upstreams.len() - 1
             };
             rules.push(Rule {
                 name: route.name.clone(),

@@ -112,7 +112,7 @@ impl RedisStats {
     /// A command is over.
     pub(super) fn on_command(
         &self,
-        command: CommandId,
+        command: Option<CommandId>,
         up: u64,
         took: Duration,
         finished: &Finished,
@@ -120,7 +120,9 @@ impl RedisStats {
         self.bytes_up.add(up);
         self.bytes_down.add(finished.bytes);
         let mut commands = self.commands.borrow_mut();
-        if let Some(place) = commands.get_mut(command.index()) {
+        if let Some(command) = command
+            && let Some(place) = commands.get_mut(command.index())
+        {
             let stats = place.get_or_insert_with(|| self.command(command));
             stats.calls.inc();
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

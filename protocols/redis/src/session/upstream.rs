@@ -167,10 +167,10 @@ impl Upstream {
         let known = shared
             .iter()
             .position(|(spoken, at, _)| *spoken == speaks && *at == number);
-        if let Some((_, _, link)) = known.and_then(|index| shared.get(index)) {
-            if !link.is_closed() {
-                return link.push(wire, Some(pending));
-            }
+        if let Some((_, _, link)) = known.and_then(|index| shared.get(index))
+            && !link.is_closed()
+        {
+            return link.push(wire, Some(pending));
         }
         if let Some(index) = known {
             shared.swap_remove(index);
@@ -317,7 +317,7 @@ fn shards(settings: &ClusterConfig, redis: &UpstreamRedis) -> (Placement, Vec<Op
         .map(|endpoint| hash::Shard {
             name: match &endpoint.address {
                 TargetAddress::Tcp { host, port } => hash::shard_name(&host.to_string(), *port),
-                other => other.to_string(),
+                unix @ TargetAddress::Unix(_) => unix.to_string(),
             },
             weight: endpoint.weight.get().into(),
         })

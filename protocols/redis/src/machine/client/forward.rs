@@ -23,6 +23,7 @@ pub(super) const CROSS_SLOT: &[u8] = b"CROSSSLOT Keys in request don't hash to t
 const TOO_LARGE: &[u8] = b"ERR command is too large for the gateway";
 
 /// Why a command has no single place.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum NoPlace {
     /// To be answered with this.
     Answer(&'static [u8]),
@@ -53,15 +54,17 @@ pub(super) fn place(call: &Call<'_>, up: &mut impl Upstreams) -> Result<Destinat
     if let Some(at) = at {
         return Ok(at);
     }
-    match sharded_channel(call) {
+    match channel(call) {
         Some(channel) => Ok(up.locate(call, channel)?),
         None => Ok(up.anywhere(call)?),
     }
 }
 
-/// The channel that decides where a message is sent.
-fn sharded_channel<'a>(call: &Call<'a>) -> Option<&'a [u8]> {
-    (call.id == CommandId::SPUBLISH).then(|| call.command.argument(1))?
+/// The channel that decides where a message is sent: where those who subscribed to it listen. Who subscribed to a pattern
+/// listens everywhere, and so gets it once.
+fn channel<'a>(call: &Call<'a>) -> Option<&'a [u8]> {
+    let is_message = matches!(call.id, CommandId::PUBLISH | CommandId::SPUBLISH);
+    is_message.then(|| call.command.argument(1))?
 }
 
 impl<T> Client<T> {
@@ -140,10 +143,6 @@ impl<T> Client<T> {
     }
 
     /// Sends a command to all places that it is about.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what every command has, and how it is merged"
-    )]
     pub(super) fn fan_out(
         &mut self,
         scope: Scope,
@@ -219,7 +218,7 @@ impl<T> Client<T> {
             declared: declared as usize,
         };
         let is_plain = matches!(call.id.handling(), Handling::Forward | Handling::Split(_));
-        let found = self.seen_place(&call, &front, up);
+        let found = seen_place(&call, &front, up);
         let (to, pin) = match found {
             _ if !is_plain || self.transaction.is_open() || !self.subscriptions.is_empty() => {
                 self.refuse(TOO_LARGE, of);
@@ -249,33 +248,6 @@ impl<T> Client<T> {
             return Ok(None);
         }
         Ok(Some(pin))
-    }
-
-    /// The one place of a command of which only the front is here: all its keys must be in that.
-    fn seen_place(
-        &self,
-        call: &Call<'_>,
-        front: &Front<'_>,
-        up: &mut impl Upstreams,
-    ) -> Result<Destination, NoPlace> {
-        let mut found = SmallVec::new();
-        let answer = |error: KeysError| NoPlace::Answer(error.text().as_bytes());
-        keys(call.id, front, &mut found).map_err(answer)?;
-        let mut at = None;
-        for index in &found {
-            let key = front
-                .at(*index as usize)
-                .ok_or(NoPlace::Answer(TOO_LARGE))?;
-            let to = up.locate(call, key)?;
-            if at.is_some_and(|at| at != to) {
-                return Err(NoPlace::Answer(CROSS_SLOT));
-            }
-            at = Some(to);
-        }
-        match at {
-            Some(at) => Ok(at),
-            None => Ok(up.anywhere(call)?),
-        }
     }
 
     /// A command that may wait: over a connection of the client's own, so that nobody waits behind it.
@@ -323,10 +295,39 @@ impl<T> Client<T> {
     }
 }
 
+/// The one place of a command of which only the front is here: all its keys must be in that.
+fn seen_place(
+    call: &Call<'_>,
+    front: &Front<'_>,
+    up: &mut impl Upstreams,
+) -> Result<Destination, NoPlace> {
+    let mut found = SmallVec::new();
+    let answer = |error: KeysError| NoPlace::Answer(error.text().as_bytes());
+    keys(call.id, front, &mut found).map_err(answer)?;
+    let mut at = None;
+    for index in &found {
+        let key = front
+            .at(*index as usize)
+            .ok_or(NoPlace::Answer(TOO_LARGE))?;
+        let to = up.locate(call, key)?;
+        if at.is_some_and(|at| at != to) {
+            return Err(NoPlace::Answer(CROSS_SLOT));
+        }
+        at = Some(to);
+    }
+    match at {
+        Some(at) => Ok(at),
+        None => Ok(up.anywhere(call)?),
+    }
+}
+
 /// The front of a command that is too large to be held: what is behind it counts, but is not seen.
-struct Front<'a> {
-    command: CommandRef<'a>,
-    declared: usize,
+#[derive(Debug, Clone, Copy)]
+pub struct Front<'a> {
+    /// What is here.
+    pub command: CommandRef<'a>,
+    /// How many arguments there will be.
+    pub declared: usize,
 }
 
 impl Arguments for Front<'_> {

@@ -10,6 +10,8 @@ mod subscription;
 mod tests;
 mod transaction;
 
+pub use self::forward::Front;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -22,10 +24,9 @@ use super::slots::{ErrorPrefix, Finished, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
 use crate::acl::{NO_AUTHENTICATION, User, Users};
 use crate::command::handling::{Denial, Handling, Pin};
-use crate::command::{CommandId, Flags, arity};
+use crate::command::{Arguments, CommandId, Flags, Unknown, arity};
 use crate::encoder;
 use crate::message::RespVersion;
-use crate::request::CommandRef;
 
 /// What a listener lets its clients do.
 #[derive(Debug, Default)]
@@ -216,8 +217,8 @@ impl<T> Client<T> {
     /// # Errors
     /// It may not.
     #[inline]
-    pub fn admit(&self, command: CommandRef<'_>) -> Result<CommandId, (Refusal, Vec<u8>)> {
-        let id = match CommandId::resolve(&command) {
+    pub fn admit<A: Arguments>(&self, command: &A) -> Result<CommandId, (Refusal, Vec<u8>)> {
+        let id = match CommandId::resolve(command) {
             Ok(id) => id,
             Err(unknown) => return Err(self.unknown(unknown, command)),
         };
@@ -231,8 +232,8 @@ impl<T> Client<T> {
             let text = |text: &mut Vec<u8>| text.extend_from_slice(NO_AUTHENTICATION.as_bytes());
             return Err(refused("unauthenticated", text));
         };
-        if let Err(denied) = user.may(id, &command) {
-            return Err(refused(denied.label(), |text| denied.write(&command, text)));
+        if let Err(denied) = user.may(id, command) {
+            return Err(refused(denied.label(), |text| denied.write(command, text)));
         }
         match self.policy.denial(id) {
             None => Ok(id),
@@ -245,17 +246,13 @@ impl<T> Client<T> {
     }
 
     #[cold]
-    fn unknown(
-        &self,
-        unknown: crate::command::Unknown,
-        command: CommandRef<'_>,
-    ) -> (Refusal, Vec<u8>) {
+    fn unknown<A: Arguments>(&self, unknown: Unknown, command: &A) -> (Refusal, Vec<u8>) {
         if self.user.is_none() {
             let text = |text: &mut Vec<u8>| text.extend_from_slice(NO_AUTHENTICATION.as_bytes());
             return refused("unauthenticated", text);
         }
         refused("unknown_command", |text| {
-            arity::unknown(unknown, &command, text)
+            arity::unknown(unknown, command, text);
         })
     }
 

@@ -233,7 +233,8 @@ impl<T> Client<T> {
             Some(channel) => encoder::bulk(channel, reply),
             None => encoder::null(version, reply),
         }
-        encoder::integer(self.subscriptions.count(kind) as i64, reply);
+        let count = i64::try_from(self.subscriptions.count(kind)).unwrap_or(i64::MAX);
+        encoder::integer(count, reply);
     }
 
     /// Sends the requests; the reply is the client's when all are confirmed.
@@ -260,21 +261,20 @@ impl<T> Client<T> {
     ) -> Result<(), Lost> {
         let links = &mut self.subscriptions.links;
         let known = links.iter().position(|link| link.to == request.to);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let speaks = Speaks {
-                    version: RespVersion::Resp3,
-                    ..self.speaks
-                };
-                links.push(Link {
-                    to: request.to,
-                    pin: up.pin(request.to, speaks, Purpose::Subscription)?,
-                    waiting: VecDeque::new(),
-                    partial: BytesMut::new(),
-                });
-                links.len() - 1
-            }
+        let index = if let Some(index) = known {
+            index
+        } else {
+            let speaks = Speaks {
+                version: RespVersion::Resp3,
+                ..self.speaks
+            };
+            links.push(Link {
+                to: request.to,
+                pin: up.pin(request.to, speaks, Purpose::Subscription)?,
+                waiting: VecDeque::new(),
+                partial: BytesMut::new(),
+            });
+            links.len() - 1
         };
         let link = links.get_mut(index).ok_or(Lost::NoEndpoint)?;
         up.send_pinned(link.pin, &request.wire, None)?;
