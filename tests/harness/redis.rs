@@ -213,6 +213,13 @@ impl RedisClient {
         }
     }
 
+    /// The same connection, for who sends while another reads.
+    #[must_use]
+    #[track_caller]
+    pub fn sender(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().unwrap()
+    }
+
     /// Sends a command and reads the reply.
     #[track_caller]
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> RedisReply {

@@ -19,7 +19,8 @@ pub struct UpstreamRedis {
     pub topology: Option<RedisTopology>,
     /// With `shards`: how keys find their shard. Default `ketama`, which moves few keys when a shard is added.
     pub distribution: KeyDistribution,
-    /// With `shards`: the hash of a key. Default `fnv1a_64`, as twemproxy's.
+    /// With `shards`: the hash of a key. Default `murmur`, which spreads keys that differ little; twemproxy's own default,
+    /// `fnv1a_64`, does not.
     pub hash: KeyHash,
     /// With `shards`: two characters between which the part of a key stands that is hashed, such as `"{}"`. Default
     /// `"{}"`, as Redis Cluster has it. `""`: keys are hashed whole.
@@ -58,7 +59,6 @@ pub enum KeyDistribution {
 pub enum KeyHash {
     #[serde(rename = "fnv1_64")]
     Fnv1By64,
-    #[default]
     #[serde(rename = "fnv1a_64")]
     Fnv1aBy64,
     #[serde(rename = "fnv1_32")]
@@ -73,6 +73,7 @@ pub enum KeyHash {
     Crc32a,
     #[serde(rename = "md5")]
     Md5,
+    #[default]
     #[serde(rename = "murmur")]
     Murmur,
     #[serde(rename = "hsieh")]

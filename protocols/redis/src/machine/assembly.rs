@@ -115,6 +115,7 @@ impl Assembly {
             bytes: out.len() as u64,
             error: out.starts_with(b"-").then(|| ErrorPrefix::of(out)),
             lost: self.parts.iter().find_map(|part| part.lost),
+            is_cut: false,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Finished {
     pub error: Option<ErrorPrefix>,
     /// Why a reply did not come.
     pub lost: Option<Lost>,
+    /// The client has a part of it, and the rest will not come.
+    pub is_cut: bool,
 }
 
 /// The first word of an error reply, by which errors are counted. Those that no server of ours says are one.
@@ -307,8 +309,7 @@ impl<T> Slot<T> {
         false
     }
 
-    /// The reply will not come. If the client has a part of it already, nothing can be said: the owner sees it by
-    /// [`Finished::lost`] with bytes, and closes.
+    /// The reply will not come. If the client has a part of it already, nothing can be said.
     fn lose(&mut self, lost: Lost, is_front: bool, out: &mut BytesMut) -> bool {
         self.is_done = true;
         self.finished.lost = Some(lost);
@@ -324,7 +325,7 @@ impl<T> Slot<T> {
                 write_lost(lost, held);
                 self.finished.bytes = 0;
             }
-            _ if is_front && has_part => {}
+            _ if is_front && has_part => self.finished.is_cut = true,
             _ if is_front => write_lost(lost, out),
             _ => {
                 let mut held = BytesMut::new();

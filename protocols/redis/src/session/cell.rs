@@ -110,8 +110,7 @@ impl Cell {
             self.server
                 .stats
                 .on_command(flight.command, flight.bytes.into(), took, &finished);
-            // Half a reply is with the client, and the rest will not come.
-            cut |= finished.lost.is_some() && finished.bytes > 0 && finished.error.is_none();
+            cut |= finished.is_cut;
             if let Some(held) = flight.held {
                 self.complete(held, took, &finished);
             }

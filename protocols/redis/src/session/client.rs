@@ -10,7 +10,7 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, BytesMut};
-use portcullis_codec::WireError as _;
+use portcullis_codec::{Decoder as _, WireError as _};
 use portcullis_filter::{Connection, Context, Interest, RejectionKind, Stop};
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, SessionTimer, Timer, clock};
@@ -23,7 +23,7 @@ use crate::command::CommandId;
 use crate::encoder;
 use crate::error::RequestError;
 use crate::machine::{Call, Client, Flow, Front, PinId, Refusal};
-use crate::request::{CommandFrame, CommandScanner, RequestDecoder};
+use crate::request::{CommandFrame, CommandScanner, Request, RequestDecoder};
 
 /// Bytes of a large command that may wait for the server before more are read.
 pub(super) const STREAMED: usize = 256 << 10;
@@ -398,10 +398,10 @@ impl Session {
         let mut decoder = RequestDecoder::new(self.cell.server.config.limits.request());
         decoder.set_known(self.cell.state.borrow().machine.is_known());
         let mut line = self.input.split_to(len);
-        let mut commands = Vec::new();
-        decoder.take_commands(&mut line, &mut commands);
-        let Some(command) = commands.pop() else {
-            return Err(self.protocol_error(RequestError::InlineQuotes).await);
+        let command = match decoder.decode(&mut line) {
+            Ok(Some(Request::Command(command))) => command,
+            Ok(_) => return Ok(Flow::Next),
+            Err(error) => return Err(self.protocol_error(error).await),
         };
         let rest = std::mem::take(&mut self.input);
         self.input.extend_from_slice(command.wire());

@@ -62,6 +62,8 @@ struct Health {
     /// None is opened before this.
     not_before: Value<Option<Instant>>,
     pause: Value<Duration>,
+    /// The server would have none of these: not asked again before this.
+    refused: RefCell<Vec<(Speaks, Instant)>>,
 }
 
 impl Health {
@@ -79,8 +81,25 @@ impl Health {
         self.not_before.set(None);
     }
 
-    fn may_try(&self, now: Instant) -> bool {
-        self.not_before.get().is_none_or(|time| now >= time)
+    /// A server that is there refused to go where commands were to go: a database that it has not, a version.
+    fn on_refused(&self, speaks: Speaks, now: Instant) {
+        let mut refused = self.refused.borrow_mut();
+        refused.retain(|(spoken, time)| *spoken != speaks && *time > now);
+        if let Some(time) = now.checked_add(LONGEST_PAUSE) {
+            refused.push((speaks, time));
+        }
+    }
+
+    fn check(&self, speaks: Speaks, now: Instant) -> Result<(), Lost> {
+        if self.not_before.get().is_some_and(|time| now < time) {
+            return Err(Lost::Connect);
+        }
+        let refused = self.refused.borrow();
+        let is_refused = |(spoken, time): &(Speaks, Instant)| *spoken == speaks && now < *time;
+        if refused.iter().any(is_refused) {
+            return Err(Lost::Refused);
+        }
+        Ok(())
     }
 }
 
@@ -188,9 +207,7 @@ impl Upstream {
         speaks: Speaks,
         patience: Option<Duration>,
     ) -> Result<Rc<Link>, Lost> {
-        if !shard.health.may_try(clock::now()) {
-            return Err(Lost::Connect);
-        }
+        shard.health.check(speaks, clock::now())?;
         let link = Link::new(patience);
         let task = Opening {
             link: Rc::clone(&link),
@@ -293,7 +310,11 @@ impl Opening {
         );
         let lost = match opened.await {
             Err(lost) => {
-                self.health.on_failed(clock::now(), common.random.next());
+                let now = clock::now();
+                match lost {
+                    Lost::Refused => self.health.on_refused(self.speaks, now),
+                    _ => self.health.on_failed(now, common.random.next()),
+                }
                 lost
             }
             Ok(mut opened) => {

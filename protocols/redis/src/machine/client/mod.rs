@@ -310,6 +310,10 @@ impl<T> Client<T> {
     /// [`settle`](Self::settle) and with the next command.
     #[inline]
     pub fn on_piece(&mut self, ticket: Ticket, piece: Piece<'_>) {
+        if matches!(piece, Piece::Lost(_)) {
+            // What was not queued must not be missed.
+            self.transaction.poison();
+        }
         match ticket {
             Ticket::Slot { slot, part } => {
                 let (version, over) = (self.speaks.version, &mut self.over);
@@ -356,7 +360,6 @@ impl<T> Client<T> {
 
     /// Answers a command that cannot be sent.
     fn lose(&mut self, lost: Lost, of: T) {
-        self.transaction.poison();
         let is_silent = self.is_silent();
         let slot = self.slots.push(of, is_silent);
         let ticket = Ticket::Slot { slot, part: 0 };
@@ -380,6 +383,7 @@ fn finished(reply: &[u8]) -> Finished {
         bytes: reply.len() as u64,
         error: reply.starts_with(b"-").then(|| ErrorPrefix::of(reply)),
         lost: None,
+        is_cut: false,
     }
 }
 
