@@ -58,6 +58,29 @@ pub(super) fn elements(
     (bytes, count)
 }
 
+/// How far what is at the front is the same in RESP2 and RESP3: strings, numbers, lines, and headers of arrays.
+pub(crate) fn same(src: &[u8]) -> usize {
+    let mut bytes = 0;
+    while let Some(len) = src.get(bytes..).and_then(same_one) {
+        bytes += len;
+    }
+    bytes
+}
+
+#[inline]
+fn same_one(rest: &[u8]) -> Option<usize> {
+    if rest.first() == Some(&b'*') {
+        let (_, header) = aggregate(ReplyKind::Array, rest, u32::MAX)?;
+        return Some(header);
+    }
+    let (kind, len) = value(rest, u64::MAX)?;
+    let is_same = matches!(
+        kind,
+        ReplyKind::Simple | ReplyKind::Integer | ReplyKind::Bulk | ReplyKind::NullBulk
+    );
+    is_same.then_some(len)
+}
+
 /// An aggregate of few values: its bytes.
 fn nested(src: &[u8], limits: &ReplyLimits) -> Option<usize> {
     let kind = match src.first()? {
