@@ -3,7 +3,7 @@
 //! Not the rule: whatever is not whole, long, or odd in any way is left to the walk, which judges it. Start at [`value`].
 
 use super::ReplyKind;
-use crate::grammar::{Length, length};
+use crate::grammar::{Length, length, long_length, short_length};
 use crate::limits::ReplyLimits;
 
 /// Elements of an array inside of another that is still short. What is not there yet may be looked at again, and this is how
@@ -99,15 +99,28 @@ fn nested(src: &[u8], limits: &ReplyLimits) -> Option<usize> {
 
 #[inline]
 fn string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
-    match length(rest) {
-        Length::Is { value, len } if value <= most => {
-            let end = 1 + len + value as usize;
-            (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
-        }
+    let Some((value, len)) = short_length(rest) else {
+        return long_string(src, rest, most);
+    };
+    whole(src, value, len, most)
+}
+
+/// One with a long length, or nil.
+#[inline(never)]
+fn long_string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
+    match long_length(rest) {
+        Length::Is { value, len } => whole(src, value, len, most),
         _ => rest
             .starts_with(b"-1\r\n")
             .then_some((ReplyKind::NullBulk, 5)),
     }
+}
+
+#[inline]
+fn whole(src: &[u8], value: u64, len: usize, most: u64) -> Option<(ReplyKind, usize)> {
+    let end = 1 + len + value as usize;
+    let is_whole = value <= most && src.get(end..end + 2)? == b"\r\n";
+    is_whole.then_some((ReplyKind::Bulk, end + 2))
 }
 
 /// A number that cannot be too large: its bytes and those of the line end.
@@ -131,6 +144,7 @@ fn line(rest: &[u8]) -> Option<usize> {
 }
 
 /// Types of RESP3.
+#[inline(never)]
 fn third(first: u8, rest: &[u8]) -> Option<(ReplyKind, usize)> {
     match (first, rest) {
         (b'_', [b'\r', b'\n', ..]) => Some((ReplyKind::Null, 3)),
