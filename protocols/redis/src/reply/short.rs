@@ -4,7 +4,7 @@
 
 use super::ReplyKind;
 use crate::grammar::{Length, length, long_length, short_length};
-use crate::limits::ReplyLimits;
+use crate::limits::{DIGITS, ReplyLimits};
 
 /// Elements of an array inside of another that is still short. What is not there yet may be looked at again, and this is how
 /// much of it.
@@ -126,10 +126,19 @@ fn whole(src: &[u8], value: u64, len: usize, most: u64) -> Option<(ReplyKind, us
 /// A number that cannot be too large: its bytes and those of the line end.
 #[inline]
 fn integer(rest: &[u8]) -> Option<usize> {
-    match length(rest) {
-        Length::Is { len, .. } => Some(len),
-        _ => None,
-    }
+    let start = usize::from(rest.first() == Some(&b'-'));
+    let digits = digits(rest.get(start..)?);
+    let end = start + digits;
+    let is_whole = digits > 0 && rest.get(end..end + 2)? == b"\r\n";
+    is_whole.then_some(end + 2)
+}
+
+/// How many there are at the front, up to as many as 64 bits hold whatever they are.
+#[inline]
+fn digits(bytes: &[u8]) -> usize {
+    let window = bytes.get(..DIGITS).unwrap_or(bytes);
+    let end = window.iter().position(|byte| !byte.is_ascii_digit());
+    end.unwrap_or(window.len())
 }
 
 /// A line of a word or two: its bytes and those of the line end.
@@ -156,18 +165,13 @@ fn third(first: u8, rest: &[u8]) -> Option<(ReplyKind, usize)> {
 
 /// Digits, and a point among them or none: its bytes and those of the line end.
 fn double(rest: &[u8]) -> Option<usize> {
-    let digits = |from: usize| {
-        let bytes = rest.get(from..).unwrap_or_default();
-        let bytes = bytes.get(..20).unwrap_or(bytes);
-        let count = bytes
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        (count > 0).then_some(from + count)
+    let part = |from: usize| match digits(rest.get(from..)?) {
+        0 => None,
+        count => Some(from + count),
     };
-    let mut end = digits(usize::from(rest.first() == Some(&b'-')))?;
+    let mut end = part(usize::from(rest.first() == Some(&b'-')))?;
     if rest.get(end) == Some(&b'.') {
-        end = digits(end + 1)?;
+        end = part(end + 1)?;
     }
     rest.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
 }
