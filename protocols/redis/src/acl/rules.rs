@@ -231,6 +231,9 @@ fn rule_of_command(selector: &mut Selector, name: &str, allowed: bool) -> Result
         selector.set(parent, allowed);
         return Ok(());
     };
+    if rest.is_empty() {
+        return Err(RuleError::Syntax);
+    }
     if let Some(child) = parent.subcommand(rest.as_bytes()) {
         selector.set(child, allowed);
         return Ok(());
@@ -245,7 +248,7 @@ fn rule_of_command(selector: &mut Selector, name: &str, allowed: bool) -> Result
         });
     }
     // Only what is allowed can be narrowed down by a first argument.
-    if !allowed || rest.is_empty() || rest.contains('|') {
+    if !allowed || rest.contains('|') {
         return Err(unknown);
     }
     selector.allow_first_argument(parent, rest.as_bytes());

@@ -3,7 +3,7 @@
 //! The same as what a server finds (its key specifications first, then a rule of the command's own), because a key that the
 //! gateway does not see is a key that goes to the wrong shard, or past an access rule. Where a server can be led to look at
 //! the wrong argument, this is stricter: it walks the options of `XREAD` as the command itself does, and takes every `STORE`
-//! of `SORT` and `GEORADIUS`, not the first or last. Keys that a script or a module makes up are not seen (nobody can);
+//! of `SORT` and `GEORADIUS`, not the first or last (`tests/commands/keys.md` has all differences). Keys that a script or a module makes up are not seen (nobody can);
 //! names that `SORT`'s `BY` and `GET` make are left to [`crate::acl`].
 //!
 //! Start at [`keys`]; [`each_key`] also says what is done with each.
@@ -11,7 +11,7 @@
 use smallvec::SmallVec;
 
 use super::spec::{Begin, Extent, KeySpec};
-use super::{Arguments, CommandId, KeyFlags};
+use super::{Arguments, CommandId, Flags, KeyFlags};
 
 /// Why the keys of a call cannot be told. The command would be refused by any server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +118,8 @@ fn by_specs<A: Arguments + ?Sized>(
     args: &A,
     each: &mut impl FnMut(u32, KeyFlags),
 ) -> Result<(), KeysError> {
-    for spec in command.key_specs() {
+    let needs_keys = !command.flags().contains(Flags::NO_MANDATORY_KEYS);
+    for (number, spec) in command.key_specs().iter().enumerate() {
         let Begin::At(begin) = spec.begin else {
             continue; // `each_key` has a rule for each of these.
         };
@@ -130,22 +131,31 @@ fn by_specs<A: Arguments + ?Sized>(
         } else {
             spec.flags
         };
-        let (first, last, step) = extent(spec.extent, begin.into(), args)?;
-        let mut index = first;
-        while index <= last {
-            each(index as u32, flags);
-            index += step;
+        let begin = usize::from(begin);
+        if begin == args.len() && number > 0 {
+            continue; // `PFMERGE` with nothing to merge: allowed, though a server does not find its key then.
         }
+        let found = extent(spec.extent, begin, args)?;
+        if found.count == 0 && needs_keys {
+            return Err(KeysError::Number);
+        }
+        (0..found.count).for_each(|nth| each((found.first + nth * found.step) as u32, flags));
     }
     Ok(())
 }
 
-/// The first key, the last, and the step between. Without keys, the last is before the first.
+/// Indexes at the same distance from each other.
+struct Found {
+    first: usize,
+    count: usize,
+    step: usize,
+}
+
 fn extent<A: Arguments + ?Sized>(
     extent: Extent,
     begin: usize,
     args: &A,
-) -> Result<(usize, usize, usize), KeysError> {
+) -> Result<Found, KeysError> {
     match extent {
         Extent::Range { last, step, .. } => {
             let last = match usize::try_from(last) {
@@ -155,21 +165,25 @@ fn extent<A: Arguments + ?Sized>(
                     .checked_sub(usize::from(last.unsigned_abs()))
                     .ok_or(KeysError::Missing)?,
             };
-            if begin >= args.len() || last >= args.len() || last < begin {
+            if last >= args.len() || last < begin {
                 return Err(KeysError::Missing);
             }
-            Ok((begin, last, usize::from(step.max(1))))
+            let step = usize::from(step.max(1));
+            Ok(Found {
+                first: begin,
+                count: (last - begin) / step + 1,
+                step,
+            })
         }
         Extent::Number { at, first, step } => {
             let number = args.at(begin + usize::from(at)).ok_or(KeysError::Missing)?;
-            let number = count(number).ok_or(KeysError::Number)?;
+            let count = count(number).ok_or(KeysError::Number)?;
             let first = begin + usize::from(first);
             let step = usize::from(step.max(1));
-            let room = args.len().saturating_sub(first).div_ceil(step);
-            if number > room {
+            if count > args.len().saturating_sub(first).div_ceil(step) {
                 return Err(KeysError::Number);
             }
-            Ok((first, (first + number * step).saturating_sub(step), step))
+            Ok(Found { first, count, step })
         }
     }
 }
