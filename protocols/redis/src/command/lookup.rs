@@ -100,3 +100,24 @@ const fn is_subcommand(mut name: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_near_their_places() {
+        let mut looks = Vec::new();
+        for command in CommandId::all().filter(|command| command.parent().is_none()) {
+            let place = hash(command.name().as_bytes()) & (SLOTS - 1);
+            let found = (0..SLOTS).find(|step| TABLE[(place + step) & (SLOTS - 1)] == command.0);
+            looks.push(found.unwrap() + 1);
+        }
+        let total: usize = looks.iter().sum();
+        assert!(total < looks.len() * 5 / 4, "{total} looks");
+        assert!(looks.iter().all(|looks| *looks <= 6), "{looks:?}");
+        let longest = CommandId::all().filter(|command| command.parent().is_none());
+        let longest = longest.map(|command| command.name().len()).max();
+        assert_eq!(longest, Some(LONGEST));
+    }
+}
