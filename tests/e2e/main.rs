@@ -36,6 +36,7 @@ mod logs;
 mod matrix;
 mod peers;
 mod postgres;
+mod redis_commands;
 mod reload;
 mod smoke;
 mod support;

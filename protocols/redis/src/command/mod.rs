@@ -69,6 +69,26 @@ impl<T: AsRef<[u8]>, const N: usize> Arguments for [T; N] {
     }
 }
 
+impl Arguments for crate::request::Command {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn at(&self, index: usize) -> Option<&[u8]> {
+        self.argument(index)
+    }
+}
+
+impl Arguments for crate::request::CommandRef<'_> {
+    fn len(&self) -> usize {
+        Self::len(*self)
+    }
+
+    fn at(&self, index: usize) -> Option<&[u8]> {
+        self.argument(index)
+    }
+}
+
 /// A command, or a subcommand such as `config|get`, of the table.
 ///
 /// A number below [`CommandId::COUNT`] that is the same for the life of the process, so it indexes whatever is kept for

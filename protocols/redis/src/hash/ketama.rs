@@ -5,6 +5,7 @@
 use md5::{Digest as _, Md5};
 
 use super::Shard;
+use super::placement::in_order;
 
 /// How many points a shard of average weight has.
 const POINTS: f32 = 160.0;
@@ -26,7 +27,7 @@ impl Ketama {
     pub fn new(shards: &[Shard]) -> Self {
         let total: u64 = shards.iter().map(|shard| u64::from(shard.weight)).sum();
         let mut ring = Vec::with_capacity(shards.len() * POINTS as usize);
-        for (owner, shard) in shards.iter().enumerate() {
+        for (owner, shard) in in_order(shards) {
             for round in 0..rounds(shard.weight, total, shards.len()) {
                 let digest = Md5::digest(format!("{}-{round}", shard.name));
                 let (words, _) = digest.as_chunks::<POINTS_PER_DIGEST>();
@@ -37,6 +38,7 @@ impl Ketama {
                 );
             }
         }
+        // Stable: of two at the same point, the first in twemproxy's order has it.
         ring.sort_by_key(|(point, _)| *point);
         let (points, owners) = ring.into_iter().unzip();
         Self { points, owners }

@@ -7,6 +7,7 @@
 use md5::{Digest as _, Md5};
 
 use super::jenkins::jenkins;
+use super::slot;
 
 /// A hash function for keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,7 +23,7 @@ pub enum KeyHash {
     Fnv132,
     /// The first four bytes of MD5, the least significant first.
     Md5,
-    /// CRC-16/ARC. Not the one of Redis Cluster.
+    /// CRC16 with the polynomial of Redis Cluster's, but in 32 bits: what should fall off is kept.
     Crc16,
     /// CRC-32, of which 15 bits are used, as libmemcached does.
     Crc32,
@@ -118,16 +119,10 @@ fn md5(key: &[u8]) -> u32 {
 }
 
 fn crc16(key: &[u8]) -> u32 {
-    let crc = key.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |crc, _| {
-            if crc & 1 == 0 {
-                crc >> 1
-            } else {
-                (crc >> 1) ^ 0xa001
-            }
-        })
-    });
-    u32::from(crc)
+    key.iter().fold(0, |crc: u32, byte| {
+        // What is shifted out of the 16 bits stays where it is.
+        (crc << 8) ^ u32::from(slot::crc16(&[(crc >> 8) as u8 ^ byte]))
+    })
 }
 
 fn crc32(key: &[u8]) -> u32 {
