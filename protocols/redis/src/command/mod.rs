@@ -151,22 +151,21 @@ impl CommandId {
 
     /// The subcommand of this command with this name, in any case.
     #[must_use]
+    #[inline]
     pub fn subcommand(self, name: &[u8]) -> Option<Self> {
-        self.subcommands()
-            .find(|child| child.own_name().as_bytes().eq_ignore_ascii_case(name))
+        lookup::find_child(self, name)
     }
 
     /// All of its subcommands.
     pub fn subcommands(self) -> impl Iterator<Item = Self> {
-        let count = u16::from(lookup::subcommands(self.0));
-        (self.0 + 1..=self.0 + count).map(Self)
+        (self.0 + 1..=self.0 + lookup::children(self)).map(Self)
     }
 
     /// Whether it is called by its subcommands.
     #[must_use]
     #[inline]
     pub fn has_subcommands(self) -> bool {
-        lookup::subcommands(self.0) > 0
+        lookup::children(self) > 0
     }
 
     /// The command that this is a subcommand of.

@@ -2,6 +2,8 @@
 //!
 //! Both are as the specification of Redis Cluster has them ("Keys distribution model", "Hash tags"): a key is any bytes.
 
+use memchr::memchr;
+
 /// How many slots a Redis Cluster has.
 pub const SLOTS: u16 = 16_384;
 
@@ -47,9 +49,9 @@ impl HashTag {
 
     #[inline]
     fn tagged(self, key: &[u8]) -> Option<&[u8]> {
-        let open = key.iter().position(|byte| *byte == self.open)?;
+        let open = memchr(self.open, key)?;
         let behind = key.get(open + 1..)?;
-        let close = behind.iter().position(|byte| *byte == self.close)?;
+        let close = memchr(self.close, behind)?;
         behind.get(..close).filter(|part| !part.is_empty())
     }
 }
