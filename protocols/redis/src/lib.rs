@@ -4,8 +4,8 @@
 //! but the feature `session` is pure: no socket, no clock, no runtime.
 //!
 //! Start at [`request`] for what clients send, [`reply`] for where a server's replies begin and end, [`message`] for a reply
-//! that is opened, [`encoder`] for what the gateway says itself, [`command`] for what a command is, [`hash`] for where a key lives, and [`acl`]
-//! for who may do what.
+//! that is opened, [`encoder`] for what the gateway says itself, [`command`] for what a command is, [`hash`] for
+//! where a key lives, and [`acl`] for who may do what.
 
 pub mod acl;
 pub mod command;
