@@ -1,7 +1,7 @@
 //! Which arguments of a call are patterns that a server matches against many names.
 //!
-//! Only patterns that cost a server time for each name: those of `SORT` and of access rules name keys, or are read once. What
-//! a pattern may be is [`Glob`](crate::acl::Glob)'s to say. Start at [`each_pattern`].
+//! Only patterns that cost a server time for each name: those of `SORT` and of access rules name keys, or are read once.
+//! What a pattern may be is [`Glob`](crate::acl::Glob)'s to say. Start at [`each_pattern`].
 
 use super::{Arguments, CommandId};
 
