@@ -127,6 +127,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+#[allow(clippy::disallowed_methods)] // a bench measures
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let once = arguments.iter().position(|argument| argument == "--once");

@@ -37,25 +37,39 @@ pub(crate) enum Length {
 /// Reads a count or a length with the CRLF behind it. What is said of some bytes is never taken back when more come.
 #[inline]
 pub(crate) fn length(src: &[u8]) -> Length {
-    const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
-    // Most have one digit or two: both are seen in one word. Behind a length there are always four bytes in the end.
-    if let Some(&word) = src.first_chunk::<4>() {
-        let word = u32::from_le_bytes(word);
-        let first = (word as u8).wrapping_sub(b'0');
-        let second = ((word >> 8) as u8).wrapping_sub(b'0');
-        if first < 10 && (word >> 8) as u16 == CRLF {
-            let value = u64::from(first);
-            return Length::Is { value, len: 3 };
-        }
-        if matches!(first, 1..10) && second < 10 && (word >> 16) as u16 == CRLF {
-            let value = u64::from(first * 10 + second);
-            return Length::Is { value, len: 4 };
-        }
+    match short_length(src) {
+        Some((value, len)) => Length::Is { value, len },
+        None => long_length(src),
     }
-    long_length(src)
 }
 
-fn long_length(src: &[u8]) -> Length {
+/// A length of up to three digits, where all of it is there and more: the length, and its bytes with those of the CRLF. Few are
+/// longer, and behind those of strings there are always two bytes in the end.
+#[inline]
+pub(crate) fn short_length(src: &[u8]) -> Option<(u64, usize)> {
+    const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
+    let word = u32::from_le_bytes(*src.first_chunk::<4>()?);
+    let digit = |index: u32| ((word >> (8 * index)) as u8).wrapping_sub(b'0');
+    let (first, second, third) = (digit(0), digit(1), digit(2));
+    if first > 9 {
+        return None;
+    }
+    if (word >> 8) as u16 == CRLF {
+        return Some((u64::from(first), 3));
+    }
+    if first == 0 || second > 9 {
+        return None;
+    }
+    let value = u64::from(first) * 10 + u64::from(second);
+    if (word >> 16) as u16 == CRLF {
+        return Some((value, 4));
+    }
+    let is_long = third > 9 || (word >> 24) as u8 != b'\r' || src.get(4) != Some(&b'\n');
+    (!is_long).then_some((value * 10 + u64::from(third), 5))
+}
+
+#[inline(never)]
+pub(crate) fn long_length(src: &[u8]) -> Length {
     let mut value = 0;
     for (index, &byte) in src.iter().enumerate() {
         if byte == b'\r' && index > 0 {

@@ -56,13 +56,14 @@ pub const DIGITS: usize = 18;
 pub struct ReplyLimits {
     /// Bytes up to which a reply is yielded whole. Longer ones stream. [`LEAST_WHOLE`] at least, [`MOST_WHOLE`] at most.
     pub whole: usize,
-    /// Bytes of one string.
+    /// Bytes of one string. [`LEAST_WHOLE`] at least.
     pub bulk: u64,
     /// Elements of one aggregate; of maps and attributes pairs.
     pub elements: u32,
-    /// Aggregates inside of each other: an array of integers has depth 1.
+    /// Aggregates inside of each other: an array of integers has depth 1, the least that counts.
     pub depth: u32,
     /// Bytes of a simple string, an error or a big number, which are always held whole, with type and line end.
+    /// [`LEAST_WHOLE`] at least.
     pub line: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Replies that are opened: a tree over the bytes that they came in.
 //!
 //! For what the gateway itself wants to know or to merge (HELLO, COMMAND, CLUSTER SLOTS, MGET in parts); what is only passed
-//! on is never opened. A tree costs up to twenty times its bytes, so what is opened has a small limit. Start at
+//! on is never opened. A tree costs up to thirty times its bytes, so what is opened has a small limit. Start at
 //! [`Value`], then [`ValueDecoder`].
 
 mod decoder;

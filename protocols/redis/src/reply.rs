@@ -5,7 +5,7 @@
 //! Start at [`ReplyScanner::next`].
 
 mod nesting;
-mod short;
+pub(crate) mod short;
 
 use crate::error::ReplyError;
 use crate::grammar::{Token, token};

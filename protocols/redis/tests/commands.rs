@@ -9,7 +9,7 @@
 mod rows;
 
 use portcullis_redis::acl::User;
-use portcullis_redis::command::{CommandId, arity, each_key, keys};
+use portcullis_redis::command::{CommandId, Handling, arity, each_key, keys};
 use smallvec::SmallVec;
 
 use rows::{rows, words};
@@ -97,4 +97,40 @@ fn wrong_rules_are_told_in_the_words_of_a_server() {
 /// Bytes as the files write them.
 fn shown(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string().replace("\\'", "'")
+}
+
+/// Commands as the document writes them, `CONFIG SET`, of which `is` holds. Those that only have subcommands are left out.
+fn listed(is: impl Fn(CommandId) -> bool) -> String {
+    let callable =
+        |command: &CommandId| !command.has_subcommands() || *command == CommandId::COMMAND;
+    let commands = CommandId::all().filter(callable);
+    let names = commands.filter(|command| is(*command));
+    let names: Vec<String> = names
+        .map(|command| command.name().replace('|', " ").to_uppercase())
+        .collect();
+    names.join(", ")
+}
+
+#[test]
+fn the_document_lists_what_is_denied_and_what_is_not_forwarded() {
+    let rows = rows(include_str!("../COMMANDS.md"));
+    let row = |name: &str| rows.iter().find(|row| row[0] == name);
+    let mut documented = 0;
+    for command in CommandId::all() {
+        let name = match command.denial() {
+            Some(denial) => denial.label().to_owned(),
+            None => continue,
+        };
+        let row = row(&name).unwrap_or_else(|| panic!("no row for {name}"));
+        let expected = listed(|other| other.denial() == command.denial());
+        assert_eq!(row[1], expected, "{name}");
+    }
+    for command in CommandId::all().filter(|command| command.handling() != Handling::Forward) {
+        let name = format!("{:?}", command.handling());
+        let row = row(&name).unwrap_or_else(|| panic!("no row for {name}"));
+        let expected = listed(|other| other.handling() == command.handling());
+        assert_eq!(row[1], expected, "{name}");
+        documented += 1;
+    }
+    assert!(documented > 80, "{documented}");
 }

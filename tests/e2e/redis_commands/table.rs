@@ -70,7 +70,7 @@ fn key_spec(spec: RedisReply) -> String {
     let (begin, at) = search(spec.remove("begin_search").unwrap());
     let (find, extent) = search(spec.remove("find_keys").unwrap());
     let number = |map: &BTreeMap<String, RedisReply>, name: &str| map[name].integer();
-    let mut place = match begin.as_str() {
+    let place = match begin.as_str() {
         "index" => format!("at({})", number(&at, "index")),
         "keyword" => format!(
             "after(\"{}\", {})",
@@ -84,12 +84,12 @@ fn key_spec(spec: RedisReply) -> String {
             .map(|name| number(&extent, name).to_string())
             .join(", ")
     };
-    match find.as_str() {
-        "range" => place += &format!(".range({})", extent(["lastkey", "keystep", "limit"])),
-        "keynum" => place += &format!(".number({})", extent(["keynumidx", "firstkey", "keystep"])),
-        _ => {}
-    }
-    format!("{} => {place}", flags.join(" "))
+    let extent = match find.as_str() {
+        "range" => format!(".range({})", extent(["lastkey", "keystep", "limit"])),
+        "keynum" => format!(".number({})", extent(["keynumidx", "firstkey", "keystep"])),
+        _ => String::new(),
+    };
+    format!("{} => {place}{extent}", flags.join(" "))
 }
 
 /// The kind of a search and its values.

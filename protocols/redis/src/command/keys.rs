@@ -1,10 +1,10 @@
 //! Which arguments of a call are keys.
 //!
-//! The same as what a server finds (its key specifications first, then a rule of the command's own), because a key that the
-//! gateway does not see is a key that goes to the wrong shard, or past an access rule. Where a server can be led to look at
-//! the wrong argument, this is stricter: it walks the options of `XREAD` as the command itself does, and takes every `STORE`
-//! of `SORT` and `GEORADIUS`, not the first or last (`tests/commands/keys.md` has all differences). Keys that a script or a module makes up are not seen (nobody can);
-//! names that `SORT`'s `BY` and `GET` make are left to [`crate::acl`].
+//! The same as what a server finds (its key specifications first, then a rule of the command's own), because a key that
+//! the gateway does not see is a key that goes to the wrong shard, or past an access rule. Where a server can be led to look
+//! at the wrong argument, this is stricter: it walks the options of `XREAD` as the command itself does, and takes every
+//! `STORE` of `SORT` and `GEORADIUS`, not the first or last (`tests/commands/keys.md` has all differences). Keys that a script
+//! or a module makes up are not seen (nobody can); names that `SORT`'s `BY` and `GET` make are left to [`crate::acl`].
 //!
 //! Start at [`keys`]; [`each_key`] also says what is done with each.
 

@@ -12,6 +12,7 @@ mod flags;
 pub mod handling;
 mod keys;
 mod lookup;
+mod patterns;
 mod spec;
 mod table;
 
@@ -19,6 +20,7 @@ pub use channels::{Channels, channels};
 pub use flags::{Categories, Flags, KeyFlags};
 pub use handling::{Denial, Handling};
 pub use keys::{KeysError, each_key, keys};
+pub use patterns::each_pattern;
 pub use spec::{Begin, Extent, KeySpec};
 
 use table::ROWS;

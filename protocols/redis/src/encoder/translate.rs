@@ -10,7 +10,7 @@ use crate::error::ReplyError;
 use crate::grammar::{Token, token};
 use crate::limits::ReplyLimits;
 use crate::message::{self, RespVersion};
-use crate::reply::ReplyKind;
+use crate::reply::{ReplyKind, short};
 
 /// Translates one whole reply. Any nesting of streamed strings and aggregates will do, up to
 /// [`MOST_DEPTH`](message::MOST_DEPTH).
@@ -82,6 +82,11 @@ impl Downgrade {
         loop {
             if let Some(text) = self.string {
                 rest = self.string(text, rest, dst)?;
+            }
+            if self.is_between() {
+                let (same, behind) = rest.split_at(short::same(rest));
+                dst.extend_from_slice(same);
+                rest = behind;
             }
             if rest.is_empty() {
                 return Ok(());

@@ -30,8 +30,8 @@ impl Maglev {
     /// The most shards that a table can have.
     pub const MOST: usize = 4096;
 
-    /// The table of these shards, of which more than [`Maglev::MOST`] are not looked at. It depends on their names and weights and, where two
-    /// want the same place, on their order.
+    /// The table of these shards, of which more than [`Maglev::MOST`] are not looked at. It depends on their names and weights
+    /// and, where two want the same place, on their order.
     #[must_use]
     pub fn new(shards: &[Shard]) -> Self {
         let heaviest = shards.iter().map(|shard| u64::from(shard.weight)).max();

@@ -24,7 +24,8 @@ pub fn shard_name(host: &str, port: u16) -> String {
     }
 }
 
-/// The shards with their indexes, in the order in which twemproxy has them: by the length of their names, then by their bytes.
+/// The shards with their indexes, in the order in which twemproxy has them: by the length of their names, then by their
+/// bytes.
 pub(super) fn in_order(shards: &[Shard]) -> impl Iterator<Item = (usize, &Shard)> {
     let mut order: Vec<(usize, &Shard)> = shards.iter().enumerate().collect();
     order.sort_by_key(|(_, shard)| (shard.name.len(), &shard.name));

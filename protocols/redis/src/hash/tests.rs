@@ -220,8 +220,8 @@ fn shares_follow_weights() {
     }
 }
 
-/// How many keys of 20,000 are elsewhere, by the name of their shard, and how many of those did not have to move: they neither
-/// left a shard that is gone nor went to one that is new.
+/// How many keys of 20,000 are elsewhere, by the name of their shard, and how many of those did not have to move: they
+/// neither left a shard that is gone nor went to one that is new.
 fn moved(before: &[Shard], after: &[Shard], distribution: Distribution) -> (usize, usize) {
     let (first, second) = (place(before, distribution), place(after, distribution));
     let (mut moved, mut needlessly) = (0, 0);

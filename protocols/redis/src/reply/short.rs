@@ -3,8 +3,8 @@
 //! Not the rule: whatever is not whole, long, or odd in any way is left to the walk, which judges it. Start at [`value`].
 
 use super::ReplyKind;
-use crate::grammar::{Length, length};
-use crate::limits::ReplyLimits;
+use crate::grammar::{Length, length, long_length, short_length};
+use crate::limits::{DIGITS, ReplyLimits};
 
 /// Elements of an array inside of another that is still short. What is not there yet may be looked at again, and this is how
 /// much of it.
@@ -58,6 +58,29 @@ pub(super) fn elements(
     (bytes, count)
 }
 
+/// How far what is at the front is the same in RESP2 and RESP3: strings, numbers, lines, and headers of arrays.
+pub(crate) fn same(src: &[u8]) -> usize {
+    let mut bytes = 0;
+    while let Some(len) = src.get(bytes..).and_then(same_one) {
+        bytes += len;
+    }
+    bytes
+}
+
+#[inline]
+fn same_one(rest: &[u8]) -> Option<usize> {
+    if rest.first() == Some(&b'*') {
+        let (_, header) = aggregate(ReplyKind::Array, rest, u32::MAX)?;
+        return Some(header);
+    }
+    let (kind, len) = value(rest, u64::MAX)?;
+    let is_same = matches!(
+        kind,
+        ReplyKind::Simple | ReplyKind::Integer | ReplyKind::Bulk | ReplyKind::NullBulk
+    );
+    is_same.then_some(len)
+}
+
 /// An aggregate of few values: its bytes.
 fn nested(src: &[u8], limits: &ReplyLimits) -> Option<usize> {
     let kind = match src.first()? {
@@ -76,24 +99,46 @@ fn nested(src: &[u8], limits: &ReplyLimits) -> Option<usize> {
 
 #[inline]
 fn string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
-    match length(rest) {
-        Length::Is { value, len } if value <= most => {
-            let end = 1 + len + value as usize;
-            (src.get(end..end + 2)? == b"\r\n").then_some((ReplyKind::Bulk, end + 2))
-        }
+    let Some((value, len)) = short_length(rest) else {
+        return long_string(src, rest, most);
+    };
+    whole(src, value, len, most)
+}
+
+/// One with a long length, or nil.
+#[inline(never)]
+fn long_string(src: &[u8], rest: &[u8], most: u64) -> Option<(ReplyKind, usize)> {
+    match long_length(rest) {
+        Length::Is { value, len } => whole(src, value, len, most),
         _ => rest
             .starts_with(b"-1\r\n")
             .then_some((ReplyKind::NullBulk, 5)),
     }
 }
 
+#[inline]
+fn whole(src: &[u8], value: u64, len: usize, most: u64) -> Option<(ReplyKind, usize)> {
+    let end = 1 + len + value as usize;
+    let is_whole = value <= most && src.get(end..end + 2)? == b"\r\n";
+    is_whole.then_some((ReplyKind::Bulk, end + 2))
+}
+
 /// A number that cannot be too large: its bytes and those of the line end.
 #[inline]
 fn integer(rest: &[u8]) -> Option<usize> {
-    match length(rest) {
-        Length::Is { len, .. } => Some(len),
-        _ => None,
-    }
+    let start = usize::from(rest.first() == Some(&b'-'));
+    let digits = digits(rest.get(start..)?);
+    let end = start + digits;
+    let is_whole = digits > 0 && rest.get(end..end + 2)? == b"\r\n";
+    is_whole.then_some(end + 2)
+}
+
+/// How many there are at the front, up to as many as 64 bits hold whatever they are.
+#[inline]
+fn digits(bytes: &[u8]) -> usize {
+    let window = bytes.get(..DIGITS).unwrap_or(bytes);
+    let end = window.iter().position(|byte| !byte.is_ascii_digit());
+    end.unwrap_or(window.len())
 }
 
 /// A line of a word or two: its bytes and those of the line end.
@@ -108,6 +153,7 @@ fn line(rest: &[u8]) -> Option<usize> {
 }
 
 /// Types of RESP3.
+#[inline(never)]
 fn third(first: u8, rest: &[u8]) -> Option<(ReplyKind, usize)> {
     match (first, rest) {
         (b'_', [b'\r', b'\n', ..]) => Some((ReplyKind::Null, 3)),
@@ -119,18 +165,13 @@ fn third(first: u8, rest: &[u8]) -> Option<(ReplyKind, usize)> {
 
 /// Digits, and a point among them or none: its bytes and those of the line end.
 fn double(rest: &[u8]) -> Option<usize> {
-    let digits = |from: usize| {
-        let bytes = rest.get(from..).unwrap_or_default();
-        let bytes = bytes.get(..20).unwrap_or(bytes);
-        let count = bytes
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        (count > 0).then_some(from + count)
+    let part = |from: usize| match digits(rest.get(from..)?) {
+        0 => None,
+        count => Some(from + count),
     };
-    let mut end = digits(usize::from(rest.first() == Some(&b'-')))?;
+    let mut end = part(usize::from(rest.first() == Some(&b'-')))?;
     if rest.get(end) == Some(&b'.') {
-        end = digits(end + 1)?;
+        end = part(end + 1)?;
     }
     rest.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
 }

@@ -8,7 +8,7 @@ use memchr::memchr;
 use super::command::{CommandRef, Span, Spans};
 use super::inline;
 use crate::error::RequestError;
-use crate::grammar::{Length, length};
+use crate::grammar::{Length, length, long_length, short_length};
 use crate::limits::{INLINE, LEAST_WHOLE, MOST_WHOLE, RequestLimits};
 
 /// What stands at the front of a buffer.
@@ -270,7 +270,17 @@ impl CommandScanner {
             [other, ..] => return Err(RequestError::ExpectedBulk(*other)),
             [] => return Ok(None),
         };
-        match length(rest) {
+        if let Some((value, len)) = short_length(rest)
+            && value <= self.most_bulk
+        {
+            return Ok(Some((len + 1, value)));
+        }
+        self.long_header(rest)
+    }
+
+    #[inline(never)]
+    fn long_header(&self, rest: &[u8]) -> Result<Option<(usize, u64)>, RequestError> {
+        match long_length(rest) {
             Length::Is { value, len } if value <= self.most_bulk => Ok(Some((len + 1, value))),
             other => self.odd_length(other),
         }

@@ -151,6 +151,12 @@ impl<T> Client<T> {
         of: T,
         up: &mut impl Upstreams,
     ) {
+        if call.id == CommandId::WAIT {
+            // It is about what its connection wrote: over a shared one it would hold everybody up, over another it would
+            // promise what nobody knows.
+            let text = b"ERR WAIT is not supported over connections that clients share";
+            return self.refuse(text, of);
+        }
         let targets = match up.everywhere(&call, scope) {
             Ok(targets) => targets,
             Err(lost) => return self.lose(lost, of),
