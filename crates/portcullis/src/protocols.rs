@@ -17,5 +17,5 @@ pub fn registry() -> Registry {
         .with::<Tcp>()
         .with::<Http>()
         .with_control::<Postgres>()
-        .with::<Redis>()
+        .with_control::<Redis>()
 }

@@ -213,3 +213,25 @@ fn redis_cli_and_its_pipe_work() {
         site.servers[0].client().call(&["DBSIZE"]) == RedisReply::Integer(1001)
     });
 }
+
+#[test]
+fn a_server_is_checked_by_ping() {
+    let (Some(server), Some(strict)) = (
+        harness::redis::Redis::start(),
+        harness::redis::Redis::with(&["requirepass sesame"]),
+    ) else {
+        return;
+    };
+    let keys = "redis: { topology: shards }\nhealth_check: { redis: {}, interval: 20ms, unhealthy_after: 1, healthy_after: 1 }";
+    let Some(mut site) = Site::over(vec![server, strict], "upstream: { password: sesame }", keys) else {
+        return;
+    };
+    let healthy = |site: &Site, wanted: u64| {
+        let labels = [("cluster", "main")];
+        let name = "portcullis_cluster_endpoints_healthy";
+        site.gateway.wait_stat(name, &labels, |count| count == wanted);
+    };
+    healthy(&site, 2);
+    site.servers.remove(0);
+    healthy(&site, 1);
+}

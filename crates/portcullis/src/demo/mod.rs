@@ -8,6 +8,7 @@ mod figures;
 mod greeter;
 mod origins;
 mod postgres;
+mod redis;
 mod traffic;
 
 use std::io::{self, Write};
@@ -16,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use certificate::Certificate;
 use origins::Origins;
 use postgres::Postgres;
+use redis::Redis;
 
 /// The demo's configuration file is this text with the ports filled in.
 const TEMPLATE: &str = include_str!("demo.yaml");
@@ -35,15 +37,17 @@ pub(crate) struct Demo {
     /// The configuration to run.
     pub(crate) configuration: String,
     _certificate: Certificate,
-    _postgres: Option<Postgres>,
+    _servers: (Option<Postgres>, Option<Redis>),
 }
 
-/// What is added where there is a PostgreSQL: the listener and the cluster.
-const POSTGRES: [(&str, &str); 2] = [
+/// What is added to the configuration where a server is installed: at which mark, and what.
+type Blocks = [(&'static str, &'static str); 2];
+
+const POSTGRES: Blocks = [
     (
         "@POSTGRES_LISTENER@",
         "  db:
-    listen: \"@POSTGRES@\"
+    listen: \"@LISTEN@\"
     protocol: postgres
     auth: { method: trust }
     upstream: { auth_minimum: trust }
@@ -56,23 +60,45 @@ const POSTGRES: [(&str, &str); 2] = [
     (
         "@POSTGRES_CLUSTER@",
         "  db:
-    endpoints: [\"@POSTGRES_ORIGIN@\"]
+    endpoints: [\"@ORIGIN@\"]
     health_check: { postgres: {}, interval: 1s }
 ",
     ),
 ];
 
-/// Puts Postgres into the configuration, or leaves it out.
-fn fill_postgres(text: &str, postgres: Option<(SocketAddr, SocketAddr)>) -> String {
+const REDIS: Blocks = [
+    (
+        "@REDIS_LISTENER@",
+        "  cache:
+    listen: \"@LISTEN@\"
+    protocol: redis
+    cluster: cache
+    filters:
+      - deny: { command: keys }
+",
+    ),
+    (
+        "@REDIS_CLUSTER@",
+        "  cache:
+    endpoints: [\"@ORIGIN@\", \"@SECOND_ORIGIN@\"]
+    redis: { topology: shards }
+    health_check: { redis: {}, interval: 1s }
+",
+    ),
+];
+
+/// Puts what is installed into the configuration: where the gateway listens for it, and where it is. Leaves it out otherwise.
+fn fill_blocks(text: &str, blocks: Blocks, found: Option<(SocketAddr, &[SocketAddr])>) -> String {
     let mut text = text.to_owned();
-    for (mark, block) in POSTGRES {
-        let block = match postgres {
-            Some((listen, origin)) => block
-                .replace("@POSTGRES@", &listen.to_string())
-                .replace("@POSTGRES_ORIGIN@", &origin.to_string()),
-            None => String::new(),
-        };
-        text = text.replace(&format!("{mark}\n"), &block);
+    for (mark, block) in blocks {
+        let mut filled = String::new();
+        if let Some((listen, origins)) = found {
+            filled = block.replace("@LISTEN@", &listen.to_string());
+            for (mark, origin) in ["@ORIGIN@", "@SECOND_ORIGIN@"].into_iter().zip(origins) {
+                filled = filled.replace(mark, &origin.to_string());
+            }
+        }
+        text = text.replace(&format!("{mark}\n"), &filled);
     }
     text
 }
@@ -95,19 +121,28 @@ pub(crate) fn prepare(out: &mut impl Write) -> io::Result<Demo> {
         )
         .replace("@KEY@", &certificate.key().to_string_lossy());
     let postgres = Postgres::start();
-    let database = match &postgres {
-        Some(server) => Some((free_address(6432)?, server.address)),
-        None => None,
-    };
-    let configuration = fill_postgres(&configuration, database);
+    let redis = Redis::start();
+    let database = postgres.as_ref().map(|server| (6432, vec![server.address]));
+    let cache = redis.as_ref().map(|pair| (6380, pair.addresses.to_vec()));
+    let mut configuration = configuration;
+    let mut listening = [None, None];
+    let servers = [(POSTGRES, database), (REDIS, cache)];
+    for (place, (blocks, found)) in listening.iter_mut().zip(servers) {
+        let listen = found.as_ref().map(|(port, _)| free_address(*port));
+        let listen = listen.transpose()?;
+        let origins = found.map(|(_, origins)| origins).unwrap_or_default();
+        let found = listen.map(|listen| (listen, &*origins));
+        configuration = fill_blocks(&configuration, blocks, found);
+        *place = listen;
+    }
     explain(out, &configuration, &addresses, &certificate)?;
-    explain_postgres(out, database.map(|(listen, _)| listen))?;
+    explain_servers(out, listening)?;
     traffic::start(addresses.web, addresses.echo, addresses.calls)?;
     figures::start(addresses.admin)?;
     Ok(Demo {
         configuration,
         _certificate: certificate,
-        _postgres: postgres,
+        _servers: (postgres, redis),
     })
 }
 
@@ -194,8 +229,10 @@ fn explain(
     Ok(())
 }
 
-fn explain_postgres(out: &mut impl Write, listen: Option<SocketAddr>) -> io::Result<()> {
-    match listen {
+/// Where PostgreSQL and Redis can be tried, or how to get them.
+fn explain_servers(out: &mut impl Write, listening: [Option<SocketAddr>; 2]) -> io::Result<()> {
+    let [postgres, redis] = listening;
+    match postgres {
         Some(listen) => writeln!(
             out,
             "psql -h {} -p {} -U postgres          # Postgres, pooled; `delete from t` without WHERE is refused",
@@ -205,6 +242,18 @@ fn explain_postgres(out: &mut impl Write, listen: Option<SocketAddr>) -> io::Res
         None => writeln!(
             out,
             "# No PostgreSQL was found: with one (Debian's package postgresql) the demo shows a pool in front of it."
+        )?,
+    }
+    match redis {
+        Some(listen) => writeln!(
+            out,
+            "redis-cli -h {} -p {} mset a 1 b 2 c 3    # Redis, two shards behind one port; `keys` is refused",
+            listen.ip(),
+            listen.port()
+        )?,
+        None => writeln!(
+            out,
+            "# No Redis was found: with one (Debian's package redis-server) the demo shows two shards behind one port."
         )?,
     }
     writeln!(
@@ -242,11 +291,11 @@ mod tests {
         let text = fill(TEMPLATE, &addresses, &origins)
             .replace("@CERTIFICATE@", "c.pem")
             .replace("@KEY@", "k.pem");
-        for postgres in [None, Some((address, address))] {
-            let text = fill_postgres(&text, postgres);
+        let pair = [address, address];
+        for found in [None, Some((address, &pair[..]))] {
+            let text = fill_blocks(&text, POSTGRES, found);
+            let text = fill_blocks(&text, REDIS, found);
             assert!(!text.contains('@'), "a mark was not filled in: {text}");
         }
-        let text = fill_postgres(&text, None);
-        assert!(!text.contains('@'), "a mark was not filled in: {text}");
     }
 }

@@ -1,1 +1,135 @@
+//! What is read, what is refused and in which words; that the documents say every key.
 
+use portcullis_config::{Diagnostics, Source, load};
+
+use super::*;
+
+fn read(yaml: &str) -> (Option<RedisConfig>, String) {
+    let source = Source::new("test.yaml", yaml);
+    let mut diagnostics = Diagnostics::new(&source);
+    let node = load(&source, &|_| None, &mut diagnostics).expect("YAML");
+    let clusters = ["cache", "sessions", "spare"].map(str::to_owned);
+    let config = RedisConfig::read(
+        &node,
+        &mut ReadContext {
+            path: "listeners.cache",
+            clusters: &clusters,
+            diagnostics: &mut diagnostics,
+        },
+    );
+    (config, diagnostics.render(false))
+}
+
+#[track_caller]
+fn good(yaml: &str) -> RedisConfig {
+    let (config, problems) = read(yaml);
+    assert!(problems.is_empty(), "{problems}");
+    config.expect("a configuration")
+}
+
+/// The example in `CONFIG.md`, and that it says everything that can be said.
+#[test]
+fn the_documented_example_is_read() {
+    let document = include_str!("../../CONFIG.md");
+    let example = document.split("```yaml").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let config = good(example);
+    assert_eq!(config.routes.len(), 4);
+    assert_eq!(config.routes[0].name.as_deref(), Some("sessions"));
+    assert_eq!(config.filters.0.len(), 9);
+    assert!(config.allow_commands.contains(&CommandId::CONFIG_GET));
+    let policy = config.policy();
+    assert!(policy.users.at_first().is_none());
+    assert!(
+        policy
+            .users
+            .authenticate(b"app", b"plain text, or a variable")
+            .is_some()
+    );
+    assert!(policy.denial(CommandId::FLUSHDB).is_none());
+    assert!(policy.denial(CommandId::FLUSHALL).is_some());
+    let keys = RedisConfig::schema();
+    for key in keys["properties"].as_object().unwrap().keys() {
+        let is_there = example.contains(&format!("{key}:")) || key == "cluster";
+        assert!(is_there, "the example does not say {key}");
+    }
+}
+
+#[test]
+fn everybody_may_come_in_unless_something_is_said() {
+    let nobody_asked = good("cluster: cache").policy();
+    assert!(nobody_asked.users.at_first().is_some());
+    let password = good("cluster: cache\nauth: { password: a }").policy();
+    assert!(password.users.at_first().is_none());
+    assert!(password.users.authenticate(b"default", b"a").is_some());
+    let users = good("cluster: cache\nauth: { users: { app: { password: a } } }").policy();
+    assert!(users.users.at_first().is_none());
+    assert!(users.users.authenticate(b"default", b"").is_none());
+}
+
+#[test]
+fn mistakes_are_found_and_named() {
+    let cases = [
+        ("{}", "does not say where commands go"),
+        ("cluster: cach", "unknown cluster 'cach'"),
+        (
+            "cluster: cache\nroutes: [{ cluster: cache }]",
+            "either a cluster or routes",
+        ),
+        ("routes: []", "there are no routes"),
+        (
+            "routes: [{ cluster: cache }, { match: { key: a }, cluster: spare }]",
+            "can never match",
+        ),
+        (
+            "routes: [{ match: { key: \"a*\" }, cluster: cache }, { match: { key: \"ab\" }, cluster: spare }, { cluster: cache }]",
+            "can never match",
+        ),
+        (
+            "routes: [{ match: { command: gett }, cluster: cache }]",
+            "there is no command 'gett'",
+        ),
+        (
+            "routes: [{ match: { command: \"@reed\" }, cluster: cache }]",
+            "there is no category 'reed'",
+        ),
+        (
+            "routes: [{ name: a, match: { key: x }, cluster: cache }, { name: a, cluster: cache }]",
+            "two routes are named 'a'",
+        ),
+        (
+            "cluster: cache\nallow_commands: [nosuch]",
+            "there is no command 'nosuch'",
+        ),
+        (
+            "cluster: cache\nallow_commands: [get]",
+            "'get' is not refused",
+        ),
+        (
+            "cluster: cache\nauth: { users: { a: { rules: \"+nosuch\" } } }",
+            "the rules of user 'a' are wrong",
+        ),
+        (
+            "cluster: cache\nauth: { password: a, users: { default: { password: b } } }",
+            "who is among `users`",
+        ),
+        (
+            "cluster: cache\nupstream: { user: a }",
+            "a user without a password",
+        ),
+        (
+            "cluster: cache\nfilters: [deny]",
+            "would refuse every command",
+        ),
+        ("cluster: cache\nfilters: [fault]", "the fault does nothing"),
+        (
+            "cluster: cache\nfilters: [{ fault: { abort: { error: no } } }]",
+            "a word in capital letters",
+        ),
+        ("cluster: cache\nlimits: { pipeline: 0 }", "pipeline"),
+    ];
+    for (yaml, expected) in cases {
+        let (_, problems) = read(yaml);
+        assert!(problems.contains(expected), "{yaml}: {problems}");
+    }
+}

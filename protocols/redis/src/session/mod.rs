@@ -11,6 +11,7 @@
 
 mod cell;
 mod client;
+mod control;
 mod link;
 mod open;
 mod reach;
