@@ -45,22 +45,22 @@ impl Site {
     /// One fresh server behind a listener with these keys. `None` is to skip the test.
     #[track_caller]
     pub(crate) fn start(keys: &str) -> Option<Self> {
-        Self::over(vec![Redis::start()?], keys, "")
+        Some(Self::over(vec![Redis::start()?], keys, ""))
     }
 
     /// So many fresh servers as shards.
     #[track_caller]
     pub(crate) fn shards(count: usize, keys: &str) -> Option<Self> {
         let servers: Option<Vec<Redis>> = (0..count).map(|_| Redis::start()).collect();
-        Self::over(servers?, keys, "redis: { topology: shards }")
+        Some(Self::over(servers?, keys, "redis: { topology: shards }"))
     }
 
     /// These servers behind a listener and a cluster with these keys.
     #[track_caller]
-    pub(crate) fn over(servers: Vec<Redis>, keys: &str, cluster: &str) -> Option<Self> {
+    pub(crate) fn over(servers: Vec<Redis>, keys: &str, cluster: &str) -> Self {
         let endpoints: Vec<SocketAddr> = servers.iter().map(Redis::address).collect();
         let gateway = Gateway::start(&document(keys, cluster, &endpoints));
-        Some(Self { servers, gateway })
+        Self { servers, gateway }
     }
 
     /// Where clients connect.

@@ -56,9 +56,9 @@ impl Redis {
         }
         writeln!(file, "bind {}\nport {}", address.ip(), address.port()).unwrap();
         writeln!(file, "dir {}", scratch.path().display()).unwrap();
-        settings
-            .iter()
-            .for_each(|setting| writeln!(file, "{setting}").unwrap());
+        for setting in settings {
+            writeln!(file, "{setting}").unwrap();
+        }
         let mut child = Command::new(program)
             .arg(scratch.write("redis.conf", file))
             .current_dir(scratch.path())

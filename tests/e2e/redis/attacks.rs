@@ -140,7 +140,7 @@ fn r4_strangers_cannot_pile_up_replies() {
 #[test]
 fn r5_a_million_commands_in_one_pipeline_keep_their_order() {
     let Some(site) = Site::start("") else { return };
-    const COMMANDS: usize = 300_000;
+    const COMMANDS: i64 = 300_000;
     let mut client = site.client();
     let address = site.address();
     let before = site.gateway.resident_bytes();
@@ -152,7 +152,7 @@ fn r5_a_million_commands_in_one_pipeline_keep_their_order() {
         let mut sender = client.sender();
         scope.spawn(move || std::io::Write::write_all(&mut sender, &wire).unwrap());
         for expected in 1..=COMMANDS {
-            assert_eq!(client.read(), RedisReply::Integer(expected as i64));
+            assert_eq!(client.read(), RedisReply::Integer(expected));
         }
     });
     assert!(site.gateway.resident_bytes() < before + (32 << 20));

@@ -85,7 +85,7 @@ fn a_large_reply_that_breaks_off_closes_the_client() {
     let server = harness::Origin::raw(|connection| {
         connection.fill()?;
         connection.send(b"$1000000\r\n")?;
-        connection.send([b'x'; 500_000])
+        connection.send(vec![b'x'; 500_000])
     });
     let gateway = harness::Gateway::start(&super::document("", "", &[server.address()]));
     let mut client = Connection::connect(gateway.addr("cache")).unwrap();
@@ -100,9 +100,7 @@ fn a_large_reply_that_breaks_off_closes_the_client() {
 fn a_server_that_dies_and_comes_back_costs_what_was_under_way() {
     let Some(server) = Redis::start() else { return };
     let address = server.address();
-    let Some(mut site) = Site::over(vec![server], "", "") else {
-        return;
-    };
+    let mut site = Site::over(vec![server], "", "");
     let mut client = site.client();
     assert_eq!(client.call(&["SET", "a", "1"]), ok());
     let mut watching = site.client();
