@@ -241,7 +241,10 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` if the kernel takes nothing now, else as [`poll_write`](Self::poll_write).
     pub fn try_write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.drain(None, &[IoSlice::new(data)])
+        if let Self::Tls(tls) = self {
+            return tls.send(None, &[IoSlice::new(data)]);
+        }
+        self.transmit(data)
     }
 
     /// As [`poll_write_vectored`](Self::poll_write_vectored), without waiting.
