@@ -36,6 +36,8 @@ mod logs;
 mod matrix;
 mod peers;
 mod postgres;
+mod redis;
+mod redis_commands;
 mod reload;
 mod smoke;
 mod support;

@@ -28,6 +28,7 @@ mod http2_origin;
 mod matrix;
 mod origin;
 pub mod postgres;
+pub mod redis;
 mod scratch;
 mod script;
 mod stats;

@@ -7,6 +7,7 @@ mod endpoint;
 mod health;
 mod http;
 mod limits;
+mod redis;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -24,6 +25,7 @@ pub use self::http::{
     FrameBudget, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion,
 };
 pub use self::limits::{CountLimit, LimitsConfig, PoolConfig};
+pub use self::redis::{HashTag, KeyDistribution, KeyHash, RedisTopology, UpstreamRedis};
 pub use self::tls::{ClientCertificate, TrustedRoots, UpstreamTls, UpstreamTlsVersion};
 
 /// A named set of endpoints and how they are used.
@@ -66,6 +68,9 @@ pub struct ClusterConfig {
     /// The version of HTTP spoken to its endpoints, and how HTTP/2 is used. Only HTTP looks at it.
     #[serde(default)]
     pub http: Located<UpstreamHttp>,
+    /// What the endpoints are to each other where they are Redis servers. Only Redis looks at it.
+    #[serde(default)]
+    pub redis: Located<UpstreamRedis>,
 }
 
 /// How requests are spread over endpoints, always by weight.
@@ -164,6 +169,7 @@ impl ClusterConfig {
             diagnostics.error(self.ejection.span, "base_time is longer than max_time");
         }
         http::check(&self.http, self.has_tls(), diagnostics);
+        redis::check(&self.redis, &self.endpoints, diagnostics);
         if let Some(tls) = &self.tls {
             tls::check(tls, &self.endpoints, diagnostics);
         }

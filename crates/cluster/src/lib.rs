@@ -35,10 +35,10 @@ pub use breaker::{Admission, Breaker, BreakerKind, Overflow};
 pub use cluster::{Cluster, ConnectionPermit, PendingPermit, PickError, Picked, RequestPermit};
 pub use config::{
     AddressFamily, BalanceConfig, ClientCertificate, ClusterConfig, CountLimit, DnsConfig,
-    EjectionConfig, EndpointConfig, EndpointRole, FrameBudget, HealthCheckConfig, HealthProbe,
-    InitialHealth, LimitsConfig, PoolConfig, ProtocolProbe, ProxyProtocolVersion, StatusRange,
-    TrustedRoots, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamTls, UpstreamTlsVersion,
-    UpstreamVersion,
+    EjectionConfig, EndpointConfig, EndpointRole, FrameBudget, HashTag, HealthCheckConfig,
+    HealthProbe, InitialHealth, KeyDistribution, KeyHash, LimitsConfig, PoolConfig, ProtocolProbe,
+    ProxyProtocolVersion, RedisTopology, StatusRange, TrustedRoots, UpstreamGuard, UpstreamHttp,
+    UpstreamKeepAlive, UpstreamRedis, UpstreamTls, UpstreamTlsVersion, UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};
 pub use endpoint::{

@@ -46,7 +46,7 @@ pub use self::source::{Source, SourceId, Span};
 pub use self::suggest::suggest;
 pub use self::values::{
     ByteRate, ByteSize, Duration, Host, ListenAddress, ListenSocket, Network, Percent, Rate,
-    TargetAddress, Timeout, ValueError,
+    Secret, TargetAddress, Timeout, ValueError,
 };
 
 /// Parses a text and expands its variables, reporting everything wrong so far. `None` only when there is no tree at all.

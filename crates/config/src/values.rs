@@ -10,6 +10,7 @@ mod duration;
 mod network;
 mod percent;
 mod rate;
+mod secret;
 mod text;
 
 pub use self::address::{Host, ListenAddress, ListenSocket, TargetAddress};
@@ -18,6 +19,7 @@ pub use self::duration::{Duration, Timeout};
 pub use self::network::Network;
 pub use self::percent::Percent;
 pub use self::rate::{ByteRate, Rate};
+pub use self::secret::Secret;
 pub use self::text::ValueError;
 
 #[cfg(test)]

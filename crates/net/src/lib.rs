@@ -59,5 +59,5 @@ pub use {
     sessions::{spawn_local, spawn_session},
     splice::{SpliceDirection, SpliceError},
     stream::{Detached, Idle, Stream, is_reset},
-    timer::{SessionTimer, Timer, sleep, sleep_until},
+    timer::{SessionTimer, Timer, sleep, sleep_until, within},
 };

@@ -5,6 +5,7 @@
 
 use portcullis_postgres::Postgres;
 use portcullis_proxy::Registry;
+use portcullis_redis::Redis;
 use portcullis_tcp::Tcp;
 
 use crate::http::Http;
@@ -16,4 +17,5 @@ pub fn registry() -> Registry {
         .with::<Tcp>()
         .with::<Http>()
         .with_control::<Postgres>()
+        .with::<Redis>()
 }

@@ -68,6 +68,16 @@ pub(crate) const NEEDED: &[Needed] = &[
         purpose: "a real Postgres client",
     },
     Needed {
+        probe: &["redis-server", "--version"],
+        package: "redis-server",
+        purpose: "a real Redis server",
+    },
+    Needed {
+        probe: &["nutcracker", "--version"],
+        package: "nutcracker",
+        purpose: "twemproxy, whose placement of keys is kept",
+    },
+    Needed {
         probe: &["python3", "-c", "import venv, ensurepip"],
         package: "python3-venv",
         purpose: "scripted upstreams and WebSocket clients",

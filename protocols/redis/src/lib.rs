@@ -1,15 +1,32 @@
-//! Redis: the wire format of RESP2 and RESP3, for both directions.
+//! Redis: any client over a server or shards of several, on few connections that all clients share.
 //!
 //! It is no database: it knows as much of a command as routing and limits need, and sends the very bytes on. Everything
 //! but the feature `session` is pure: no socket, no clock, no runtime.
 //!
-//! Start at [`request`] for what clients send, [`reply`] for where a server's replies begin and end, [`message`] for a reply
-//! that is opened, and [`encoder`] for what the gateway says itself.
+//! Start at [`RedisConfig`] for what can be set, [`machine`] for what becomes of a command, and `Redis` for how the gateway
+//! runs it. Below them: [`request`] for what clients send, [`reply`] for where a server's replies begin and end, [`message`]
+//! for a reply that is opened, [`encoder`] for what the gateway says itself, [`command`] for what a command is, [`hash`] for
+//! where a key lives, and [`acl`] for who may do what.
 
+pub mod acl;
+pub mod chain;
+pub mod command;
+pub mod config;
 pub mod encoder;
 pub mod error;
+pub mod filters;
 mod grammar;
+pub mod hash;
 pub mod limits;
+pub mod machine;
 pub mod message;
 pub mod reply;
 pub mod request;
+pub mod route;
+#[cfg(feature = "session")]
+mod session;
+
+pub use chain::RedisMessages;
+pub use config::RedisConfig;
+#[cfg(feature = "session")]
+pub use session::{Redis, RedisServer};

@@ -53,6 +53,8 @@ fn what_is_accepted() {
         r#""health_check": {"grpc": {}, "host": "[::1]:443"}"#,
         r#""dns": {"family": "v6", "max_endpoints": 4}"#,
         r#""proxy_protocol": "v2""#,
+        r#""redis": {"topology": "shards", "distribution": "maglev", "hash": "murmur", "hash_tag": "()", "connections": 2}"#,
+        r#""redis": {"topology": "shards", "distribution": "modula", "hash": "one_at_a_time", "hash_tag": ""}"#,
         r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}, "guard": {"ping": {"rate": "1/s", "burst": 2}}}"#,
     ];
     for case in cases {
@@ -72,6 +74,10 @@ fn what_is_refused() {
     let cases = [
         (r#""balanse": "random""#, "did you mean 'balance'?"),
         (r#""balance": "fastest""#, "least_request"),
+        (
+            r#""redis": {"topology": "shards", "hash_tag": "{"}"#,
+            "two characters",
+        ),
         (
             r#""limits": {"requests": 0}"#,
             "a number from 1, or unlimited",
@@ -199,6 +205,11 @@ fn what_the_check_finds() {
             1,
         ),
         (r#"{"endpoints": ["a:1", "b:1"]}"#, 0),
+        (
+            r#"{"endpoints": ["a:1", "b:1"], "redis": {"topology": "standalone"}}"#,
+            1,
+        ),
+        (r#"{"endpoints": ["a:1"], "redis": {"hash": "md5"}}"#, 1),
     ];
     for (text, expected) in cases {
         let (config, mut diagnostics) = testing::read(text);

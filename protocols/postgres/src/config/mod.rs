@@ -14,6 +14,7 @@ mod secret;
 mod text;
 mod upstream;
 
+pub use portcullis_config::Secret;
 use portcullis_config::{Diagnostics, Duration, Located, Node};
 use portcullis_filter::{FilterList, ReadContext};
 use schemars::JsonSchema;
@@ -29,7 +30,7 @@ pub use self::limits::{
 pub use self::pool::{PoolConfig, PoolMode, StatePolicy};
 pub use self::replicas::{MaxLag, ReadYourWrites};
 pub use self::routes::{MatchConfig, Role, RouteConfig};
-pub use self::secret::{Password, Secret};
+pub use self::secret::Password;
 pub use self::text::{StatementKind, TablePattern, TablePatternError};
 pub use self::upstream::{AuthMinimum, TlsStart, UpstreamConfig};
 

@@ -1,0 +1,168 @@
+//! The rules of a Redis listener as they are written, and what is left of them once they are checked.
+//!
+//! When a rule takes a command is in [`crate::route`]. Start at [`RouteRule`] for the keys, [`RouteConfig`] for what a
+//! worker builds from.
+
+use std::sync::Arc;
+
+use portcullis_config::{Diagnostics, Located, Network, Node, OneOrMany, Span};
+use portcullis_filter::ReadContext;
+use portcullis_route::{AnyOf, ValuePattern, unreachable_rules};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::route::{CommandPattern, Condition, InNetwork, KeyPattern};
+
+/// One rule, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteConfig {
+    /// The name: as written, else `routes[<position>]`. `None` where a listener has a cluster and no rules.
+    pub name: Option<Arc<str>>,
+    /// What a client and its command must be.
+    pub condition: Condition,
+    /// The cluster.
+    pub cluster: String,
+}
+
+/// One rule: when it takes a command, and where that goes. Rules are tried in order, for each key of a command; the first
+/// that fits decides, and what fits none is refused.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteRule {
+    /// A name for limits and logs. Default `routes[<position>]`, which moves when rules are inserted.
+    name: Option<Located<String>>,
+    /// What a client and its command must be. Default: anything.
+    #[serde(rename = "match", default)]
+    condition: MatchConfig,
+    /// The cluster.
+    cluster: Located<String>,
+}
+
+/// What a client and its command must be: everything that is named must hold; of a list, one.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MatchConfig {
+    /// The key, as Redis matches it: `session:*`, `user:[0-9]*`. Commands without keys are taken only by rules that do not
+    /// ask for one.
+    pub key: OneOrMany<KeyPattern>,
+    /// The command, `get` or `config|get`; or a category of them, `@read`.
+    pub command: OneOrMany<CommandPattern>,
+    /// The database that the client selected.
+    pub database: OneOrMany<u32>,
+    /// The client's user: `app`, `app_*`, `~^app[0-9]$`.
+    pub user: OneOrMany<ValuePattern>,
+    /// Its network.
+    pub network: OneOrMany<Network>,
+}
+
+impl MatchConfig {
+    fn condition(&self) -> Condition {
+        fn list<T: Clone>(items: &OneOrMany<T>) -> Option<AnyOf<T>> {
+            (!items.is_empty()).then(|| AnyOf(items.to_vec()))
+        }
+        let networks: Vec<_> = self.network.iter().copied().map(InNetwork).collect();
+        Condition {
+            keys: list(&self.key),
+            commands: list(&self.command),
+            databases: (!self.database.is_empty()).then(|| self.database.to_vec()),
+            users: list(&self.user),
+            networks: (!networks.is_empty()).then_some(AnyOf(networks)),
+        }
+    }
+}
+
+/// Checks where commands go. `None` if that is not said.
+pub(super) fn read_targets(
+    raw: &Node,
+    cluster: Option<&Located<String>>,
+    routes: Option<&Located<Vec<Located<RouteRule>>>>,
+    cx: &mut ReadContext<'_>,
+) -> Option<Vec<RouteConfig>> {
+    match (cluster, routes) {
+        (Some(cluster), None) => {
+            cx.check_cluster(cluster);
+            Some(vec![RouteConfig {
+                name: None,
+                condition: Condition::default(),
+                cluster: cluster.value.clone(),
+            }])
+        }
+        (None, Some(routes)) => Some(read_routes(routes, cx)),
+        (Some(cluster), Some(routes)) => {
+            cx.diagnostics
+                .error(cluster.span, "a listener has either a cluster or routes")
+                .also(routes.span, "the routes")
+                .help("a route without `match` takes everything");
+            None
+        }
+        (None, None) => {
+            cx.diagnostics
+                .error(
+                    raw.label_span(),
+                    "the listener does not say where commands go",
+                )
+                .expected("`cluster` or `routes`");
+            None
+        }
+    }
+}
+
+fn read_routes(
+    rules: &Located<Vec<Located<RouteRule>>>,
+    cx: &mut ReadContext<'_>,
+) -> Vec<RouteConfig> {
+    if rules.value.is_empty() {
+        cx.diagnostics
+            .error(rules.span, "there are no routes")
+            .help("every command would be refused");
+    }
+    if rules.value.len() > usize::from(u16::MAX) {
+        cx.diagnostics
+            .error(rules.span, "there are more than 65535 routes");
+    }
+    let mut routes: Vec<(Span, RouteConfig)> = Vec::new();
+    for (index, rule) in rules.value.iter().enumerate() {
+        cx.check_cluster(&rule.cluster);
+        let name = match &rule.name {
+            Some(name) => name.value.clone(),
+            None => format!("routes[{index}]"),
+        };
+        let route = RouteConfig {
+            name: Some(name.into()),
+            condition: rule.condition.condition(),
+            cluster: rule.cluster.value.clone(),
+        };
+        if let Some((first, _)) = routes.iter().find(|(_, other)| other.name == route.name) {
+            let name = route.name.as_deref().unwrap_or_default();
+            cx.diagnostics
+                .error(rule.span, format!("two routes are named '{name}'"))
+                .also(*first, "the first one");
+        }
+        routes.push((rule.span, route));
+    }
+    check_reachable(&routes, cx.diagnostics);
+    routes.into_iter().map(|(_, route)| route).collect()
+}
+
+fn check_reachable(routes: &[(Span, RouteConfig)], diagnostics: &mut Diagnostics) {
+    let conditions = routes.iter().map(|(_, route)| &route.condition);
+    for found in unreachable_rules::<Condition, _>(conditions) {
+        let (Some((span, route)), Some((cover, covering))) =
+            (routes.get(found.rule), routes.get(found.covered_by))
+        else {
+            continue;
+        };
+        let name = |route: &RouteConfig| route.name.clone().unwrap_or_default();
+        diagnostics
+            .error(
+                *span,
+                format!(
+                    "route '{}' can never match: '{}' before it takes everything that it could",
+                    name(route),
+                    name(covering)
+                ),
+            )
+            .also(*cover, "this one takes it")
+            .help("rules are tried in order: put the narrower one first");
+    }
+}

@@ -1,0 +1,405 @@
+//! Commands that go upstream: to the one place that has their keys, in parts to several, or to all.
+//!
+//! Start at [`Client::forward`].
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use super::{Assembly, Client, Flow, How};
+use crate::command::channels::{Wait, wait};
+use crate::command::handling::{Handling, Merge, Scope, Split};
+use crate::command::{Arguments, CommandId, KeysError, keys};
+use crate::encoder;
+use crate::machine::assembly::split_cursor;
+use crate::machine::upstreams::{
+    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
+};
+use crate::request::CommandRef;
+
+/// What a server says of keys in several slots.
+pub(super) const CROSS_SLOT: &[u8] = b"CROSSSLOT Keys in request don't hash to the same slot";
+
+/// To a command that cannot be streamed.
+const TOO_LARGE: &[u8] = b"ERR command is too large for the gateway";
+
+/// Why a command has no single place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NoPlace {
+    /// To be answered with this.
+    Answer(&'static [u8]),
+    Lost(Lost),
+}
+
+impl From<Lost> for NoPlace {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+/// The one place that a command's keys are at; any, if it has none.
+#[inline]
+pub(super) fn place(call: &Call<'_>, up: &mut impl Upstreams) -> Result<Destination, NoPlace> {
+    let mut found = SmallVec::new();
+    keys(call.id, &call.command, &mut found)
+        .map_err(|error| NoPlace::Answer(error.text().as_bytes()))?;
+    let mut at = None;
+    for index in &found {
+        let key = call.command.argument(*index as usize).unwrap_or_default();
+        let to = up.locate(call, key)?;
+        if at.is_some_and(|at| at != to) {
+            return Err(NoPlace::Answer(CROSS_SLOT));
+        }
+        at = Some(to);
+    }
+    if let Some(at) = at {
+        return Ok(at);
+    }
+    match channel(call) {
+        Some(channel) => Ok(up.locate(call, channel)?),
+        None => Ok(up.anywhere(call)?),
+    }
+}
+
+/// The channel that decides where a message is sent: where those who subscribed to it listen. Who subscribed to a pattern
+/// listens everywhere, and so gets it once.
+fn channel<'a>(call: &Call<'a>) -> Option<&'a [u8]> {
+    let is_message = matches!(call.id, CommandId::PUBLISH | CommandId::SPUBLISH);
+    is_message.then(|| call.command.argument(1))?
+}
+
+impl<T> Client<T> {
+    /// Sends a command where its keys are.
+    pub(super) fn forward(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) {
+        match place(&call, up) {
+            Ok(to) => self.send(to, call.command.wire(), of, up),
+            Err(no_place) => self.nowhere(no_place, of),
+        }
+    }
+
+    pub(super) fn nowhere(&mut self, no_place: NoPlace, of: T) {
+        match no_place {
+            NoPlace::Answer(text) => self.refuse(text, of),
+            NoPlace::Lost(lost) => self.lose(lost, of),
+        }
+    }
+
+    /// Sends a whole command to one place: over the client's own connection there, if it has one.
+    #[inline]
+    pub(super) fn send(&mut self, to: Destination, wire: &[u8], of: T, up: &mut impl Upstreams) {
+        let is_silent = self.is_silent();
+        let slot = self.slots.push(of, is_silent);
+        let ticket = Ticket::Slot { slot, part: 0 };
+        let sent = match self.transaction.pin_at(to) {
+            Some(pin) => up.send_pinned(pin, wire, Some(ticket)),
+            None => up.send(to, self.speaks, wire, ticket),
+        };
+        if let Err(lost) = sent {
+            self.on_piece(ticket, Piece::Lost(lost));
+        }
+    }
+
+    /// Takes a command apart by key, unless all keys are at one place.
+    pub(super) fn split(&mut self, split: Split, call: Call<'_>, of: T, up: &mut impl Upstreams) {
+        let step = if split == Split::Pairs { 2 } else { 1 };
+        let arguments = call.command.len() - 1;
+        if !arguments.is_multiple_of(step) {
+            let text = b"ERR wrong number of arguments for 'mset' command";
+            return self.refuse(text, of);
+        }
+        let parts = match Parts::new(&call, step, up) {
+            Ok(parts) => parts,
+            Err(lost) => return self.lose(lost, of),
+        };
+        if let [only] = &*parts.targets {
+            return self.send(*only, call.command.wire(), of, up);
+        }
+        let how = match split {
+            Split::Values => How::Values(parts.places.iter().copied().collect()),
+            Split::Count => How::Merge(Merge::Sum, Box::default()),
+            Split::Pairs => How::Merge(Merge::Same, Box::default()),
+        };
+        let wires = parts.wires(&call, step);
+        let sends = parts.targets.iter().copied().zip(wires);
+        self.send_parts(how, sends, of, up);
+    }
+
+    /// Sends the parts of one command.
+    fn send_parts<W: AsRef<[u8]>>(
+        &mut self,
+        how: How,
+        parts: impl ExactSizeIterator<Item = (Destination, W)>,
+        of: T,
+        up: &mut impl Upstreams,
+    ) {
+        let assembly = Assembly::new(how, parts.len());
+        let is_silent = self.is_silent();
+        let slot = self.slots.push_merging(of, is_silent, assembly);
+        for (part, (to, wire)) in (0..).zip(parts) {
+            let ticket = Ticket::Slot { slot, part };
+            if let Err(lost) = up.send(to, self.speaks, wire.as_ref(), ticket) {
+                self.on_piece(ticket, Piece::Lost(lost));
+            }
+        }
+    }
+
+    /// Sends a command to all places that it is about.
+    pub(super) fn fan_out(
+        &mut self,
+        scope: Scope,
+        merge: Merge,
+        call: Call<'_>,
+        of: T,
+        up: &mut impl Upstreams,
+    ) {
+        if call.id == CommandId::WAIT {
+            // It is about what its connection wrote: over a shared one it would hold everybody up, over another it would
+            // promise what nobody knows.
+            let text = b"ERR WAIT is not supported over connections that clients share";
+            return self.refuse(text, of);
+        }
+        let targets = match up.everywhere(&call, scope) {
+            Ok(targets) => targets,
+            Err(lost) => return self.lose(lost, of),
+        };
+        if let [only] = &*targets {
+            return self.send(*only, call.command.wire(), of, up);
+        }
+        if merge == Merge::Cursor {
+            return self.scan(&targets, call, of, up);
+        }
+        let names = (0..targets.len()).map(|shard| format!("shard {shard}").into());
+        let how = How::Merge(merge, names.collect());
+        let parts = targets.into_iter().map(|to| (to, call.command.wire()));
+        self.send_parts(how, parts, of, up);
+    }
+
+    /// `SCAN` of one shard after the other.
+    fn scan(&mut self, targets: &[Destination], call: Call<'_>, of: T, up: &mut impl Upstreams) {
+        let cursor = call.command.argument(1).unwrap_or_default();
+        let cursor = std::str::from_utf8(cursor)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let Some(cursor) = cursor else {
+            return self.refuse(b"ERR invalid cursor", of);
+        };
+        let shards = targets.len() as u64;
+        let (shard, cursor) = split_cursor(cursor, shards);
+        let Some(to) = targets.get(shard as usize) else {
+            return self.refuse(b"ERR invalid cursor", of);
+        };
+        let cursor = cursor.to_string();
+        let mut wire = BytesMut::new();
+        encoder::array(call.command.len(), &mut wire);
+        for (index, argument) in call.command.arguments().enumerate() {
+            let argument = if index == 1 {
+                cursor.as_bytes()
+            } else {
+                argument
+            };
+            encoder::bulk(argument, &mut wire);
+        }
+        let how = How::Cursor { shard, shards };
+        self.send_parts(how, std::iter::once((*to, wire)), of, up);
+    }
+
+    /// A command that is too large to be held begins, with its front. The connection that the rest goes over; `None` if it is
+    /// refused, and the rest is to be dropped.
+    ///
+    /// # Errors
+    /// It must wait until the client [is settled](Self::is_settled), and is to be tried again then.
+    pub fn begin_large(
+        &mut self,
+        call: Call<'_>,
+        declared: u32,
+        of: T,
+        up: &mut impl Upstreams,
+    ) -> Result<Option<PinId>, T> {
+        // What was sent before must be done before.
+        if !self.slots.is_empty() {
+            return Err(of);
+        }
+        self.settle(up);
+        let front = Front {
+            command: call.command,
+            declared: declared as usize,
+        };
+        let is_plain = matches!(call.id.handling(), Handling::Forward | Handling::Split(_));
+        let found = seen_place(&call, &front, up);
+        let (to, pin) = match found {
+            _ if !is_plain || self.transaction.is_open() || !self.subscriptions.is_empty() => {
+                self.refuse(TOO_LARGE, of);
+                return Ok(None);
+            }
+            Err(no_place) => {
+                self.nowhere(no_place, of);
+                return Ok(None);
+            }
+            Ok(to) => (to, self.transaction.pin_at(to)),
+        };
+        let pin = match pin.map_or_else(|| up.pin(to, self.speaks, Purpose::Large), Ok) {
+            Ok(pin) => pin,
+            Err(lost) => {
+                self.lose(lost, of);
+                return Ok(None);
+            }
+        };
+        if self.transaction.pin_at(to).is_none() {
+            self.ending.push((pin, PinEnd::Clean));
+        }
+        let is_silent = self.is_silent();
+        let slot = self.slots.push(of, is_silent);
+        let ticket = Ticket::Slot { slot, part: 0 };
+        if let Err(lost) = up.send_pinned(pin, call.command.wire(), Some(ticket)) {
+            self.on_piece(ticket, Piece::Lost(lost));
+            return Ok(None);
+        }
+        Ok(Some(pin))
+    }
+
+    /// A command that may wait: over a connection of the client's own, so that nobody waits behind it.
+    pub(super) fn blocking(
+        &mut self,
+        call: Call<'_>,
+        of: T,
+        up: &mut impl Upstreams,
+    ) -> Result<Flow, T> {
+        let at_most = match wait(call.id, &call.command) {
+            Some(Wait::Forever) => None,
+            Some(Wait::AtMost(time)) => Some(time),
+            None => {
+                self.forward(call, of, up);
+                return Ok(Flow::Next);
+            }
+        };
+        let to = match place(&call, up) {
+            Ok(to) => to,
+            Err(no_place) => {
+                self.nowhere(no_place, of);
+                return Ok(Flow::Next);
+            }
+        };
+        // What was sent before must be done before.
+        if !self.slots.is_empty() {
+            return Err(of);
+        }
+        if self.transaction.pin_at(to).is_some() {
+            self.send(to, call.command.wire(), of, up);
+            return Ok(Flow::Next);
+        }
+        match up.pin(to, self.speaks, Purpose::Blocking { at_most }) {
+            Err(lost) => self.lose(lost, of),
+            Ok(pin) => {
+                let slot = self.slots.push(of, false);
+                let ticket = Ticket::Slot { slot, part: 0 };
+                self.ending.push((pin, PinEnd::Clean));
+                if let Err(lost) = up.send_pinned(pin, call.command.wire(), Some(ticket)) {
+                    self.on_piece(ticket, Piece::Lost(lost));
+                }
+            }
+        }
+        Ok(Flow::Next)
+    }
+}
+
+/// The one place of a command of which only the front is here: all its keys must be in that.
+fn seen_place(
+    call: &Call<'_>,
+    front: &Front<'_>,
+    up: &mut impl Upstreams,
+) -> Result<Destination, NoPlace> {
+    let mut found = SmallVec::new();
+    let answer = |error: KeysError| NoPlace::Answer(error.text().as_bytes());
+    keys(call.id, front, &mut found).map_err(answer)?;
+    let mut at = None;
+    for index in &found {
+        let key = front
+            .at(*index as usize)
+            .ok_or(NoPlace::Answer(TOO_LARGE))?;
+        let to = up.locate(call, key)?;
+        if at.is_some_and(|at| at != to) {
+            return Err(NoPlace::Answer(CROSS_SLOT));
+        }
+        at = Some(to);
+    }
+    match at {
+        Some(at) => Ok(at),
+        None => Ok(up.anywhere(call)?),
+    }
+}
+
+/// The front of a command that is too large to be held: what is behind it counts, but is not seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Front<'a> {
+    /// What is here.
+    pub command: CommandRef<'a>,
+    /// How many arguments there will be.
+    pub declared: usize,
+}
+
+impl Arguments for Front<'_> {
+    fn len(&self) -> usize {
+        self.declared
+    }
+
+    fn at(&self, index: usize) -> Option<&[u8]> {
+        self.command.argument(index)
+    }
+}
+
+/// Which keys of a command go where.
+struct Parts {
+    targets: SmallVec<[Destination; 4]>,
+    /// For each key its target, and its place among the keys there.
+    places: SmallVec<[(u32, u32); 8]>,
+}
+
+impl Parts {
+    fn new(call: &Call<'_>, step: usize, up: &mut impl Upstreams) -> Result<Self, Lost> {
+        let mut targets: SmallVec<[Destination; 4]> = SmallVec::new();
+        let mut counts: SmallVec<[u32; 4]> = SmallVec::new();
+        let mut places = SmallVec::new();
+        for key in call.command.arguments().skip(1).step_by(step) {
+            let to = up.locate(call, key)?;
+            let target = targets.iter().position(|known| *known == to);
+            let target = target.unwrap_or_else(|| {
+                targets.push(to);
+                counts.push(0);
+                targets.len() - 1
+            });
+            let Some(count) = counts.get_mut(target) else {
+                continue;
+            };
+            places.push((target as u32, *count));
+            *count += 1;
+        }
+        Ok(Self { targets, places })
+    }
+
+    /// The command of each target.
+    fn wires(&self, call: &Call<'_>, step: usize) -> Vec<BytesMut> {
+        let counts = self.targets.iter().enumerate().map(|(target, _)| {
+            let here = |(at, _): &&(u32, u32)| *at as usize == target;
+            self.places.iter().filter(here).count()
+        });
+        let mut wires: Vec<BytesMut> = counts
+            .map(|count| {
+                let mut wire = BytesMut::new();
+                encoder::array(1 + count * step, &mut wire);
+                encoder::bulk(call.command.name(), &mut wire);
+                wire
+            })
+            .collect();
+        for (key, (target, _)) in self.places.iter().enumerate() {
+            if let Some(wire) = wires.get_mut(*target as usize) {
+                append(call.command, 1 + key * step, step, wire);
+            }
+        }
+        wires
+    }
+}
+
+fn append(command: CommandRef<'_>, first: usize, count: usize, wire: &mut BytesMut) {
+    for index in first..first + count {
+        encoder::bulk(command.argument(index).unwrap_or_default(), wire);
+    }
+}

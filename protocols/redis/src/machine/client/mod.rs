@@ -1,0 +1,395 @@
+//! One client's conversation: who it is, what each of its commands becomes, and the replies that it is owed.
+//!
+//! One file for each kind of command: `forward` (to one place, to several, to all), `local`, `transaction`,
+//! `subscription`. Start at [`Client::admit`], then [`Client::execute`].
+
+mod forward;
+mod local;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+pub use self::forward::Front;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use self::subscription::Subscriptions;
+use self::transaction::Transaction;
+use super::assembly::{Assembly, How};
+use super::slots::{ErrorPrefix, Finished, Slots};
+use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
+use crate::acl::{NO_AUTHENTICATION, User, Users};
+use crate::command::handling::{Denial, Handling, Pin};
+use crate::command::{Arguments, CommandId, Flags, Unknown, arity};
+use crate::encoder;
+use crate::message::RespVersion;
+
+/// What a listener lets its clients do.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Who may come in.
+    pub users: Users,
+    /// Commands that are refused by default and allowed here.
+    pub allowed: Vec<CommandId>,
+    /// Databases, from 0, that a client may select.
+    pub databases: u32,
+}
+
+impl Policy {
+    /// Why a command is refused, if it is.
+    #[must_use]
+    pub fn denial(&self, command: CommandId) -> Option<Denial> {
+        command
+            .denial()
+            .filter(|_| !self.allowed.contains(&command))
+    }
+}
+
+/// Why a command was not carried out, for whoever counts. The client has its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The `reason` label.
+    pub reason: &'static str,
+}
+
+/// What to do next with what a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on with the next command.
+    Next,
+    /// Read no more, and close when all replies are sent.
+    Close,
+}
+
+/// A client's side of its conversation. `T` is what the owner keeps for each command under way.
+#[derive(Debug)]
+pub struct Client<T> {
+    policy: Arc<Policy>,
+    id: u64,
+    /// Where the client comes from, for its own eyes.
+    address: Box<str>,
+    user: Option<Arc<User>>,
+    user_name: Arc<[u8]>,
+    name: Bytes,
+    speaks: Speaks,
+    slots: Slots<T>,
+    transaction: Transaction,
+    subscriptions: Subscriptions,
+    replies: Replies,
+    /// Connections of its own that go back when all replies are here.
+    ending: SmallVec<[(PinId, PinEnd); 1]>,
+    is_closing: bool,
+    out: BytesMut,
+    over: Vec<(T, Finished)>,
+}
+
+/// What the client asked to see (`CLIENT REPLY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replies {
+    On,
+    Off,
+    SkipNext,
+}
+
+impl<T> Client<T> {
+    /// A client that has said nothing yet.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, id: u64, address: impl Into<Box<str>>) -> Self {
+        let user = policy.users.at_first().cloned();
+        Self {
+            policy,
+            id,
+            address: address.into(),
+            user,
+            user_name: Users::DEFAULT.into(),
+            name: Bytes::new(),
+            speaks: Speaks {
+                database: 0,
+                version: RespVersion::Resp2,
+            },
+            slots: Slots::default(),
+            transaction: Transaction::default(),
+            subscriptions: Subscriptions::default(),
+            replies: Replies::On,
+            ending: SmallVec::new(),
+            is_closing: false,
+            out: BytesMut::new(),
+            over: Vec::new(),
+        }
+    }
+
+    /// What is to be sent to the client. The owner takes off what it has sent.
+    #[inline]
+    pub const fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    /// The commands that are over since the last call, and how each ended.
+    #[inline]
+    pub fn take_over(&mut self) -> std::vec::Drain<'_, (T, Finished)> {
+        self.over.drain(..)
+    }
+
+    /// Whether the client has said who it is, or need not.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// Its user's name.
+    #[must_use]
+    pub const fn user_name(&self) -> &Arc<[u8]> {
+        &self.user_name
+    }
+
+    /// The database that it selected.
+    #[must_use]
+    pub const fn database(&self) -> u32 {
+        self.speaks.database
+    }
+
+    /// The version of RESP that it speaks.
+    #[must_use]
+    pub const fn version(&self) -> RespVersion {
+        self.speaks.version
+    }
+
+    /// How many replies it is owed.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether nothing is under way: a command that had to wait may be tried again.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether [`settle`](Self::settle) has something to do.
+    #[must_use]
+    pub fn wants_settling(&self) -> bool {
+        self.slots.is_empty() && (!self.ending.is_empty() || self.subscriptions.has_unused())
+    }
+
+    /// Whether it may stay connected without a command: it waits for messages.
+    #[must_use]
+    pub fn is_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// Whether it holds a connection of its own, or state that is more than a drain may cut.
+    #[must_use]
+    pub fn is_between_commands(&self) -> bool {
+        self.slots.is_empty() && !self.transaction.is_open()
+    }
+
+    /// Gives back connections of its own that it needs no more. To be called when all replies are here.
+    pub fn settle(&mut self, up: &mut impl Upstreams) {
+        if self.slots.is_empty() {
+            for (pin, end) in self.ending.drain(..) {
+                up.unpin(pin, end);
+            }
+            if self.subscriptions.has_unused() {
+                self.end_subscriptions_now(up);
+            }
+        }
+    }
+
+    /// The client is gone: whatever it holds ends. Gives back what the owner kept for commands under way.
+    pub fn leave(&mut self, up: &mut impl Upstreams) -> Vec<T> {
+        for (pin, _) in self.ending.drain(..) {
+            up.unpin(pin, PinEnd::Dirty);
+        }
+        self.end_transaction_now(up);
+        self.end_subscriptions_now(up);
+        self.is_closing = true;
+        self.slots.take_all().collect()
+    }
+
+    /// Whether a command may be carried out at all: it exists, has its arguments, and the client may do it. If not, the
+    /// client is owed the answer, in its turn.
+    ///
+    /// # Errors
+    /// It may not.
+    #[inline]
+    pub fn admit<A: Arguments>(&self, command: &A) -> Result<CommandId, (Refusal, Vec<u8>)> {
+        let id = match CommandId::resolve(command) {
+            Ok(id) => id,
+            Err(unknown) => return Err(self.unknown(unknown, command)),
+        };
+        if !arity::fits(id, command.len()) {
+            return Err(refused("arguments", |text| arity::wrong_number(id, text)));
+        }
+        let Some(user) = &self.user else {
+            if id.flags().contains(Flags::NO_AUTH) {
+                return Ok(id);
+            }
+            let text = |text: &mut Vec<u8>| text.extend_from_slice(NO_AUTHENTICATION.as_bytes());
+            return Err(refused("unauthenticated", text));
+        };
+        if let Err(denied) = user.may(id, command) {
+            return Err(refused(denied.label(), |text| denied.write(command, text)));
+        }
+        match self.policy.denial(id) {
+            None => Ok(id),
+            Some(denial) => Err(refused(denial.label(), |text| {
+                text.extend_from_slice(b"ERR command '");
+                text.extend_from_slice(id.name().as_bytes());
+                text.extend_from_slice(b"' is not allowed by the gateway");
+            })),
+        }
+    }
+
+    #[cold]
+    fn unknown<A: Arguments>(&self, unknown: Unknown, command: &A) -> (Refusal, Vec<u8>) {
+        if self.user.is_none() {
+            let text = |text: &mut Vec<u8>| text.extend_from_slice(NO_AUTHENTICATION.as_bytes());
+            return refused("unauthenticated", text);
+        }
+        refused("unknown_command", |text| {
+            arity::unknown(unknown, command, text);
+        })
+    }
+
+    /// Answers a command with an error: one that was not admitted, or that a filter refused. Inside of a transaction, it
+    /// fails.
+    pub fn refuse(&mut self, text: &[u8], of: T) {
+        self.transaction.poison();
+        self.answer(of, |_, reply| encoder::error(text, reply));
+    }
+
+    /// Carries out a command that was [admitted](Self::admit).
+    ///
+    /// # Errors
+    /// It must wait until the client [is settled](Self::is_settled), and is to be tried again then.
+    pub fn execute(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
+        if !self.ending.is_empty() {
+            if !self.slots.is_empty() {
+                return Err(of);
+            }
+            self.settle(up);
+        }
+        if self.speaks.version == RespVersion::Resp2
+            && !self.subscriptions.is_empty()
+            && !subscription::is_allowed(call.id)
+        {
+            let text = subscription::refusal(call.id);
+            self.answer(of, |_, reply| encoder::error(text.as_bytes(), reply));
+            return Ok(Flow::Next);
+        }
+        if self.transaction.is_open() {
+            return self.in_transaction(call, of, up);
+        }
+        match call.id.handling() {
+            Handling::Forward => self.forward(call, of, up),
+            Handling::Split(split) => self.split(split, call, of, up),
+            Handling::FanOut(scope, merge) => self.fan_out(scope, merge, call, of, up),
+            Handling::Local(local) => return self.local(local, call, of, up),
+            Handling::Pin(Pin::Transaction | Pin::Watch) => {
+                return self.transaction_command(call, of, up);
+            }
+            Handling::Pin(Pin::Blocking) => return self.blocking(call, of, up),
+            Handling::Pin(Pin::Subscription) => {
+                return self.subscription_command(call, of, up);
+            }
+            Handling::Pin(Pin::Tracking | Pin::Monitor | Pin::Replication) => {
+                let name = call.id.name();
+                let text = format!("ERR command '{name}' is not supported by the gateway");
+                self.refuse(text.as_bytes(), of);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// A piece of a reply came. Nothing is sent upstream from here: what the machine wants to do next it does at
+    /// [`settle`](Self::settle) and with the next command.
+    #[inline]
+    pub fn on_piece(&mut self, ticket: Ticket, piece: Piece<'_>) {
+        if matches!(piece, Piece::Lost(_)) {
+            // What was not queued must not be missed.
+            self.transaction.poison();
+        }
+        match ticket {
+            Ticket::Slot { slot, part } => {
+                let (version, over) = (self.speaks.version, &mut self.over);
+                let mut over = |of, finished| over.push((of, finished));
+                self.slots
+                    .on_piece(slot, part, piece, version, &mut self.out, &mut over);
+            }
+            Ticket::Own => self.on_own_reply(piece),
+        }
+        self.subscriptions
+            .write_late(self.slots.is_open(), &mut self.out);
+    }
+
+    /// A server answered what the machine said of its own: what it did not take must not be carried out by halves.
+    #[cold]
+    fn on_own_reply(&mut self, piece: Piece<'_>) {
+        let is_error = match piece {
+            Piece::Whole { kind, .. } => kind.is_error(),
+            Piece::Lost(_) => true,
+            Piece::Begin { .. } | Piece::More { .. } => false,
+        };
+        if is_error {
+            self.transaction.poison();
+        }
+    }
+
+    /// Answers a command here and now, in its turn.
+    fn answer(&mut self, of: T, write: impl FnOnce(RespVersion, &mut BytesMut)) {
+        let is_silent = self.is_silent();
+        if self.slots.is_empty() {
+            let before = self.out.len();
+            write(self.speaks.version, &mut self.out);
+            let finished = finished(self.out.get(before..).unwrap_or_default());
+            if is_silent {
+                self.out.truncate(before);
+            }
+            return self.over.push((of, finished));
+        }
+        let mut reply = BytesMut::new();
+        write(self.speaks.version, &mut reply);
+        let finished = finished(&reply);
+        self.slots.push_ready(of, is_silent, reply, finished);
+    }
+
+    /// Answers a command that cannot be sent.
+    fn lose(&mut self, lost: Lost, of: T) {
+        let is_silent = self.is_silent();
+        let slot = self.slots.push(of, is_silent);
+        let ticket = Ticket::Slot { slot, part: 0 };
+        self.on_piece(ticket, Piece::Lost(lost));
+    }
+
+    fn is_silent(&mut self) -> bool {
+        match self.replies {
+            Replies::On => false,
+            Replies::Off => true,
+            Replies::SkipNext => {
+                self.replies = Replies::On;
+                true
+            }
+        }
+    }
+}
+
+fn finished(reply: &[u8]) -> Finished {
+    Finished {
+        bytes: reply.len() as u64,
+        error: reply.starts_with(b"-").then(|| ErrorPrefix::of(reply)),
+        lost: None,
+        is_cut: false,
+    }
+}
+
+#[cold]
+fn refused(reason: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> (Refusal, Vec<u8>) {
+    let mut text = Vec::new();
+    write(&mut text);
+    (Refusal { reason }, text)
+}

@@ -1,0 +1,346 @@
+//! SUBSCRIBE and its relatives: over connections of the client's own, one for each shard that has something for it.
+//!
+//! Upstream it is RESP3, where messages cannot be taken for replies; the counts that a client is told are its own, not a
+//! server's. Start at [`Client::subscription_command`] and [`Client::on_push`].
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Assembly, Client, Flow, How};
+use crate::command::CommandId;
+use crate::command::channels::{ChannelUse, Channels, channels};
+use crate::command::handling::Scope;
+use crate::encoder;
+use crate::machine::elements::{elements, text};
+use crate::machine::slots::SlotId;
+use crate::machine::upstreams::{
+    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Speaks, Ticket, Upstreams,
+};
+use crate::message::RespVersion;
+use crate::reply::ReplyKind;
+
+/// What a client wants to hear.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    // By `Kind`.
+    sets: [BTreeSet<Bytes>; 3],
+    links: Vec<Link>,
+    /// Messages that came while a large reply was half with the client.
+    late: BytesMut,
+}
+
+/// A connection that messages come over.
+#[derive(Debug)]
+struct Link {
+    to: Destination,
+    pin: PinId,
+    /// What is to be confirmed, in order.
+    waiting: VecDeque<(SlotId, u32)>,
+    /// A push that is not whole.
+    partial: BytesMut,
+}
+
+/// The three things that can be subscribed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Channel = 0,
+    Pattern = 1,
+    Sharded = 2,
+}
+
+impl Kind {
+    const fn of(channels: &Channels) -> Self {
+        match (channels.patterns, channels.sharded) {
+            (true, _) => Self::Pattern,
+            (_, true) => Self::Sharded,
+            _ => Self::Channel,
+        }
+    }
+}
+
+impl Subscriptions {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sets.iter().all(BTreeSet::is_empty)
+    }
+
+    /// Channels, patterns and sharded channels.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let [channels, patterns, sharded] = &self.sets;
+        (channels.len(), patterns.len(), sharded.len())
+    }
+
+    /// What a confirmation counts: sharded channels are counted apart.
+    fn count(&self, kind: Kind) -> usize {
+        let (channels, patterns, sharded) = self.counts();
+        if kind == Kind::Sharded {
+            sharded
+        } else {
+            channels + patterns
+        }
+    }
+
+    fn set(&mut self, kind: Kind) -> &mut BTreeSet<Bytes> {
+        let [channels, patterns, sharded] = &mut self.sets;
+        match kind {
+            Kind::Channel => channels,
+            Kind::Pattern => patterns,
+            Kind::Sharded => sharded,
+        }
+    }
+
+    pub(super) fn take_pins(&mut self) -> impl Iterator<Item = PinId> + use<> {
+        for set in &mut self.sets {
+            set.clear();
+        }
+        self.late.clear();
+        std::mem::take(&mut self.links)
+            .into_iter()
+            .map(|link| link.pin)
+    }
+
+    /// Whether there are connections that nothing is listened to on.
+    pub(super) fn has_unused(&self) -> bool {
+        !self.links.is_empty() && self.is_empty()
+    }
+
+    /// Sends on messages that had to wait for the end of a reply.
+    #[inline]
+    pub(super) fn write_late(&mut self, is_open: bool, out: &mut BytesMut) {
+        if !is_open && !self.late.is_empty() {
+            out.extend_from_slice(&self.late);
+            self.late = BytesMut::new();
+        }
+    }
+}
+
+/// Whether a client of RESP2 may say it while it has subscriptions.
+pub(super) const fn is_allowed(id: CommandId) -> bool {
+    matches!(
+        id,
+        CommandId::SUBSCRIBE
+            | CommandId::PSUBSCRIBE
+            | CommandId::SSUBSCRIBE
+            | CommandId::UNSUBSCRIBE
+            | CommandId::PUNSUBSCRIBE
+            | CommandId::SUNSUBSCRIBE
+            | CommandId::PING
+            | CommandId::QUIT
+            | CommandId::RESET
+    )
+}
+
+/// What a server says to anything else.
+pub(super) fn refusal(id: CommandId) -> String {
+    format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        id.name()
+    )
+}
+
+/// A command to a shard, about one channel.
+struct Request {
+    to: Destination,
+    wire: BytesMut,
+}
+
+impl<T> Client<T> {
+    /// Subscribes or unsubscribes.
+    pub(super) fn subscription_command(
+        &mut self,
+        call: Call<'_>,
+        of: T,
+        up: &mut impl Upstreams,
+    ) -> Result<Flow, T> {
+        let Some(channels) = channels(call.id, &call.command) else {
+            return Ok(Flow::Next);
+        };
+        // A PUBLISH of its own that is under way would be missed.
+        if channels.use_of == ChannelUse::Subscribe && !self.slots.is_empty() {
+            return Err(of);
+        }
+        let kind = Kind::of(&channels);
+        let mut reply = BytesMut::new();
+        let mut requests = Vec::new();
+        let wanted = self.wanted(&call, &channels, kind);
+        for channel in &wanted {
+            if let Err(lost) = self.change(&call, &channels, channel, &mut reply, &mut requests, up)
+            {
+                // What it is subscribed to now is not what it was told.
+                self.lose(lost, of);
+                return Ok(Flow::Close);
+            }
+        }
+        if wanted.is_empty() {
+            self.confirm(call.id, kind, None, &mut reply);
+        }
+        self.ask(requests, reply, of, up);
+        Ok(Flow::Next)
+    }
+
+    /// The channels that are named, or all.
+    fn wanted(&mut self, call: &Call<'_>, channels: &Channels, kind: Kind) -> Vec<Bytes> {
+        if channels.use_of == ChannelUse::Unsubscribe && channels.first >= channels.end {
+            return self.subscriptions.set(kind).iter().cloned().collect();
+        }
+        let named = (channels.first..channels.end).filter_map(|index| call.command.argument(index));
+        named.map(Bytes::copy_from_slice).collect()
+    }
+
+    /// Notes one channel, writes the client's confirmation, and says which shards have to hear of it.
+    fn change(
+        &mut self,
+        call: &Call<'_>,
+        channels: &Channels,
+        channel: &Bytes,
+        reply: &mut BytesMut,
+        requests: &mut Vec<Request>,
+        up: &mut impl Upstreams,
+    ) -> Result<(), Lost> {
+        let kind = Kind::of(channels);
+        let is_new = match channels.use_of {
+            ChannelUse::Subscribe => !self.subscriptions.set(kind).contains(channel),
+            _ => self.subscriptions.set(kind).contains(channel),
+        };
+        if is_new {
+            let targets = match kind {
+                // A message is published at one shard, which a pattern does not tell.
+                Kind::Pattern => up.everywhere(call, Scope::Primaries)?,
+                Kind::Channel | Kind::Sharded => {
+                    std::iter::once(up.locate(call, channel)?).collect()
+                }
+            };
+            requests.extend(targets.into_iter().map(|to| {
+                let mut wire = BytesMut::new();
+                encoder::command(&[call.command.name(), channel], &mut wire);
+                Request { to, wire }
+            }));
+            match channels.use_of {
+                ChannelUse::Subscribe => self.subscriptions.set(kind).insert(channel.clone()),
+                _ => self.subscriptions.set(kind).remove(channel),
+            };
+        }
+        self.confirm(call.id, kind, Some(channel), reply);
+        Ok(())
+    }
+
+    fn confirm(&self, id: CommandId, kind: Kind, channel: Option<&[u8]>, reply: &mut BytesMut) {
+        let version = self.speaks.version;
+        encoder::push(3, version, reply);
+        encoder::bulk(id.name().as_bytes(), reply);
+        match channel {
+            Some(channel) => encoder::bulk(channel, reply),
+            None => encoder::null(version, reply),
+        }
+        let count = i64::try_from(self.subscriptions.count(kind)).unwrap_or(i64::MAX);
+        encoder::integer(count, reply);
+    }
+
+    /// Sends the requests; the reply is the client's when all are confirmed.
+    fn ask(&mut self, requests: Vec<Request>, reply: BytesMut, of: T, up: &mut impl Upstreams) {
+        if requests.is_empty() {
+            return self.answer(of, |_, out| out.extend_from_slice(&reply));
+        }
+        let parts = Assembly::new(How::Known(reply.freeze()), requests.len());
+        let is_silent = self.is_silent();
+        let slot = self.slots.push_merging(of, is_silent, parts);
+        for (part, request) in (0..).zip(requests) {
+            if let Err(lost) = self.ask_one(&request, (slot, part), up) {
+                let ticket = Ticket::Slot { slot, part };
+                self.on_piece(ticket, Piece::Lost(lost));
+            }
+        }
+    }
+
+    fn ask_one(
+        &mut self,
+        request: &Request,
+        confirms: (SlotId, u32),
+        up: &mut impl Upstreams,
+    ) -> Result<(), Lost> {
+        let links = &mut self.subscriptions.links;
+        let known = links.iter().position(|link| link.to == request.to);
+        let index = if let Some(index) = known {
+            index
+        } else {
+            let speaks = Speaks {
+                version: RespVersion::Resp3,
+                ..self.speaks
+            };
+            links.push(Link {
+                to: request.to,
+                pin: up.pin(request.to, speaks, Purpose::Subscription)?,
+                waiting: VecDeque::new(),
+                partial: BytesMut::new(),
+            });
+            links.len() - 1
+        };
+        let link = links.get_mut(index).ok_or(Lost::NoEndpoint)?;
+        up.send_pinned(link.pin, &request.wire, None)?;
+        link.waiting.push_back(confirms);
+        Ok(())
+    }
+
+    /// Whether messages come over this connection: without it some would be missed, and nobody would know.
+    #[must_use]
+    pub fn listens_on(&self, pin: PinId) -> bool {
+        self.subscriptions.links.iter().any(|link| link.pin == pin)
+    }
+
+    pub(super) fn end_subscriptions_now(&mut self, up: &mut impl Upstreams) {
+        for pin in self.subscriptions.take_pins() {
+            up.unpin(pin, PinEnd::Dirty);
+        }
+    }
+
+    /// Something that a server said unasked, over a connection of the client's own.
+    pub fn on_push(&mut self, pin: PinId, piece: Piece<'_>) {
+        let links = &mut self.subscriptions.links;
+        let Some(link) = links.iter_mut().find(|link| link.pin == pin) else {
+            return;
+        };
+        match piece {
+            Piece::Whole { bytes, .. } => self.on_whole_push(pin, bytes),
+            Piece::Begin { bytes, .. } | Piece::More { bytes, last: false } => {
+                link.partial.extend_from_slice(bytes);
+            }
+            Piece::More { bytes, last: true } => {
+                let mut whole = std::mem::take(&mut link.partial);
+                whole.extend_from_slice(bytes);
+                self.on_whole_push(pin, &whole);
+            }
+            Piece::Lost(_) => {}
+        }
+    }
+
+    fn on_whole_push(&mut self, pin: PinId, bytes: &[u8]) {
+        let what = elements(bytes)
+            .and_then(|mut all| all.next())
+            .and_then(text);
+        let is_confirmation = what.is_some_and(|what| what.ends_with(b"subscribe"));
+        let links = &mut self.subscriptions.links;
+        let link = links.iter_mut().find(|link| link.pin == pin);
+        if is_confirmation {
+            if let Some((slot, part)) = link.and_then(|link| link.waiting.pop_front()) {
+                let kind = ReplyKind::Push;
+                let piece = Piece::Whole { kind, bytes };
+                self.on_piece(Ticket::Slot { slot, part }, piece);
+            }
+            return;
+        }
+        let to = if self.slots.is_open() {
+            &mut self.subscriptions.late
+        } else {
+            &mut self.out
+        };
+        let start = to.len();
+        to.extend_from_slice(bytes);
+        // Messages hold nothing but strings: only the type of the whole is another in RESP2.
+        if self.speaks.version == RespVersion::Resp2
+            && let Some(kind) = to.get_mut(start)
+        {
+            *kind = b'*';
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH: over a connection of the client's own, to one place.
+//!
+//! MULTI is answered here; the connection is taken when the first key says where. What cannot be queued fails the
+//! transaction, as with a server. Start at [`Client::transaction_command`] and [`Client::in_transaction`].
+
+use super::forward::{CROSS_SLOT, NoPlace, place};
+use super::{Client, Flow};
+use crate::command::CommandId;
+use crate::command::handling::{Handling, Local, Pin};
+use crate::encoder;
+use crate::machine::upstreams::{
+    Call, Destination, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
+};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
+const ABORTED: &[u8] = b"EXECABORT Transaction discarded because of previous errors.";
+
+/// Where a client is in a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// The connection that it is on, or that keys are watched on.
+    own: Option<(Destination, PinId)>,
+    is_watching: bool,
+    open: Option<Open>,
+}
+
+/// Between MULTI and EXEC.
+#[derive(Debug, Default, Clone, Copy)]
+struct Open {
+    /// The server has heard of it.
+    is_sent: bool,
+    is_poisoned: bool,
+    queued: u32,
+}
+
+impl Transaction {
+    /// Whether MULTI was said.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// How many commands are queued; -1 outside of a transaction, as `CLIENT INFO` has it.
+    pub(super) fn queued(&self) -> i64 {
+        self.open.map_or(-1, |open| open.queued.into())
+    }
+
+    /// A command could not be queued: EXEC will fail.
+    pub(super) fn poison(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_poisoned = true;
+        }
+    }
+
+    /// The connection of the client's own that leads there.
+    #[inline]
+    pub(super) fn pin_at(&self, to: Destination) -> Option<PinId> {
+        self.own.filter(|(at, _)| *at == to).map(|(_, pin)| pin)
+    }
+
+    pub(super) fn take_pin(&mut self) -> Option<PinId> {
+        self.open = None;
+        self.is_watching = false;
+        self.own.take().map(|(_, pin)| pin)
+    }
+}
+
+impl<T> Client<T> {
+    /// MULTI, WATCH and the like outside of a transaction.
+    pub(super) fn transaction_command(
+        &mut self,
+        call: Call<'_>,
+        of: T,
+        up: &mut impl Upstreams,
+    ) -> Result<Flow, T> {
+        match call.id {
+            CommandId::MULTI => {
+                self.transaction.open = Some(Open::default());
+                self.answer(of, |_, reply| encoder::ok(reply));
+            }
+            CommandId::WATCH => return self.watch(call, of, up),
+            CommandId::UNWATCH if self.transaction.is_watching => {
+                self.end_with(UNWATCH, of, up);
+            }
+            CommandId::UNWATCH => self.answer(of, |_, reply| encoder::ok(reply)),
+            CommandId::EXEC => self.refuse(b"ERR EXEC without MULTI", of),
+            _ => self.refuse(b"ERR DISCARD without MULTI", of),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn watch(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
+        match self.own_connection(&call, up) {
+            Ok(to) => {
+                self.transaction.is_watching = true;
+                self.send(to, call.command.wire(), of, up);
+            }
+            Err(Unable::Wait) => return Err(of),
+            Err(Unable::NoPlace(no_place)) => self.nowhere(no_place, of),
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Makes sure that the client has a connection of its own to where the command's keys are.
+    fn own_connection(
+        &mut self,
+        call: &Call<'_>,
+        up: &mut impl Upstreams,
+    ) -> Result<Destination, Unable> {
+        let own = self.transaction.own.map(|(at, _)| at);
+        let to = match (place(call, up), own) {
+            (Ok(to), Some(own)) if to != own && has_keys(call) => {
+                return Err(NoPlace::Answer(CROSS_SLOT).into());
+            }
+            // What has no key goes where the others are.
+            (Ok(_), Some(own)) => own,
+            (Ok(to), None) => to,
+            (Err(no_place), _) => return Err(no_place.into()),
+        };
+        if own.is_none() {
+            // What was sent before must be done before.
+            if !self.slots.is_empty() {
+                return Err(Unable::Wait);
+            }
+            let pin = up.pin(to, self.speaks, Purpose::Transaction);
+            let pin = pin.map_err(NoPlace::Lost)?;
+            self.transaction.own = Some((to, pin));
+        }
+        Ok(to)
+    }
+
+    /// A command between MULTI and EXEC.
+    pub(super) fn in_transaction(
+        &mut self,
+        call: Call<'_>,
+        of: T,
+        up: &mut impl Upstreams,
+    ) -> Result<Flow, T> {
+        match call.id {
+            CommandId::EXEC => self.exec(of, up),
+            CommandId::DISCARD => self.discard(of, up),
+            // Wrong, and harmless: the transaction goes on.
+            CommandId::MULTI => {
+                let text = b"ERR MULTI calls can not be nested";
+                self.answer(of, |_, reply| encoder::error(text, reply));
+            }
+            CommandId::WATCH => {
+                let text = b"ERR WATCH inside MULTI is not allowed";
+                self.answer(of, |_, reply| encoder::error(text, reply));
+            }
+            _ => match call.id.handling() {
+                Handling::Local(local @ (Local::Quit | Local::Reset)) => {
+                    return self.local(local, call, of, up);
+                }
+                // These go to the server, to be answered in their turn.
+                Handling::Local(Local::Ping | Local::Echo)
+                | Handling::Forward
+                | Handling::Split(_)
+                | Handling::Pin(Pin::Blocking | Pin::Watch) => {
+                    return self.queue(call, of, up);
+                }
+                Handling::FanOut(..) | Handling::Local(_) | Handling::Pin(_) => {
+                    let name = call.id.name();
+                    let text = format!("ERR command '{name}' is not supported inside MULTI");
+                    self.refuse(text.as_bytes(), of);
+                }
+            },
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Sends a command to be queued by the server.
+    fn queue(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
+        let to = match self.own_connection(&call, up) {
+            Ok(to) => to,
+            Err(Unable::Wait) => return Err(of),
+            Err(Unable::NoPlace(no_place)) => {
+                self.nowhere(no_place, of);
+                return Ok(Flow::Next);
+            }
+        };
+        self.begin(up);
+        if let Some(open) = &mut self.transaction.open {
+            open.queued += 1;
+        }
+        self.send(to, call.command.wire(), of, up);
+        Ok(Flow::Next)
+    }
+
+    /// Tells the server of MULTI, if it does not know.
+    fn begin(&mut self, up: &mut impl Upstreams) {
+        if let (Some(open), Some((_, pin))) = (&mut self.transaction.open, self.transaction.own)
+            && !open.is_sent
+        {
+            open.is_sent = true;
+            // If the connection is gone, the next command says so.
+            let _ = up.send_pinned(pin, MULTI, Some(Ticket::Own));
+        }
+    }
+
+    fn exec(&mut self, of: T, up: &mut impl Upstreams) {
+        let open = self.transaction.open.unwrap_or_default();
+        if open.is_poisoned {
+            self.abandon(up);
+            return self.answer(of, |_, reply| encoder::error(ABORTED, reply));
+        }
+        if self.transaction.own.is_none() {
+            self.transaction.open = None;
+            return self.answer(of, |_, reply| encoder::array(0, reply));
+        }
+        // Watched keys decide even over nothing.
+        self.begin(up);
+        self.end_with(EXEC, of, up);
+    }
+
+    fn discard(&mut self, of: T, up: &mut impl Upstreams) {
+        let is_sent = self.transaction.open.is_some_and(|open| open.is_sent);
+        if is_sent {
+            return self.end_with(DISCARD, of, up);
+        }
+        if self.transaction.is_watching {
+            return self.end_with(UNWATCH, of, up);
+        }
+        self.transaction.open = None;
+        self.answer(of, |_, reply| encoder::ok(reply));
+    }
+
+    /// Sends the command that ends it, whose reply is the client's. The connection goes back when that is here.
+    fn end_with(&mut self, command: &'static [u8], of: T, up: &mut impl Upstreams) {
+        let Some(pin) = self.transaction.take_pin() else {
+            return self.answer(of, |_, reply| encoder::ok(reply));
+        };
+        let is_silent = self.is_silent();
+        let slot = self.slots.push(of, is_silent);
+        let ticket = Ticket::Slot { slot, part: 0 };
+        self.ending.push((pin, PinEnd::Clean));
+        if let Err(lost) = up.send_pinned(pin, command, Some(ticket)) {
+            self.on_piece(ticket, Piece::Lost(lost));
+        }
+    }
+
+    /// Ends it without a word to the client.
+    fn abandon(&mut self, up: &mut impl Upstreams) {
+        let is_sent = self.transaction.open.is_some_and(|open| open.is_sent);
+        let Some(pin) = self.transaction.take_pin() else {
+            return;
+        };
+        let command = if is_sent { DISCARD } else { UNWATCH };
+        let told = up.send_pinned(pin, command, Some(Ticket::Own));
+        let end = told.map_or(PinEnd::Dirty, |()| PinEnd::Clean);
+        self.ending.push((pin, end));
+    }
+
+    /// Ends it with the connection.
+    pub(super) fn end_transaction_now(&mut self, up: &mut impl Upstreams) {
+        if let Some(pin) = self.transaction.take_pin() {
+            up.unpin(pin, PinEnd::Dirty);
+        }
+    }
+}
+
+fn has_keys(call: &Call<'_>) -> bool {
+    !call.id.key_specs().is_empty()
+}
+
+/// Why there is no connection to be had now.
+enum Unable {
+    /// Something is under way.
+    Wait,
+    NoPlace(NoPlace),
+}
+
+impl From<NoPlace> for Unable {
+    fn from(no_place: NoPlace) -> Self {
+        Self::NoPlace(no_place)
+    }
+}

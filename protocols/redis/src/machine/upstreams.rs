@@ -1,0 +1,209 @@
+//! What a client's machine asks of the world: where keys live, and to carry commands there.
+//!
+//! No sockets here: the session implements [`Upstreams`] over connections, tests over scripts. Start there.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::slots::SlotId;
+use crate::command::CommandId;
+use crate::command::handling::Scope;
+use crate::message::RespVersion;
+use crate::reply::ReplyKind;
+use crate::request::CommandRef;
+
+/// A shard of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// Which of the upstreams that there are.
+    pub upstream: u16,
+    /// The shard.
+    pub shard: u16,
+}
+
+/// A command under way: what rules and filters may ask about.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Which command it is.
+    pub id: CommandId,
+    /// Its bytes and arguments.
+    pub command: CommandRef<'a>,
+}
+
+/// What a connection was brought to before a client's commands go there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Speaks {
+    /// The database that was selected.
+    pub database: u32,
+    /// The version that replies come in.
+    pub version: RespVersion,
+}
+
+/// Whom a reply is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ticket {
+    /// A client's slot, or a part of what it waits for.
+    Slot {
+        /// The slot.
+        slot: SlotId,
+        /// Which part of it. 0 where there is one.
+        part: u32,
+    },
+    /// A command that the machine added itself, such as MULTI: an error ends the pinned connection.
+    Own,
+}
+
+/// A connection of this client alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PinId(pub u32);
+
+/// What a connection of a client's own is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// MULTI or WATCH.
+    Transaction,
+    /// One command that may wait.
+    Blocking {
+        /// For how long; `None`: for ever.
+        at_most: Option<Duration>,
+    },
+    /// Subscriptions: it speaks RESP3, in which they cannot be taken for replies.
+    Subscription,
+    /// One command that is too large to be held.
+    Large,
+}
+
+/// What becomes of a connection of a client's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinEnd {
+    /// It is as it was: others may have it.
+    Clean,
+    /// It may hold state: it is closed.
+    Dirty,
+}
+
+/// A piece of a reply.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    /// All of it.
+    Whole {
+        /// Its type.
+        kind: ReplyKind,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// The front of a large one.
+    Begin {
+        /// Its type.
+        kind: ReplyKind,
+        /// The first bytes.
+        bytes: &'a [u8],
+    },
+    /// More of it.
+    More {
+        /// The next bytes.
+        bytes: &'a [u8],
+        /// Whether they are the last.
+        last: bool,
+    },
+    /// It will not come.
+    Lost(Lost),
+}
+
+/// Why a reply will not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// No rule takes the command.
+    #[error("no route for this command")]
+    NoRoute,
+    /// The cluster has no such shard, or none that can be used.
+    #[error("no endpoint available")]
+    NoEndpoint,
+    /// The endpoint cannot be connected.
+    #[error("upstream connection failed")]
+    Connect,
+    /// The endpoint did not take the gateway's credentials or settings.
+    #[error("upstream refused the connection")]
+    Refused,
+    /// The connection ended before the reply.
+    #[error("upstream connection lost")]
+    Closed,
+    /// No reply came in time.
+    #[error("upstream timeout")]
+    Timeout,
+    /// What came is no RESP.
+    #[error("upstream protocol error")]
+    Protocol,
+    /// More is under way than is allowed.
+    #[error("too many commands under way")]
+    Overflow,
+}
+
+impl Lost {
+    /// The `reason` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoints",
+            Self::Connect => "upstream_connect",
+            Self::Refused => "upstream_refused",
+            Self::Closed => "upstream_closed",
+            Self::Timeout => "upstream_timeout",
+            Self::Protocol => "upstream_protocol",
+            Self::Overflow => "upstream_overflow",
+        }
+    }
+}
+
+/// Destinations of a command that goes to several.
+pub type Destinations = SmallVec<[Destination; 4]>;
+
+/// Where a client's commands go.
+pub trait Upstreams {
+    /// Who has this key.
+    ///
+    /// # Errors
+    /// Nobody.
+    fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost>;
+
+    /// Where a command without keys goes.
+    ///
+    /// # Errors
+    /// Nowhere.
+    fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost>;
+
+    /// All places that a command about the whole keyspace goes to, in the order of shards.
+    ///
+    /// # Errors
+    /// There are none.
+    fn everywhere(&mut self, call: &Call<'_>, scope: Scope) -> Result<Destinations, Lost>;
+
+    /// Sends a whole command over the connection that clients share. Its reply comes later, never from inside this call.
+    ///
+    /// # Errors
+    /// It cannot be sent, and no reply will come.
+    fn send(
+        &mut self,
+        to: Destination,
+        speaks: Speaks,
+        wire: &[u8],
+        ticket: Ticket,
+    ) -> Result<(), Lost>;
+
+    /// Gives the client a connection of its own, which may not be open yet.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    fn pin(&mut self, to: Destination, speaks: Speaks, purpose: Purpose) -> Result<PinId, Lost>;
+
+    /// Sends bytes over a connection of the client's own. With a ticket they begin a command.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    fn send_pinned(&mut self, pin: PinId, wire: &[u8], ticket: Option<Ticket>) -> Result<(), Lost>;
+
+    /// Ends it. Replies that are still to come are dropped.
+    fn unpin(&mut self, pin: PinId, end: PinEnd);
+}

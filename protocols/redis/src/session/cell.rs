@@ -1,0 +1,199 @@
+//! What a client's task and the links share: the client's machine, and the socket that its replies go to.
+//!
+//! A link that read replies writes them at once, without waking the client's task; that is woken only for what it alone can
+//! do. No borrow is held over a call to the other side. Start at [`Cell::on_piece`] and [`Cell::flush`].
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use portcullis_filter::Context;
+use portcullis_net::{Stream, clock};
+
+use super::server::RedisServer;
+use crate::chain::Record;
+use crate::command::CommandId;
+use crate::machine::{Client, Finished, Piece, PinId, Ticket};
+
+/// Room that an idle client may keep for its next reply.
+const KEPT: usize = 512;
+
+/// A command under way.
+pub(super) struct Flight {
+    /// `None` of one that there is not.
+    pub(super) command: Option<CommandId>,
+    pub(super) started: Instant,
+    pub(super) bytes: u32,
+    /// What filters hold until it is over, where they hold something.
+    pub(super) held: Option<Box<Held>>,
+}
+
+/// What filters hold, and what they are told in the end.
+pub(super) struct Held {
+    pub(super) cx: Context,
+    pub(super) record: Record,
+}
+
+/// What a client's task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// More from the client.
+    Input,
+    /// That nothing is under way.
+    Settled,
+    /// That fewer commands are under way.
+    Capacity,
+    /// That the server has taken most of a large command.
+    Drained,
+}
+
+/// One client, as its task and the links see it.
+pub(super) struct Cell {
+    pub(super) server: Rc<RedisServer>,
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) stream: Stream,
+    pub(super) machine: Client<Flight>,
+    pub(super) need: Need,
+    pub(super) waker: Option<Waker>,
+    /// Why it is to be closed, once that is so.
+    pub(super) ended: Option<&'static str>,
+}
+
+impl Cell {
+    /// A piece of a reply for this client.
+    #[inline]
+    pub(super) fn on_piece(&self, ticket: Ticket, piece: Piece<'_>) {
+        let mut state = self.state.borrow_mut();
+        state.machine.on_piece(ticket, piece);
+        self.after(&mut state);
+    }
+
+    /// A message for this client.
+    pub(super) fn on_push(&self, pin: PinId, piece: Piece<'_>) {
+        let mut state = self.state.borrow_mut();
+        state.machine.on_push(pin, piece);
+        self.after(&mut state);
+    }
+
+    /// A connection of its own is gone.
+    pub(super) fn on_pin_lost(&self, pin: PinId) {
+        let mut state = self.state.borrow_mut();
+        if state.machine.listens_on(pin) {
+            // Messages may be missed from now on: who subscribes again knows that.
+            state.end("subscription_lost");
+        }
+    }
+
+    /// Counts what is over, and looks whether the client can be kept.
+    fn after(&self, state: &mut State) {
+        self.count(state);
+        let most = self.server.config.limits.output.get();
+        if state.machine.out().len() as u64 > most && state.ended.is_none() {
+            self.server.stats.on_rejected("output_limit");
+            state.end("output_limit");
+        }
+    }
+
+    /// Tells counters and filters of commands that are over.
+    #[inline]
+    pub(super) fn count(&self, state: &mut State) {
+        let mut cut = false;
+        for (flight, finished) in state.machine.take_over() {
+            let now = clock::now();
+            let took = now.saturating_duration_since(flight.started);
+            self.server
+                .stats
+                .on_command(flight.command, flight.bytes.into(), took, &finished);
+            cut |= finished.is_cut;
+            if let Some(held) = flight.held {
+                self.complete(held, took, &finished);
+            }
+        }
+        if cut {
+            state.end("reply_cut");
+        }
+    }
+
+    #[cold]
+    fn complete(&self, mut held: Box<Held>, took: Duration, finished: &Finished) {
+        held.record.duration = took;
+        held.record.bytes_down = finished.bytes;
+        held.record.error = finished.error.map(crate::machine::ErrorPrefix::label);
+        held.record.reason = finished.lost.map(crate::machine::Lost::label);
+        self.server.chain.on_complete(&held.record, &held.cx);
+    }
+
+    /// The server has taken what was sent: there is room for more of a large command.
+    pub(super) fn wake_streaming(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.need == Need::Drained {
+            state.wake();
+        }
+    }
+
+    /// Sends what there is to send, as far as the kernel takes it, and wakes the client's task for the rest.
+    pub(super) fn flush(&self) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        match state.write() {
+            Ok(true) => {}
+            Ok(false) => state.wake(),
+            Err(_) => state.end("downstream_io"),
+        }
+        let machine = &state.machine;
+        let limit = self.server.config.limits.pipeline.get() as usize;
+        let is_met = match state.need {
+            Need::Input => machine.wants_settling(),
+            Need::Settled => machine.is_settled(),
+            Need::Capacity => machine.owed() < limit,
+            Need::Drained => false,
+        };
+        if is_met {
+            state.wake();
+        }
+    }
+}
+
+impl State {
+    /// Closes the client when its task runs next.
+    pub(super) fn end(&mut self, reason: &'static str) {
+        self.ended.get_or_insert(reason);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Writes without waiting. Whether all is written.
+    pub(super) fn write(&mut self) -> io::Result<bool> {
+        let out = self.machine.out();
+        while !out.is_empty() {
+            match self.stream.try_write(out) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => out.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.trim();
+        Ok(true)
+    }
+
+    /// An idle client keeps little room.
+    pub(super) fn trim(&mut self) {
+        let out = self.machine.out();
+        if out.capacity() > KEPT {
+            *out = BytesMut::new();
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! One connection to a server: commands of clients go out together, replies find their clients.
+//!
+//! Shared by many clients, or one client's own; the difference is only who puts commands in. One task reads and writes it.
+//! Start at [`Link::push`] and [`run`].
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use portcullis_net::{Stream, Timer, clock};
+use smallvec::SmallVec;
+
+use super::cell::Cell;
+use crate::limits::ReplyLimits;
+use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Ticket};
+
+/// Bytes that wait for a server before commands for it are refused.
+const MOST_OUT: usize = 64 << 20;
+
+/// Commands that wait for their replies before more are refused.
+const MOST_PENDING: usize = 1 << 20;
+
+/// Room that is kept for the next commands.
+const KEPT: usize = 64 << 10;
+
+/// Whose reply comes when.
+pub(super) struct Pending {
+    pub(super) client: Rc<Cell>,
+    pub(super) ticket: Ticket,
+}
+
+/// A connection to a server, from before it is open until after it is closed.
+pub(super) struct Link {
+    state: RefCell<State>,
+}
+
+struct State {
+    out: BytesMut,
+    pipeline: Pipeline<Pending>,
+    /// Commands may be written.
+    is_open: bool,
+    closed: Option<Lost>,
+    /// To be closed when nothing is under way.
+    is_retiring: bool,
+    waker: Option<Waker>,
+    /// Whose own it is.
+    owner: Option<(Rc<Cell>, PinId)>,
+    /// How long the server may say nothing. `None`: for ever.
+    patience: Option<Duration>,
+    /// When it last said something, or was first asked.
+    since: Instant,
+}
+
+impl Link {
+    /// A connection that is going to be opened.
+    pub(super) fn new(patience: Option<Duration>) -> Rc<Self> {
+        Rc::new(Self {
+            state: RefCell::new(State {
+                out: BytesMut::new(),
+                pipeline: Pipeline::new(ReplyLimits::default()),
+                is_open: false,
+                closed: None,
+                is_retiring: false,
+                waker: None,
+                owner: None,
+                patience,
+                since: clock::now(),
+            }),
+        })
+    }
+
+    /// Sends bytes; with `pending` they begin a command.
+    #[inline]
+    pub(super) fn push(&self, wire: &[u8], pending: Option<Pending>) -> Result<(), Lost> {
+        let mut state = self.state.borrow_mut();
+        if let Some(lost) = state.closed {
+            return Err(lost);
+        }
+        if state.out.len() > MOST_OUT || state.pipeline.len() >= MOST_PENDING {
+            return Err(Lost::Overflow);
+        }
+        state.out.extend_from_slice(wire);
+        if let Some(pending) = pending {
+            if state.pipeline.is_empty() {
+                state.since = clock::now();
+            }
+            state.pipeline.expect(pending);
+        }
+        state.wake();
+        Ok(())
+    }
+
+    /// Bytes that the server has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.state.borrow().out.len()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        let state = self.state.borrow();
+        state.closed.is_some() || state.is_retiring
+    }
+
+    /// Whether nothing is under way and it could be somebody else's.
+    pub(super) fn is_clean(&self) -> bool {
+        let state = self.state.borrow();
+        state.closed.is_none() && state.is_open && state.pipeline.is_empty() && state.out.is_empty()
+    }
+
+    /// Makes it one client's own, or nobody's.
+    pub(super) fn set_owner(&self, owner: Option<(Rc<Cell>, PinId)>) {
+        self.state.borrow_mut().owner = owner;
+    }
+
+    /// How long the server may say nothing from now on.
+    pub(super) fn set_patience(&self, patience: Option<Duration>) {
+        let mut state = self.state.borrow_mut();
+        state.patience = patience;
+        state.wake();
+    }
+
+    /// Closes it at once. Whoever waits is told.
+    pub(super) fn close(&self, lost: Lost) {
+        let pending = {
+            let mut state = self.state.borrow_mut();
+            state.closed.get_or_insert(lost);
+            state.out = BytesMut::new();
+            state.wake();
+            let owner = state.owner.take();
+            (state.pipeline.take_pending(), owner)
+        };
+        let (pending, owner) = pending;
+        let mut dirty: SmallVec<[Rc<Cell>; 8]> = SmallVec::new();
+        for Pending { client, ticket } in pending {
+            client.on_piece(ticket, Piece::Lost(lost));
+            note(&mut dirty, client);
+        }
+        if let Some((client, pin)) = owner {
+            client.on_pin_lost(pin);
+        }
+        dirty.iter().for_each(|client| client.flush());
+    }
+
+    /// Closes it at once; nobody is told, since whoever waited is gone.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.borrow_mut();
+        state.closed.get_or_insert(Lost::Closed);
+        state.out = BytesMut::new();
+        state.owner = None;
+        drop(state.pipeline.take_pending());
+        state.wake();
+    }
+
+    /// Closes it when nothing is under way any more.
+    pub(super) fn retire(&self) {
+        let mut state = self.state.borrow_mut();
+        state.is_retiring = true;
+        state.wake();
+    }
+}
+
+impl State {
+    #[inline]
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// When the server will have said nothing for too long.
+    fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
+        let patience = if self.pipeline.is_empty() {
+            idle
+        } else {
+            self.patience
+        };
+        self.since.checked_add(patience?)
+    }
+}
+
+/// Remembers a client that has something to send, once in a row.
+#[inline]
+fn note(dirty: &mut SmallVec<[Rc<Cell>; 8]>, client: Rc<Cell>) {
+    if !dirty.last().is_some_and(|last| Rc::ptr_eq(last, &client)) {
+        dirty.push(client);
+    }
+}
+
+/// Reads and writes an open connection until it ends, for the reason that is returned.
+pub(super) async fn run(link: &Link, stream: &mut Stream, idle: Option<Duration>) -> Lost {
+    {
+        let mut state = link.state.borrow_mut();
+        state.is_open = true;
+        state.since = clock::now();
+    }
+    let mut input = BytesMut::new();
+    let mut timer = Timer::new();
+    poll_fn(|task| poll(link, stream, &mut input, &mut timer, idle, task)).await
+}
+
+fn poll(
+    link: &Link,
+    stream: &mut Stream,
+    input: &mut BytesMut,
+    timer: &mut Timer,
+    idle: Option<Duration>,
+    task: &mut Context<'_>,
+) -> Poll<Lost> {
+    loop {
+        if let Some(lost) = write(link, stream, task) {
+            return Poll::Ready(lost);
+        }
+        match stream.poll_read(task, input) {
+            Poll::Ready(Ok(1..)) => {
+                if let Some(lost) = deliver(link, input) {
+                    return Poll::Ready(lost);
+                }
+            }
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Lost::Closed),
+            Poll::Pending => break,
+        }
+    }
+    let mut state = link.state.borrow_mut();
+    if let Some(lost) = state.closed {
+        return Poll::Ready(lost);
+    }
+    if state.is_retiring && state.pipeline.is_empty() && state.out.is_empty() {
+        return Poll::Ready(Lost::Closed);
+    }
+    if !state.out.is_empty() && state.waker.is_none() {
+        // Pushed while replies were handed out: there is more to write.
+        task.waker().wake_by_ref();
+    }
+    let deadline = state.deadline(idle);
+    if timer.poll_expired(task, deadline).is_ready() {
+        let lost = if state.pipeline.is_empty() {
+            Lost::Closed
+        } else {
+            Lost::Timeout
+        };
+        return Poll::Ready(lost);
+    }
+    if !state
+        .waker
+        .as_ref()
+        .is_some_and(|waker| waker.will_wake(task.waker()))
+    {
+        state.waker = Some(task.waker().clone());
+    }
+    Poll::Pending
+}
+
+/// Writes what clients have put in since the last turn, in one.
+fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Lost> {
+    let mut state = link.state.borrow_mut();
+    let state = &mut *state;
+    while !state.out.is_empty() {
+        match stream.poll_write(task, &state.out) {
+            Poll::Ready(Ok(0) | Err(_)) => return Some(Lost::Closed),
+            Poll::Ready(Ok(count)) => state.out.advance(count),
+            Poll::Pending => break,
+        }
+    }
+    if state.out.is_empty() && state.out.capacity() > KEPT {
+        state.out = BytesMut::new();
+    }
+    if let Some((owner, _)) = &state.owner
+        && state.out.len() < super::client::STREAMED
+    {
+        // It may wait to send the rest of a large command.
+        owner.wake_streaming();
+    }
+    None
+}
+
+/// Hands out the replies that are here, and sends them to their clients.
+fn deliver(link: &Link, input: &mut BytesMut) -> Option<Lost> {
+    let mut dirty: SmallVec<[Rc<Cell>; 8]> = SmallVec::new();
+    let result = {
+        let mut state = link.state.borrow_mut();
+        let state = &mut *state;
+        state.since = clock::now();
+        let owner = state.owner.as_ref();
+        state.pipeline.on_bytes(input, |delivery| match delivery {
+            Delivery::Last(Pending { client, ticket }, piece) => {
+                client.on_piece(ticket, piece);
+                note(&mut dirty, client);
+            }
+            Delivery::Part(Pending { client, ticket }, piece) => {
+                client.on_piece(*ticket, piece);
+                note(&mut dirty, Rc::clone(client));
+            }
+            Delivery::Push(piece) => {
+                if let Some((client, pin)) = owner {
+                    client.on_push(*pin, piece);
+                    note(&mut dirty, Rc::clone(client));
+                }
+            }
+        })
+    };
+    dirty.iter().for_each(|client| client.flush());
+    match result {
+        Ok(()) => None,
+        Err(error) => {
+            tracing::warn!(reason = error.label(), "a Redis server does not speak RESP");
+            Some(Lost::Protocol)
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The session over real sockets: the only room of this crate that waits.
+//!
+//! ```text
+//! server ─▶ client (one task each) ─▶ reach ─▶ upstream ─▶ link (one task for each upstream connection)
+//!              ▲                                             │
+//!              └───────────── cell: replies, written at once ◀┘
+//! ```
+//!
+//! What a command becomes and whose a reply is, is [`crate::machine`]'s. Start at [`Redis`], then `client` for a client's
+//! task and `link` for the other side.
+
+mod cell;
+mod client;
+mod link;
+mod open;
+mod reach;
+mod server;
+mod stats;
+mod upstream;
+
+pub use server::{Redis, RedisServer};

@@ -1,0 +1,148 @@
+//! What a client's machine reaches: the rules of its listener, and the connections of its worker.
+//!
+//! Made for each command out of what the client's task has. Start at [`Reach`].
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::cell::Cell;
+use super::link::{Link, Pending};
+use super::server::{RedisServer, Rule};
+use crate::command::handling::Scope;
+use crate::machine::{
+    Call, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Speaks, Ticket, Upstreams,
+};
+use crate::route::Asked;
+
+/// A connection of the client's own.
+pub(super) struct Pinned {
+    pub(super) id: PinId,
+    pub(super) link: Rc<Link>,
+    at: Destination,
+    speaks: Speaks,
+}
+
+/// A client's own connections.
+#[derive(Default)]
+pub(super) struct Pins {
+    next: u32,
+    list: Vec<Pinned>,
+}
+
+impl Pins {
+    /// The connection with this number.
+    pub(super) fn find(&self, id: PinId) -> Option<&Rc<Link>> {
+        let found = self.list.iter().find(|pinned| pinned.id == id);
+        found.map(|pinned| &pinned.link)
+    }
+}
+
+/// What one client's machine reaches.
+pub(super) struct Reach<'a> {
+    pub(super) cell: &'a Rc<Cell>,
+    pub(super) pins: &'a mut Pins,
+    /// The client's number.
+    pub(super) client: u64,
+    pub(super) address: IpAddr,
+    pub(super) user: &'a [u8],
+    pub(super) database: u32,
+}
+
+impl Reach<'_> {
+    fn server(&self) -> &RedisServer {
+        &self.cell.server
+    }
+
+    /// The rule for a command with this key, or without.
+    #[inline]
+    fn rule(&self, call: &Call<'_>, key: Option<&[u8]>) -> Result<&Rule, Lost> {
+        let asked = Asked {
+            command: call.id,
+            key,
+            database: self.database,
+            user: self.user,
+            address: self.address,
+        };
+        let mut rules = self.server().rules.iter();
+        rules
+            .find(|rule| rule.condition.takes(&asked))
+            .ok_or(Lost::NoRoute)
+    }
+}
+
+impl Upstreams for Reach<'_> {
+    #[inline]
+    fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
+        let upstream = self.rule(call, Some(key))?.upstream;
+        let shard = self.server().upstream(upstream)?.shard(key)?;
+        Ok(Destination { upstream, shard })
+    }
+
+    fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
+        let upstream = self.rule(call, None)?.upstream;
+        let shards = self.server().upstream(upstream)?.shards();
+        // Always the same for one client, so that what it says first is done first.
+        let shard = (self.client % u64::from(shards.max(1))) as u16;
+        Ok(Destination { upstream, shard })
+    }
+
+    fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
+        let upstream = self.rule(call, None)?.upstream;
+        let shards = self.server().upstream(upstream)?.shards();
+        Ok((0..shards)
+            .map(|shard| Destination { upstream, shard })
+            .collect())
+    }
+
+    #[inline]
+    fn send(
+        &mut self,
+        to: Destination,
+        speaks: Speaks,
+        wire: &[u8],
+        ticket: Ticket,
+    ) -> Result<(), Lost> {
+        let pending = Pending {
+            client: Rc::clone(self.cell),
+            ticket,
+        };
+        self.server()
+            .upstream(to.upstream)?
+            .send(to.shard, speaks, self.client, wire, pending)
+    }
+
+    fn pin(&mut self, to: Destination, speaks: Speaks, purpose: Purpose) -> Result<PinId, Lost> {
+        let id = PinId(self.pins.next);
+        let upstream = self.server().upstream(to.upstream)?;
+        let link = upstream.pin(to.shard, speaks, purpose, self.cell, id)?;
+        self.pins.next = self.pins.next.wrapping_add(1);
+        self.pins.list.push(Pinned {
+            id,
+            link,
+            at: to,
+            speaks,
+        });
+        Ok(id)
+    }
+
+    fn send_pinned(&mut self, pin: PinId, wire: &[u8], ticket: Option<Ticket>) -> Result<(), Lost> {
+        let link = self.pins.find(pin).ok_or(Lost::Closed)?;
+        let pending = ticket.map(|ticket| Pending {
+            client: Rc::clone(self.cell),
+            ticket,
+        });
+        link.push(wire, pending)
+    }
+
+    fn unpin(&mut self, pin: PinId, end: PinEnd) {
+        let list = &mut self.pins.list;
+        let Some(index) = list.iter().position(|pinned| pinned.id == pin) else {
+            return;
+        };
+        let pinned = list.swap_remove(index);
+        match self.cell.server.upstream(pinned.at.upstream) {
+            Ok(upstream) => upstream.unpin(pinned.at.shard, pinned.speaks, &pinned.link, end),
+            Err(_) => pinned.link.abandon(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The protocol `redis`, and what a worker builds for one listener.
+//!
+//! Start at [`RedisServer`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use portcullis_config::{BuildError, Node};
+use portcullis_filter::{Context, FilterChain};
+use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock};
+use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
+use serde_json::Value;
+
+use super::client;
+use super::stats::RedisStats;
+use super::upstream::Upstream;
+use crate::chain::RedisMessages;
+use crate::config::RedisConfig;
+use crate::machine::{Lost, Policy};
+use crate::route::Condition;
+
+/// The protocol `redis`.
+#[derive(Debug, Clone, Copy)]
+pub struct Redis;
+
+impl Protocol for Redis {
+    const NAME: &'static str = "redis";
+    // Clients keep their connections.
+    const BALANCE: AcceptBalance = AcceptBalance::Exact;
+    type Config = RedisConfig;
+    type Server = RedisServer;
+
+    fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<RedisConfig> {
+        RedisConfig::read(raw, cx)
+    }
+
+    fn schema() -> Value {
+        RedisConfig::schema()
+    }
+
+    fn build(config: &RedisConfig, cx: &ListenerContext) -> Result<RedisServer, BuildError> {
+        let path = format!("{}.filters", cx.path());
+        let stats = Rc::new(RedisStats::new(&cx.stats));
+        let mut upstreams: Vec<Upstream> = Vec::new();
+        let mut rules = Vec::new();
+        for route in &config.routes {
+            let known = upstreams
+                .iter()
+                .position(|known| known.name() == route.cluster);
+            let upstream = if let Some(index) = known {
+                index
+            } else {
+                let cluster = cx.cluster(&route.cluster)?;
+                let upstream = Upstream::new(cluster, config, Rc::clone(&stats), &cx.worker.random);
+                upstreams.push(upstream.map_err(|reason| BuildError::new(cx.path(), reason))?);
+                upstreams.len() - 1
+            };
+            rules.push(Rule {
+                name: route.name.clone(),
+                condition: route.condition.clone(),
+                upstream: upstream as u16,
+            });
+        }
+        Ok(RedisServer {
+            listener: Arc::clone(&cx.listener),
+            policy: config.policy(),
+            chain: config.filters.build(&cx.filters(&path))?,
+            rules: rules.into(),
+            upstreams: upstreams.into(),
+            stats,
+            config: config.clone(),
+            drain: cx.drain.clone(),
+        })
+    }
+}
+
+/// A rule and where it leads.
+pub(super) struct Rule {
+    /// As filters and logs know it.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) condition: Condition,
+    /// Which of the listener's upstreams: rules with the same cluster share one.
+    pub(super) upstream: u16,
+}
+
+/// Redis, configured for one listener on one worker.
+pub struct RedisServer {
+    pub(super) listener: Arc<str>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) chain: FilterChain<RedisMessages>,
+    pub(super) rules: Box<[Rule]>,
+    upstreams: Box<[Upstream]>,
+    pub(super) stats: Rc<RedisStats>,
+    pub(super) config: RedisConfig,
+    pub(super) drain: DrainSignal,
+}
+
+impl Server for RedisServer {
+    fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
+        client::serve(self, downstream)
+    }
+}
+
+impl RedisServer {
+    /// The upstream with this number.
+    #[inline]
+    pub(super) fn upstream(&self, number: u16) -> Result<&Upstream, Lost> {
+        self.upstreams.get(number as usize).ok_or(Lost::NoRoute)
+    }
+
+    /// What filters know of a connection.
+    pub(super) fn context(&self, downstream: &Downstream) -> Context {
+        Context::new(Rc::new(downstream.facts(&self.listener)), clock::now())
+    }
+}
+
+impl Drop for RedisServer {
+    /// A listener that is gone needs no connections: links hold nothing of it, so that they end when asked.
+    fn drop(&mut self) {
+        for upstream in &self.upstreams {
+            upstream.close();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The counters of one Redis listener on one worker.
+//!
+//! Commands and errors are labels, of which the code knows all values; counters of them are made when they first happen.
+//! Start at [`RedisStats`].
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use portcullis_stats::{Counter, Gauge, Histogram, Shard, Unit};
+
+use crate::command::CommandId;
+use crate::machine::{ErrorPrefix, Finished};
+
+/// The counters of one command.
+struct CommandStats {
+    calls: Counter,
+    errors: Counter,
+    duration: Histogram,
+}
+
+/// The counters of one Redis listener on one worker.
+pub(super) struct RedisStats {
+    shard: Shard,
+    connections: Counter,
+    active: Gauge,
+    bytes_up: Counter,
+    bytes_down: Counter,
+    links: Gauge,
+    opened: Counter,
+    pinned: Gauge,
+    commands: RefCell<Box<[Option<CommandStats>]>>,
+    errors: RefCell<Vec<(ErrorPrefix, Counter)>>,
+    /// By reason; reasons are words of the code, so there are few.
+    rejected: RefCell<Vec<(&'static str, Counter)>>,
+    ended: RefCell<Vec<(&'static str, Counter)>>,
+}
+
+impl RedisStats {
+    pub(super) fn new(shard: &Shard) -> Self {
+        let bytes = |direction| {
+            shard.counter(
+                "portcullis_redis_bytes_total",
+                "Bytes of commands and replies, by direction.",
+                &[("direction", direction)],
+            )
+        };
+        Self {
+            connections: shard.counter(
+                "portcullis_redis_connections_total",
+                "Clients that were accepted.",
+                &[],
+            ),
+            active: shard.gauge(
+                "portcullis_redis_connections_active",
+                "Clients that are connected.",
+                &[],
+            ),
+            bytes_up: bytes("up"),
+            bytes_down: bytes("down"),
+            links: shard.gauge(
+                "portcullis_redis_upstream_connections_active",
+                "Connections to servers.",
+                &[],
+            ),
+            opened: shard.counter(
+                "portcullis_redis_upstream_connections_total",
+                "Connections to servers that were opened.",
+                &[],
+            ),
+            pinned: shard.gauge(
+                "portcullis_redis_pinned_connections_active",
+                "Connections to servers that one client has for itself.",
+                &[],
+            ),
+            commands: RefCell::new((0..CommandId::COUNT).map(|_| None).collect()),
+            errors: RefCell::default(),
+            rejected: RefCell::default(),
+            ended: RefCell::default(),
+            shard: shard.clone(),
+        }
+    }
+
+    /// A client is there.
+    pub(super) fn on_start(&self) {
+        self.connections.inc();
+        self.active.inc();
+    }
+
+    /// A client is gone, for this reason.
+    pub(super) fn on_end(&self, reason: &'static str) {
+        self.active.dec();
+        count(&self.ended, reason, || {
+            self.shard.counter(
+                "portcullis_redis_connections_ended_total",
+                "Clients that left, by reason.",
+                &[("reason", reason)],
+            )
+        });
+    }
+
+    /// A command was not carried out, or a client was closed.
+    pub(super) fn on_rejected(&self, reason: &'static str) {
+        count(&self.rejected, reason, || {
+            self.shard.counter(
+                "portcullis_redis_rejections_total",
+                "Commands that were refused and clients that were closed, by reason.",
+                &[("reason", reason)],
+            )
+        });
+    }
+
+    /// A command is over.
+    pub(super) fn on_command(
+        &self,
+        command: Option<CommandId>,
+        up: u64,
+        took: Duration,
+        finished: &Finished,
+    ) {
+        self.bytes_up.add(up);
+        self.bytes_down.add(finished.bytes);
+        let mut commands = self.commands.borrow_mut();
+        if let Some(command) = command
+            && let Some(place) = commands.get_mut(command.index())
+        {
+            let stats = place.get_or_insert_with(|| self.command(command));
+            stats.calls.inc();
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            stats.duration.record(micros);
+            if finished.error.is_some() {
+                stats.errors.inc();
+            }
+        }
+        drop(commands);
+        if let Some(prefix) = finished.error {
+            self.on_error(prefix);
+        }
+        if let Some(lost) = finished.lost {
+            self.on_rejected(lost.label());
+        }
+    }
+
+    #[cold]
+    fn command(&self, command: CommandId) -> CommandStats {
+        let labels = [("command", command.name())];
+        CommandStats {
+            calls: self.shard.counter(
+                "portcullis_redis_commands_total",
+                "Commands that were answered, by command.",
+                &labels,
+            ),
+            errors: self.shard.counter(
+                "portcullis_redis_command_errors_total",
+                "Commands that were answered with an error, by command.",
+                &labels,
+            ),
+            duration: self.shard.histogram(
+                "portcullis_redis_command_duration_seconds",
+                "From the command to its reply, by command.",
+                Unit::Microseconds,
+                &labels,
+            ),
+        }
+    }
+
+    /// An error reply.
+    pub(super) fn on_error(&self, prefix: ErrorPrefix) {
+        let mut errors = self.errors.borrow_mut();
+        if let Some((_, counter)) = errors.iter().find(|(known, _)| *known == prefix) {
+            return counter.inc();
+        }
+        let counter = self.shard.counter(
+            "portcullis_redis_errors_total",
+            "Error replies, by their first word.",
+            &[("prefix", prefix.label())],
+        );
+        counter.inc();
+        errors.push((prefix, counter));
+    }
+
+    /// A connection to a server is open.
+    pub(super) fn on_link(&self) -> LinkGuard {
+        self.opened.inc();
+        self.links.inc();
+        LinkGuard(self.links.clone())
+    }
+
+    /// A client has a connection for itself.
+    pub(super) fn on_pin(&self) {
+        self.pinned.inc();
+    }
+
+    /// It has it no more.
+    pub(super) fn on_unpin(&self) {
+        self.pinned.dec();
+    }
+}
+
+/// Keeps a connection to a server counted.
+pub(super) struct LinkGuard(Gauge);
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Counts a reason; its counter is made when it first happens.
+fn count(
+    known: &RefCell<Vec<(&'static str, Counter)>>,
+    reason: &'static str,
+    make: impl FnOnce() -> Counter,
+) {
+    let mut known = known.borrow_mut();
+    if let Some((_, counter)) = known.iter().find(|(known, _)| *known == reason) {
+        return counter.inc();
+    }
+    let counter = make();
+    counter.inc();
+    known.push((reason, counter));
+}
