@@ -6,7 +6,6 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use portcullis_codec::Decoder;
 
 use super::command::{Command, Front};
-use super::inline;
 use super::scanner::{CommandFrame, CommandScanner};
 use crate::error::RequestError;
 use crate::limits::RequestLimits;
@@ -88,10 +87,6 @@ impl RequestDecoder {
             None => self.scanner.next(src),
         }
     }
-
-    fn inline(&self, line: &[u8]) -> Result<Command, RequestError> {
-        inline::command(line, self.scanner.most_arguments(), self.scanner.is_known())
-    }
 }
 
 impl Decoder for RequestDecoder {
@@ -107,7 +102,8 @@ impl Decoder for RequestDecoder {
                     continue;
                 }
                 CommandFrame::Inline { len } => {
-                    let command = self.inline(src.get(..len).unwrap_or_default())?;
+                    let line = src.get(..len).unwrap_or_default();
+                    let command = self.scanner.inline_command(line)?;
                     src.advance(len);
                     return Ok(Some(Request::Command(command)));
                 }

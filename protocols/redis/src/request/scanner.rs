@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::command::{CommandRef, Span, Spans};
+use super::command::{Command, CommandRef, Span, Spans};
 use super::inline;
 use crate::error::RequestError;
 use crate::grammar::{Length, length, long_length, short_length};
@@ -37,7 +37,7 @@ pub enum CommandFrame {
         /// Whether the command ends with them. `true` once for each [`Begin`](Self::Begin).
         last: bool,
     },
-    /// A line of words: [`RequestDecoder`](super::RequestDecoder) makes a command of it.
+    /// A line of words: [`CommandScanner::inline_command`] makes a command of it.
     Inline {
         /// Its bytes, with the line end.
         len: usize,
@@ -188,18 +188,18 @@ impl CommandScanner {
         CommandRef::new(wire, &self.spans)
     }
 
+    /// The command that the line of an [`Inline`](CommandFrame::Inline) means, as it goes on: in bytes of its own, which need not
+    /// be looked at again.
+    ///
+    /// # Errors
+    /// Quotes that do not close, an HTTP request, more words than a client may send now.
+    pub fn inline_command(&self, line: &[u8]) -> Result<Command, RequestError> {
+        inline::command(line, self.most_arguments, self.is_known)
+    }
+
     /// Those of [`spans`](Self::spans), given away.
     pub(super) fn take_spans(&mut self) -> Spans {
         std::mem::take(&mut self.spans)
-    }
-
-    /// Most arguments that a command may have now.
-    pub(super) const fn most_arguments(&self) -> u64 {
-        self.most_arguments
-    }
-
-    pub(super) const fn is_known(&self) -> bool {
-        self.is_known
     }
 
     /// Whether no command is half taken. With nothing in the buffer it is where a connection may end.

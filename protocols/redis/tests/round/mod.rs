@@ -42,7 +42,8 @@ pub fn replies(bytes: &[u8]) {
         reply(&tree);
         let mut translated = BytesMut::new();
         to_resp2(whole, &mut translated).expect("any reply can be translated");
-        assert_eq!(translated, written(&tree, RespVersion::Resp2));
+        // Numbers keep the form that they came in, which the tree forgets.
+        assert_eq!(read(&translated), read(&written(&tree, RespVersion::Resp2)));
         rest = behind;
     }
 }
