@@ -10,7 +10,7 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, BytesMut};
-use portcullis_codec::{Decoder as _, WireError as _};
+use portcullis_codec::WireError as _;
 use portcullis_filter::{Connection, Context, Interest, RejectionKind, Stop};
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, SessionTimer, Timer, clock};
@@ -23,7 +23,7 @@ use crate::command::CommandId;
 use crate::encoder;
 use crate::error::RequestError;
 use crate::machine::{Call, Client, Flow, Front, PinId, Refusal};
-use crate::request::{CommandFrame, CommandScanner, Request, RequestDecoder};
+use crate::request::{Command, CommandFrame, CommandRef, CommandScanner};
 
 /// Bytes of a large command that may wait for the server before more are read.
 pub(super) const STREAMED: usize = 256 << 10;
@@ -36,6 +36,31 @@ pub(super) async fn serve(server: Rc<RedisServer>, downstream: Downstream) {
     let mut session = Session::new(server, downstream);
     let reason = session.converse().await;
     session.reason = reason;
+}
+
+/// A command that was found.
+enum Taken {
+    /// At the front of the buffer, with so many bytes.
+    Front(usize),
+    /// Made of a line.
+    Own(Command),
+}
+
+impl Taken {
+    #[inline]
+    fn command<'a>(&'a self, scanner: &'a CommandScanner, input: &'a [u8]) -> CommandRef<'a> {
+        match self {
+            Self::Front(len) => scanner.command(input.get(..*len).unwrap_or_default()),
+            Self::Own(command) => command.as_ref(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Front(len) => *len,
+            Self::Own(command) => command.wire().len(),
+        }
+    }
 }
 
 /// What becomes of the rest of a large command.
@@ -124,53 +149,53 @@ impl Session {
                 Err(error) => return Err(self.protocol_error(error).await),
             };
             let flow = match frame {
-                CommandFrame::Whole { len } => self.whole(len).await?,
+                CommandFrame::Whole { len } => self.whole(&Taken::Front(len)).await?,
                 CommandFrame::Begin { len, declared, .. } => self.begin(len, declared).await?,
                 CommandFrame::More { len, last } => self.more(len, last).await?,
                 CommandFrame::Inline { len } => self.inline(len).await?,
                 CommandFrame::Blank { .. } => Flow::Next,
             };
-            if !matches!(frame, CommandFrame::Inline { .. }) {
-                self.input.advance(frame.len());
-            }
+            self.input.advance(frame.len());
             if flow == Flow::Close {
                 return Ok(flow);
             }
         }
     }
 
-    /// A whole command at the front of the buffer.
-    async fn whole(&mut self, len: usize) -> Result<Flow, &'static str> {
+    /// A whole command.
+    async fn whole(&mut self, taken: &Taken) -> Result<Flow, &'static str> {
         self.room().await?;
-        let wire = self.input.get(..len).unwrap_or_default();
-        let command = self.scanner.command(wire);
-        let server = Rc::clone(&self.cell.server);
+        let command = taken.command(&self.scanner, &self.input);
         let admitted = self.cell.state.borrow().machine.admit(&command);
         let id = match admitted {
             Ok(id) => id,
+            // Redis closes on these in any form.
+            Err(_) if command.is_cross_protocol() => {
+                return Err(self.protocol_error(RequestError::CrossProtocol).await);
+            }
             Err((refusal, text)) => {
                 let id = CommandId::resolve(&command).ok();
-                self.refuse(id, len, refusal, &text);
+                self.refuse(id, taken.len(), refusal, &text);
                 return Ok(Flow::Next);
             }
         };
         let mut flight = Flight {
             command: Some(id),
             started: clock::now(),
-            bytes: len as u32,
+            bytes: taken.len() as u32,
             held: None,
         };
-        if !server.chain.is_empty() {
-            match self.filter(id, len).await? {
+        if !self.cell.server.chain.is_empty() {
+            match self.filter(id, taken).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
-                    self.refuse(Some(id), len, refusal, &text);
+                    self.refuse(Some(id), taken.len(), refusal, &text);
                     return Ok(Flow::Next);
                 }
             }
         }
         loop {
-            match self.execute(id, len, flight) {
+            match self.execute(id, taken, flight) {
                 Ok(flow) => return Ok(flow),
                 Err(back) => flight = back,
             }
@@ -190,11 +215,10 @@ impl Session {
 
     /// Carries a command out, unless it has to wait.
     #[inline]
-    fn execute(&mut self, id: CommandId, len: usize, flight: Flight) -> Result<Flow, Flight> {
-        let wire = self.input.get(..len).unwrap_or_default();
+    fn execute(&mut self, id: CommandId, taken: &Taken, flight: Flight) -> Result<Flow, Flight> {
         let call = Call {
             id,
-            command: self.scanner.command(wire),
+            command: taken.command(&self.scanner, &self.input),
         };
         let mut state = self.cell.state.borrow_mut();
         let state = &mut *state;
@@ -232,15 +256,14 @@ impl Session {
     async fn filter(
         &mut self,
         id: CommandId,
-        len: usize,
+        taken: &Taken,
     ) -> Result<Result<Option<Box<Held>>, (Refusal, Vec<u8>)>, &'static str> {
         let server = Rc::clone(&self.cell.server);
-        let wire = self.input.get(..len).unwrap_or_default();
         let (user, database) = {
             let state = self.cell.state.borrow();
             (state.machine.user_name().clone(), state.machine.database())
         };
-        let command = self.scanner.command(wire);
+        let command = taken.command(&self.scanner, &self.input);
         let arguments = command.len();
         let mut request = CommandRequest::new(id, command, &user, database);
         let mut cx = Context::new(Rc::clone(&self.connection), clock::now());
@@ -262,7 +285,7 @@ impl Session {
             arguments,
             user,
             database,
-            bytes_up: len as u64,
+            bytes_up: taken.len() as u64,
             bytes_down: 0,
             error: None,
             reason: None,
@@ -317,7 +340,7 @@ impl Session {
         };
         let mut held = None;
         if !self.cell.server.chain.is_empty() {
-            match self.filter(id, len).await? {
+            match self.filter(id, &Taken::Front(len)).await? {
                 Ok(kept) => held = kept,
                 Err((refusal, text)) => {
                     self.refuse(Some(id), len, refusal, &text);
@@ -393,20 +416,13 @@ impl Session {
         Ok(Flow::Next)
     }
 
-    /// A line of words: it becomes a command, which takes its place in the buffer.
+    /// A line of words: it becomes a command.
     async fn inline(&mut self, len: usize) -> Result<Flow, &'static str> {
-        let mut decoder = RequestDecoder::new(self.cell.server.config.limits.request());
-        decoder.set_known(self.cell.state.borrow().machine.is_known());
-        let mut line = self.input.split_to(len);
-        let command = match decoder.decode(&mut line) {
-            Ok(Some(Request::Command(command))) => command,
-            Ok(_) => return Ok(Flow::Next),
-            Err(error) => return Err(self.protocol_error(error).await),
-        };
-        let rest = std::mem::take(&mut self.input);
-        self.input.extend_from_slice(command.wire());
-        self.input.extend_from_slice(&rest);
-        Ok(Flow::Next)
+        let line = self.input.get(..len).unwrap_or_default();
+        match self.scanner.inline_command(line) {
+            Ok(command) => self.whole(&Taken::Own(command)).await,
+            Err(error) => Err(self.protocol_error(error).await),
+        }
     }
 
     /// Gives back what the machine needs no more.
