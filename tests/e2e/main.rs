@@ -36,6 +36,7 @@ mod logs;
 mod matrix;
 mod peers;
 mod postgres;
+mod python;
 mod redis;
 mod redis_commands;
 mod reload;

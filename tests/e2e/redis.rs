@@ -4,6 +4,7 @@
 
 mod attacks;
 mod basics;
+mod clients;
 mod faults;
 mod isolation;
 mod shards;

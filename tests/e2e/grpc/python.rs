@@ -1,73 +1,16 @@
 //! grpcio, which is the C core of gRPC: its client and its server, over HTTP/2 on both sides of the gateway.
 
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
-use harness::{Gateway, Tool, tool};
+use harness::{Gateway, Tool};
 
-/// A Python that has the packages.
-struct Python {
-    program: PathBuf,
-}
+use crate::python::Python;
 
-const PACKAGES: [&str; 2] = ["grpcio", "grpcio-health-checking"];
-
-impl Python {
-    /// Makes an environment below the target directory, once for all tests. `None` is to skip the test.
-    fn find() -> Option<Self> {
-        let program = tool("python3")?;
-        let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let environment = shared.join("python-grpc");
-        fs::create_dir_all(shared).unwrap();
-        let lock = File::create(shared.join("python-grpc.lock")).unwrap();
-        lock.lock().unwrap();
-        if !environment.join(COMPLETE).is_file() && !install(&program, &environment) {
-            let skip = std::env::var_os("PORTCULLIS_SKIP_TOOLS").is_some_and(|value| value == "1");
-            assert!(
-                skip,
-                "pip cannot install {PACKAGES:?}; PORTCULLIS_SKIP_TOOLS=1 skips this test"
-            );
-            return None;
-        }
-        Some(Self {
-            program: environment.join("bin/python"),
-        })
-    }
-
-    fn run(&self, script: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .arg("-c")
-            .arg(script)
-            .env("GRPC_VERBOSITY", "NONE")
-            .stdout(Stdio::piped());
-        command
-    }
-}
-
-/// Written last, so that half an installation is none.
-const COMPLETE: &str = "complete";
-
-fn install(program: &Path, environment: &Path) -> bool {
-    let succeeds = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-    succeeds(
-        Command::new(program)
-            .args(["-m", "venv", "--clear"])
-            .arg(environment),
-    ) && succeeds(
-        Command::new(environment.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .args(PACKAGES),
-    ) && fs::write(environment.join(COMPLETE), "").is_ok()
+/// A Python that has grpcio. `None` is to skip the test.
+fn python() -> Option<Python> {
+    Python::with("grpc", &["grpcio", "grpcio-health-checking"])
 }
 
 /// The server in `server.py`.
@@ -143,7 +86,7 @@ fn assert_calls(gateway: &Gateway, method: &str, status: &str, calls: u64) {
 
 #[test]
 fn every_kind_of_call() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let server = Server::start(&python);
     for filters in ["filters: []", "filters: [grpc_health, grpc_web, grpc]"] {
         let gateway = gateway(&server, filters, "");
@@ -173,7 +116,7 @@ fn every_kind_of_call() {
 /// Those of the server come as they are; those of the gateway look no different.
 #[test]
 fn errors_have_their_statuses() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let server = Server::start(&python);
     let gateway = gateway(&server, "filters: [grpc]", "");
     let mut expected: Vec<String> = [
@@ -196,7 +139,7 @@ fn errors_have_their_statuses() {
 
 #[test]
 fn large_messages_pass_up_to_the_limit() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let server = Server::start(&python);
     let gateway = gateway(&server, "filters: [grpc]", "");
     let expected = [
@@ -212,7 +155,7 @@ fn large_messages_pass_up_to_the_limit() {
 /// answer or the client's own clock ends the call: both say the same.
 #[test]
 fn deadlines_are_clamped_and_kept() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let mut server = Server::start(&python);
     let gateway = gateway(&server, "filters: [grpc]", "timeout: 5s");
     let lines = said(&python, &gateway, "deadline");
@@ -223,7 +166,7 @@ fn deadlines_are_clamped_and_kept() {
 
 #[test]
 fn cancellation_reaches_the_server() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let mut server = Server::start(&python);
     let gateway = gateway(&server, "filters: [grpc]", "");
     let mut client = client(&python, &gateway, "cancel");
@@ -238,7 +181,7 @@ fn cancellation_reaches_the_server() {
 /// The server dies in the middle of a stream: the client hears of it in trailers.
 #[test]
 fn a_broken_stream_ends_with_a_status() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let server = Server::start(&python);
     let gateway = gateway(&server, "filters: [grpc]", "");
     let mut client = client(&python, &gateway, "broken");
@@ -254,7 +197,7 @@ fn a_broken_stream_ends_with_a_status() {
 /// The gateway's own health where it is asked for, else the server's.
 #[test]
 fn health_is_the_servers_or_the_gateways() {
-    let Some(python) = Python::find() else { return };
+    let Some(python) = python() else { return };
     let server = Server::start(&python);
     let own = gateway(
         &server,
