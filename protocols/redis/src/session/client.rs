@@ -32,10 +32,16 @@ pub(super) const STREAMED: usize = 256 << 10;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one client until it is gone.
-pub(super) async fn serve(server: Rc<RedisServer>, downstream: Downstream) {
+// An `async fn` would keep its arguments beside the session for ever.
+pub(super) fn serve(
+    server: Rc<RedisServer>,
+    downstream: Downstream,
+) -> impl Future<Output = ()> + 'static {
     let mut session = Session::new(server, downstream);
-    let reason = session.converse().await;
-    session.reason = reason;
+    async move {
+        let reason = session.converse().await;
+        session.set_reason(reason);
+    }
 }
 
 /// A command that was found.
@@ -121,6 +127,11 @@ impl Session {
         }
     }
 
+    /// Why it ends, for whoever counts.
+    const fn set_reason(&mut self, reason: &'static str) {
+        self.reason = reason;
+    }
+
     /// Until the client is gone; the answer is why.
     async fn converse(&mut self) -> &'static str {
         loop {
@@ -146,13 +157,16 @@ impl Session {
             let frame = match self.scanner.next(&self.input) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(Flow::Next),
-                Err(error) => return Err(self.protocol_error(error).await),
+                Err(error) => return Err(Box::pin(self.protocol_error(error)).await),
             };
             let flow = match frame {
                 CommandFrame::Whole { len } => self.whole(&Taken::Front(len)).await?,
-                CommandFrame::Begin { len, declared, .. } => self.begin(len, declared).await?,
+                // What is rare is in a box, so that an idle client is small.
+                CommandFrame::Begin { len, declared, .. } => {
+                    Box::pin(self.begin(len, declared)).await?
+                }
                 CommandFrame::More { len, last } => self.more(len, last).await?,
-                CommandFrame::Inline { len } => self.inline(len).await?,
+                CommandFrame::Inline { len } => Box::pin(self.inline(len)).await?,
                 CommandFrame::Blank { .. } => Flow::Next,
             };
             self.input.advance(frame.len());
@@ -171,7 +185,7 @@ impl Session {
             Ok(id) => id,
             // Redis closes on these in any form.
             Err(_) if command.is_cross_protocol() => {
-                return Err(self.protocol_error(RequestError::CrossProtocol).await);
+                return Err(Box::pin(self.protocol_error(RequestError::CrossProtocol)).await);
             }
             Err((refusal, text)) => {
                 let id = CommandId::resolve(&command).ok();
@@ -186,7 +200,7 @@ impl Session {
             held: None,
         };
         if !self.cell.server.chain.is_empty() {
-            match self.filter(id, taken).await? {
+            match Box::pin(self.filter(id, taken)).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
                     self.refuse(Some(id), taken.len(), refusal, &text);

@@ -84,7 +84,7 @@ pub struct Client<T> {
     ending: SmallVec<[(PinId, PinEnd); 1]>,
     is_closing: bool,
     out: BytesMut,
-    over: Vec<(T, Finished)>,
+    over: SmallVec<[(T, Finished); 1]>,
 }
 
 /// What the client asked to see (`CLIENT REPLY`).
@@ -118,7 +118,7 @@ impl<T> Client<T> {
             ending: SmallVec::new(),
             is_closing: false,
             out: BytesMut::new(),
-            over: Vec::new(),
+            over: SmallVec::new(),
         }
     }
 
@@ -130,7 +130,7 @@ impl<T> Client<T> {
 
     /// The commands that are over since the last call, and how each ended.
     #[inline]
-    pub fn take_over(&mut self) -> std::vec::Drain<'_, (T, Finished)> {
+    pub fn take_over(&mut self) -> smallvec::Drain<'_, [(T, Finished); 1]> {
         self.over.drain(..)
     }
 
