@@ -25,6 +25,7 @@ pub mod request;
 pub mod route;
 #[cfg(feature = "session")]
 mod session;
+pub mod sketch;
 
 pub use chain::RedisMessages;
 pub use config::RedisConfig;

@@ -215,6 +215,32 @@ fn redis_cli_and_its_pipe_work() {
 }
 
 #[test]
+fn keys_that_are_used_much_or_are_large_are_shown() {
+    let Some(site) = Site::start("") else { return };
+    let mut client = site.client();
+    for number in 0..2000 {
+        let key = if number % 2 == 0 {
+            "hot".to_owned()
+        } else {
+            format!("cold:{number}")
+        };
+        assert_eq!(client.call(&["SET", &key, "v"]), ok());
+    }
+    assert_eq!(client.call(&["SET", "big", &"x".repeat(40_000)]), ok());
+    let page = site.gateway.admin_get("/redis/keys").text();
+    assert!(page.contains(" hot\n"), "{page}");
+    let (_, sizes) = page.split_once("big (bytes)").unwrap();
+    let line = sizes.lines().find(|line| line.ends_with(" big")).unwrap();
+    let bytes: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(bytes > 40_000, "{page}");
+    let json = site.gateway.admin_get("/redis/keys?format=json").text();
+    assert!(
+        json.contains("\"key\":\"hot\"") || json.contains("\"key\": \"hot\""),
+        "{json}"
+    );
+}
+
+#[test]
 fn a_server_is_checked_by_ping() {
     let (Some(server), Some(strict)) = (
         harness::redis::Redis::start(),

@@ -27,6 +27,8 @@ pub(super) struct Flight {
     pub(super) command: Option<CommandId>,
     pub(super) started: Instant,
     pub(super) bytes: u32,
+    /// Its key, where this command is one of those that are shown to the picture of keys.
+    pub(super) sampled: Option<Box<[u8]>>,
     /// What filters hold until it is over, where they hold something.
     pub(super) held: Option<Box<Held>>,
 }
@@ -110,6 +112,10 @@ impl Cell {
             self.server
                 .stats
                 .on_command(flight.command, flight.bytes.into(), took, &finished);
+            if let Some(key) = &flight.sampled {
+                let bytes = finished.bytes.max(flight.bytes.into());
+                self.server.keys.on_command(key, bytes);
+            }
             cut |= finished.is_cut;
             if let Some(held) = flight.held {
                 self.complete(held, took, &finished);

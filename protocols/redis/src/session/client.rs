@@ -197,6 +197,7 @@ impl Session {
             command: Some(id),
             started: clock::now(),
             bytes: taken.len() as u32,
+            sampled: self.cell.server.keys.sample(id, command, taken.len()),
             held: None,
         };
         if !self.cell.server.chain.is_empty() {
@@ -260,6 +261,7 @@ impl Session {
             command: id,
             started: clock::now(),
             bytes: len as u32,
+            sampled: None,
             held: None,
         };
         state.machine.refuse(text, flight);
@@ -366,6 +368,7 @@ impl Session {
             command: Some(id),
             started: clock::now(),
             bytes: len as u32,
+            sampled: None,
             held,
         };
         loop {

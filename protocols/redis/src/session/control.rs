@@ -1,4 +1,4 @@
-//! What Redis does on the control thread: health checks.
+//! What Redis does on the control thread: health checks, and the page of keys.
 //!
 //! Start at [`ProbeConfig`].
 
@@ -8,7 +8,7 @@ use portcullis_config::{Node, Secret};
 use portcullis_filter::ReadContext;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_proxy::control::probe;
-use portcullis_proxy::{CheckFailed, CheckTarget, ControlSide, Probe};
+use portcullis_proxy::{AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlSide, Probe};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +19,13 @@ use crate::limits::ReplyLimits;
 use crate::reply::{ReplyFrame, ReplyScanner};
 
 impl ControlSide for Redis {
+    const ADMIN: &'static [&'static str] = &["GET keys"];
+
+    fn admin(request: &AdminRequest<'_>) -> Option<AdminAnswer> {
+        let is_it = request.path == "keys" && !request.is_post;
+        is_it.then(|| super::keys::page(request.shared, request.is_json))
+    }
+
     fn probe_schema() -> Option<Value> {
         Some(schemars::schema_for!(ProbeConfig).to_value())
     }

@@ -12,6 +12,7 @@
 mod cell;
 mod client;
 mod control;
+mod keys;
 mod link;
 mod open;
 mod reach;

@@ -12,6 +12,7 @@ use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
 
 use super::client;
+use super::keys::{Keys, Sketch};
 use super::stats::RedisStats;
 use super::upstream::Upstream;
 use crate::chain::RedisMessages;
@@ -68,6 +69,7 @@ impl Protocol for Redis {
             rules: rules.into(),
             upstreams: upstreams.into(),
             stats,
+            keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
             config: config.clone(),
             drain: cx.drain.clone(),
         })
@@ -91,6 +93,7 @@ pub struct RedisServer {
     pub(super) rules: Box<[Rule]>,
     upstreams: Box<[Upstream]>,
     pub(super) stats: Rc<RedisStats>,
+    pub(super) keys: Keys,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
 }
