@@ -4,6 +4,7 @@
 //! a filter that refuses is the last to see its own reply. Not a scheduler: delays and waits are carried out
 //! through the [`Timer`] of the session. Start at [`FilterChain::on_request`].
 
+use std::pin::Pin;
 use std::time::Instant;
 
 use crate::verdict::{Stop, Timer, Verdict};
@@ -75,7 +76,9 @@ impl<M: Messages> FilterChain<M> {
         for entry in &self.filters {
             cx.reached += 1;
             if entry.interest.includes(Interest::REQUEST) {
-                settle(entry.filter.on_request(request, cx), timer).await?;
+                if let Some(wait) = settle(entry.filter.on_request(request, cx), timer)? {
+                    wait.await?;
+                }
             }
         }
         Ok(())
@@ -94,7 +97,9 @@ impl<M: Messages> FilterChain<M> {
     ) -> Result<(), Stop<M>> {
         for entry in &self.filters {
             if entry.interest.includes(Interest::REQUEST_DATA) {
-                settle(entry.filter.on_request_data(data, last, cx), timer).await?;
+                if let Some(wait) = settle(entry.filter.on_request_data(data, last, cx), timer)? {
+                    wait.await?;
+                }
             }
         }
         Ok(())
@@ -155,7 +160,9 @@ impl<M: Messages> FilterChain<M> {
         }
         for entry in self.reached(cx).iter().rev() {
             if entry.interest.includes(Interest::RESPONSE) {
-                settle(entry.filter.on_response(response, cx), timer).await?;
+                if let Some(wait) = settle(entry.filter.on_response(response, cx), timer)? {
+                    wait.await?;
+                }
             }
         }
         Ok(())
@@ -174,7 +181,9 @@ impl<M: Messages> FilterChain<M> {
     ) -> Result<(), Stop<M>> {
         for entry in self.reached(cx).iter().rev() {
             if entry.interest.includes(Interest::RESPONSE_DATA) {
-                settle(entry.filter.on_response_data(data, last, cx), timer).await?;
+                if let Some(wait) = settle(entry.filter.on_response_data(data, last, cx), timer)? {
+                    wait.await?;
+                }
             }
         }
         Ok(())
@@ -206,16 +215,23 @@ impl<M: Messages> FilterChain<M> {
     }
 }
 
+/// A filter that is waited for.
+type Waiting<'w, M> = Pin<Box<dyn Future<Output = Result<(), Stop<M>>> + 'w>>;
+
+/// What there is to wait for. Mostly nothing, and then a chain is passed without a future for each of its filters.
 #[inline]
-async fn settle<M: Messages>(verdict: Verdict<'_, M>, timer: &dyn Timer) -> Result<(), Stop<M>> {
+fn settle<'w, M: Messages>(
+    verdict: Verdict<'w, M>,
+    timer: &'w dyn Timer,
+) -> Result<Option<Waiting<'w, M>>, Stop<M>> {
     match verdict {
-        Verdict::Continue => Ok(()),
+        Verdict::Continue => Ok(None),
         Verdict::Stop(stop) => Err(stop),
-        Verdict::Delay(until) => {
+        Verdict::Delay(until) => Ok(Some(Box::pin(async move {
             timer.sleep_until(until).await;
             Ok(())
-        }
-        Verdict::Wait(answer) => answer.await,
+        }))),
+        Verdict::Wait(answer) => Ok(Some(answer)),
     }
 }
 

@@ -241,18 +241,13 @@ impl Fields {
         skipped: u64,
         mut put: impl FnMut(Run<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.present & (skipped | MIXED) == 0 {
-            for lines in [self.untouched(), &self.extra] {
-                if !lines.is_empty() {
-                    put(Run::Lines(lines))?;
-                }
-            }
-            return Ok(());
+        if self.present & MIXED == 0 {
+            return self.try_for_each_part(skipped, put);
         }
         // Whole lines that stand one behind the other, not handed on yet.
         let mut run = (Place::Block, 0..0);
         for line in &self.lines {
-            if line.removed || line.known.is_some_and(|known| known.bit() & skipped != 0) {
+            if line.removed || line.is_one_of(skipped) {
                 continue;
             }
             let start = line.name as usize;
@@ -276,14 +271,43 @@ impl Fields {
         put(Run::Lines(self.bytes(run.0, run.1)))
     }
 
-    /// The lines that stand in the block, where they follow each other and none was removed.
-    fn untouched(&self) -> &[u8] {
+    /// The same where lines follow each other, those of the block and then the edits: two runs, but for what is skipped.
+    #[inline]
+    fn try_for_each_part<E>(
+        &self,
+        skipped: u64,
+        mut put: impl FnMut(Run<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut put = |place, range: Range<usize>| match self.bytes(place, range) {
+            [] => Ok(()),
+            lines => put(Run::Lines(lines)),
+        };
+        let mut block = self.untouched();
+        let mut extra = 0..self.extra.len();
+        if self.present & skipped != 0 {
+            for line in self.lines.iter().filter(|line| line.is_one_of(skipped)) {
+                if line.place == Place::Block {
+                    put(Place::Block, block.start..line.name as usize)?;
+                    block.start = line.end();
+                } else {
+                    put(Place::Block, std::mem::take(&mut block))?;
+                    put(Place::Extra, extra.start..line.name as usize)?;
+                    extra.start = line.end();
+                }
+            }
+        }
+        put(Place::Block, block)?;
+        put(Place::Extra, extra)
+    }
+
+    /// Where the lines stand that are in the block, given that they follow each other and none was removed.
+    fn untouched(&self) -> Range<usize> {
         let is_there = |line: &&Line| line.place == Place::Block;
         let first = self.lines.first().filter(is_there);
         let last = self.lines.iter().rev().find(is_there);
         match (first, last) {
-            (Some(first), Some(last)) => self.bytes(Place::Block, first.name as usize..last.end()),
-            _ => &[],
+            (Some(first), Some(last)) => first.name as usize..last.end(),
+            _ => 0..0,
         }
     }
 
@@ -370,6 +394,12 @@ impl PartialEq for Fields {
 impl Eq for Fields {}
 
 impl Line {
+    /// Whether the field is one of those whose bits are in `fields`.
+    #[inline]
+    fn is_one_of(&self, fields: u64) -> bool {
+        self.known.is_some_and(|known| known.bit() & fields != 0)
+    }
+
     #[inline]
     const fn value_range(&self) -> Range<usize> {
         self.value as usize..self.value as usize + self.value_len as usize

@@ -269,26 +269,21 @@ fn settle_te(fields: &mut Fields) {
 
 fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
     let fields = &mut request.head.fields;
-    match peer.to_canonical() {
-        IpAddr::V4(ip) if !fields.contains(KnownField::XForwardedFor) => {
-            let mut line = [0; LONGEST_FOR];
-            fields.append_line(KnownField::XForwardedFor, for_line(ip, &mut line));
+    match peer {
+        // As from most clients: nothing is there yet, and what comes is short.
+        IpAddr::V4(ip)
+            if !fields.contains(KnownField::XForwardedFor)
+                && !fields.contains(KnownField::XForwardedProto) =>
+        {
+            append_first_hop(fields, ip, request.scheme);
         }
-        _ => append_to_list(fields, KnownField::XForwardedFor, |value| {
-            write_ip(value, peer);
-        }),
-    }
-    if fields.contains(KnownField::XForwardedProto) {
-        fields.set(
-            KnownField::XForwardedProto,
-            request.scheme.as_str().as_bytes(),
-        );
-    } else {
-        let line: &[u8] = match request.scheme {
-            Scheme::Http => b"x-forwarded-proto: http\r\n",
-            Scheme::Https => b"x-forwarded-proto: https\r\n",
-        };
-        fields.append_line(KnownField::XForwardedProto, line);
+        _ => {
+            append_to_list(fields, KnownField::XForwardedFor, |value| {
+                write_ip(value, peer);
+            });
+            let scheme = request.scheme.as_str().as_bytes();
+            fields.set(KnownField::XForwardedProto, scheme);
+        }
     }
     if !fields.contains(KnownField::XForwardedHost) && !request.authority.is_empty() {
         // A settled authority is printable text on one line.
@@ -374,22 +369,32 @@ const DOTTED: usize = "255.255.255.255".len();
 
 const FOR: &[u8; 17] = b"x-forwarded-for: ";
 
-/// The longest line of `x-forwarded-for` with one IPv4 address.
-const LONGEST_FOR: usize = FOR.len() + DOTTED + 2;
+/// The longest that [`append_first_hop`] adds.
+const LONGEST_HOP: usize = FOR.len() + DOTTED + "\r\nx-forwarded-proto: https\r\n".len();
 
-/// The line of `x-forwarded-for` with this address alone, at the end of the place that is given for it.
-fn for_line(ip: Ipv4Addr, line: &mut [u8; LONGEST_FOR]) -> &[u8] {
+/// Adds `x-forwarded-for` and `x-forwarded-proto` as one run of two lines, put together from its end.
+fn append_first_hop(fields: &mut Fields, ip: Ipv4Addr, scheme: Scheme) {
+    let proto: &[u8] = match scheme {
+        Scheme::Http => b"x-forwarded-proto: http\r\n",
+        Scheme::Https => b"x-forwarded-proto: https\r\n",
+    };
     let mut text = [0; DOTTED];
     let text = dotted(ip, &mut text);
-    let mut end = LONGEST_FOR;
-    for part in [b"\r\n", text, FOR] {
-        let start = end - part.len();
-        if let Some(place) = line.get_mut(start..end) {
+    let mut lines = [0; LONGEST_HOP];
+    let mut start = LONGEST_HOP;
+    for part in [proto, b"\r\n", text, FOR] {
+        let end = start;
+        start -= part.len();
+        if let Some(place) = lines.get_mut(start..end) {
             place.copy_from_slice(part);
         }
-        end = start;
     }
-    line.get(end..).unwrap_or_default()
+    let lines = lines.get(start..).unwrap_or_default();
+    let lengths = [
+        (KnownField::XForwardedFor, lines.len() - proto.len()),
+        (KnownField::XForwardedProto, proto.len()),
+    ];
+    fields.append_lines(lines, lengths);
 }
 
 /// Decimal without the formatting machinery: this runs for every request. Written from the back, where the length of

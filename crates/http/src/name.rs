@@ -95,11 +95,18 @@ impl KnownField {
     #[inline]
     pub fn classify(name: &[u8]) -> Option<Self> {
         let bucket = BUCKETS.get(bucket_of(name)?)?;
-        bucket
-            .iter()
-            .take_while(|&&index| index != NONE)
-            .filter_map(|&index| Self::ALL.get(usize::from(index)).copied())
-            .find(|field| is_spelling(name, field.as_str().as_bytes()))
+        let ends = Ends::of(name).to_lower();
+        for &index in bucket {
+            // There is nothing at the index that says "none".
+            let spelling = SPELLINGS.get(usize::from(index))?;
+            if spelling.length == name.len()
+                && spelling.ends == ends
+                && (name.len() <= 16 || is_spelling(name, spelling.text))
+            {
+                return Self::ALL.get(usize::from(index)).copied();
+            }
+        }
+        None
     }
 
     /// This field's bit in a presence word.
@@ -110,34 +117,75 @@ impl KnownField {
     }
 }
 
-/// Whether `name` is `lower` in any case. `lower` has no upper-case letter.
-#[inline]
-fn is_spelling(name: &[u8], lower: &[u8]) -> bool {
-    if name.len() != lower.len() {
-        return false;
+/// A known name, made ready to be compared.
+struct Spelling {
+    length: usize,
+    ends: Ends,
+    text: &'static [u8],
+}
+
+static SPELLINGS: [Spelling; KnownField::ALL.len()] = spellings();
+
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: an index out of range does not compile
+const fn spellings() -> [Spelling; KnownField::ALL.len()] {
+    let mut table = [const {
+        Spelling {
+            length: 0,
+            ends: Ends(0, 0),
+            text: b"",
+        }
+    }; KnownField::ALL.len()];
+    let mut index = 0;
+    while index < table.len() {
+        let text = KnownField::ALL[index].as_str().as_bytes();
+        table[index] = Spelling {
+            length: text.len(),
+            ends: Ends::of(text),
+            text,
+        };
+        index += 1;
     }
+    table
+}
+
+/// The first eight bytes of a name and its last eight, which are all that it has up to sixteen. All of fewer than eight
+/// are in the first word, in an order that depends on the length alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Ends(u64, u64);
+
+impl Ends {
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            return Self(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        }
+        if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            return Self((first as u64) << 32 | last as u64, 0);
+        }
+        match name {
+            [a, b, c] => Self((*a as u64) << 16 | (*b as u64) << 8 | *c as u64, 0),
+            [a, b] => Self((*a as u64) << 8 | *b as u64, 0),
+            [a] => Self(*a as u64, 0),
+            _ => Self(0, 0),
+        }
+    }
+
+    #[inline]
+    const fn to_lower(self) -> Self {
+        Self(to_lower(self.0), to_lower(self.1))
+    }
+}
+
+/// Whether `name` is `lower` in any case, given that both are of one length and their last eight bytes are the same.
+/// `lower` has no upper-case letter.
+fn is_spelling(name: &[u8], lower: &[u8]) -> bool {
     let (words, _) = name.as_chunks::<8>();
     let (wanted, _) = lower.as_chunks::<8>();
     words
         .iter()
         .zip(wanted)
         .all(|(word, wanted)| to_lower(u64::from_le_bytes(*word)) == u64::from_le_bytes(*wanted))
-        && to_lower(last_word(name)) == last_word(lower)
-}
-
-/// The last eight bytes, or all of fewer, in an order that depends on the length alone.
-#[inline]
-fn last_word(bytes: &[u8]) -> u64 {
-    if let Some(word) = bytes.last_chunk::<8>() {
-        return u64::from_le_bytes(*word);
-    }
-    if let (Some(front), Some(back)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        let (front, back) = (u32::from_le_bytes(*front), u32::from_le_bytes(*back));
-        return u64::from(front) << 32 | u64::from(back);
-    }
-    bytes
-        .iter()
-        .fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// Eight bytes at once: sets bit 5 of `A` to `Z` and of nothing else.

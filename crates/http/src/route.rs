@@ -26,8 +26,8 @@ use crate::config::HttpConfig;
 use crate::edit::EditConfig;
 use crate::filters::AccessLog;
 use crate::grpc::{GrpcMatch, Named};
-use crate::head::Method;
-use crate::message::{Http, Record, Request, Response};
+use crate::head::{Method, ResponseHead};
+use crate::message::{Http, Record, Request};
 use crate::normalize::RequestError;
 use crate::service::FindCluster;
 use crate::stats::ByClass;
@@ -208,8 +208,8 @@ impl Route {
     }
 
     /// Edits the fields of a response on its way downstream.
-    pub fn edit_response(&self, response: &mut Response) {
-        self.response_edits.apply(&mut response.head.fields);
+    pub fn edit_response(&self, head: &mut ResponseHead) {
+        self.response_edits.apply(&mut head.fields);
     }
 
     /// Whether requests may switch to this protocol (in lower case).

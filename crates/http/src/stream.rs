@@ -147,11 +147,19 @@ pub trait UpstreamStream {
     /// Writes what is queued. Ready when nothing is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 
-    /// The next head: interim ones, then the final one with the framing of its body.
+    /// The next head: interim ones, then the final one; the answer is the framing of its body. The head is put into
+    /// `place`: an answer that held it would be copied at every step.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(ResponseHead, Framing), StreamError>>;
+        place: &mut Option<ResponseHead>,
+    ) -> Poll<Result<Framing, StreamError>>;
+
+    /// All that is left of the response's body, if it is here and no trailers can follow: the body has ended then. `None`
+    /// says nothing. Small bodies come with their head, and pass in one step by this.
+    fn take_rest(&mut self) -> Option<Bytes> {
+        None
+    }
 
     /// The next piece of the response's body. Not called again after the end.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPiece, StreamError>>;

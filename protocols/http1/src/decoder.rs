@@ -35,21 +35,34 @@ impl RequestDecoder {
             progress: Progress::NEW,
         }
     }
-}
 
-impl Decoder for RequestDecoder {
-    type Item = RequestHead;
-    type Error = HeadError;
-
+    /// As [`decode`](Decoder::decode), with the head put into `place`, which is left as it is where there is none: an answer
+    /// that held it would be copied at every step.
+    ///
+    /// # Errors
+    /// As there.
     #[inline]
-    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+    pub fn decode_into(
+        &mut self,
+        src: &mut BytesMut,
+        place: &mut Option<RequestHead>,
+    ) -> Result<(), HeadError> {
         if self.progress.is_new()
             && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
         {
             let block = front(src, end);
             fields.place(block.clone());
-            return Ok(Some(request_head(block, &line, fields)));
+            *place = Some(request_head(block, &line, fields));
+            return Ok(());
         }
+        if let Some(head) = self.decode_slowly(src)? {
+            *place = Some(head);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn decode_slowly(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
         let skipped = empty_lines(src);
         let Some((line, end)) = self
             .progress
@@ -61,6 +74,17 @@ impl Decoder for RequestDecoder {
         let block = src.split_to(end.head).freeze();
         let fields = fields_of(&block, end.line, self.limits.fields)?;
         Ok(Some(request_head(block, &line, fields)))
+    }
+}
+
+impl Decoder for RequestDecoder {
+    type Item = RequestHead;
+    type Error = HeadError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+        let mut place = None;
+        self.decode_into(src, &mut place)?;
+        Ok(place)
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
@@ -88,6 +112,39 @@ impl ResponseDecoder {
             progress: Progress::NEW,
         }
     }
+
+    /// As [`RequestDecoder::decode_into`].
+    ///
+    /// # Errors
+    /// As [`decode`](Decoder::decode).
+    #[inline]
+    pub fn decode_into(
+        &mut self,
+        src: &mut BytesMut,
+        place: &mut Option<ResponseHead>,
+    ) -> Result<(), HeadError> {
+        if self.progress.is_new()
+            && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
+        {
+            fields.place(front(src, end));
+            *place = Some(response_head(line, fields));
+            return Ok(());
+        }
+        if let Some(head) = self.decode_slowly(src)? {
+            *place = Some(head);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn decode_slowly(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
+        let Some((line, end)) = self.progress.advance(src, &self.limits)? else {
+            return Ok(None);
+        };
+        let block = src.split_to(end.head).freeze();
+        let fields = fields_of(&block, end.line, self.limits.fields)?;
+        Ok(Some(response_head(line, fields)))
+    }
 }
 
 impl Decoder for ResponseDecoder {
@@ -95,18 +152,9 @@ impl Decoder for ResponseDecoder {
     type Error = HeadError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
-        if self.progress.is_new()
-            && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
-        {
-            fields.place(front(src, end));
-            return Ok(Some(response_head(line, fields)));
-        }
-        let Some((line, end)) = self.progress.advance(src, &self.limits)? else {
-            return Ok(None);
-        };
-        let block = src.split_to(end.head).freeze();
-        let fields = fields_of(&block, end.line, self.limits.fields)?;
-        Ok(Some(response_head(line, fields)))
+        let mut place = None;
+        self.decode_into(src, &mut place)?;
+        Ok(place)
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {

@@ -67,7 +67,8 @@ impl Exchange<'_> {
         match failed {
             Failed::Status(answer) => {
                 let (head, framing, upstream) = *answer;
-                self.respond(route, head, framing, upstream).await
+                self.answer = Some(head);
+                self.respond(route, framing, upstream).await
             }
             failed => Err(self.halt_of(failed)),
         }
@@ -90,7 +91,10 @@ impl Exchange<'_> {
         target: &ForwardTarget,
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
-        let (upstream, permits) = self.reach_untried(target, attempts).await?;
+        let (upstream, permits) = match self.reserve(target, attempts)? {
+            (Some(upstream), permits) => (upstream, permits),
+            (None, permits) => self.open(target, permits).await?,
+        };
         let result = self.send_and_respond(route, upstream, attempts).await;
         let (outcome, failed) = match result {
             Ok(status) if status.code() >= 500 => (Outcome::Failure("status"), None),
@@ -115,7 +119,10 @@ impl Exchange<'_> {
         &mut self,
         target: &ForwardTarget,
     ) -> Result<(BoxedUpstream, Permits), Failed> {
-        self.reach_untried(target, &mut Attempts::default()).await
+        match self.reserve(target, &mut Attempts::default())? {
+            (Some(upstream), permits) => Ok((upstream, permits)),
+            (None, permits) => self.open(target, permits).await,
+        }
     }
 
     /// An endpoint that was not tried; one that was if there is no other and the failure may pass.
@@ -145,11 +152,12 @@ impl Exchange<'_> {
         })
     }
 
-    async fn reach_untried(
+    /// Picks an endpoint, and takes a stream to it if there is one that needs no waiting.
+    fn reserve(
         &mut self,
         target: &ForwardTarget,
         attempts: &mut Attempts,
-    ) -> Result<(BoxedUpstream, Permits), Failed> {
+    ) -> Result<(Option<BoxedUpstream>, Permits), Failed> {
         let now = self.downstream.now();
         let request = target
             .cluster
@@ -169,9 +177,16 @@ impl Exchange<'_> {
             _request: request,
         };
         let careful = !self.record.request.head.method.is_idempotent();
-        if let Some(upstream) = target.pool.take(&permits.picked, careful, now) {
-            return Ok((upstream, permits));
-        }
+        let upstream = target.pool.take(&permits.picked, careful, now);
+        Ok((upstream, permits))
+    }
+
+    /// A new stream to the endpoint that was picked.
+    async fn open(
+        &mut self,
+        target: &ForwardTarget,
+        permits: Permits,
+    ) -> Result<(BoxedUpstream, Permits), Failed> {
         match self.connect(target, &permits.picked).await {
             Ok(upstream) => Ok((upstream, permits)),
             Err(failed) => {
@@ -219,21 +234,25 @@ impl Exchange<'_> {
         attempts: &mut Attempts,
     ) -> Result<Status, Failed> {
         self.send_request(&mut upstream)?;
-        let (head, framing) = self.await_head(route, &mut upstream).await?;
-        let status = head.status;
+        let framing = self.await_head(route, &mut upstream).await?;
+        let (status, counted) = match &self.answer {
+            Some(head) => (head.status, self.counted_status(head)),
+            None => return Err(Failed::Halted(Halt::Abort("unexpected_head"))),
+        };
         if status == Status::SWITCHING_PROTOCOLS {
-            Box::pin(self.upgrade(head, &mut *upstream))
+            Box::pin(self.upgrade(&mut *upstream))
                 .await
                 .map_err(Failed::Halted)?;
             return Ok(status);
         }
-        let counted = self.counted_status(&head);
-        let is_cause =
-            route.retry.covers_status(status) || self.is_call && route.retry.covers_call(&head);
-        if is_cause && attempts.made <= route.retry.attempts {
+        if attempts.made <= route.retry.attempts
+            && let Some(head) = self.answer.take_if(|head| {
+                route.retry.covers_status(status) || self.is_call && route.retry.covers_call(head)
+            })
+        {
             return Err(Failed::Status(Box::new((head, framing, upstream))));
         }
-        self.respond(route, head, framing, upstream)
+        self.respond(route, framing, upstream)
             .await
             .map_err(Failed::Halted)?;
         Ok(counted)
@@ -263,12 +282,12 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Carries the body up until the final head comes down. Interim heads pass.
+    /// Carries the body up until the final head comes down and stands in [`Exchange::answer`]. Interim heads pass.
     async fn await_head(
         &mut self,
         route: &Rc<Route>,
         upstream: &mut BoxedUpstream,
-    ) -> Result<(ResponseHead, Framing), Failed> {
+    ) -> Result<Framing, Failed> {
         let mut interim = 0;
         let stale = upstream.is_reused();
         let mut relay = Relay {
@@ -283,7 +302,11 @@ impl Exchange<'_> {
         loop {
             let event = poll_fn(|task| self.poll_relay(&mut relay, task)).await;
             match event {
-                Ok(Event::Head(head, _)) if is_passed_on(&head) => {
+                Ok(Event::Head(framing)) => {
+                    let Some(head) = self.answer.take_if(|head| is_passed_on(head)) else {
+                        self.record.first_byte = Some(self.downstream.now());
+                        return Ok(framing);
+                    };
                     interim += 1;
                     if interim > self.service.config.limits.interim_responses() {
                         return Err(Failed::Halted(
@@ -291,10 +314,6 @@ impl Exchange<'_> {
                         ));
                     }
                     self.pass_interim(head).map_err(Failed::Halted)?;
-                }
-                Ok(Event::Head(head, framing)) => {
-                    self.record.first_byte = Some(self.downstream.now());
-                    return Ok((head, framing));
                 }
                 Ok(Event::RequestPiece(piece)) => {
                     self.filter_upload(route, &mut relay, piece)
@@ -342,12 +361,11 @@ impl Exchange<'_> {
     async fn respond(
         &mut self,
         route: &Rc<Route>,
-        head: ResponseHead,
         framing: Framing,
         mut upstream: BoxedUpstream,
     ) -> Result<(), Halt> {
         self.upload.kept = None;
-        self.begin_response(head, framing).await?;
+        self.begin_response(route, framing).await?;
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
             progress: Progress::new(self.downstream.now()),
@@ -368,7 +386,7 @@ impl Exchange<'_> {
                     self.filter_upload(route, &mut relay, piece).await?;
                 }
                 Ok(Event::ResponsePiece(piece)) => self.filter_download(route, piece).await?,
-                Ok(Event::Head(..)) => return Err(Halt::Abort("unexpected_head")),
+                Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
                 Err(fault) => return Err(self.failed_after_head(fault)),
             }
         }

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use portcullis_filter::Context;
 
 use crate::framing::Framing;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, ResponseHead};
 use crate::message::{Record, Request, Response};
 use crate::route::Route;
 use crate::service::HttpService;
@@ -46,19 +46,22 @@ pub enum Ended {
 }
 
 /// Carries out one exchange. `cx` must be fresh for this request.
-pub async fn exchange(
-    service: &HttpService,
-    downstream: &mut dyn DownstreamStream,
+pub fn exchange<'a>(
+    service: &'a HttpService,
+    downstream: &'a mut dyn DownstreamStream,
     head: RequestHead,
     framing: Framing,
-    cx: &mut Context,
-) -> Ended {
+    cx: &'a mut Context,
+) -> impl Future<Output = Ended> + 'a {
+    // Made before the future, which would hold the head twice otherwise: as an argument and in here.
     let mut exchange = Exchange::new(service, downstream, head, framing, cx);
-    service.stats.active.inc();
-    let result = exchange.run().await;
-    let ended = exchange.conclude(result).await;
-    service.stats.active.dec();
-    ended
+    async move {
+        service.stats.active.inc();
+        let result = exchange.run().await;
+        let ended = exchange.conclude(result).await;
+        service.stats.active.dec();
+        ended
+    }
 }
 
 /// Everything that one exchange knows.
@@ -71,6 +74,8 @@ struct Exchange<'a> {
     upload: Upload,
     /// The request's body, where a filter asked for all of it.
     collected: Option<Bytes>,
+    /// Upstream's last head, until it is passed on. Here, in one place, since heads are large and phases are many.
+    answer: Option<ResponseHead>,
     response: ResponseState,
     /// How the response's body is delimited, as far as was announced.
     announced: Framing,
@@ -146,6 +151,7 @@ impl<'a> Exchange<'a> {
             route: None,
             upload,
             collected: None,
+            answer: None,
             response: ResponseState::Waiting,
             announced: Framing::None,
             tells_deadline: false,
@@ -164,7 +170,11 @@ impl<'a> Exchange<'a> {
 
     /// Answers what is still unanswered, then writes the ledger.
     async fn conclude(&mut self, result: Result<(), Halt>) -> Ended {
-        let ended = match self.finish_response(result).await {
+        let finished = match result {
+            Ok(()) => Ok(()),
+            Err(halt) => Box::pin(self.finish_response(halt)).await,
+        };
+        let ended = match finished {
             Ok(()) if self.tunneled => Ended::Tunneled,
             Ok(()) => Ended::Complete {
                 request_read: self.upload.read,
@@ -213,5 +223,29 @@ impl<'a> Exchange<'a> {
             StreamError::Reset | StreamError::Unprocessed => Halt::Abort("downstream_reset"),
             StreamError::Io => Halt::Abort("downstream_io"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn size_of_future<'a, F: Future>(
+        _: fn(
+            &'a HttpService,
+            &'a mut dyn DownstreamStream,
+            RequestHead,
+            Framing,
+            &'a mut Context,
+        ) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is allocated for each request, and small blocks are far cheaper to have.
+    #[test]
+    fn an_exchange_is_a_small_block() {
+        let size = size_of_future(exchange);
+        assert!(size <= 1024, "{size} bytes");
     }
 }

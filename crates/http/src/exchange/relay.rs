@@ -11,15 +11,14 @@ use bytes::Bytes;
 
 use super::Exchange;
 use crate::framing::Framing;
-use crate::head::ResponseHead;
 use crate::message::Http;
 use crate::stream::{BodyPiece, StreamError, UpstreamStream};
 use portcullis_filter::FilterChain;
 
 /// Something that the poll-driven part hands to the sequential part.
 pub(super) enum Event {
-    /// Upstream's next head, interim or final.
-    Head(ResponseHead, Framing),
+    /// Upstream's next head, interim or final, stands in [`Exchange::answer`].
+    Head(Framing),
     /// A piece of the request that filters want to see before it is sent.
     RequestPiece(BodyPiece),
     /// A piece of the response that filters want to see before it is sent.
@@ -214,9 +213,11 @@ impl Exchange<'_> {
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
     ) -> Result<Option<Event>, Fault> {
-        if let Poll::Ready(head) = relay.upstream.poll_head(task) {
-            let (head, framing) = head.map_err(Fault::Upstream)?;
-            return Ok(Some(Event::Head(head, framing)));
+        if let Poll::Ready(framing) = relay.upstream.poll_head(task, &mut self.answer) {
+            return match framing {
+                Ok(framing) => Ok(Some(Event::Head(framing))),
+                Err(error) => Err(Fault::Upstream(error)),
+            };
         }
         // Interim responses queued earlier, and a client that went away.
         if let Poll::Ready(result) = self.downstream.poll_flush(task) {
@@ -239,6 +240,15 @@ impl Exchange<'_> {
     ) -> Result<Option<Event>, Fault> {
         let was_full = self.downstream.is_full();
         while !relay.response_read && !self.downstream.is_full() {
+            if !relay.intercept.response
+                && let Some(rest) = relay.upstream.take_rest()
+            {
+                *moved = true;
+                relay.response_read = true;
+                self.queue_data(rest);
+                self.queue_end(None);
+                break;
+            }
             let Poll::Ready(piece) = relay.upstream.poll_body(task) else {
                 break;
             };

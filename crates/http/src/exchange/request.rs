@@ -98,7 +98,8 @@ impl Exchange<'_> {
         }
         self.settle_call(route)?;
         self.prepare_upstream_request(route)?;
-        self.proxy(route, target).await
+        // In a block of its own, since small blocks are far cheaper to have than one that holds all.
+        Box::pin(self.proxy(route, target)).await
     }
 
     /// RFC 9110 section 7.6.2: with no hop left, TRACE and OPTIONS are answered here. TRACE would echo fields that

@@ -17,6 +17,7 @@ use crate::framing::Framing;
 use crate::head::{Method, ResponseHead, Status};
 use crate::local_reply;
 use crate::message::{Response, ResponseBody};
+use crate::route::Route;
 
 impl Exchange<'_> {
     /// Passes on an interim response (RFC 9110 section 15.2): not to HTTP/1.0, which does not know them.
@@ -30,59 +31,46 @@ impl Exchange<'_> {
             .map_err(|error| self.downstream_failed(error))
     }
 
-    /// Filters upstream's final head and queues it.
+    /// Queues upstream's final head, once filters have seen it.
     pub(super) async fn begin_response(
         &mut self,
-        head: ResponseHead,
+        route: &Route,
         framing: Framing,
     ) -> Result<(), Halt> {
-        let announced = self.announced(&head, framing);
-        let mut response = Response {
+        let Some(head) = &mut self.answer else {
+            return Err(Halt::Abort("unexpected_head"));
+        };
+        let announced = announced(&self.record.request.head.method, head, framing);
+        let service = self.service;
+        forward::prepare_response(head, &service.config.forward, &*service.environment.clock);
+        route.edit_response(head);
+        if route.chain.interest().includes(Interest::RESPONSE) {
+            return self.show_response(framing, announced).await;
+        }
+        self.send_head(announced, false)
+    }
+
+    /// Shows upstream's final head to filters, then queues it.
+    async fn show_response(&mut self, framing: Framing, announced: Framing) -> Result<(), Halt> {
+        let Some(head) = self.answer.take() else {
+            return Err(Halt::Abort("unexpected_head"));
+        };
+        let mut response = Box::new(Response {
             head,
             body: ResponseBody::Upstream(framing),
             trailers: None,
             reason: None,
-        };
-        let service = self.service;
-        forward::prepare_response(
-            &mut response.head,
-            &service.config.forward,
-            &*service.environment.clock,
-        );
-        if let Some(route) = &self.route {
-            route.edit_response(&mut response);
-        }
-        if self.is_response_seen() {
-            self.filter_response(&mut response).await?;
-        }
+        });
+        self.filter_response(&mut response).await?;
         let announced = match response.body {
             ResponseBody::Local(_) | ResponseBody::Stream(_) => {
-                return Err(Halt::Reply(Box::new(response)));
+                return Err(Halt::Reply(response));
             }
             // A filter will change the length.
             ResponseBody::Upstream(changed) if changed != framing => changed,
             ResponseBody::Upstream(_) => announced,
         };
-        self.queue_head(response, announced, false)
-    }
-
-    /// The framing to announce: where a response has no body of its own, the length that it speaks of is kept
-    /// (RFC 9110 section 8.6).
-    fn announced(&self, head: &ResponseHead, framing: Framing) -> Framing {
-        let is_head = self.record.request.head.method == Method::Head;
-        if is_head || head.status == Status::NOT_MODIFIED {
-            return Framing::stated(&head.fields, head.version)
-                .ok()
-                .flatten()
-                .unwrap_or(Framing::None);
-        }
-        framing
-    }
-
-    /// Whether a filter looks at responses.
-    fn is_response_seen(&self) -> bool {
-        let route = self.route.as_ref();
-        route.is_some_and(|route| route.chain.interest().includes(Interest::RESPONSE))
+        self.queue_head(response.head, announced, false)
     }
 
     pub(super) async fn filter_response(&mut self, response: &mut Response) -> Result<(), Halt> {
@@ -96,17 +84,25 @@ impl Exchange<'_> {
 
     pub(super) fn queue_head(
         &mut self,
-        response: Response,
+        head: ResponseHead,
         announced: Framing,
         close: bool,
     ) -> Result<(), Halt> {
-        self.record.status = Some(response.head.status);
+        self.answer = Some(head);
+        self.send_head(announced, close)
+    }
+
+    /// Queues the head that stands ready.
+    fn send_head(&mut self, announced: Framing, close: bool) -> Result<(), Halt> {
+        let Some(head) = &mut self.answer else {
+            return Err(Halt::Abort("unexpected_head"));
+        };
+        self.record.status = Some(head.status);
         self.announced = announced;
-        self.downstream
-            .send_head(&response.head, announced, close)
-            .map_err(|error| self.downstream_failed(error))?;
+        let sent = self.downstream.send_head(head, announced, close);
+        self.record.response_fields = std::mem::take(&mut head.fields);
+        sent.map_err(|error| self.downstream_failed(error))?;
         self.response = ResponseState::Started;
-        self.record.response_fields = response.head.fields;
         Ok(())
     }
 
@@ -115,17 +111,13 @@ impl Exchange<'_> {
         self.response = ResponseState::Ended;
     }
 
-    /// Brings the exchange to its end: answers if it was halted, and writes everything out. The error is the
-    /// reason why the stream must be closed.
-    pub(super) async fn finish_response(
-        &mut self,
-        result: Result<(), Halt>,
-    ) -> Result<(), &'static str> {
-        let (response, close) = match result {
-            Ok(()) => return Ok(()),
-            Err(Halt::Abort(reason)) => return Box::pin(self.end_call(reason, None)).await,
-            Err(Halt::Reply(response)) => (response, false),
-            Err(Halt::ReplyAndClose(response)) => (response, true),
+    /// Brings an exchange that was halted to its end: answers, and writes everything out. The error is the reason why the
+    /// stream must be closed.
+    pub(super) async fn finish_response(&mut self, halt: Halt) -> Result<(), &'static str> {
+        let (response, close) = match halt {
+            Halt::Abort(reason) => return self.end_call(reason, None).await,
+            Halt::Reply(response) => (response, false),
+            Halt::ReplyAndClose(response) => (response, true),
         };
         self.record.reason = response.reason.or(self.record.reason);
         let mut response = response;
@@ -133,16 +125,20 @@ impl Exchange<'_> {
         local_reply::complete(&mut response, &self.record.request, settings);
         if self.response != ResponseState::Waiting {
             let reason = response.reason.unwrap_or("response_replaced");
-            return Box::pin(self.end_call(reason, Some(response))).await;
+            return self.end_call(reason, Some(response)).await;
         }
-        Box::pin(self.answer(*response, close)).await
+        self.answer(response, close).await
     }
 
-    async fn answer(&mut self, mut response: Response, close: bool) -> Result<(), &'static str> {
+    async fn answer(
+        &mut self,
+        mut response: Box<Response>,
+        close: bool,
+    ) -> Result<(), &'static str> {
         // A filter that stops its own kind of answer would loop: what it says then is an abort.
         match self.filter_response(&mut response).await {
             Ok(()) => {}
-            Err(Halt::Reply(other) | Halt::ReplyAndClose(other)) => response = *other,
+            Err(Halt::Reply(other) | Halt::ReplyAndClose(other)) => response = other,
             Err(Halt::Abort(reason)) => return Err(reason),
         }
         forward::date_response(&mut response.head, &*self.service.environment.clock);
@@ -159,7 +155,7 @@ impl Exchange<'_> {
         } else {
             Framing::Length(body.len() as u64)
         };
-        if self.queue_head(response, framing, close).is_err() {
+        if self.queue_head(response.head, framing, close).is_err() {
             return Err("response_unsendable");
         }
         if let Some(stream) = stream.filter(|_| framing == Framing::Chunked)
@@ -190,4 +186,16 @@ impl Exchange<'_> {
         })
         .await
     }
+}
+
+/// The framing to announce: where a response has no body of its own, the length that it speaks of is kept
+/// (RFC 9110 section 8.6).
+fn announced(method: &Method, head: &ResponseHead, framing: Framing) -> Framing {
+    if *method == Method::Head || head.status == Status::NOT_MODIFIED {
+        return Framing::stated(&head.fields, head.version)
+            .ok()
+            .flatten()
+            .unwrap_or(Framing::None);
+    }
+    framing
 }

@@ -16,15 +16,13 @@ use crate::stream::UpstreamStream;
 
 impl Exchange<'_> {
     /// Upstream switched protocols: tells downstream and carries bytes until both sides are done.
-    pub(super) async fn upgrade(
-        &mut self,
-        head: ResponseHead,
-        upstream: &mut dyn UpstreamStream,
-    ) -> Result<(), Halt> {
-        if self.record.request.upgrade.is_none() || !self.upload.read {
-            return Err(self.reply(Status::BAD_GATEWAY, "unexpected_upgrade"));
+    pub(super) async fn upgrade(&mut self, upstream: &mut dyn UpstreamStream) -> Result<(), Halt> {
+        match self.answer.take() {
+            Some(head) if self.record.request.upgrade.is_some() && self.upload.read => {
+                self.begin_tunnel(head, upstream).await
+            }
+            _ => Err(self.reply(Status::BAD_GATEWAY, "unexpected_upgrade")),
         }
-        self.begin_tunnel(head, upstream).await
     }
 
     /// A CONNECT that a route allows: its cluster's endpoint is the other end.
@@ -58,7 +56,7 @@ impl Exchange<'_> {
                 .set(crate::KnownField::Upgrade, upgrade);
         }
         self.filter_response(&mut response).await?;
-        self.queue_head(response, Framing::None, false)?;
+        self.queue_head(response.head, Framing::None, false)?;
         self.downstream.start_tunnel();
         upstream.start_tunnel();
         self.tunnel(upstream).await

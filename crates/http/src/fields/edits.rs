@@ -30,7 +30,7 @@ impl Fields {
             self.extra.extend_from_slice(part);
         }
         self.extra.extend_from_slice(b"\r\n");
-        self.push_known(field, start, name.len());
+        self.push_known(field, start, self.extra.len() - start);
     }
 
     /// As [`Fields::append_known`], given the whole line: the lower-case name, a colon, a space, the value and CRLF.
@@ -39,13 +39,28 @@ impl Fields {
         let name = field.line_start();
         debug_assert!(line.starts_with(name.as_bytes()) && line.ends_with(b"\r\n"));
         self.extra.extend_from_slice(line);
-        self.push_known(field, start, name.len());
+        self.push_known(field, start, self.extra.len() - start);
     }
 
-    /// Notes the line of a known field that was just written, from `start` to the end of the edits.
+    /// As [`Fields::append_line`], for several fields that are given as one run of lines with the length of each.
+    pub(crate) fn append_lines(&mut self, lines: &[u8], fields: [(KnownField, usize); 2]) {
+        let mut start = self.extra.len();
+        self.extra.extend_from_slice(lines);
+        for (field, length) in fields {
+            debug_assert!(
+                self.extra
+                    .get(start..)
+                    .is_some_and(|line| line.starts_with(field.line_start().as_bytes()))
+            );
+            self.push_known(field, start, length);
+            start += length;
+        }
+    }
+
+    /// Notes the line of a known field that was just written at `start` of the edits, so long with its CRLF.
     #[inline]
-    fn push_known(&mut self, field: KnownField, start: usize, before_value: usize) {
-        let length = self.extra.len() - start;
+    fn push_known(&mut self, field: KnownField, start: usize, length: usize) {
+        let before_value = field.line_start().len();
         let line = Line {
             name: start as u32,
             name_len: (before_value - 2) as u32,

@@ -20,9 +20,27 @@ const NAME: ByteSet = ByteSet::of(b"-._~")
     .with_range(b'a', b'z')
     .with_range(b'A', b'Z');
 
-const PLAIN: ByteSet = ByteSet::of(b"-._~")
-    .with_range(b'0', b'9')
-    .with_range(b'a', b'z');
+/// What a byte of a name in lower case is.
+static PLAIN: [u8; 256] = plain_bytes();
+
+/// Stands in names in lower case.
+const NAMED: u8 = 1;
+/// A dot, which may not come first and not behind another.
+const DOT: u8 = 2;
+
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: an index out of range does not compile
+const fn plain_bytes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        if matches!(byte as u8, b'0'..=b'9' | b'a'..=b'z' | b'-' | b'_' | b'~') {
+            table[byte] = NAMED;
+        }
+        byte += 1;
+    }
+    table[b'.' as usize] = DOT;
+    table
+}
 
 /// Sets [`Request::authority`] and makes Host say the same.
 pub(super) fn settle(request: &mut Request) -> Result<(), RequestError> {
@@ -119,14 +137,13 @@ fn parse(authority: Bytes) -> Result<Bytes, RequestError> {
 /// this looks at each byte once.
 fn is_plain(authority: &[u8]) -> bool {
     let (host, port) = authority.split_at(run::colon(authority));
-    // A dot may not come first, and not behind another.
-    let mut behind_dot = true;
+    let mut before = DOT;
     for &byte in host {
-        let is_dot = byte == b'.';
-        if !PLAIN.contains(byte) || is_dot && behind_dot {
+        let class = PLAIN.get(usize::from(byte)).copied().unwrap_or(0);
+        if class == 0 || class & before == DOT {
             return false;
         }
-        behind_dot = is_dot;
+        before = class;
     }
     (1..=255).contains(&host.len())
         && port

@@ -45,7 +45,7 @@ impl Rewrite {
     /// # Errors
     /// [`RequestError::UnsafeRewrite`] if the result is not a path in normal form; the request is then unchanged.
     pub fn apply(&self, request: &mut Request) -> Result<(), RequestError> {
-        if request.head.target.form == TargetForm::Origin {
+        if self.path != PathRewrite::Keep && request.head.target.form == TargetForm::Origin {
             let target = &request.head.target;
             if let Some(path) = self.path.apply(target.path())? {
                 let whole = with_query(&path, target.query());

@@ -341,9 +341,9 @@ fn host_rewrites_and_edits() {
     );
     assert_eq!(request.head.fields.get_named("x-a"), Some(&b"1"[..]));
     assert_eq!(request.head.fields.get_named("x-b"), None);
-    let mut response = Response::local(Status::OK, "test", bytes::Bytes::new());
+    let mut response = crate::message::Response::local(Status::OK, "test", bytes::Bytes::new());
     response.head.fields.append("server", b"s");
-    route.edit_response(&mut response);
+    route.edit_response(&mut response.head);
     assert_eq!(response.head.fields.len(), 2);
 }
 

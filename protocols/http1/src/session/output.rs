@@ -92,6 +92,12 @@ impl Output {
                 Poll::Pending => return Poll::Pending,
             };
             self.total += written as u64;
+            if written == self.before.len() && self.large.is_empty() && self.behind.is_empty() {
+                // As nearly always: all of it at once.
+                self.before.clear();
+                self.written = 0;
+                break;
+            }
             self.advance(written);
         }
         Poll::Ready(Ok(()))

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Instant;
 
-use portcullis_codec::{Decoder, WireError};
+use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
 use portcullis_http::exchange::{Ended, exchange};
 use portcullis_http::head::{RequestHead, Status};
@@ -161,14 +161,13 @@ impl Requests<'_> {
             let mut head = None;
             match self.receive(&service, &mut head).await {
                 Received::Head => {
-                    let Some(head) = head else { return false };
-                    if !self.serve_one(&service, head).await {
+                    if !self.serve_one(&service, &mut head).await {
                         return false;
                     }
                 }
                 Received::Closed => return false,
                 Received::Refused(status, reason) => {
-                    self.refuse(&service, status, reason).await;
+                    Box::pin(self.refuse(&service, status, reason)).await;
                     return false;
                 }
                 Received::Gone(reason) => {
@@ -199,12 +198,9 @@ impl Requests<'_> {
         let timer = &mut *self.timer;
         poll_fn(|task| {
             loop {
-                match decoder.decode(&mut connection.input) {
-                    Ok(Some(head)) => {
-                        *place = Some(head);
-                        return Poll::Ready(Received::Head);
-                    }
-                    Ok(None) => {}
+                match decoder.decode_into(&mut connection.input, place) {
+                    Ok(()) if place.is_some() => return Poll::Ready(Received::Head),
+                    Ok(()) => {}
                     Err(error) => {
                         return Poll::Ready(Received::Refused(error.status(), error.label()));
                     }
@@ -227,14 +223,18 @@ impl Requests<'_> {
         .await
     }
 
-    /// Carries out one exchange. The answer is whether the connection goes on.
-    async fn serve_one(&mut self, service: &HttpService, head: RequestHead) -> bool {
-        let framing = match Framing::of_request(&head) {
-            Ok(framing) => framing,
-            Err(error) => {
-                self.refuse(service, error.status(), error.label()).await;
+    /// Carries out one exchange, of the head in `place`. The answer is whether the connection goes on.
+    async fn serve_one(&mut self, service: &HttpService, place: &mut Option<RequestHead>) -> bool {
+        let framing = match place.as_ref().map(Framing::of_request) {
+            Some(Ok(framing)) => framing,
+            Some(Err(error)) => {
+                Box::pin(self.refuse(service, error.status(), error.label())).await;
                 return false;
             }
+            None => return false,
+        };
+        let Some(head) = place.take() else {
+            return false;
         };
         let now = clock::now();
         let limits = BodyLimits {
@@ -256,23 +256,23 @@ impl Requests<'_> {
             lifetime,
         );
         let mut cx = Context::new(Rc::clone(self.facts), now);
-        let ended = exchange(service, &mut downstream, head, framing, &mut cx).await;
+        let ended = Box::pin(exchange(service, &mut downstream, head, framing, &mut cx)).await;
         drop(cx);
         let keeps = downstream.keeps();
         match ended {
             Ended::Complete { request_read: true } if keeps => true,
             Ended::Complete { .. } if keeps => {
-                let drained = drain_body(&mut downstream).await;
+                let drained = Box::pin(drain_body(&mut downstream)).await;
                 if !drained {
                     service.stats.on_downstream_error("unread_body");
-                    linger(self.connection, self.timer).await;
+                    Box::pin(linger(self.connection, self.timer)).await;
                 }
                 drained
             }
             // Nothing of this request is unread, so closing destroys nothing on its way.
             Ended::Complete { request_read: true } | Ended::Tunneled | Ended::Aborted => false,
             Ended::Complete { .. } => {
-                linger(self.connection, self.timer).await;
+                Box::pin(linger(self.connection, self.timer)).await;
                 false
             }
         }
@@ -299,7 +299,23 @@ impl Requests<'_> {
             .push_with(|buffer| encoder::encode_response_head(&response.head, options, buffer));
         if encoded.is_ok() {
             output.push_data(body);
-            linger(self.connection, self.timer).await;
+            Box::pin(linger(self.connection, self.timer)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn size_of_future<'c, F: Future>(_: fn(Requests<'c>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is allocated for each request that a client waits for, and small blocks are far cheaper to have.
+    #[test]
+    fn what_serves_requests_is_a_small_block() {
+        let size = size_of_future(Requests::run);
+        assert!(size <= 1024, "{size} bytes");
     }
 }

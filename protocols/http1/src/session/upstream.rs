@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use portcullis_cluster::{ConnectionPermit, EndpointId};
-use portcullis_codec::{Decoder, WireError};
+use portcullis_codec::WireError;
 use portcullis_http::head::{Method, RequestHead, ResponseHead, Status};
 use portcullis_http::stream::{BodyPiece, StreamError, UpstreamStream};
 use portcullis_http::{Fields, Framing, KnownField};
@@ -82,18 +82,20 @@ impl Upstream {
             && !self.connection.read_closed
     }
 
-    fn decode_head(&mut self) -> Result<Option<(ResponseHead, Framing)>, StreamError> {
-        let Some(head) = self
-            .decoder
-            .decode(&mut self.connection.input)
-            .map_err(|error| bad_gateway(error.label()))?
-        else {
+    fn decode_head(
+        &mut self,
+        place: &mut Option<ResponseHead>,
+    ) -> Result<Option<Framing>, StreamError> {
+        self.decoder
+            .decode_into(&mut self.connection.input, place)
+            .map_err(|error| bad_gateway(error.label()))?;
+        let Some(head) = place else {
             return Ok(None);
         };
-        let framing = Framing::of_response(&head, &self.method)
-            .map_err(|error| bad_gateway(error.label()))?;
+        let framing =
+            Framing::of_response(head, &self.method).map_err(|error| bad_gateway(error.label()))?;
         if head.status.is_interim() && head.status != Status::SWITCHING_PROTOCOLS {
-            return Ok(Some((head, Framing::None)));
+            return Ok(Some(Framing::None));
         }
         self.keep &= message::is_persistent(head.version, &head.fields)
             && framing != Framing::UntilClose
@@ -104,7 +106,7 @@ impl Upstream {
             let decoder = BodyDecoder::new(framing, BodyLimits::default());
             ResponseBody::Decoding(decoder.map_err(|error| bad_gateway(error.label()))?)
         };
-        Ok(Some((head, framing)))
+        Ok(Some(framing))
     }
 
     fn decode_piece(&mut self) -> Result<Option<BodyPiece>, StreamError> {
@@ -200,18 +202,29 @@ impl UpstreamStream for Upstream {
     fn poll_head(
         &mut self,
         task: &mut Context<'_>,
-    ) -> Poll<Result<(ResponseHead, Framing), StreamError>> {
+        place: &mut Option<ResponseHead>,
+    ) -> Poll<Result<Framing, StreamError>> {
+        *place = None;
         loop {
             if !self.connection.input.is_empty()
-                && let Some(head) = self.decode_head()?
+                && let Some(framing) = self.decode_head(place)?
             {
-                return Poll::Ready(Ok(head));
+                return Poll::Ready(Ok(framing));
             }
             if !ready!(self.connection.poll_fill(task))? {
                 return Poll::Ready(Err(StreamError::Closed));
             }
             self.received = true;
         }
+    }
+
+    fn take_rest(&mut self) -> Option<Bytes> {
+        let ResponseBody::Decoding(decoder) = &mut self.response else {
+            return None;
+        };
+        let rest = decoder.take_rest(&mut self.connection.input)?;
+        self.response = ResponseBody::Done;
+        Some(rest)
     }
 
     fn poll_body(&mut self, task: &mut Context<'_>) -> Poll<Result<BodyPiece, StreamError>> {

@@ -200,13 +200,20 @@ impl UpstreamStream for Upstream {
     fn poll_head(
         &mut self,
         task: &mut Context<'_>,
-    ) -> Poll<Result<(ResponseHead, Framing), StreamError>> {
-        let head = ready!(
+        place: &mut Option<ResponseHead>,
+    ) -> Poll<Result<Framing, StreamError>> {
+        let read = ready!(
             self.response
                 .poll_head(task, self.place.link(), self.received)
         );
-        self.received |= head.is_ok();
-        Poll::Ready(head.map_err(|error| self.note(error)))
+        self.received |= read.is_ok();
+        Poll::Ready(match read {
+            Ok((head, framing)) => {
+                *place = Some(head);
+                Ok(framing)
+            }
+            Err(error) => Err(self.note(error)),
+        })
     }
 
     fn poll_body(&mut self, task: &mut Context<'_>) -> Poll<Result<BodyPiece, StreamError>> {
