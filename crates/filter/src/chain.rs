@@ -66,43 +66,48 @@ impl<M: Messages> FilterChain<M> {
     ///
     /// # Errors
     /// The [`Stop`] of the first filter that refuses.
-    pub async fn on_request(
-        &self,
-        request: &mut M::Request,
-        cx: &mut Context,
-        timer: &dyn Timer,
-    ) -> Result<(), Stop<M>> {
-        cx.reached = 0;
-        for entry in &self.filters {
-            cx.reached += 1;
-            if entry.interest.includes(Interest::REQUEST) {
-                if let Some(wait) = settle(entry.filter.on_request(request, cx), timer)? {
-                    wait.await?;
+    pub fn on_request<'f>(
+        &'f self,
+        request: &'f mut M::Request,
+        cx: &'f mut Context,
+        timer: &'f dyn Timer,
+    ) -> impl Future<Output = Result<(), Stop<M>>> + 'f {
+        async move {
+            cx.reached = 0;
+            for entry in &self.filters {
+                cx.reached += 1;
+                if entry.interest.includes(Interest::REQUEST) {
+                    if let Some(wait) = settle(entry.filter.on_request(request, cx), timer)? {
+                        wait.await?;
+                    }
                 }
             }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Passes a piece of the request's body forwards through the chain.
     ///
     /// # Errors
     /// The [`Stop`] of the first filter that refuses.
-    pub async fn on_request_data(
-        &self,
-        data: &mut M::Data,
+    pub fn on_request_data<'f>(
+        &'f self,
+        data: &'f mut M::Data,
         last: bool,
-        cx: &mut Context,
-        timer: &dyn Timer,
-    ) -> Result<(), Stop<M>> {
-        for entry in &self.filters {
-            if entry.interest.includes(Interest::REQUEST_DATA) {
-                if let Some(wait) = settle(entry.filter.on_request_data(data, last, cx), timer)? {
-                    wait.await?;
+        cx: &'f mut Context,
+        timer: &'f dyn Timer,
+    ) -> impl Future<Output = Result<(), Stop<M>>> + 'f {
+        async move {
+            for entry in &self.filters {
+                if entry.interest.includes(Interest::REQUEST_DATA) {
+                    if let Some(wait) = settle(entry.filter.on_request_data(data, last, cx), timer)?
+                    {
+                        wait.await?;
+                    }
                 }
             }
+            Ok(())
         }
-        Ok(())
     }
 
     /// As [`FilterChain::on_request_data`] for a session that carries both directions in one task and so cannot
@@ -149,44 +154,50 @@ impl<M: Messages> FilterChain<M> {
     ///
     /// # Errors
     /// The [`Stop`] of the first filter that refuses.
-    pub async fn on_response(
-        &self,
-        response: &mut M::Response,
-        cx: &mut Context,
-        timer: &dyn Timer,
-    ) -> Result<(), Stop<M>> {
-        if !self.interest.includes(Interest::RESPONSE) {
-            return Ok(());
-        }
-        for entry in self.reached(cx).iter().rev() {
-            if entry.interest.includes(Interest::RESPONSE) {
-                if let Some(wait) = settle(entry.filter.on_response(response, cx), timer)? {
-                    wait.await?;
+    pub fn on_response<'f>(
+        &'f self,
+        response: &'f mut M::Response,
+        cx: &'f mut Context,
+        timer: &'f dyn Timer,
+    ) -> impl Future<Output = Result<(), Stop<M>>> + 'f {
+        async move {
+            if !self.interest.includes(Interest::RESPONSE) {
+                return Ok(());
+            }
+            for entry in self.reached(cx).iter().rev() {
+                if entry.interest.includes(Interest::RESPONSE) {
+                    if let Some(wait) = settle(entry.filter.on_response(response, cx), timer)? {
+                        wait.await?;
+                    }
                 }
             }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Passes a piece of the response's body backwards through the filters that the request reached.
     ///
     /// # Errors
     /// The [`Stop`] of the first filter that refuses.
-    pub async fn on_response_data(
-        &self,
-        data: &mut M::Data,
+    pub fn on_response_data<'f>(
+        &'f self,
+        data: &'f mut M::Data,
         last: bool,
-        cx: &mut Context,
-        timer: &dyn Timer,
-    ) -> Result<(), Stop<M>> {
-        for entry in self.reached(cx).iter().rev() {
-            if entry.interest.includes(Interest::RESPONSE_DATA) {
-                if let Some(wait) = settle(entry.filter.on_response_data(data, last, cx), timer)? {
-                    wait.await?;
+        cx: &'f mut Context,
+        timer: &'f dyn Timer,
+    ) -> impl Future<Output = Result<(), Stop<M>>> + 'f {
+        async move {
+            for entry in self.reached(cx).iter().rev() {
+                if entry.interest.includes(Interest::RESPONSE_DATA) {
+                    if let Some(wait) =
+                        settle(entry.filter.on_response_data(data, last, cx), timer)?
+                    {
+                        wait.await?;
+                    }
                 }
             }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Tells the filters that the request reached that it is over.

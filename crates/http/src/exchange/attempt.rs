@@ -91,9 +91,10 @@ impl Exchange<'_> {
         target: &ForwardTarget,
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
-        let (upstream, permits) = match self.reserve(target, attempts)? {
-            (Some(upstream), permits) => (upstream, permits),
-            (None, permits) => self.open(target, permits).await?,
+        let (upstream, permits) = self.reserve(target, attempts)?;
+        let upstream = match upstream {
+            Some(upstream) => upstream,
+            None => Box::pin(self.open(target, &permits)).await?,
         };
         let result = self.send_and_respond(route, upstream, attempts).await;
         let (outcome, failed) = match result {
@@ -119,9 +120,10 @@ impl Exchange<'_> {
         &mut self,
         target: &ForwardTarget,
     ) -> Result<(BoxedUpstream, Permits), Failed> {
-        match self.reserve(target, &mut Attempts::default())? {
-            (Some(upstream), permits) => Ok((upstream, permits)),
-            (None, permits) => self.open(target, permits).await,
+        let (upstream, permits) = self.reserve(target, &mut Attempts::default())?;
+        match upstream {
+            Some(upstream) => Ok((upstream, permits)),
+            None => Ok((self.open(target, &permits).await?, permits)),
         }
     }
 
@@ -185,15 +187,13 @@ impl Exchange<'_> {
     async fn open(
         &mut self,
         target: &ForwardTarget,
-        permits: Permits,
-    ) -> Result<(BoxedUpstream, Permits), Failed> {
-        match self.connect(target, &permits.picked).await {
-            Ok(upstream) => Ok((upstream, permits)),
-            Err(failed) => {
-                self.report(target, &permits, failed.outcome());
-                Err(failed)
-            }
+        permits: &Permits,
+    ) -> Result<BoxedUpstream, Failed> {
+        let connected = self.connect(target, &permits.picked).await;
+        if let Err(failed) = &connected {
+            self.report(target, permits, failed.outcome());
         }
+        connected
     }
 
     /// A new connection, unless the client goes away meanwhile.

@@ -3,7 +3,6 @@
 //! Nothing is moved here: pieces come from the relay and go back to it. Start at [`Exchange::filter_upload`].
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
@@ -38,11 +37,11 @@ impl Exchange<'_> {
         data: &mut Data,
         last: bool,
     ) -> Result<(), Halt> {
-        let timer = Rc::clone(&self.service.environment.timer);
+        let service = self.service;
         self.cx.now = self.downstream.now();
         let asked = route
             .chain
-            .on_request_data(data, last, self.cx, &*timer)
+            .on_request_data(data, last, self.cx, &*service.environment.timer)
             .await;
         asked.map_err(|stop| self.stopped(stop))
     }
@@ -53,12 +52,12 @@ impl Exchange<'_> {
         route: &Route,
         piece: BodyPiece,
     ) -> Result<(), Halt> {
-        let timer = Rc::clone(&self.service.environment.timer);
+        let service = self.service;
         let (mut data, last) = opened(piece);
         self.cx.now = self.downstream.now();
         let asked = route
             .chain
-            .on_response_data(&mut data, last, self.cx, &*timer)
+            .on_response_data(&mut data, last, self.cx, &*service.environment.timer)
             .await;
         asked.map_err(|stop| self.stopped(stop))?;
         for piece in closed(data, last) {

@@ -55,13 +55,14 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn filter_request(&mut self, route: &Route) -> Result<(), Halt> {
-        if route.chain.is_empty() {
-            return Ok(());
-        }
-        let timer = Rc::clone(&self.service.environment.timer);
+        let service = self.service;
         let asked = route
             .chain
-            .on_request(&mut self.record.request, self.cx, &*timer)
+            .on_request(
+                &mut self.record.request,
+                self.cx,
+                &*service.environment.timer,
+            )
             .await;
         asked.map_err(|stop| self.stopped(stop))?;
         self.cx.now = self.downstream.now();

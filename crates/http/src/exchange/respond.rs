@@ -4,7 +4,6 @@
 //! is the relay's. Start at [`Exchange::begin_response`].
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 
 use portcullis_filter::Interest;
@@ -77,8 +76,11 @@ impl Exchange<'_> {
         let Some(route) = self.route.clone() else {
             return Ok(());
         };
-        let timer = Rc::clone(&self.service.environment.timer);
-        let asked = route.chain.on_response(response, self.cx, &*timer).await;
+        let service = self.service;
+        let asked = route
+            .chain
+            .on_response(response, self.cx, &*service.environment.timer)
+            .await;
         asked.map_err(|stop| self.stopped(stop))
     }
 
