@@ -27,6 +27,7 @@ impl<M: Messages> Default for FilterChain<M> {
     }
 }
 
+#[allow(clippy::manual_async_fn)] // an async function would hold its arguments twice
 impl<M: Messages> FilterChain<M> {
     /// A chain of `filters` in the order of requests.
     #[must_use]
@@ -76,10 +77,10 @@ impl<M: Messages> FilterChain<M> {
             cx.reached = 0;
             for entry in &self.filters {
                 cx.reached += 1;
-                if entry.interest.includes(Interest::REQUEST) {
-                    if let Some(wait) = settle(entry.filter.on_request(request, cx), timer)? {
-                        wait.await?;
-                    }
+                if entry.interest.includes(Interest::REQUEST)
+                    && let Some(wait) = settle(entry.filter.on_request(request, cx), timer)?
+                {
+                    wait.await?;
                 }
             }
             Ok(())
@@ -99,11 +100,10 @@ impl<M: Messages> FilterChain<M> {
     ) -> impl Future<Output = Result<(), Stop<M>>> + 'f {
         async move {
             for entry in &self.filters {
-                if entry.interest.includes(Interest::REQUEST_DATA) {
-                    if let Some(wait) = settle(entry.filter.on_request_data(data, last, cx), timer)?
-                    {
-                        wait.await?;
-                    }
+                if entry.interest.includes(Interest::REQUEST_DATA)
+                    && let Some(wait) = settle(entry.filter.on_request_data(data, last, cx), timer)?
+                {
+                    wait.await?;
                 }
             }
             Ok(())
@@ -165,10 +165,10 @@ impl<M: Messages> FilterChain<M> {
                 return Ok(());
             }
             for entry in self.reached(cx).iter().rev() {
-                if entry.interest.includes(Interest::RESPONSE) {
-                    if let Some(wait) = settle(entry.filter.on_response(response, cx), timer)? {
-                        wait.await?;
-                    }
+                if entry.interest.includes(Interest::RESPONSE)
+                    && let Some(wait) = settle(entry.filter.on_response(response, cx), timer)?
+                {
+                    wait.await?;
                 }
             }
             Ok(())
@@ -188,12 +188,11 @@ impl<M: Messages> FilterChain<M> {
     ) -> impl Future<Output = Result<(), Stop<M>>> + 'f {
         async move {
             for entry in self.reached(cx).iter().rev() {
-                if entry.interest.includes(Interest::RESPONSE_DATA) {
-                    if let Some(wait) =
+                if entry.interest.includes(Interest::RESPONSE_DATA)
+                    && let Some(wait) =
                         settle(entry.filter.on_response_data(data, last, cx), timer)?
-                    {
-                        wait.await?;
-                    }
+                {
+                    wait.await?;
                 }
             }
             Ok(())

@@ -123,3 +123,51 @@ fn content_may_pass_beside_the_decoder() {
     buffer.extend_from_slice(b"\r\n0\r\n\r\n");
     assert_eq!(decoder.decode(&mut buffer), Ok(Some(BodyPiece::End)));
 }
+
+#[test]
+fn the_rest_is_taken_only_where_its_length_is_known_and_all_of_it_is_here() {
+    let limits = BodyLimits::default();
+    for (name, framing, taken, input, expected, left) in [
+        ("all", Framing::Length(4), 0, "body", Some("body"), ""),
+        (
+            "more",
+            Framing::Length(4),
+            0,
+            "bodyGET",
+            Some("body"),
+            "GET",
+        ),
+        ("less", Framing::Length(5), 0, "body", None, "body"),
+        (
+            "behind a piece",
+            Framing::Length(6),
+            2,
+            "bodyGET",
+            Some("body"),
+            "GET",
+        ),
+        (
+            "chunks",
+            Framing::Chunked,
+            0,
+            "0\r\n\r\n",
+            None,
+            "0\r\n\r\n",
+        ),
+        ("until close", Framing::UntilClose, 0, "body", None, "body"),
+        ("said already", Framing::Length(0), 0, "GET", None, "GET"),
+    ] {
+        let mut decoder = BodyDecoder::new(framing, limits).unwrap();
+        let mut before = BytesMut::from(&vec![b'x'; taken][..]);
+        while taken > 0 && !before.is_empty() {
+            decoder.decode(&mut before).unwrap();
+        }
+        let mut src = BytesMut::from(input);
+        let rest = decoder.take_rest(&mut src);
+        assert_eq!(rest.as_deref(), expected.map(str::as_bytes), "{name}");
+        assert_eq!(src, left, "{name}");
+        if rest.is_some() {
+            assert_eq!(decoder.decode(&mut src), Ok(None), "{name}");
+        }
+    }
+}
