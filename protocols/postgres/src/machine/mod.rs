@@ -24,6 +24,7 @@ pub use client::unknown_demand;
 pub use error::RelayError;
 pub use flight::Flight;
 pub use link::Link;
+pub use owed::Rooms;
 pub use pins::Pins;
 pub use relay::{Demand, Event, Mode, Relay, Setup, StatePolicy, Subject, Target, Turn, Want};
 pub use server::Judge;

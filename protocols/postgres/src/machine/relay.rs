@@ -9,6 +9,7 @@
 //! Messages from the client are in `client`, those from the server in `server`; what both keep in step with is
 //! `owed`. Start at [`Relay::handle_client`].
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::flight::Flight;
 use super::link::Link;
-use super::owed::Owed;
+use super::owed::{Done, Owed, Rooms};
 use super::pins::Pins;
 use super::portals::Portals;
 use super::shape::Shape;
@@ -105,6 +106,14 @@ impl Setup {
     /// Whether named statements have names of the gateway's on server connections.
     pub(super) fn names_are_ours(&self) -> bool {
         self.prepared > 0 && self.mode != Mode::Session
+    }
+
+    /// The analysis of no text.
+    fn nothing_read(&self) -> Rc<Analysis> {
+        self.sql
+            .seen
+            .as_ref()
+            .map_or_else(Rc::default, |seen| seen.nothing())
     }
 }
 
@@ -257,9 +266,9 @@ pub struct Relay {
     /// Numbers for what the filters have seen.
     pub(super) judged: u64,
     /// The statement at the front.
-    pub(super) analysis: Analysis,
+    pub(super) analysis: Rc<Analysis>,
     /// Statements that have come to their end.
-    pub(super) done: Vec<Flight>,
+    pub(super) done: Done,
 }
 
 impl Relay {
@@ -312,8 +321,8 @@ impl Relay {
             subject: Subject::Query,
             refusals: Vec::new(),
             judged: 0,
-            analysis: Analysis::default(),
-            done: Vec::new(),
+            analysis: setup.nothing_read(),
+            done: Done::new(),
         }
     }
 
@@ -414,11 +423,21 @@ impl Relay {
 
     /// The text at the front of the client's bytes, and what it does.
     #[must_use]
-    pub fn query<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], &'a Analysis) {
+    pub fn query<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], &'a Rc<Analysis>) {
         let text = self
             .front
             .map_or(&[][..], |frame| super::client::query_text(input, frame));
         (text, &self.analysis)
+    }
+
+    /// Takes room for replies that another conversation of this worker has left, if there is none.
+    pub fn take_room(&mut self, rooms: &Rooms) {
+        self.owed.take_room(rooms);
+    }
+
+    /// Leaves the room for replies to others, if none is owed.
+    pub fn leave_room(&mut self, rooms: &Rooms) {
+        self.owed.leave_room(rooms);
     }
 
     /// The statement may go on. The answer is the number that its [`Flight`] will have.
@@ -450,9 +469,15 @@ impl Relay {
     }
 
     /// Statements that have come to their end since the last call.
-    pub fn take_done(&mut self, mut each: impl FnMut(Flight)) {
+    pub fn take_done(&mut self, mut each: impl FnMut(&Flight)) {
+        if self.done.is_empty() {
+            return;
+        }
         for flight in self.done.drain(..) {
-            each(flight);
+            each(&flight);
+        }
+        if self.done.spilled() {
+            self.done = Done::new();
         }
     }
 

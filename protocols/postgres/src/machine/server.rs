@@ -60,6 +60,14 @@ impl Relay {
                     return Err(RelayError::ServerFrame(error));
                 }
             };
+            if judge.is_none() && self.is_plain(frame) {
+                run += frame.len();
+                if self.owed_local() {
+                    forward(input, mem::take(&mut run), downstream);
+                    self.flush_local(downstream);
+                }
+                continue;
+            }
             if self.pass(frame) {
                 forward(input, mem::take(&mut run), downstream);
                 self.flush_local(downstream);
@@ -91,6 +99,37 @@ impl Relay {
                 return Ok(event);
             }
         }
+    }
+
+    /// Whether the frame answers what is first owed and goes on as it is, which then is noted: so it is with most of a result.
+    /// All else is looked at in [`on_frame`](Self::on_frame), which says the same of these.
+    #[inline]
+    fn is_plain(&mut self, frame: Frame) -> bool {
+        if self.cut.is_some() || self.mute {
+            return false;
+        }
+        let (tag, len, rows) = match frame {
+            Frame::Whole { tag, len } => (tag, len, 0),
+            Frame::Run { tag, len, count } => (tag, len, u64::from(count)),
+            Frame::Begin { .. } | Frame::More { .. } => return false,
+        };
+        match (self.owed.front_mut(), tag) {
+            (Some(Reply::Query { flight, .. } | Reply::Execute(flight)), backend::DATA_ROW)
+                if rows > 0 =>
+            {
+                flight.rows += rows;
+                flight.bytes += len as u64;
+            }
+            (Some(Reply::Query { flight, .. }), backend::ROW_DESCRIPTION) => {
+                flight.bytes += len as u64;
+            }
+            (Some(Reply::Bind), backend::BIND_COMPLETE)
+            | (Some(Reply::Describe), backend::ROW_DESCRIPTION | backend::NO_DATA) => {
+                self.owed.drop_front();
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Takes off the queue what this frame shows to have passed. Whether replies of our own are due before it.
@@ -341,7 +380,7 @@ impl Relay {
 
     pub(super) fn end_execute(&mut self) {
         if let Some(Reply::Execute(flight)) = self.owed.pop() {
-            self.done.push(*flight);
+            self.done.push(flight);
         }
     }
 

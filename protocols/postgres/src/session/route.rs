@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointId, EndpointRole};
+use portcullis_cluster::{Cluster, Endpoint, EndpointId, EndpointRole, LocalEndpoint};
 use portcullis_config::BuildError;
 use portcullis_net::clock;
 use portcullis_proxy::ListenerContext;
@@ -260,9 +260,7 @@ impl Way {
         let mut choice = Choice {
             role: place.role,
             max_lag: self.places.max_lag,
-            knows: knows_primary(&place.cluster)
-                || (place.finds_roles.load(Ordering::Relaxed)
-                    && place.cluster.endpoints().len() > 1),
+            knows: knows_primary(place),
             ..Choice::default()
         };
         if place.role == Role::PreferReplica {
@@ -371,10 +369,11 @@ fn may_write_later(analysis: &Analysis) -> bool {
     })
 }
 
-/// Whether any endpoint of a cluster is known to be its primary.
-fn knows_primary(cluster: &Cluster) -> bool {
-    let endpoints = cluster.endpoints();
-    endpoints
-        .iter()
-        .any(|endpoint| endpoint.role() == Some(EndpointRole::Primary))
+/// Whether it is known which endpoint is the primary, or at least that one without a role is not. One that is alone says itself
+/// what it is.
+fn knows_primary(place: &Place) -> bool {
+    let endpoints = place.cluster.endpoints();
+    let is_primary = |endpoint: &Rc<LocalEndpoint>| endpoint.role() == Some(EndpointRole::Primary);
+    endpoints.len() > 1
+        && (place.finds_roles.load(Ordering::Relaxed) || endpoints.iter().any(is_primary))
 }

@@ -27,7 +27,7 @@ use super::stats::PostgresStats;
 use super::users::{Asked, Users};
 use crate::config::{self, PostgresConfig};
 use crate::limits::FrameLimits;
-use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
+use crate::machine::{Mode, Registry, Rooms, Setup, StatePolicy, StatementLimits};
 use crate::request::{PostgresMessages, Record, StatementRequest};
 use crate::sql;
 use crate::stats::{StatementTables, TableLimits, WorkerStatements};
@@ -86,6 +86,7 @@ impl Protocol for Postgres {
             users: users(config, cx)?,
             statements: own,
             spares: Kept::default(),
+            rooms: Rooms::default(),
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
             reload: cx.worker.shared.service(),
@@ -137,6 +138,8 @@ pub struct PostgresServer {
     pub(super) statements: Rc<WorkerStatements>,
     /// Records that clients keep for their next statements.
     pub(super) spares: Kept,
+    /// Room for replies that clients leave to each other.
+    pub(super) rooms: Rooms,
     /// Keeps the tables known to the control side.
     pub(super) tables: Arc<Statements>,
     /// Has the process read its configuration again, where it does.

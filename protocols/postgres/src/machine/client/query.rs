@@ -63,7 +63,7 @@ impl Relay {
     fn look_at_query(&mut self, frame: Frame, input: &[u8], setup: &Setup) -> Option<Want> {
         let text = query_text(input, frame);
         self.options.truncated = matches!(frame, Frame::Begin { .. });
-        sql::analyse(text, &self.options, &mut self.analysis);
+        sql::analyse_shared(text, &self.options, &mut self.analysis);
         self.options.truncated = false;
         let verb = self.analysis.statements.first().map(|first| first.verb);
         let may_name = matches!(verb, Some(Verb::Execute | Verb::Deallocate));
