@@ -27,7 +27,7 @@ use crate::encoder;
 use crate::frame::{Frame, FrameScanner, Side};
 use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
-use crate::sql::{self, Analysis};
+use crate::sql::{self, Analysis, Fingerprint};
 
 /// When a server connection goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,14 @@ pub trait Router {
     fn target(&self, demand: Demand<'_>) -> Target;
     /// Whether the answer depends on the statement at all.
     fn looks_at_statements(&self) -> bool;
+    /// Whether statements are counted by their fingerprints when they are over, without having been shown to filters.
+    fn counts(&self) -> bool {
+        false
+    }
+    /// Whether the text of this fingerprint is known to who counts.
+    fn knows(&self, _fingerprint: Fingerprint) -> bool {
+        true
+    }
 }
 
 /// What all conversations of a listener have in common.
@@ -265,6 +273,8 @@ pub struct Relay {
     pub(super) refusals: Vec<&'static str>,
     /// Numbers for what the filters have seen.
     pub(super) judged: u64,
+    /// When the statement at the front was first looked at.
+    pub(super) arrived: Option<Instant>,
     /// The statement at the front.
     pub(super) analysis: Rc<Analysis>,
     /// Statements that have come to their end.
@@ -321,6 +331,7 @@ impl Relay {
             subject: Subject::Query,
             refusals: Vec::new(),
             judged: 0,
+            arrived: None,
             analysis: setup.nothing_read(),
             done: Done::new(),
         }

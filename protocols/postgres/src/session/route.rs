@@ -20,7 +20,8 @@ use crate::config::{MaxLag, PostgresConfig, ReadYourWrites, Role};
 use crate::machine::relay::Router;
 use crate::machine::{Demand, Target, unknown_demand};
 use crate::route::{Client, ClientRoutes, Routes, Text};
-use crate::sql::{self, Access, Analysis, Effects, Hint};
+use crate::sql::{self, Access, Analysis, Effects, Fingerprint, Hint};
+use crate::stats::WorkerStatements;
 
 /// What a statement is taken for that says itself that it is a read.
 const READ: &[u8] = b"SELECT 1";
@@ -34,6 +35,8 @@ pub(super) struct Places {
     read_your_writes: ReadYourWrites,
     /// What [`READ`] does.
     read: Analysis,
+    /// Who counts statements that nobody else asks for.
+    counted: Option<Rc<WorkerStatements>>,
 }
 
 /// Where one rule leads.
@@ -52,6 +55,7 @@ impl Places {
         config: &PostgresConfig,
         common: &Common,
         cx: &ListenerContext,
+        counted: Option<Rc<WorkerStatements>>,
     ) -> Result<Self, BuildError> {
         let place = |rule: &crate::config::RouteConfig| {
             Ok(Place {
@@ -66,6 +70,7 @@ impl Places {
         sql::analyse(READ, &sql::Options::default(), &mut read);
         Ok(Self {
             read,
+            counted,
             max_lag: config.max_lag,
             read_your_writes: config.read_your_writes,
             routes: Routes::new(&config.routes),
@@ -173,6 +178,15 @@ impl Router for Way {
 
     fn looks_at_statements(&self) -> bool {
         self.asks
+    }
+
+    fn counts(&self) -> bool {
+        self.places.counted.is_some()
+    }
+
+    fn knows(&self, fingerprint: Fingerprint) -> bool {
+        let counted = self.places.counted.as_ref();
+        counted.is_none_or(|statements| statements.knows(fingerprint))
     }
 }
 

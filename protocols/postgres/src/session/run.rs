@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::Picked;
@@ -26,11 +26,12 @@ use super::served::Served;
 use super::server::PostgresServer;
 use crate::encoder;
 use crate::machine::relay::Router as _;
-use crate::machine::{Relay, RelayError, Target, Turn, Want, unknown_demand};
+use crate::machine::{Flight, Relay, RelayError, Target, Turn, Want, unknown_demand};
 use crate::pool::Held;
 use crate::request::Record;
 use crate::sql::Class;
 use crate::sqlstate::SqlState;
+use crate::stats::{Call, WorkerStatements};
 
 /// One client with its conversation.
 pub(super) struct Session {
@@ -257,6 +258,11 @@ impl Session {
             (*turned, *cancelled) = (now, None);
             let took = now.saturating_duration_since(flight.started);
             server.stats.on_statement(flight, took);
+            if let Some(statements) = &server.counted
+                && !flight.refused
+            {
+                count(statements, flight, took, now);
+            }
             if let Some(lease) = lease {
                 lease.served.queries += 1;
                 lease.served.sent += flight.bytes;
@@ -389,4 +395,33 @@ impl Session {
             super::say(stream, output, timer).await;
         }
     }
+}
+
+/// Counts a statement that is over by its fingerprint.
+fn count(statements: &WorkerStatements, flight: &Flight, took: Duration, now: Instant) {
+    let duration = if flight.arrived == flight.started {
+        took
+    } else {
+        now.saturating_duration_since(flight.arrived)
+    };
+    let text = flight.text.as_deref();
+    let (fingerprint, verb, class) = match text {
+        Some(text) => (text.fingerprint(), text.verb(), text.class()),
+        None => (flight.fingerprint, flight.verb, flight.class),
+    };
+    let wall = clock::wall();
+    let call = Call {
+        fingerprint,
+        verb,
+        class,
+        is_error: flight.error.is_some(),
+        is_rejected: false,
+        rows: flight.rows,
+        bytes_up: 0,
+        bytes_down: flight.bytes,
+        duration,
+        waited: Duration::ZERO,
+        started_at: wall.checked_sub(duration).unwrap_or(wall),
+    };
+    statements.add(&call, text, now);
 }

@@ -73,10 +73,14 @@ impl Protocol for Postgres {
             config.pool.limits(size)
         });
         common.pools.forget_endpoints();
+        let setup = setup(config, &chain, &common, limits.top > 0);
+        let counted = (own.is_on() && !setup.inspect).then(|| Rc::clone(&own));
         Ok(PostgresServer {
             listener: Arc::clone(&cx.listener),
-            setup: setup(config, &chain, &common, limits.top > 0),
-            places: Rc::new(Places::new(config, &common, cx)?),
+            has_timeouts: !chain.is_empty() || config.timeouts.are_any_for_statements(),
+            places: Rc::new(Places::new(config, &common, cx, counted.clone())?),
+            counted,
+            setup,
             chain,
             stats: Rc::new(PostgresStats::new(&cx.stats)),
             config: config.clone(),
@@ -136,6 +140,10 @@ pub struct PostgresServer {
     pub(super) common: Arc<Common>,
     pub(super) users: Arc<Users>,
     pub(super) statements: Rc<WorkerStatements>,
+    /// The same where nothing else asks for records: then none are made.
+    pub(super) counted: Option<Rc<WorkerStatements>>,
+    /// Whether anything has a time of its own but half messages.
+    pub(super) has_timeouts: bool,
     /// Records that clients keep for their next statements.
     pub(super) spares: Kept,
     /// Room for replies that clients leave to each other.
@@ -288,7 +296,7 @@ fn setup(
             bytes: config.limits.client_statement_bytes.value.0 as usize,
         },
         pipeline: config.limits.pipeline.value,
-        inspect: counts
+        inspect: (counts && !chain.is_empty())
             || config.on_unparsable == config::OnUnparsable::Deny
             || chain.interest() != Interest::NONE,
         client_frames: FrameLimits {
