@@ -16,6 +16,7 @@ mod portals;
 pub mod relay;
 mod segment;
 mod server;
+mod setup;
 pub mod shape;
 pub mod statements;
 mod touched;

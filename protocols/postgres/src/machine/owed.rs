@@ -363,11 +363,10 @@ impl Owed {
     }
 
     /// Takes room that another has used, if there is none.
+    #[inline]
     pub(super) fn take_room(&mut self, rooms: &Rooms) {
-        if self.queue.capacity() == 0
-            && let Some(room) = rooms.0.borrow_mut().pop()
-        {
-            self.queue = room;
+        if self.queue.capacity() == 0 {
+            self.queue = rooms.0.borrow_mut().pop().unwrap_or_default();
         }
     }
 

@@ -60,13 +60,25 @@ impl Relay {
                     return Err(RelayError::ServerFrame(error));
                 }
             };
-            if judge.is_none() && self.is_plain(frame) {
-                run += frame.len();
-                if self.owed_local() {
-                    forward(input, mem::take(&mut run), downstream);
-                    self.flush_local(downstream);
+            let is_plain = if judge.is_none() {
+                self.take_plain(frame, ahead, link)
+            } else {
+                Ok(false)
+            };
+            match is_plain {
+                Ok(true) => {
+                    run += frame.len();
+                    if self.owed_local() {
+                        forward(input, mem::take(&mut run), downstream);
+                        self.flush_local(downstream);
+                    }
+                    continue;
                 }
-                continue;
+                Ok(false) => {}
+                Err(error) => {
+                    forward(input, run, downstream);
+                    return Err(error);
+                }
             }
             if self.pass(frame) {
                 forward(input, mem::take(&mut run), downstream);
@@ -101,17 +113,22 @@ impl Relay {
         }
     }
 
-    /// Whether the frame answers what is first owed and goes on as it is, which then is noted: so it is with most of a result.
-    /// All else is looked at in [`on_frame`](Self::on_frame), which says the same of these.
+    /// Takes a frame that answers what is first owed and goes on as it is: so it is with most of a result. `false` if it is another;
+    /// [`on_frame`](Self::on_frame) says of all what this says of these.
     #[inline]
-    fn is_plain(&mut self, frame: Frame) -> bool {
+    fn take_plain(
+        &mut self,
+        frame: Frame,
+        ahead: &[u8],
+        link: &mut Link,
+    ) -> Result<bool, RelayError> {
         if self.cut.is_some() || self.mute {
-            return false;
+            return Ok(false);
         }
         let (tag, len, rows) = match frame {
             Frame::Whole { tag, len } => (tag, len, 0),
             Frame::Run { tag, len, count } => (tag, len, u64::from(count)),
-            Frame::Begin { .. } | Frame::More { .. } => return false,
+            Frame::Begin { .. } | Frame::More { .. } => return Ok(false),
         };
         match (self.owed.front_mut(), tag) {
             (Some(Reply::Query { flight, .. } | Reply::Execute(flight)), backend::DATA_ROW)
@@ -120,6 +137,13 @@ impl Relay {
                 flight.rows += rows;
                 flight.bytes += len as u64;
             }
+            (
+                Some(Reply::Query { flight, .. } | Reply::Execute(flight)),
+                backend::COMMAND_COMPLETE,
+            ) => {
+                flight.bytes += len as u64;
+                self.on_complete(ahead.get(HEADER..len).unwrap_or_default(), link)?;
+            }
             (Some(Reply::Query { flight, .. }), backend::ROW_DESCRIPTION) => {
                 flight.bytes += len as u64;
             }
@@ -127,9 +151,20 @@ impl Relay {
             | (Some(Reply::Describe), backend::ROW_DESCRIPTION | backend::NO_DATA) => {
                 self.owed.drop_front();
             }
-            _ => return false,
+            (
+                Some(Reply::Parse {
+                    unasked: false,
+                    undo,
+                    ..
+                }),
+                backend::PARSE_COMPLETE,
+            ) => {
+                self.statements.confirm(undo);
+                self.owed.drop_front();
+            }
+            _ => return Ok(false),
         }
-        true
+        Ok(true)
     }
 
     /// Takes off the queue what this frame shows to have passed. Whether replies of our own are due before it.

@@ -60,12 +60,15 @@ impl Session {
     ) -> Result<Came, Ended> {
         poll_fn(|task| {
             let polled = self.poll_pump(task, until);
+            // The signal is told once whom to wake: one task serves a client for all its life.
             if polled.is_pending()
+                && (!self.listens || self.server.drain.is_draining())
                 && draining.poll_draining(task).is_ready()
                 && let Some(ended) = self.on_draining(task)
             {
                 return Poll::Ready(Err(ended));
             }
+            self.listens |= polled.is_pending();
             polled
         })
         .await

@@ -39,12 +39,12 @@ pub(super) struct Session {
     pub(super) stream: Stream,
     /// The runtime knows that this task waits for the client: see [`Stream::poll_read_again`].
     pub(super) waits: bool,
+    /// The signal to drain knows this task.
+    pub(super) listens: bool,
     /// What the client has sent and nobody has taken.
     pub(super) input: BytesMut,
     /// What the client is to get.
     pub(super) output: BytesMut,
-    /// What a server would get that is not there: always empty.
-    pub(super) nowhere: BytesMut,
     pub(super) relay: Relay,
     /// Where this client's statements may go.
     pub(super) way: Way,
@@ -143,9 +143,11 @@ impl Session {
 
     /// Lets the relay take what it can of the client's bytes.
     fn take_input(&mut self) -> Result<Want, Ended> {
+        // What a server would get that is not there: always empty.
+        let mut nowhere = BytesMut::new();
         let (link, upstream) = match &mut self.lease {
             Some(lease) => (Some(&mut lease.held.connection.link), &mut lease.upstream),
-            None => (None, &mut self.nowhere),
+            None => (None, &mut nowhere),
         };
         let (now, before) = (clock::now(), self.input.len());
         let mut turn = Turn {
@@ -160,10 +162,7 @@ impl Session {
         let want = self.relay.handle_client(&mut self.input, &mut turn);
         let stats = &self.server.stats;
         self.relay.take_refusals(|reason| stats.on_rejected(reason));
-        debug_assert!(
-            self.nowhere.is_empty(),
-            "bytes for a server that is not there"
-        );
+        debug_assert!(nowhere.is_empty(), "bytes for a server that is not there");
         if self.input.len() < before {
             self.last_heard = now;
         }
