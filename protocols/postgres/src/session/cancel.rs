@@ -33,13 +33,16 @@ const SECRET: usize = 32;
 /// The keys of all clients of a listener.
 #[derive(Debug)]
 pub(super) struct CancelKeys {
-    clients: Mutex<HashMap<i32, SmallVec<[Arc<Client>; 1]>, RandomState>>,
+    clients: Mutex<Clients>,
     /// The server connections that clients have or have had, by their numbers.
     servers: Mutex<HashMap<u64, Weak<Server>, RandomState>>,
     running: AtomicU32,
     /// What times are counted from.
     epoch: Instant,
 }
+
+/// By their process numbers, which several may have.
+type Clients = HashMap<i32, SmallVec<[Arc<Client>; 1]>, RandomState>;
 
 /// One client that may be cancelled. What is atomic here is written by its own session alone, but for the cancels.
 #[derive(Debug)]
@@ -146,7 +149,7 @@ impl CancelKeys {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, SmallVec<[Arc<Client>; 1]>, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, Clients> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

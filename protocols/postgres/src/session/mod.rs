@@ -16,6 +16,7 @@ mod control;
 mod deadline;
 mod judge;
 mod login;
+mod names;
 mod open;
 mod pools;
 mod pump;

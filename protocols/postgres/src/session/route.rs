@@ -113,7 +113,7 @@ pub(super) struct Way {
     asks: bool,
     /// Who the client is to servers.
     pub(super) user: Arc<str>,
-    database: Arc<str>,
+    pub(super) database: Arc<str>,
     pub(super) credentials: Arc<Credentials>,
     /// What its reads must not miss.
     written: Cell<Written>,

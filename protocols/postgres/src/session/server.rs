@@ -19,6 +19,7 @@ use portcullis_proxy::{
 use serde_json::Value;
 
 use super::cancel::CancelKeys;
+use super::names::Alike;
 use super::pools::{OpenOptions, Pools};
 use super::records::Kept;
 use super::route::Places;
@@ -90,6 +91,7 @@ impl Protocol for Postgres {
             users: users(config, cx)?,
             statements: own,
             spares: Kept::default(),
+            alike: Alike::default(),
             rooms: Rooms::default(),
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
@@ -146,6 +148,8 @@ pub struct PostgresServer {
     pub(super) has_timeouts: bool,
     /// Records that clients keep for their next statements.
     pub(super) spares: Kept,
+    /// What clients have alike.
+    pub(super) alike: Alike,
     /// Room for replies that clients leave to each other.
     pub(super) rooms: Rooms,
     /// Keeps the tables known to the control side.

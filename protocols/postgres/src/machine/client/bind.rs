@@ -159,7 +159,7 @@ impl Relay {
         };
         self.segment = true;
         let (portal, _) = split_name(body(input, frame))?;
-        let mut flight = self.bound_flight(portal, turn.now, turn.router);
+        let mut flight = Box::new(self.bound_flight(portal, turn.now, turn.router));
         let mut is_barrier = false;
         if flight.leaves_traces() {
             let bound = self.portals.find(portal).cloned();
@@ -181,19 +181,20 @@ impl Relay {
     }
 
     /// What is known of the statement of a portal.
-    fn bound_flight(&self, portal: &[u8], now: Instant, router: &dyn Router) -> Box<Flight> {
-        let Some((statement, asked)) = self.portals.find(portal) else {
-            let mut flight = Box::new(Flight::new(unknown(), now));
-            if router.counts() && !router.knows(flight.fingerprint) {
-                flight.text = Some(Box::default());
-            }
-            return flight;
+    fn bound_flight(&self, portal: &[u8], now: Instant, router: &dyn Router) -> Flight {
+        let bound = self.portals.find(portal);
+        let analysis = match bound {
+            Some((statement, _)) => &statement.analysis,
+            None => unknown(),
         };
-        let mut flight = Box::new(Flight::new(&statement.analysis, now));
-        flight.judged = asked.judged;
-        flight.arrived = asked.arrived.unwrap_or(now);
+        let mut flight = Flight::new(analysis, now);
+        if let Some((_, asked)) = bound {
+            flight.judged = asked.judged;
+            flight.arrived = asked.arrived.unwrap_or(now);
+        }
         if router.counts() && !router.knows(flight.fingerprint) {
-            flight.text = Some(self.counted_prepared(statement));
+            let counted = bound.map(|(statement, _)| self.counted_prepared(statement));
+            flight.text = Some(Box::new(counted.unwrap_or_default()));
         }
         flight
     }

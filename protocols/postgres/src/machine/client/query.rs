@@ -125,7 +125,7 @@ impl Relay {
         router: &dyn Router,
     ) -> Option<Box<StatementRequest>> {
         if let Some((_, _, prepared)) = executed {
-            return Some(self.counted_prepared(prepared));
+            return Some(Box::new(self.counted_prepared(prepared)));
         }
         if router.knows(self.analysis.fingerprint) {
             return None;
@@ -136,8 +136,8 @@ impl Relay {
         Some(request)
     }
 
-    pub(super) fn counted_prepared(&self, prepared: &Arc<Prepared>) -> Box<StatementRequest> {
-        let mut request = Box::new(StatementRequest::default());
+    pub(super) fn counted_prepared(&self, prepared: &Arc<Prepared>) -> StatementRequest {
+        let mut request = StatementRequest::default();
         request.set_shared(Arc::clone(prepared) as Arc<dyn SharedText>);
         request.reading = self.reading();
         request
