@@ -2,6 +2,7 @@
 //!
 //! No row and no parameter is ever shown: pieces are counted, not opened. Start at [`PostgresMessages`].
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -58,7 +59,7 @@ pub struct StatementRequest {
     /// How the server reads the text, for whoever writes it down without its values.
     pub reading: Reading,
     text: Vec<u8>,
-    analysis: Analysis,
+    analysis: Rc<Analysis>,
     shared: Option<Arc<dyn SharedText>>,
 }
 
@@ -77,10 +78,17 @@ impl StatementRequest {
     /// Takes a text; `analyse` writes what it does. Of a text that is too long, give its front: the analysis must then say
     /// that it is incomplete.
     pub fn set_text(&mut self, sql: &[u8], analyse: impl FnOnce(&[u8], &mut Analysis)) {
+        let mut analysis = Analysis::default();
+        analyse(sql, &mut analysis);
+        self.set_analysed(sql, Rc::new(analysis));
+    }
+
+    /// Takes a text with what it does.
+    pub fn set_analysed(&mut self, sql: &[u8], analysis: Rc<Analysis>) {
         self.shared = None;
         self.text.clear();
         self.text.extend_from_slice(sql);
-        analyse(&self.text, &mut self.analysis);
+        self.analysis = analysis;
     }
 
     /// Takes a text that was analysed before.
@@ -93,9 +101,13 @@ impl StatementRequest {
     pub fn set_unknown(&mut self) {
         self.shared = None;
         self.text.clear();
-        self.analysis.statements.clear();
-        self.analysis.complete = false;
-        self.analysis.fingerprint = Fingerprint::default();
+        self.analysis = Rc::default();
+    }
+
+    /// Whether nothing is known of it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.shared.is_none() && self.text.is_empty() && !self.analysis.complete
     }
 
     /// The text, or its front.

@@ -88,7 +88,12 @@ impl View {
     }
 
     pub(super) fn pick(&mut self, cx: &PickContext<'_>) -> Result<Rc<LocalEndpoint>, PickError> {
-        self.balancer.pick(cx).ok_or_else(|| self.why_none(cx))
+        let picked = match &*self.choice {
+            // There is nothing to balance.
+            [only] if only.weight() > 0 => cx.allows(only).then(|| Rc::clone(only)),
+            _ => self.balancer.pick(cx),
+        };
+        picked.ok_or_else(|| self.why_none(cx))
     }
 
     fn why_none(&self, cx: &PickContext<'_>) -> PickError {

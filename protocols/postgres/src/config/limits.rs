@@ -30,6 +30,14 @@ pub struct TimeoutsConfig {
     pub unread: Timeout,
 }
 
+impl TimeoutsConfig {
+    /// Whether anything but the start-up and half messages has a time.
+    pub(crate) fn are_any_for_statements(&self) -> bool {
+        let timeouts = [self.idle, self.query, self.transaction_idle, self.unread];
+        timeouts.iter().any(|timeout| timeout.get().is_some())
+    }
+}
+
 impl Default for TimeoutsConfig {
     fn default() -> Self {
         Self {

@@ -29,11 +29,10 @@ impl Relay {
             flight.rows = complete.rows().unwrap_or(0);
         }
         let frees = flight.frees;
-        let touches = match complete.tag {
-            b"DISCARD ALL" | b"RESET" | b"SET" => mem::take(&mut flight.touches),
-            _ => Vec::new(),
-        };
-        self.touched.add(touches);
+        let is_noted = matches!(complete.tag, b"DISCARD ALL" | b"RESET" | b"SET");
+        if is_noted && !flight.touches.is_empty() {
+            self.touched.add(mem::take(&mut flight.touches));
+        }
         match complete.tag {
             b"DISCARD ALL" => {
                 self.statements.clear();
@@ -159,11 +158,15 @@ impl Relay {
             self.settle_setting(failed, link);
             self.barrier = 0;
         }
-        self.settle_touched(failed, link);
+        if self.touched.is_empty() {
+            (self.touched_for_good, self.rolled_back) = (false, false);
+        } else {
+            self.settle_touched(failed, link);
+        }
         let is_unasked = matches!(reply, Reply::UnaskedSync);
         if let Reply::Query { flight, undo, .. } = reply {
             self.statements.confirm(&undo);
-            self.done.push(*flight);
+            self.done.push(flight);
         }
         if self.due.is_some() && !is_unasked {
             self.held_ready = Some(status);

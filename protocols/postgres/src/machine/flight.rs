@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use super::pins::Pins;
 use super::touched::Touch;
+use crate::request::StatementRequest;
 use crate::sql::{Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
 
 /// One statement on its way: what is known of it when it was sent, and what its results add.
 #[derive(Debug, Clone)]
 pub struct Flight {
+    /// When it came; of one that was bound, when that was asked for.
+    pub arrived: Instant,
     /// When it was sent.
     pub started: Instant,
     /// What kind of statement it is.
@@ -20,6 +23,8 @@ pub struct Flight {
     pub class: Class,
     /// Its text without literals.
     pub fingerprint: Fingerprint,
+    /// What it counts as, where that is another text than its own, or one that is [not known](super::relay::Router::knows) yet.
+    pub text: Option<Box<StatementRequest>>,
     /// What it does to the session.
     pub effects: Effects,
     /// It gives parameters the values that a session begins with.
@@ -49,6 +54,7 @@ impl Flight {
     pub(super) fn new(analysis: &Analysis, now: Instant) -> Self {
         let effects = analysis.effects();
         Self {
+            arrived: now,
             started: now,
             verb: analysis
                 .statements
@@ -56,6 +62,7 @@ impl Flight {
                 .map_or(Verb::Other, |first| first.verb),
             class: analysis.class(),
             fingerprint: analysis.fingerprint,
+            text: None,
             effects,
             resets: resets(analysis, effects),
             touches: Vec::new(),

@@ -4,10 +4,13 @@
 //! the server says is for the first of them. What the gateway adds to the conversation has entries too, whose answers
 //! stay here. Start at [`Owed`].
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::flight::Flight;
 use super::statements::{Prepared, Undo};
@@ -60,6 +63,9 @@ pub(super) enum Reply {
     /// Nothing any more.
     Nothing,
 }
+
+/// Statements that have come to their end: mostly one at a time.
+pub(super) type Done = SmallVec<[Box<Flight>; 2]>;
 
 /// A client's name for a statement, and the statement.
 pub(super) type Taken = (Box<[u8]>, Arc<Prepared>);
@@ -227,6 +233,13 @@ impl Owed {
         Some(reply)
     }
 
+    /// As [`pop`](Self::pop), of what nobody needs any more.
+    pub(super) fn drop_front(&mut self) {
+        if self.queue.pop_front().is_some() {
+            self.answered += 1;
+        }
+    }
+
     /// The statement whose results come now.
     pub(super) fn flight(&mut self) -> Option<&mut Flight> {
         match self.queue.front_mut()? {
@@ -261,7 +274,7 @@ impl Owed {
 
     /// After an error in the extended protocol a server reads on to the next Sync ("Extended Query"): takes off what it will
     /// not carry out, newest first, for the changes to be taken back in that order. Flights among them go to `done`.
-    pub(super) fn skip(&mut self, error: Option<SqlState>, done: &mut Vec<Flight>) -> Vec<Undone> {
+    pub(super) fn skip(&mut self, error: Option<SqlState>, done: &mut Done) -> Vec<Undone> {
         let end = self.queue.iter().position(Reply::ends_skipping);
         let end = end.unwrap_or(self.queue.len());
         self.answered += end as u64;
@@ -348,7 +361,33 @@ impl Owed {
             self.queue = VecDeque::new();
         }
     }
+
+    /// Takes room that another has used, if there is none.
+    #[inline]
+    pub(super) fn take_room(&mut self, rooms: &Rooms) {
+        if self.queue.capacity() == 0 {
+            self.queue = rooms.0.borrow_mut().pop().unwrap_or_default();
+        }
+    }
+
+    /// Leaves its room to others.
+    pub(super) fn leave_room(&mut self, rooms: &Rooms) {
+        if self.queue.is_empty() && self.queue.capacity() > 0 {
+            let room = mem::take(&mut self.queue);
+            let mut rooms = rooms.0.borrow_mut();
+            if rooms.len() < ROOMS && room.capacity() <= 8 {
+                rooms.push(room);
+            }
+        }
+    }
 }
+
+/// How many are kept: as many clients as are at work at once, mostly.
+const ROOMS: usize = 256;
+
+/// Room for replies that conversations of one worker use in turn, so that those at rest have none.
+#[derive(Debug, Default)]
+pub struct Rooms(RefCell<Vec<VecDeque<Reply>>>);
 
 /// Whether it may be that nothing comes for it.
 const fn is_passed(reply: &Reply) -> bool {
@@ -356,11 +395,7 @@ const fn is_passed(reply: &Reply) -> bool {
 }
 
 /// A reply that will not come: what has to be put right for it. A flight goes to `done`.
-pub(super) fn skipped(
-    reply: Reply,
-    error: Option<SqlState>,
-    done: &mut Vec<Flight>,
-) -> Option<Undone> {
+pub(super) fn skipped(reply: Reply, error: Option<SqlState>, done: &mut Done) -> Option<Undone> {
     match reply {
         Reply::Parse {
             statement, undo, ..
@@ -380,14 +415,14 @@ pub(super) fn skipped(
         }),
         Reply::Execute(mut flight) => {
             flight.error = flight.error.or(error);
-            done.push(*flight);
+            done.push(flight);
             None
         }
         Reply::Query {
             mut flight, undo, ..
         } => {
             flight.error = flight.error.or(error);
-            done.push(*flight);
+            done.push(flight);
             Some(Undone {
                 undo,
                 ..Undone::default()

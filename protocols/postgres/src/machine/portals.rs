@@ -3,14 +3,23 @@
 //! Portals live in their transaction ("Extended Query"), so all are forgotten with it. Start at [`Portals`].
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::statements::Prepared;
 
 /// How many named portals are remembered at once; of more the oldest are unknown.
 const MOST: usize = 16;
 
-/// A statement, and the number that the filters know its execution by.
-type Bound = (Arc<Prepared>, u64);
+/// A statement, and how it was asked for.
+type Bound = (Arc<Prepared>, Asked);
+
+/// How something was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    /// The number that the filters know it by; 0 for none.
+    pub(super) judged: u64,
+    pub(super) arrived: Option<Instant>,
+}
 
 /// What a portal is bound to, as far as it is known, and the number of the reply that its Bind is owed.
 #[derive(Debug)]
@@ -31,10 +40,10 @@ impl Portals {
         &mut self,
         name: &[u8],
         statement: Option<Arc<Prepared>>,
-        judged: u64,
+        asked: Asked,
         number: u64,
     ) {
-        let bound = statement.map(|statement| (statement, judged));
+        let bound = statement.map(|statement| (statement, asked));
         let portal = Portal { bound, number };
         if name.is_empty() {
             self.unnamed = Some(portal);

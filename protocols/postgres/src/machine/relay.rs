@@ -9,6 +9,7 @@
 //! Messages from the client are in `client`, those from the server in `server`; what both keep in step with is
 //! `owed`. Start at [`Relay::handle_client`].
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,97 +17,20 @@ use bytes::{Bytes, BytesMut};
 
 use super::flight::Flight;
 use super::link::Link;
-use super::owed::Owed;
+use super::owed::{Done, Owed, Rooms};
 use super::pins::Pins;
 use super::portals::Portals;
+pub use super::setup::{Demand, Mode, Router, Setup, StatePolicy, Target};
 use super::shape::Shape;
-use super::statements::{ClientStatements, Prepared, Reading, Registry, StatementLimits};
+use super::statements::{ClientStatements, Prepared, Reading};
 use super::touched::Touched;
 use crate::encoder;
 use crate::frame::{Frame, FrameScanner, Side};
-use crate::limits::FrameLimits;
 use crate::message::backend::TransactionStatus;
 use crate::sql::{self, Analysis};
 
-/// When a server connection goes back to the pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// When the client leaves.
-    Session,
-    /// After each transaction.
-    Transaction,
-    /// After each statement; transactions of several are refused.
-    Statement,
-}
-
-/// What happens to session state in the modes in which server connections change hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatePolicy {
-    /// The client keeps its server connection for as long as it has such state.
-    Pin,
-    /// As `Pin`, but parameters that were set are set again on the next server connection.
-    Replay,
-    /// The statement is refused.
-    Refuse,
-}
-
-/// Where a statement may go, as the router numbers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Target(pub u16);
-
-impl Target {
-    /// No rule takes the statement.
-    pub const NOWHERE: Self = Self(u16::MAX);
-}
-
-/// What is to be sent next, for the router: of all that goes to one place, the statement that asks most.
-#[derive(Debug, Clone, Copy)]
-pub struct Demand<'a> {
-    /// What it does. One that is not complete may do anything.
-    pub analysis: &'a Analysis,
-    /// Its text, for rules about tables.
-    pub sql: &'a [u8],
-}
-
-/// Says where statements go.
-pub trait Router {
-    /// The target of a statement outside of any transaction.
-    fn target(&self, demand: Demand<'_>) -> Target;
-    /// Whether the answer depends on the statement at all.
-    fn looks_at_statements(&self) -> bool;
-}
-
-/// What all conversations of a listener have in common.
-pub struct Setup {
-    /// When server connections go back.
-    pub mode: Mode,
-    /// What happens to session state.
-    pub state: StatePolicy,
-    /// Prepared statements that a server connection may know; 0: names are left to the server.
-    pub prepared: usize,
-    /// What a client may keep prepared.
-    pub statements: StatementLimits,
-    /// Replies that may be owed to one client before it has to wait.
-    pub pipeline: usize,
-    /// Whether statements are shown to filters: [`Want::Statement`].
-    pub inspect: bool,
-    /// Limits of frames from clients.
-    pub client_frames: FrameLimits,
-    /// How SQL is read, but for what depends on the client.
-    pub sql: sql::Options,
-    /// The texts of the process.
-    pub registry: Arc<Registry>,
-}
-
 /// A parameter's name and its value.
 pub type Setting = (Box<[u8]>, Box<[u8]>);
-
-impl Setup {
-    /// Whether named statements have names of the gateway's on server connections.
-    pub(super) fn names_are_ours(&self) -> bool {
-        self.prepared > 0 && self.mode != Mode::Session
-    }
-}
 
 /// One call's surroundings.
 pub struct Turn<'a> {
@@ -256,10 +180,12 @@ pub struct Relay {
     pub(super) refusals: Vec<&'static str>,
     /// Numbers for what the filters have seen.
     pub(super) judged: u64,
+    /// When the statement at the front was first looked at.
+    pub(super) arrived: Option<Instant>,
     /// The statement at the front.
-    pub(super) analysis: Analysis,
+    pub(super) analysis: Rc<Analysis>,
     /// Statements that have come to their end.
-    pub(super) done: Vec<Flight>,
+    pub(super) done: Done,
 }
 
 impl Relay {
@@ -312,8 +238,9 @@ impl Relay {
             subject: Subject::Query,
             refusals: Vec::new(),
             judged: 0,
-            analysis: Analysis::default(),
-            done: Vec::new(),
+            arrived: None,
+            analysis: setup.nothing_read(),
+            done: Done::new(),
         }
     }
 
@@ -414,11 +341,21 @@ impl Relay {
 
     /// The text at the front of the client's bytes, and what it does.
     #[must_use]
-    pub fn query<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], &'a Analysis) {
+    pub fn query<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], &'a Rc<Analysis>) {
         let text = self
             .front
             .map_or(&[][..], |frame| super::client::query_text(input, frame));
         (text, &self.analysis)
+    }
+
+    /// Takes room for replies that another conversation of this worker has left, if there is none.
+    pub fn take_room(&mut self, rooms: &Rooms) {
+        self.owed.take_room(rooms);
+    }
+
+    /// Leaves the room for replies to others, if none is owed.
+    pub fn leave_room(&mut self, rooms: &Rooms) {
+        self.owed.leave_room(rooms);
     }
 
     /// The statement may go on. The answer is the number that its [`Flight`] will have.
@@ -450,9 +387,15 @@ impl Relay {
     }
 
     /// Statements that have come to their end since the last call.
-    pub fn take_done(&mut self, mut each: impl FnMut(Flight)) {
+    pub fn take_done(&mut self, mut each: impl FnMut(&Flight)) {
+        if self.done.is_empty() {
+            return;
+        }
         for flight in self.done.drain(..) {
-            each(flight);
+            each(&flight);
+        }
+        if self.done.spilled() {
+            self.done = Done::new();
         }
     }
 

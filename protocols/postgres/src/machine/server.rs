@@ -60,6 +60,26 @@ impl Relay {
                     return Err(RelayError::ServerFrame(error));
                 }
             };
+            let is_plain = if judge.is_none() {
+                self.take_plain(frame, ahead, link)
+            } else {
+                Ok(false)
+            };
+            match is_plain {
+                Ok(true) => {
+                    run += frame.len();
+                    if self.owed_local() {
+                        forward(input, mem::take(&mut run), downstream);
+                        self.flush_local(downstream);
+                    }
+                    continue;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    forward(input, run, downstream);
+                    return Err(error);
+                }
+            }
             if self.pass(frame) {
                 forward(input, mem::take(&mut run), downstream);
                 self.flush_local(downstream);
@@ -91,6 +111,60 @@ impl Relay {
                 return Ok(event);
             }
         }
+    }
+
+    /// Takes a frame that answers what is first owed and goes on as it is: so it is with most of a result. `false` if it is another;
+    /// [`on_frame`](Self::on_frame) says of all what this says of these.
+    #[inline]
+    fn take_plain(
+        &mut self,
+        frame: Frame,
+        ahead: &[u8],
+        link: &mut Link,
+    ) -> Result<bool, RelayError> {
+        if self.cut.is_some() || self.mute {
+            return Ok(false);
+        }
+        let (tag, len, rows) = match frame {
+            Frame::Whole { tag, len } => (tag, len, 0),
+            Frame::Run { tag, len, count } => (tag, len, u64::from(count)),
+            Frame::Begin { .. } | Frame::More { .. } => return Ok(false),
+        };
+        match (self.owed.front_mut(), tag) {
+            (Some(Reply::Query { flight, .. } | Reply::Execute(flight)), backend::DATA_ROW)
+                if rows > 0 =>
+            {
+                flight.rows += rows;
+                flight.bytes += len as u64;
+            }
+            (
+                Some(Reply::Query { flight, .. } | Reply::Execute(flight)),
+                backend::COMMAND_COMPLETE,
+            ) => {
+                flight.bytes += len as u64;
+                self.on_complete(ahead.get(HEADER..len).unwrap_or_default(), link)?;
+            }
+            (Some(Reply::Query { flight, .. }), backend::ROW_DESCRIPTION) => {
+                flight.bytes += len as u64;
+            }
+            (Some(Reply::Bind), backend::BIND_COMPLETE)
+            | (Some(Reply::Describe), backend::ROW_DESCRIPTION | backend::NO_DATA) => {
+                self.owed.drop_front();
+            }
+            (
+                Some(Reply::Parse {
+                    unasked: false,
+                    undo,
+                    ..
+                }),
+                backend::PARSE_COMPLETE,
+            ) => {
+                self.statements.confirm(undo);
+                self.owed.drop_front();
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Takes off the queue what this frame shows to have passed. Whether replies of our own are due before it.
@@ -341,7 +415,7 @@ impl Relay {
 
     pub(super) fn end_execute(&mut self) {
         if let Some(Reply::Execute(flight)) = self.owed.pop() {
-            self.done.push(*flight);
+            self.done.push(flight);
         }
     }
 

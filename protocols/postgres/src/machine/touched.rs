@@ -68,6 +68,11 @@ impl Touched {
         }
     }
 
+    /// Whether nothing was touched.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether anything went back.
     pub(super) fn undoes(&self) -> bool {
         self.0.iter().any(Touch::undoes)

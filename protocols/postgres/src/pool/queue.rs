@@ -246,6 +246,13 @@ impl<W> Queue<W> {
         Some(&mut self.named_mut(ticket)?.waker)
     }
 
+    /// As [`waker_mut`](Self::waker_mut), of one for whom there is nothing to fetch.
+    pub(super) fn idle_waker_mut(&mut self, ticket: Ticket) -> Option<&mut Option<W>> {
+        let slot = self.named_mut(ticket)?;
+        let is_idle = matches!(slot.state, Some(State::Waiting(Open::No | Open::Running)));
+        is_idle.then_some(&mut slot.waker)
+    }
+
     fn slot(&self, index: u32) -> Option<&Slot<W>> {
         self.slots.get(index as usize)
     }

@@ -7,6 +7,7 @@
 //! One worker looks after a pool: it calls [`SharedPool::sweep`], opens and closes what comes out, and sleeps until `next` or
 //! until it is woken.
 
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -46,8 +47,10 @@ pub enum Acquired<C> {
 #[derive(Debug)]
 #[must_use = "the place is given up when dropped"]
 pub struct Waiting<C> {
-    pool: SharedPool<C>,
-    ticket: Option<Ticket>,
+    /// Until the wait is over.
+    place: Option<(SharedPool<C>, Ticket)>,
+    /// The task is known that asked, and there was nothing then.
+    is_told: bool,
 }
 
 /// What a waiter is offered.
@@ -110,11 +113,34 @@ impl<C> SharedPool<C> {
 
     /// Asks for a connection, preferably one at home where `affinity` says. Whoever waits already is not overtaken.
     pub fn checkout(&self, now: Instant, affinity: Affinity, patience: Patience) -> Acquired<C> {
-        match self.with(|core| core.checkout(now, affinity, patience)) {
-            Checkout::Ready(leased) => Acquired::Ready(self.held(leased)),
+        self.checkout_for(None, now, affinity, patience)
+    }
+
+    /// As [`checkout`](Self::checkout), for a task: where it has to wait it is to be woken, so that the first
+    /// [poll](Waiting::poll) need not say so.
+    pub fn checkout_for(
+        &self,
+        task: Option<&Waker>,
+        now: Instant,
+        affinity: Affinity,
+        patience: Patience,
+    ) -> Acquired<C> {
+        let mut is_told = false;
+        let answer = self.with(|core| {
+            let answer = core.checkout(now, affinity, patience);
+            if let (Checkout::Wait(ticket), Some(task)) = (&answer, task)
+                && let Some(kept) = core.idle_waker_mut(*ticket)
+            {
+                *kept = Some(task.clone());
+                is_told = true;
+            }
+            answer
+        });
+        match answer {
+            Checkout::Ready(leased) => Acquired::Ready(held(self.clone(), leased)),
             Checkout::Wait(ticket) => Acquired::Waiting(Waiting {
-                pool: self.clone(),
-                ticket: Some(ticket),
+                place: Some((self.clone(), ticket)),
+                is_told,
             }),
             Checkout::Refused(refusal) => Acquired::Refused(refusal),
         }
@@ -210,17 +236,6 @@ impl<C> SharedPool<C> {
         *self.lock().limits()
     }
 
-    fn held(&self, leased: Leased<C>) -> Held<C> {
-        Held {
-            connection: leased.connection,
-            idle: leased.idle,
-            lease: HeldLease {
-                pool: self.clone(),
-                lease: Some(leased.lease),
-            },
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, PoolCore<C, Waker>> {
         // Nothing under the lock panics half way, but for checks in debug builds that end the test anyway.
         self.0.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -255,14 +270,18 @@ impl<C> Waiting<C> {
     /// What there is. [`Offer::Open`] may come first or more than once; the other two end the wait, and `Closed` is said
     /// ever after.
     pub fn poll(&mut self, context: &Context<'_>, now: Instant) -> Poll<Offer<C>> {
-        let Some(ticket) = self.ticket else {
+        let Some((pool, ticket)) = &self.place else {
             return Poll::Ready(Offer::Refused(Refusal::Closed));
         };
+        if mem::take(&mut self.is_told) {
+            // Whatever has come since has woken it.
+            return Poll::Pending;
+        }
         let mut waker = None;
-        let grant = self.pool.with(|core| {
-            let grant = core.take(now, ticket);
+        let grant = pool.with(|core| {
+            let grant = core.take(now, *ticket);
             if grant.is_none()
-                && let Some(kept) = core.waker_mut(ticket)
+                && let Some(kept) = core.waker_mut(*ticket)
                 && !kept
                     .as_ref()
                     .is_some_and(|kept| kept.will_wake(context.waker()))
@@ -273,43 +292,56 @@ impl<C> Waiting<C> {
             grant
         });
         match grant {
-            None => Poll::Pending,
-            Some(Grant::Open(open)) => Poll::Ready(Offer::Open(Opening {
-                pool: self.pool.clone(),
-                open: Some(open),
-            })),
+            None => return Poll::Pending,
+            Some(Grant::Open(open)) => {
+                return Poll::Ready(Offer::Open(Opening {
+                    pool: pool.clone(),
+                    open: Some(open),
+                }));
+            }
             Some(Grant::Ready(leased)) => {
-                self.ticket = None;
-                Poll::Ready(Offer::Ready(self.pool.held(leased)))
+                if let Some((pool, _)) = self.place.take() {
+                    return Poll::Ready(Offer::Ready(held(pool, leased)));
+                }
             }
             Some(Grant::Refused(refusal)) => {
-                self.ticket = None;
-                Poll::Ready(Offer::Refused(refusal))
+                self.place = None;
+                return Poll::Ready(Offer::Refused(refusal));
             }
         }
+        Poll::Ready(Offer::Refused(Refusal::Closed))
     }
 
     /// The place in the queue, while there is one.
     pub fn ticket(&self) -> Option<Ticket> {
-        self.ticket
+        self.place.as_ref().map(|(_, ticket)| *ticket)
     }
 
     /// Until when it may wait. A sweep refuses it then, and so does [`Self::poll`].
     pub fn deadline(&self) -> Option<Instant> {
-        let ticket = self.ticket?;
-        self.pool.lock().wait_deadline(ticket)
+        let (pool, ticket) = self.place.as_ref()?;
+        pool.lock().wait_deadline(*ticket)
     }
 }
 
 impl<C> Drop for Waiting<C> {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else {
+        let Some((pool, ticket)) = self.place.take() else {
             return;
         };
         // What comes out, if anything, is dropped here, outside the lock.
-        let _cancelled = self
-            .pool
-            .with(|core| core.latest().map(|now| core.cancel(now, ticket)));
+        let _cancelled = pool.with(|core| core.latest().map(|now| core.cancel(now, ticket)));
+    }
+}
+
+fn held<C>(pool: SharedPool<C>, leased: Leased<C>) -> Held<C> {
+    Held {
+        connection: leased.connection,
+        idle: leased.idle,
+        lease: HeldLease {
+            pool,
+            lease: Some(leased.lease),
+        },
     }
 }
 

@@ -1,30 +1,30 @@
-//! Getting a server connection for a client, and giving it back so that the next finds nothing of this one.
+//! Getting a server connection for a client. How it is given back is in [`super::release`].
 //!
-//! Start at [`Session::attach`] and [`Session::on_quiet`].
+//! Start at [`Session::attach`].
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis_cluster::{Cluster, Endpoint, EndpointId, LocalEndpoint, Outcome, PickContext};
 use portcullis_net::{clock, spawn_local};
 
 use super::connection::{Lost, Pooled};
-use super::pools::{PoolHandle, PoolKey, Served};
+use super::pools::{PoolHandle, PoolKey};
 use super::run::{Ended, Lease, Session};
 use super::search::{Found, ROLE_WAITS, Search};
+use super::served::Served;
 use crate::encoder;
-use crate::machine::{Mode, Pins, Target};
-use crate::message::backend::TransactionStatus;
-use crate::pool::{Acquired, Affinity, After, CloseReason, Held, Offer, Refusal};
+use crate::machine::Target;
+use crate::pool::{Acquired, Affinity, CloseReason, Held, Offer, Refusal};
 use crate::sqlstate::SqlState;
 
-/// How long a server may take to reset a session, or to set a client's parameters. Longer than any `DISCARD ALL` takes, and
+/// How long a server may take to set a client's parameters, or to reset a session. Longer than any `DISCARD ALL` takes, and
 /// then it is cheaper to open another.
-const RESET: Duration = Duration::from_secs(5);
+pub(super) const RESET: Duration = Duration::from_secs(5);
 
 /// How many connections that turn out to be dead are taken out of the pool for one client.
 const DEAD: usize = 8;
@@ -37,6 +37,18 @@ const ROLE_WAIT: Duration = Duration::from_millis(100);
 
 /// The label of [`Refusal::Killed`].
 const KILLED: &str = "killed";
+
+/// What became of one way to a server connection.
+enum Tried {
+    /// The client has it; it may need the client's parameters.
+    Attached,
+    /// It has turned out to be dead.
+    Unusable,
+    /// There is no endpoint.
+    NotFound(NotAttached),
+    /// The pool of this endpoint has none.
+    Refused(Found, NotAttached),
+}
 
 /// Why there is no server connection.
 #[derive(Debug)]
@@ -67,67 +79,114 @@ impl Session {
     }
 
     pub(super) async fn try_attach(&mut self, target: Target) -> Result<(), NotAttached> {
-        let started = clock::now();
-        let mut search = Search::default();
+        let mut search = Search::new(clock::now());
+        let tried = self.try_once(target, &mut search).await;
+        if matches!(tried, Tried::Attached) && self.fits() {
+            return Ok(());
+        }
+        // Rare, and too much to carry along for every client.
+        Box::pin(self.go_on(target, search, tried)).await
+    }
+
+    /// One way to a server connection.
+    async fn try_once(&mut self, target: Target, search: &mut Search) -> Tried {
+        let found = match self.pick(target, &search.tried) {
+            Ok(found) => found,
+            Err(error) => return Tried::NotFound(error),
+        };
+        match self.acquire(&found, search).await {
+            Ok(held) => self.take_over(target, found, held, search.started),
+            Err(error) => Tried::Refused(found, error),
+        }
+    }
+
+    /// What happens when the first way was not all that it takes.
+    async fn go_on(
+        &mut self,
+        target: Target,
+        mut search: Search,
+        mut tried: Tried,
+    ) -> Result<(), NotAttached> {
         for _ in 0..DEAD + ROLE_WAITS {
-            let found = match self.pick(target, &search.tried) {
-                Ok(found) => found,
-                Err(error) => {
+            match tried {
+                Tried::Attached => match self.fit().await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(error) => {
+                        self.release();
+                        return Err(error);
+                    }
+                },
+                Tried::NotFound(error) => {
                     if search.on_none(error)? {
                         portcullis_net::sleep(ROLE_WAIT).await;
                     }
-                    continue;
                 }
-            };
-            let acquired = self.acquire(&found, &mut search).await;
-            let now = clock::now();
-            let Found { picked, pool, .. } = found;
-            let held = match acquired {
-                Ok(held) => held,
-                Err(NotAttached::Error(error, reason)) if reason == UNREACHABLE => {
-                    if search.takes_the_blame()
-                        && let Some(cluster) = self.way.cluster(target)
-                    {
-                        let took = now.saturating_duration_since(started);
-                        cluster.on_done(&picked, Outcome::Failure(reason), took, now);
-                    }
-                    search.on_unreachable(picked.id(), NotAttached::Error(error, reason))?;
-                    continue;
+                Tried::Refused(found, error) => {
+                    self.on_refused(target, &mut search, &found, error)?;
                 }
-                // The endpoint has changed its role: look again.
-                Err(NotAttached::Error(_, KILLED)) if pool.is_demoted() => continue,
-                Err(error) => return Err(error),
-            };
-            let Some(mut held) = self.usable(held, now) else {
-                continue;
-            };
-            held.connection.link.target = target;
-            held.connection.waits = false;
-            let took = now.saturating_duration_since(started);
-            if let Some(cluster) = self.way.cluster(target) {
-                cluster.on_done(&picked, Outcome::Success, took, now);
+                Tried::Unusable => {}
             }
-            self.server.stats.on_attached(took);
-            let server = Arc::clone(&held.connection.server);
-            self.lease = Some(Lease {
-                held,
-                upstream: bytes::BytesMut::new(),
-                _picked: picked,
-                since: now,
-                pool,
-                served: Served::default(),
-            });
-            self.cancel.on_attach(server);
-            match self.fit().await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) => {
-                    self.release();
-                    return Err(error);
-                }
-            }
+            tried = self.try_once(target, &mut search).await;
         }
         Err(unavailable("no working server connection was found"))
+    }
+
+    /// The pool of this endpoint has nothing: an error if nothing else is tried.
+    fn on_refused(
+        &self,
+        target: Target,
+        search: &mut Search,
+        found: &Found,
+        error: NotAttached,
+    ) -> Result<(), NotAttached> {
+        match error {
+            NotAttached::Error(error, reason) if reason == UNREACHABLE => {
+                if search.takes_the_blame()
+                    && let Some(cluster) = self.way.cluster(target)
+                {
+                    let now = clock::now();
+                    let took = now.saturating_duration_since(search.started);
+                    cluster.on_done(&found.picked, Outcome::Failure(reason), took, now);
+                }
+                search.on_unreachable(found.picked.id(), NotAttached::Error(error, reason))
+            }
+            // The endpoint has changed its role: look again.
+            NotAttached::Error(_, KILLED) if found.pool.is_demoted() => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// The client has a server connection, if it still works.
+    fn take_over(
+        &mut self,
+        target: Target,
+        found: Found,
+        held: Held<Pooled>,
+        started: Instant,
+    ) -> Tried {
+        let now = clock::now();
+        let Some(mut held) = self.usable(held, now) else {
+            return Tried::Unusable;
+        };
+        let Found { picked, pool, .. } = found;
+        held.connection.link.target = target;
+        held.connection.waits = false;
+        let took = now.saturating_duration_since(started);
+        if let Some(cluster) = self.way.cluster(target) {
+            cluster.on_done(&picked, Outcome::Success, took, now);
+        }
+        self.server.stats.on_attached(took);
+        self.cancel.on_attach(&held.connection.server, now);
+        self.lease = Some(Lease {
+            held,
+            upstream: bytes::BytesMut::new(),
+            _picked: picked,
+            since: now,
+            pool,
+            served: Served::default(),
+        });
+        Tried::Attached
     }
 
     /// An endpoint for this target that was not tried, and the pool of connections to it.
@@ -152,7 +211,8 @@ impl Session {
         let endpoints = cluster.endpoints();
         let mut others = endpoints.iter();
         let has_others = choice.has_more()
-            || others.any(|endpoint| endpoint.id() != picked.id() && accept(endpoint));
+            || (endpoints.len() > 1
+                && others.any(|endpoint| endpoint.id() != picked.id() && accept(endpoint)));
         let pool = self.pool_at(cluster, &picked, target);
         Ok(Found {
             picked,
@@ -215,14 +275,16 @@ impl Session {
             shape: self.relay.shape().hash(),
         };
         let patience = search.patience(found.has_others);
-        let mut waiting = match pool.pool().checkout(clock::now(), affinity, patience) {
+        let task = self.cancel.waker();
+        let asked = clock::now();
+        let mut waiting = match pool.pool().checkout_for(task, asked, affinity, patience) {
             Acquired::Ready(held) => return Ok(held),
             Acquired::Refused(refusal) => return Err(pool.refused(refusal)),
             Acquired::Waiting(waiting) => waiting,
         };
         let worker = self.server.worker;
         let counted = self.server.stats.begin_waiting();
-        self.cancel.on_wait(Some(clock::now()));
+        self.cancel.on_wait(Some(asked));
         let offered = poll_fn(|task| {
             loop {
                 match waiting.poll(task, clock::now()) {
@@ -275,7 +337,7 @@ impl Session {
     }
 
     /// The connection, if it still works and can be used from this worker.
-    fn usable(&self, held: Held<Pooled>, now: std::time::Instant) -> Option<Held<Pooled>> {
+    fn usable(&self, held: Held<Pooled>, now: Instant) -> Option<Held<Pooled>> {
         let mut held = held;
         if !held.connection.is_good() {
             self.server.stats.on_server_lost("idle_closed");
@@ -290,177 +352,45 @@ impl Session {
         Some(held)
     }
 
-    /// Gives the connection the client's parameters. `false` if it has turned out to be lost.
-    async fn fit(&mut self) -> Result<bool, NotAttached> {
+    /// Whether the connection has the client's parameters already.
+    fn fits(&mut self) -> bool {
         let shape = self.relay.shape();
-        if let Some(lease) = &mut self.lease
-            && !Arc::ptr_eq(shape, &lease.held.connection.link.shape)
-        {
-            let shape = Arc::clone(shape);
-            let connection = &mut lease.held.connection;
-            // Equal ones become the same, so that the next time nothing is compared.
-            match shape.changes(&connection.link.shape) {
-                None => connection.link.shape = shape,
-                Some(sql) => match super::within(RESET, connection.execute(&sql))
-                    .await
-                    .unwrap_or(Err(Lost::Gone))
-                {
-                    Ok(Ok(())) => connection.link.shape = shape,
-                    Ok(Err(error)) => return Err(NotAttached::Error(error, "parameters")),
-                    Err(lost) => {
-                        self.server.stats.on_server_lost(lost.label());
-                        self.drop_lease(&lost);
-                        return Ok(false);
-                    }
-                },
+        let Some(lease) = &mut self.lease else {
+            return false;
+        };
+        let has = &mut lease.held.connection.link.shape;
+        if !Arc::ptr_eq(shape, has) {
+            if shape.changes(has).is_some() {
+                return false;
             }
+            // Equal ones become the same, so that the next time nothing is compared.
+            *has = Arc::clone(shape);
         }
         self.tell_parameters();
-        Ok(true)
+        true
     }
 
-    /// Nothing is under way: the connection goes back, unless the client keeps it.
-    pub(super) fn on_quiet(&mut self) {
-        self.cancelled = None;
-        if self.relay.take_shape_changed()
-            && let Some(lease) = &mut self.lease
+    /// Gives the connection the client's parameters. `false` if it has turned out to be lost.
+    async fn fit(&mut self) -> Result<bool, NotAttached> {
+        let shape = Arc::clone(self.relay.shape());
+        if let Some(lease) = &mut self.lease
+            && let Some(sql) = shape.changes(&lease.held.connection.link.shape)
         {
-            lease.held.connection.link.shape = Arc::clone(self.relay.shape());
-        }
-        if self.relay.is_free() {
-            self.release();
-        }
-    }
-
-    /// Gives the connection back. One that another client must not have as it is, is reset first or closed.
-    pub(super) fn release(&mut self) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        self.way.on_released();
-        let proved = self.cancel.on_detach();
-        let now = clock::now();
-        self.count_served(&lease, now);
-        let mut held = lease.held;
-        let clean = self.relay.is_quiet() && lease.upstream.is_empty();
-        if !proved {
-            self.server.stats.on_server_lost("cancel_under_way");
-            held.discard(now, CloseReason::OutOfSync).goodbye();
-            return;
-        }
-        if !clean || held.connection.link.leaving || held.is_killed() {
-            held.discard(now, CloseReason::Unclean).goodbye();
-            return;
-        }
-        let pinned = self.relay.pins().without(Pins::SESSION);
-        if pinned.contains(Pins::LOADED) {
-            held.discard(now, CloseReason::Unclean).goodbye();
-            return;
-        }
-        let session_over = self.server.setup.mode == Mode::Session;
-        if held.connection.link.tainted || !pinned.is_empty() || session_over {
-            let stats = Rc::clone(&self.server.stats);
-            let worker = self.server.worker;
-            spawn_local(async move { reset(held, worker, &stats).await });
-            return;
-        }
-        held.connection.shrink();
-        checkin(held, self.server.worker);
-    }
-
-    /// Counts what a client has had on a connection.
-    fn count_served(&self, lease: &Lease, now: std::time::Instant) {
-        let held = now.saturating_duration_since(lease.since);
-        self.server.stats.on_released(held);
-        self.server.stats.on_transaction();
-        let mut served = lease.served;
-        served.transactions += 1;
-        served.transaction_micros += u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
-        lease.pool.on_served(&served);
-    }
-
-    /// The connection is lost.
-    pub(super) fn drop_lease(&mut self, lost: &Lost) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        let _ = self.cancel.on_detach();
-        let reason = match lost {
-            Lost::Gone | Lost::Said(_) => CloseReason::ServerGone,
-            Lost::Protocol(_) => CloseReason::ServerProtocol,
-        };
-        drop(lease.held.discard(clock::now(), reason));
-    }
-
-    /// The client is gone. What it had begun is ended too, so that no statement runs on for nobody.
-    pub(super) fn abandon(&mut self) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        let _ = self.cancel.on_detach();
-        let now = clock::now();
-        let quiet =
-            self.relay.owes_nothing() && lease.upstream.is_empty() && !self.relay.is_waiting();
-        if quiet && !lease.held.connection.link.leaving {
-            let open = self.relay.status() != TransactionStatus::Idle;
-            let stats = Rc::clone(&self.server.stats);
-            let worker = self.server.worker;
-            let mut held = lease.held;
-            let pinned = !self.relay.pins().is_empty();
-            if pinned || open {
-                held.connection.link.tainted = true;
+            let connection = &mut lease.held.connection;
+            match super::within(RESET, connection.execute(&sql))
+                .await
+                .unwrap_or(Err(Lost::Gone))
+            {
+                Ok(Ok(())) => connection.link.shape = shape,
+                Ok(Err(error)) => return Err(NotAttached::Error(error, "parameters")),
+                Err(lost) => {
+                    self.server.stats.on_server_lost(lost.label());
+                    self.drop_lease(&lost);
+                    return Ok(false);
+                }
             }
-            spawn_local(async move {
-                if open && !roll_back(&mut held).await {
-                    drop(held.discard(clock::now(), CloseReason::Unclean));
-                    return;
-                }
-                if held.connection.link.tainted {
-                    reset(held, worker, &stats).await;
-                } else {
-                    checkin(held, worker);
-                }
-            });
-            return;
         }
-        self.server.stats.on_server_lost("client_gone");
-        let connection = lease.held.discard(now, CloseReason::OutOfSync);
-        let server = Arc::clone(&connection.server);
-        // Closing alone would be noticed only when rows are written.
-        spawn_local(async move {
-            server.cancel().await;
-            drop(connection);
-        });
-    }
-}
-
-/// Ends a transaction that its client has left open.
-async fn roll_back(held: &mut Held<Pooled>) -> bool {
-    let rolled = super::within(RESET, held.connection.execute(b"ROLLBACK")).await;
-    matches!(rolled, Some(Ok(Ok(()))))
-}
-
-/// Makes a session as good as new, or closes the connection if that cannot be done.
-async fn reset(mut held: Held<Pooled>, worker: usize, stats: &super::stats::PostgresStats) {
-    let done = super::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
-    if let Some(Ok(Ok(()))) = done {
-        held.connection.link.on_reset();
-        held.connection.shrink();
-        checkin(held, worker);
-        return;
-    }
-    stats.on_server_lost("reset_failed");
-    held.discard(clock::now(), CloseReason::Unclean).goodbye();
-}
-
-/// Puts a clean connection back into its pool.
-pub(super) fn checkin(held: Held<Pooled>, worker: usize) {
-    let affinity = Affinity {
-        worker: worker as u32,
-        shape: held.connection.link.shape.hash(),
-    };
-    if let After::Close(connection, _) = held.checkin(clock::now(), affinity) {
-        connection.goodbye();
+        Ok(self.fits())
     }
 }
 

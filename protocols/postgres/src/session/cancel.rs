@@ -2,20 +2,22 @@
 //!
 //! Clients of the whole process share one table, since a cancel request comes on a connection of its own and to any worker. A key
 //! is compared in constant time. A server connection that a cancel is on its way to is not given to anybody else: the signal
-//! could come late and hit another's statement. Start at [`CancelKeys`].
+//! could come late and hit another's statement. Which connection a client has changes with each of its transactions, so that is
+//! written without a lock. Start at [`CancelKeys`].
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use foldhash::fast::RandomState;
 use portcullis_cluster::{ClusterShared, Endpoint};
 use portcullis_filter::TlsInfo;
 use portcullis_net::{Downstream, clock, connect};
+use smallvec::SmallVec;
 
 use super::open;
 use super::pools::OpenOptions;
@@ -29,19 +31,34 @@ const AT_ONCE: u32 = 64;
 const SECRET: usize = 32;
 
 /// The keys of all clients of a listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CancelKeys {
-    clients: Mutex<HashMap<i32, Vec<Arc<Client>>, RandomState>>,
+    clients: Mutex<Clients>,
+    /// The server connections that clients have or have had, by their numbers.
+    servers: Mutex<HashMap<u64, Weak<Server>, RandomState>>,
     running: AtomicU32,
+    /// What times are counted from.
+    epoch: Instant,
 }
 
-/// One client that may be cancelled.
+/// By their process numbers, which several may have.
+type Clients = HashMap<i32, SmallVec<[Arc<Client>; 1]>, RandomState>;
+
+/// One client that may be cancelled. What is atomic here is written by its own session alone, but for the cancels.
 #[derive(Debug)]
 pub(super) struct Client {
     process: i32,
     secret: Box<[u8]>,
     who: Arc<Who>,
-    on: Mutex<On>,
+    /// The number of the server connection that it has; 0 for none.
+    server: AtomicU64,
+    /// Since when it waits for one, in nanoseconds; 0 if it does not.
+    waiting: AtomicU64,
+    /// When it got one last, in nanoseconds; 0 for never.
+    asked: AtomicU64,
+    /// Cancels that are on their way to the server connection. Raised before it is looked at which one that is, and looked at when
+    /// that is given back: in the one order that all threads see, a cancel comes before that or finds nothing.
+    under_way: AtomicU32,
     /// Wakes its session.
     waker: OnceLock<Waker>,
 }
@@ -65,20 +82,10 @@ pub(super) struct Seen {
     pub(super) who: Arc<Who>,
     /// The server connection that it has.
     pub(super) server: Option<Arc<Server>>,
-    /// Since when it waits for one.
-    pub(super) waiting: Option<Instant>,
+    /// How long it has waited for one.
+    pub(super) waits: Option<Duration>,
     /// When it got one last.
     pub(super) asked: Option<SystemTime>,
-}
-
-/// The server connection that a client has.
-#[derive(Debug, Default)]
-struct On {
-    server: Option<Arc<Server>>,
-    /// Cancels that are on their way to it.
-    under_way: u32,
-    waiting: Option<Instant>,
-    asked: Option<SystemTime>,
 }
 
 /// A server connection, as far as others than its client need to know it: where to cancel, and what it is.
@@ -95,6 +102,8 @@ pub(super) struct Server {
     pub(super) process: i32,
     pub(super) key: Bytes,
     pub(super) options: OpenOptions,
+    /// It can be found by its number.
+    pub(super) listed: OnceLock<()>,
 }
 
 /// Keeps a client's key known while it lives.
@@ -124,7 +133,10 @@ impl CancelKeys {
             process,
             secret: secret.into(),
             who,
-            on: Mutex::default(),
+            server: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            under_way: AtomicU32::new(0),
             waker: OnceLock::new(),
         });
         self.lock()
@@ -137,8 +149,32 @@ impl CancelKeys {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Arc<Client>>, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, Clients> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a server connection known by its number.
+    #[cold]
+    fn list(&self, server: &Arc<Server>) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Amortised: what is closed goes when the table is full.
+        if servers.len() == servers.capacity() {
+            servers.retain(|_, server| server.strong_count() > 0);
+        }
+        servers.insert(server.id, Arc::downgrade(server));
+        server.listed.get_or_init(|| ());
+    }
+
+    /// The server connection with this number, while it is open.
+    fn server(&self, id: u64) -> Option<Arc<Server>> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.get(&id)?.upgrade()
+    }
+
+    /// A time as clients have it; never 0.
+    fn nanos(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch);
+        (since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())).max(1)
     }
 
     fn all(&self) -> Vec<Arc<Client>> {
@@ -148,7 +184,7 @@ impl CancelKeys {
     /// Wakes those who have a server connection, so that they see that it was killed.
     pub(super) fn wake_attached(&self) {
         for client in self.all() {
-            let attached = client.lock().server.is_some();
+            let attached = client.server.load(Ordering::SeqCst) != 0;
             if attached && let Some(waker) = client.waker.get() {
                 waker.wake_by_ref();
             }
@@ -157,13 +193,20 @@ impl CancelKeys {
 
     /// All clients, as they are at the moment.
     pub(super) fn clients(&self) -> Vec<Seen> {
+        let (now, wall) = (clock::now(), clock::wall());
+        let ago = |nanos: u64| {
+            let at = self.epoch.checked_add(Duration::from_nanos(nanos))?;
+            Some(now.saturating_duration_since(at))
+        };
         let seen = |client: Arc<Client>| {
-            let on = client.lock();
+            let server = client.server.load(Ordering::SeqCst);
+            let waiting = client.waiting.load(Ordering::Relaxed);
+            let asked = client.asked.load(Ordering::Relaxed);
             Seen {
                 who: Arc::clone(&client.who),
-                server: on.server.clone(),
-                waiting: on.waiting,
-                asked: on.asked,
+                server: self.server(server),
+                waits: (waiting > 0).then(|| ago(waiting)).flatten(),
+                asked: (asked > 0).then(|| wall.checked_sub(ago(asked)?)).flatten(),
             }
         };
         self.all().into_iter().map(seen).collect()
@@ -189,27 +232,29 @@ impl CancelKeys {
             self.running.fetch_sub(1, Ordering::Relaxed);
             return "too_many";
         }
-        let outcome = client.cancel().await;
+        let outcome = client.cancel(self).await;
         self.running.fetch_sub(1, Ordering::Relaxed);
         outcome
     }
 }
 
-impl Client {
-    fn lock(&self) -> MutexGuard<'_, On> {
-        self.on.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for CancelKeys {
+    fn default() -> Self {
+        Self {
+            clients: Mutex::default(),
+            servers: Mutex::default(),
+            running: AtomicU32::new(0),
+            epoch: clock::now(),
+        }
     }
+}
 
-    async fn cancel(self: &Arc<Self>) -> &'static str {
-        let server = {
-            let mut on = self.lock();
-            let Some(server) = on.server.clone() else {
-                return "idle";
-            };
-            on.under_way += 1;
-            server
+impl Client {
+    async fn cancel(self: &Arc<Self>, keys: &CancelKeys) -> &'static str {
+        let under_way = Cancelling::new(self);
+        let Some(server) = keys.server(self.server.load(Ordering::SeqCst)) else {
+            return "idle";
         };
-        let under_way = Cancelling(Arc::clone(self));
         let sent = server.cancel().await;
         drop(under_way);
         if sent { "sent" } else { "server_unreachable" }
@@ -220,10 +265,16 @@ impl Client {
 #[derive(Debug)]
 pub(super) struct Cancelling(Arc<Client>);
 
+impl Cancelling {
+    fn new(client: &Arc<Client>) -> Self {
+        client.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(client))
+    }
+}
+
 impl Drop for Cancelling {
     fn drop(&mut self) {
-        let mut on = self.0.lock();
-        on.under_way = on.under_way.saturating_sub(1);
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -283,23 +334,31 @@ impl Registered {
         (self.client.process, &self.client.secret)
     }
 
-    /// The client has a server connection.
-    pub(super) fn on_attach(&self, server: Arc<Server>) {
-        let now = clock::wall();
-        let mut on = self.client.lock();
-        on.server = Some(server);
-        on.waiting = None;
-        on.asked = Some(now);
+    /// The client has a server connection, since `now`.
+    pub(super) fn on_attach(&self, server: &Arc<Server>, now: Instant) {
+        if server.listed.get().is_none() {
+            self.keys.list(server);
+        }
+        let client = &self.client;
+        client.waiting.store(0, Ordering::Relaxed);
+        client.asked.store(self.keys.nanos(now), Ordering::Relaxed);
+        client.server.store(server.id, Ordering::Release);
     }
 
-    /// The client waits for one, or does no longer.
+    /// The client waits for one since then, or does no longer.
     pub(super) fn on_wait(&self, since: Option<Instant>) {
-        self.client.lock().waiting = since;
+        let since = since.map_or(0, |since| self.keys.nanos(since));
+        self.client.waiting.store(since, Ordering::Relaxed);
     }
 
     /// This is its session, to be woken when its server connection is killed. One task serves a client for all its life.
     pub(super) fn on_session(&self, waker: &Waker) {
         self.client.waker.get_or_init(|| waker.clone());
+    }
+
+    /// What wakes its session, once that runs.
+    pub(super) fn waker(&self) -> Option<&Waker> {
+        self.client.waker.get()
     }
 
     /// Who the client is.
@@ -309,16 +368,14 @@ impl Registered {
 
     /// A cancel of the gateway's own is on its way there while the guard lives.
     pub(super) fn cancelling(&self) -> Cancelling {
-        self.client.lock().under_way += 1;
-        Cancelling(Arc::clone(&self.client))
+        Cancelling::new(&self.client)
     }
 
     /// The client gives its server connection back. `false` if a cancel is on its way there, so that nobody else must get it.
     #[must_use]
     pub(super) fn on_detach(&self) -> bool {
-        let mut on = self.client.lock();
-        on.server = None;
-        on.under_way == 0
+        self.client.server.swap(0, Ordering::SeqCst);
+        self.client.under_way.load(Ordering::SeqCst) == 0
     }
 }
 

@@ -11,6 +11,7 @@ use portcullis_cluster::SharedConnectionPermit;
 use portcullis_net::{Idle, Stream};
 
 use super::cancel::Server;
+use super::served::ServedCells;
 use crate::frame::{Frame, FrameScanner, Side, backend};
 use crate::limits::FrameLimits;
 use crate::machine::Link;
@@ -70,6 +71,8 @@ pub(super) struct ServerConnection {
     pub(super) parameters: Arc<Parameters>,
     /// Who it is, for cancel requests.
     pub(super) server: Arc<Server>,
+    /// What clients have had on it.
+    pub(super) served: Arc<ServedCells>,
     pub(super) _permit: SharedConnectionPermit,
 }
 

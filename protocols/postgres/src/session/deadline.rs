@@ -76,11 +76,11 @@ impl Session {
     /// When the time of the statement that is being answered began to run, and how long filters let it.
     fn turn(&mut self) -> Option<(Instant, Option<Duration>)> {
         let flight = self.relay.under_way()?;
-        let sent = flight.started.max(self.turned);
+        let came = flight.arrived.max(self.turned);
         let number = flight.judged;
         let mut judged = self.judged.iter_mut();
         let Some(judged) = judged.find(|judged| number != 0 && judged.number == number) else {
-            return Some((sent, None));
+            return Some((came, None));
         };
         let arrived = judged.record.started.max(self.turned);
         Some((*judged.since.get_or_insert(arrived), judged.timeout))
@@ -88,6 +88,13 @@ impl Session {
 
     /// When the next thing is due that nobody's bytes bring about.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
+        if !self.server.has_timeouts
+            && self.cancelled.is_none()
+            && self.close_at.is_none()
+            && self.pace.message.is_none()
+        {
+            return None;
+        }
         let turn = self.turn();
         let timeouts = &self.server.config.timeouts;
         let due = if let Some((since, timeout)) = turn {

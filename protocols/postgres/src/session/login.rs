@@ -127,7 +127,7 @@ async fn try_login(
             "protocol_version",
         ));
     }
-    let opening = Opening::read(started.parameters.iter()).map_err(|error| Refused {
+    let mut opening = Opening::read(started.parameters.iter()).map_err(|error| Refused {
         message: encoder::fatal_message(error.sqlstate(), &error.to_string()),
         reason: error.label(),
     })?;
@@ -151,9 +151,18 @@ async fn try_login(
     let credentials = login
         .authenticate(&opening, way.as_ref(), tls.as_deref())
         .await?;
+    let alike = &server.alike;
+    for name in [
+        &mut opening.user,
+        &mut opening.database,
+        &mut opening.application,
+    ] {
+        *name = alike.name(name);
+    }
     let way = way.map(|mut way| {
-        way.user = Arc::from(credentials.user.as_str());
-        way.credentials = Arc::new(credentials);
+        way.user = alike.name(&credentials.user);
+        way.database = Arc::clone(&opening.database);
+        way.credentials = alike.credentials(credentials);
         way
     });
     let mut message = BytesMut::new();
@@ -457,9 +466,9 @@ fn session(
         _active: server.stats.begin_client(),
         stream: downstream.stream,
         waits: false,
+        listens: false,
         input: downstream.prefix,
         output: BytesMut::new(),
-        nowhere: BytesMut::new(),
         way,
         lease: None,
         told: Arc::default(),

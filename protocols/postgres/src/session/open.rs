@@ -140,7 +140,7 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
             ),
             parameters: Arc::default(),
             server: Arc::new(Server {
-                id: super::secret() >> 16,
+                id: (super::secret() >> 16).max(1),
                 user: request.credentials.user.as_str().into(),
                 database: request.database.into(),
                 opened: clock::wall(),
@@ -151,7 +151,9 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
                 process: 0,
                 key: Bytes::new(),
                 options: request.options,
+                listed: std::sync::OnceLock::new(),
             }),
+            served: Arc::default(),
             _permit: permit,
         };
         start_up(&mut connection, &request).await?;

@@ -15,10 +15,12 @@ use portcullis_cluster::{ClusterShared, Endpoint, EndpointId};
 use portcullis_filter::Random;
 use portcullis_net::{Timer, clock, spawn_local};
 
-use super::attach::{NotAttached, checkin, refusal_message};
+use super::attach::{NotAttached, refusal_message};
 use super::cancel::Server;
 use super::connection::{Parameters, Pooled, ServerConnection};
 use super::open::{self, Credentials, OpenError};
+use super::release::checkin;
+use super::served::{AllServed, Served};
 use crate::auth::Strength;
 use crate::config::{AuthMinimum, PostgresConfig, TlsStart};
 use crate::machine::Shape;
@@ -62,31 +64,9 @@ struct Entry {
     opened: AtomicU64,
     /// The connections that are open, and some that were.
     servers: Mutex<Vec<Weak<Server>>>,
-    served: ServedCells,
+    served: Mutex<AllServed>,
     /// Why it was killed last: its server must not be written to any more.
     demoted: AtomicBool,
-}
-
-/// What clients of a pool have had from it, in all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Served {
-    pub(super) transactions: u64,
-    pub(super) queries: u64,
-    pub(super) received: u64,
-    pub(super) sent: u64,
-    pub(super) transaction_micros: u64,
-    pub(super) query_micros: u64,
-}
-
-/// The same for all workers to add to.
-#[derive(Debug, Default)]
-struct ServedCells {
-    transactions: AtomicU64,
-    queries: AtomicU64,
-    received: AtomicU64,
-    sent: AtomicU64,
-    transaction_micros: AtomicU64,
-    query_micros: AtomicU64,
 }
 
 /// How connections of a listener are opened.
@@ -146,7 +126,7 @@ impl Pools {
             welcomes: Mutex::default(),
             opened: AtomicU64::new(0),
             servers: Mutex::default(),
-            served: ServedCells::default(),
+            served: Mutex::default(),
             demoted: AtomicBool::new(false),
             key: key.clone(),
         }));
@@ -245,32 +225,9 @@ impl PoolHandle {
         &self.0.endpoint
     }
 
-    /// A client gives a connection back: what it has had meanwhile.
-    pub(super) fn on_served(&self, served: &Served) {
-        let cells = &self.0.served;
-        for (cell, value) in [
-            (&cells.transactions, served.transactions),
-            (&cells.queries, served.queries),
-            (&cells.received, served.received),
-            (&cells.sent, served.sent),
-            (&cells.transaction_micros, served.transaction_micros),
-            (&cells.query_micros, served.query_micros),
-        ] {
-            cell.fetch_add(value, Ordering::Relaxed);
-        }
-    }
-
     /// What clients have had in all.
     pub(super) fn served(&self) -> Served {
-        let cells = &self.0.served;
-        Served {
-            transactions: cells.transactions.load(Ordering::Relaxed),
-            queries: cells.queries.load(Ordering::Relaxed),
-            received: cells.received.load(Ordering::Relaxed),
-            sent: cells.sent.load(Ordering::Relaxed),
-            transaction_micros: cells.transaction_micros.load(Ordering::Relaxed),
-            query_micros: cells.query_micros.load(Ordering::Relaxed),
-        }
+        self.0.all_served().sum()
     }
 
     /// A user has proved who it is: this is what servers are shown from now on.
@@ -290,7 +247,7 @@ impl PoolHandle {
         let random = self.random();
         match self.try_open(worker).await {
             Ok(connection) => {
-                self.list(&connection.server);
+                self.list(&connection);
                 let held = opening.opened_held(clock::now(), random, Box::new(connection));
                 self.0.last_error().take();
                 checkin(held, worker);
@@ -311,11 +268,13 @@ impl PoolHandle {
         }
     }
 
-    fn list(&self, server: &Arc<Server>) {
+    fn list(&self, connection: &ServerConnection) {
         let servers = &self.0.servers;
         let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.retain(|server| server.strong_count() > 0);
-        servers.push(Arc::downgrade(server));
+        servers.push(Arc::downgrade(&connection.server));
+        drop(servers);
+        self.0.all_served().list(&connection.served);
     }
 
     /// The connections that are open.
@@ -431,6 +390,10 @@ impl PoolHandle {
 }
 
 impl Entry {
+    fn all_served(&self) -> MutexGuard<'_, AllServed> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn last_error(&self) -> MutexGuard<'_, Option<Bytes>> {
         self.last_error
             .lock()

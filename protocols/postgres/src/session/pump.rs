@@ -60,12 +60,15 @@ impl Session {
     ) -> Result<Came, Ended> {
         poll_fn(|task| {
             let polled = self.poll_pump(task, until);
+            // The signal is told once whom to wake: one task serves a client for all its life.
             if polled.is_pending()
+                && (!self.listens || self.server.drain.is_draining())
                 && draining.poll_draining(task).is_ready()
                 && let Some(ended) = self.on_draining(task)
             {
                 return Poll::Ready(Err(ended));
             }
+            self.listens |= polled.is_pending();
             polled
         })
         .await
@@ -74,7 +77,9 @@ impl Session {
     fn poll_pump(&mut self, task: &mut Task<'_>, until: Until) -> Poll<Result<Came, Ended>> {
         let mut reads = 0;
         loop {
-            if let Err(ended) = self.flush(task) {
+            if self.has_unsent()
+                && let Err(ended) = self.flush(task)
+            {
                 return Poll::Ready(match ended {
                     Broken::Client => Err(Ended::ClientGone),
                     Broken::Server => Ok(Came::Lost(Lost::Gone)),
@@ -101,10 +106,6 @@ impl Session {
             if until == Until::Input {
                 match self.poll_client(task) {
                     Poll::Ready(Ok(())) => {
-                        let flushed = self.flush(task);
-                        if let Err(Broken::Client) = flushed {
-                            return Poll::Ready(Err(Ended::ClientGone));
-                        }
                         return Poll::Ready(Ok(Came::It));
                     }
                     Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
@@ -211,6 +212,12 @@ impl Session {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    /// Whether there is anything to send.
+    fn has_unsent(&self) -> bool {
+        let lease = self.lease.as_ref();
+        !self.output.is_empty() || lease.is_some_and(|lease| !lease.upstream.is_empty())
     }
 
     /// Sends what there is, as far as both sides take it now.

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
 use bytes::{Buf as _, BytesMut};
@@ -56,7 +55,7 @@ pub(super) async fn run(
         who,
         &mut super::secret,
     );
-    cancel.on_attach(Arc::clone(&connection.server));
+    cancel.on_attach(&connection.server, clock::now());
     let mut output = BytesMut::new();
     for (name, value) in connection.parameters.iter() {
         encoder::parameter_status(name, value, &mut output);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointId, EndpointRole};
+use portcullis_cluster::{Cluster, Endpoint, EndpointId, EndpointRole, LocalEndpoint};
 use portcullis_config::BuildError;
 use portcullis_net::clock;
 use portcullis_proxy::ListenerContext;
@@ -20,7 +20,8 @@ use crate::config::{MaxLag, PostgresConfig, ReadYourWrites, Role};
 use crate::machine::relay::Router;
 use crate::machine::{Demand, Target, unknown_demand};
 use crate::route::{Client, ClientRoutes, Routes, Text};
-use crate::sql::{self, Access, Analysis, Effects, Hint};
+use crate::sql::{self, Access, Analysis, Effects, Fingerprint, Hint};
+use crate::stats::WorkerStatements;
 
 /// What a statement is taken for that says itself that it is a read.
 const READ: &[u8] = b"SELECT 1";
@@ -34,6 +35,8 @@ pub(super) struct Places {
     read_your_writes: ReadYourWrites,
     /// What [`READ`] does.
     read: Analysis,
+    /// Who counts statements that nobody else asks for.
+    counted: Option<Rc<WorkerStatements>>,
 }
 
 /// Where one rule leads.
@@ -52,6 +55,7 @@ impl Places {
         config: &PostgresConfig,
         common: &Common,
         cx: &ListenerContext,
+        counted: Option<Rc<WorkerStatements>>,
     ) -> Result<Self, BuildError> {
         let place = |rule: &crate::config::RouteConfig| {
             Ok(Place {
@@ -66,6 +70,7 @@ impl Places {
         sql::analyse(READ, &sql::Options::default(), &mut read);
         Ok(Self {
             read,
+            counted,
             max_lag: config.max_lag,
             read_your_writes: config.read_your_writes,
             routes: Routes::new(&config.routes),
@@ -108,7 +113,7 @@ pub(super) struct Way {
     asks: bool,
     /// Who the client is to servers.
     pub(super) user: Arc<str>,
-    database: Arc<str>,
+    pub(super) database: Arc<str>,
     pub(super) credentials: Arc<Credentials>,
     /// What its reads must not miss.
     written: Cell<Written>,
@@ -173,6 +178,15 @@ impl Router for Way {
 
     fn looks_at_statements(&self) -> bool {
         self.asks
+    }
+
+    fn counts(&self) -> bool {
+        self.places.counted.is_some()
+    }
+
+    fn knows(&self, fingerprint: Fingerprint) -> bool {
+        let counted = self.places.counted.as_ref();
+        counted.is_none_or(|statements| statements.knows(fingerprint))
     }
 }
 
@@ -260,9 +274,7 @@ impl Way {
         let mut choice = Choice {
             role: place.role,
             max_lag: self.places.max_lag,
-            knows: knows_primary(&place.cluster)
-                || (place.finds_roles.load(Ordering::Relaxed)
-                    && place.cluster.endpoints().len() > 1),
+            knows: knows_primary(place),
             ..Choice::default()
         };
         if place.role == Role::PreferReplica {
@@ -371,10 +383,11 @@ fn may_write_later(analysis: &Analysis) -> bool {
     })
 }
 
-/// Whether any endpoint of a cluster is known to be its primary.
-fn knows_primary(cluster: &Cluster) -> bool {
-    let endpoints = cluster.endpoints();
-    endpoints
-        .iter()
-        .any(|endpoint| endpoint.role() == Some(EndpointRole::Primary))
+/// Whether it is known which endpoint is the primary, or at least that one without a role is not. One that is alone says itself
+/// what it is.
+fn knows_primary(place: &Place) -> bool {
+    let endpoints = place.cluster.endpoints();
+    let is_primary = |endpoint: &Rc<LocalEndpoint>| endpoint.role() == Some(EndpointRole::Primary);
+    endpoints.len() > 1
+        && (place.finds_roles.load(Ordering::Relaxed) || endpoints.iter().any(is_primary))
 }

@@ -7,32 +7,31 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use portcullis_cluster::Picked;
-use portcullis_filter::{Context, Rejection, RejectionKind, Stop};
-use portcullis_net::{ConnectionGuard, SessionTimer, Stream, Timer, clock};
+use portcullis_filter::Context;
+use portcullis_net::{ConnectionGuard, Stream, Timer, clock};
 use portcullis_stats::GaugeGuard;
 
 use super::cancel::Registered;
 use super::connection::{Lost, Parameters, Pooled};
 use super::deadline::{Pace, drained};
-use super::pools::{PoolHandle, Served};
+use super::pools::PoolHandle;
 use super::pump::{Came, Until};
 use super::records::{Judged, Progress, Spares};
 use super::route::Way;
+use super::served::Served;
 use super::server::PostgresServer;
 use crate::encoder;
-use crate::filters::QueryTimeout;
 use crate::machine::relay::Router as _;
-use crate::machine::{Demand, Relay, RelayError, Subject, Target, Turn, Want, unknown_demand};
-use crate::message::backend::TransactionStatus;
+use crate::machine::{Flight, Relay, RelayError, Target, Turn, Want, unknown_demand};
 use crate::pool::Held;
-use crate::reject::{ErrorReply, reason};
-use crate::request::{Record, SharedText, StatementRequest};
-use crate::sql::{Class, Effects};
+use crate::request::Record;
+use crate::sql::Class;
 use crate::sqlstate::SqlState;
+use crate::stats::{Call, WorkerStatements};
 
 /// One client with its conversation.
 pub(super) struct Session {
@@ -40,12 +39,12 @@ pub(super) struct Session {
     pub(super) stream: Stream,
     /// The runtime knows that this task waits for the client: see [`Stream::poll_read_again`].
     pub(super) waits: bool,
+    /// The signal to drain knows this task.
+    pub(super) listens: bool,
     /// What the client has sent and nobody has taken.
     pub(super) input: BytesMut,
     /// What the client is to get.
     pub(super) output: BytesMut,
-    /// What a server would get that is not there: always empty.
-    pub(super) nowhere: BytesMut,
     pub(super) relay: Relay,
     /// Where this client's statements may go.
     pub(super) way: Way,
@@ -108,7 +107,8 @@ impl Session {
             Err(ended) => ended,
             Ok(never) => match never {},
         };
-        self.on_ended(ended).await;
+        // What is rare has a box of its own, here and below, so that clients that wait are small.
+        Box::pin(self.on_ended(ended)).await;
     }
 
     async fn converse(&mut self) -> Result<std::convert::Infallible, Ended> {
@@ -126,7 +126,7 @@ impl Session {
                     if self.is_let_pass(&record) {
                         self.admit(record);
                     } else {
-                        self.judge(record).await?;
+                        Box::pin(self.judge(record)).await?;
                     }
                     continue;
                 }
@@ -134,7 +134,7 @@ impl Session {
             };
             match came {
                 Came::It => {}
-                Came::Reapply => self.reapply().await?,
+                Came::Reapply => Box::pin(self.reapply()).await?,
                 Came::Lost(lost) => self.on_lost(&lost)?,
                 Came::Deadline => self.on_deadline()?,
             }
@@ -143,9 +143,11 @@ impl Session {
 
     /// Lets the relay take what it can of the client's bytes.
     fn take_input(&mut self) -> Result<Want, Ended> {
+        // What a server would get that is not there: always empty.
+        let mut nowhere = BytesMut::new();
         let (link, upstream) = match &mut self.lease {
             Some(lease) => (Some(&mut lease.held.connection.link), &mut lease.upstream),
-            None => (None, &mut self.nowhere),
+            None => (None, &mut nowhere),
         };
         let (now, before) = (clock::now(), self.input.len());
         let mut turn = Turn {
@@ -156,13 +158,11 @@ impl Session {
             setup: &self.server.setup,
             router: &self.way,
         };
+        self.relay.take_room(&self.server.rooms);
         let want = self.relay.handle_client(&mut self.input, &mut turn);
         let stats = &self.server.stats;
         self.relay.take_refusals(|reason| stats.on_rejected(reason));
-        debug_assert!(
-            self.nowhere.is_empty(),
-            "bytes for a server that is not there"
-        );
+        debug_assert!(nowhere.is_empty(), "bytes for a server that is not there");
         if self.input.len() < before {
             self.last_heard = now;
         }
@@ -179,101 +179,6 @@ impl Session {
         self.server.stats.on_client_error(error.label());
         let message = encoder::fatal_message(SqlState::PROTOCOL_VIOLATION, &error.to_string());
         Ended::Told(message, error.label())
-    }
-
-    /// The record of the statement at the front.
-    fn begin(&mut self) -> Box<Record> {
-        let now = clock::now();
-        self.cx.now = now;
-        let is_under_way = |judged: &Judged| judged.progress == Progress::UnderWay;
-        if !self.judged.iter().any(is_under_way) {
-            self.cx.release();
-        }
-        let mut record = self.spare.take().unwrap_or_else(|| {
-            Box::new(Record::new(self.cancel.who().request(), clock::wall(), now))
-        });
-        self.fill(&mut record);
-        record
-    }
-
-    /// Whether nobody needs to be asked.
-    fn is_let_pass(&self, record: &Record) -> bool {
-        (self.server.chain.is_empty() && !self.server.denies_unparsable())
-            || passes(&record.request)
-    }
-
-    fn admit(&mut self, record: Box<Record>) {
-        let number = self.relay.admit();
-        self.judged.push_back(Judged {
-            number,
-            record,
-            progress: Progress::UnderWay,
-            timeout: QueryTimeout::take(&mut self.cx),
-            since: None,
-        });
-    }
-
-    /// Asks the filters about the statement at the front.
-    async fn judge(&mut self, mut record: Box<Record>) -> Result<(), Ended> {
-        let asked = if self.server.refuses_unparsable(&record.request) {
-            Err(Stop::Reject(Rejection {
-                reason: reason::UNPARSABLE,
-                kind: RejectionKind::Denied,
-            }))
-        } else {
-            let chain = &self.server.chain;
-            let asked = chain.on_request(&mut record.request, &mut self.cx, &SessionTimer);
-            asked.await
-        };
-        match asked {
-            Ok(()) => self.admit(record),
-            Err(stop) => {
-                let reason = match &stop {
-                    Stop::Reject(rejection) => rejection.reason,
-                    Stop::Close(reason) => reason,
-                    Stop::Reply(reply) => reply.reason,
-                };
-                self.server.stats.on_rejected(reason);
-                record.reason = reason;
-                let reply = ErrorReply::of(stop);
-                record.sqlstate = reply.as_ref().map(|reply| reply.sqlstate);
-                self.server.on_record(&record, &self.cx);
-                self.spare.keep(record);
-                match reply {
-                    Some(reply) => self.relay.reject(super::error_message(&reply)),
-                    None => return Err(Ended::Closed(reason)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a record one of the statement at the front.
-    fn fill(&mut self, record: &mut Record) {
-        record.begin(clock::wall(), self.cx.now);
-        let request = &mut record.request;
-        request.in_transaction = self.relay.status() != TransactionStatus::Idle;
-        request.reading = self.relay.reading();
-        request.prepared = !matches!(self.relay.subject(), Subject::Query);
-        let target = match self.relay.subject() {
-            Subject::Prepared(subject) => {
-                request.set_shared(Arc::clone(subject) as Arc<dyn SharedText>);
-                self.way.target(Demand {
-                    analysis: &subject.analysis,
-                    sql: subject.sql(),
-                })
-            }
-            Subject::Query => {
-                let (sql, analysis) = self.relay.query(&self.input);
-                request.set_text(sql, |_, own| own.clone_from(analysis));
-                self.way.target(Demand { analysis, sql })
-            }
-            Subject::Unknown => {
-                request.set_unknown();
-                self.way.target(unknown_demand())
-            }
-        };
-        self.cx.route = self.way.name_of(target);
     }
 
     /// The client's parameters are set again after a statement that has reset them.
@@ -351,7 +256,12 @@ impl Session {
         relay.take_done(|flight| {
             (*turned, *cancelled) = (now, None);
             let took = now.saturating_duration_since(flight.started);
-            server.stats.on_statement(&flight, took);
+            server.stats.on_statement(flight, took);
+            if let Some(statements) = &server.counted
+                && !flight.refused
+            {
+                count(statements, flight, took, now);
+            }
             if let Some(lease) = lease {
                 lease.served.queries += 1;
                 lease.served.sent += flight.bytes;
@@ -411,6 +321,7 @@ impl Session {
             while let Some(judged) = self.judged.pop_front() {
                 self.spare.keep(judged.record);
             }
+            self.relay.leave_room(&self.server.rooms);
         }
         let is_over = |judged: &Judged| judged.progress == Progress::Ended;
         if self.judged.iter().all(is_over) {
@@ -485,10 +396,31 @@ impl Session {
     }
 }
 
-/// The end of a transaction passes all filters: refused, it would only keep locks longer.
-fn passes(request: &StatementRequest) -> bool {
-    let [statement] = request.statements() else {
-        return false;
+/// Counts a statement that is over by its fingerprint.
+fn count(statements: &WorkerStatements, flight: &Flight, took: Duration, now: Instant) {
+    let duration = if flight.arrived == flight.started {
+        took
+    } else {
+        now.saturating_duration_since(flight.arrived)
     };
-    request.in_transaction && statement.effects.contains(Effects::TRANSACTION_END)
+    let text = flight.text.as_deref();
+    let (fingerprint, verb, class) = match text {
+        Some(text) => (text.fingerprint(), text.verb(), text.class()),
+        None => (flight.fingerprint, flight.verb, flight.class),
+    };
+    let wall = clock::wall();
+    let call = Call {
+        fingerprint,
+        verb,
+        class,
+        is_error: flight.error.is_some(),
+        is_rejected: false,
+        rows: flight.rows,
+        bytes_up: 0,
+        bytes_down: flight.bytes,
+        duration,
+        waited: Duration::ZERO,
+        started_at: wall.checked_sub(duration).unwrap_or(wall),
+    };
+    statements.add(&call, text, now);
 }

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use portcullis_cluster::{EndpointId, Picked};
 use smallvec::SmallVec;
@@ -26,8 +27,8 @@ pub(super) struct Found {
 
 /// The way through the endpoints of a role, each of which may be away: every one is asked once, and after that one is waited
 /// for.
-#[derive(Default)]
 pub(super) struct Search {
+    pub(super) started: Instant,
     pub(super) tried: SmallVec<[EndpointId; 4]>,
     /// What was wrong with the last of them.
     failed: Option<NotAttached>,
@@ -38,6 +39,17 @@ pub(super) struct Search {
 }
 
 impl Search {
+    pub(super) fn new(started: Instant) -> Self {
+        Self {
+            started,
+            tried: SmallVec::new(),
+            failed: None,
+            stays: false,
+            waits: 0,
+            attempt: None,
+        }
+    }
+
     /// There is nobody to ask: an error if that is the end, else whether there is something to wait for.
     pub(super) fn on_none(&mut self, error: NotAttached) -> Result<bool, NotAttached> {
         match self.failed.take() {
@@ -112,7 +124,7 @@ mod tests {
 
     #[test]
     fn each_is_asked_once_and_then_one_is_waited_for() {
-        let mut search = Search::default();
+        let mut search = Search::new(portcullis_net::clock::now());
         for id in [1, 2] {
             assert_eq!(search.patience(true), Patience::Leaves);
             let went_on = search.on_unreachable(EndpointId(id), error("unreachable"));
@@ -131,7 +143,7 @@ mod tests {
 
     #[test]
     fn who_is_alone_is_waited_for_and_never_blamed() {
-        let mut search = Search::default();
+        let mut search = Search::new(portcullis_net::clock::now());
         assert_eq!(search.patience(false), Patience::Stays);
         search.attempt = Some(Rc::new(Cell::new(true)));
         assert!(!search.takes_the_blame());
@@ -141,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_an_attempt_of_its_own_is_blamed_on_an_endpoint() {
-        let mut search = Search::default();
+        let mut search = Search::new(portcullis_net::clock::now());
         search.patience(true);
         assert!(!search.takes_the_blame(), "no attempt");
         search.attempt = Some(Rc::new(Cell::new(false)));
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_role_that_nobody_has_is_waited_for_a_while() {
-        let mut search = Search::default();
+        let mut search = Search::new(portcullis_net::clock::now());
         for _ in 0..ROLE_WAITS {
             assert_eq!(
                 search.on_none(error("none_accepted")).map_err(reason),
@@ -163,7 +175,7 @@ mod tests {
         }
         let end = search.on_none(error("none_accepted"));
         assert_eq!(end.map_err(reason), Err("none_accepted"));
-        let end = Search::default().on_none(error("none_available"));
+        let end = Search::new(portcullis_net::clock::now()).on_none(error("none_available"));
         assert_eq!(end.map_err(reason), Err("none_available"));
     }
 }

@@ -19,6 +19,7 @@ use portcullis_proxy::{
 use serde_json::Value;
 
 use super::cancel::CancelKeys;
+use super::names::Alike;
 use super::pools::{OpenOptions, Pools};
 use super::records::Kept;
 use super::route::Places;
@@ -27,7 +28,7 @@ use super::stats::PostgresStats;
 use super::users::{Asked, Users};
 use crate::config::{self, PostgresConfig};
 use crate::limits::FrameLimits;
-use crate::machine::{Mode, Registry, Setup, StatePolicy, StatementLimits};
+use crate::machine::{Mode, Registry, Rooms, Setup, StatePolicy, StatementLimits};
 use crate::request::{PostgresMessages, Record, StatementRequest};
 use crate::sql;
 use crate::stats::{StatementTables, TableLimits, WorkerStatements};
@@ -73,10 +74,14 @@ impl Protocol for Postgres {
             config.pool.limits(size)
         });
         common.pools.forget_endpoints();
+        let setup = setup(config, &chain, &common, limits.top > 0);
+        let counted = (own.is_on() && !setup.inspect).then(|| Rc::clone(&own));
         Ok(PostgresServer {
             listener: Arc::clone(&cx.listener),
-            setup: setup(config, &chain, &common, limits.top > 0),
-            places: Rc::new(Places::new(config, &common, cx)?),
+            has_timeouts: !chain.is_empty() || config.timeouts.are_any_for_statements(),
+            places: Rc::new(Places::new(config, &common, cx, counted.clone())?),
+            counted,
+            setup,
             chain,
             stats: Rc::new(PostgresStats::new(&cx.stats)),
             config: config.clone(),
@@ -86,6 +91,8 @@ impl Protocol for Postgres {
             users: users(config, cx)?,
             statements: own,
             spares: Kept::default(),
+            alike: Alike::default(),
+            rooms: Rooms::default(),
             tables: statements,
             auth_cluster: auth_cluster(config, cx)?,
             reload: cx.worker.shared.service(),
@@ -135,8 +142,16 @@ pub struct PostgresServer {
     pub(super) common: Arc<Common>,
     pub(super) users: Arc<Users>,
     pub(super) statements: Rc<WorkerStatements>,
+    /// The same where nothing else asks for records: then none are made.
+    pub(super) counted: Option<Rc<WorkerStatements>>,
+    /// Whether anything has a time of its own but half messages.
+    pub(super) has_timeouts: bool,
     /// Records that clients keep for their next statements.
     pub(super) spares: Kept,
+    /// What clients have alike.
+    pub(super) alike: Alike,
+    /// Room for replies that clients leave to each other.
+    pub(super) rooms: Rooms,
     /// Keeps the tables known to the control side.
     pub(super) tables: Arc<Statements>,
     /// Has the process read its configuration again, where it does.
@@ -285,7 +300,7 @@ fn setup(
             bytes: config.limits.client_statement_bytes.value.0 as usize,
         },
         pipeline: config.limits.pipeline.value,
-        inspect: counts
+        inspect: (counts && !chain.is_empty())
             || config.on_unparsable == config::OnUnparsable::Deny
             || chain.interest() != Interest::NONE,
         client_frames: FrameLimits {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use portcullis_net::clock;
 
 use super::attach::NotAttached;
 use super::run::{Ended, Session};
@@ -77,7 +78,7 @@ impl Session {
         let keys = &self.server.common.cancel;
         let who = Arc::clone(self.cancel.who());
         self.cancel = keys.register(Some(server.process), long_key, who, &mut super::secret);
-        self.cancel.on_attach(server);
+        self.cancel.on_attach(&server, clock::now());
     }
 }
 

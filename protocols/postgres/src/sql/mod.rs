@@ -77,6 +77,23 @@ pub fn analyse(sql: &[u8], options: &Options, out: &mut Analysis) {
     }
 }
 
+/// As [`analyse`], where what was found may be shared with others that have read the same: `out` is put in place, not written to
+/// while anybody else has it.
+pub fn analyse_shared(sql: &[u8], options: &Options, out: &mut Rc<Analysis>) {
+    match &options.seen {
+        Some(seen) => seen.analyse_shared(sql, options, out),
+        None => walk::walk(sql, options, own(out)),
+    }
+}
+
+/// The analysis to write to: this one if nobody else has it.
+fn own(shared: &mut Rc<Analysis>) -> &mut Analysis {
+    if Rc::strong_count(shared) > 1 {
+        *shared = Rc::default();
+    }
+    Rc::make_mut(shared)
+}
+
 /// Whether bytes below 0x80 are always ASCII in a client encoding, by the server's name for it.
 #[must_use]
 pub fn is_ascii_safe(client_encoding: &[u8]) -> bool {

@@ -6,15 +6,16 @@
 //! [`SeenTexts::analyse`].
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use memchr::memchr;
 use smallvec::SmallVec;
 
-use super::Options;
 use super::analysis::{Analysis, ParameterName, ParameterValue, SetParameter, Span};
 use super::lexer::{Lexer, Token, TokenKind};
 use super::verb::Verb;
 use super::walk;
+use super::{Options, own};
 
 /// Longer texts are read each time: they are rare, and would fill the memory.
 const LONGEST: usize = 1024;
@@ -26,7 +27,10 @@ const VALUES: usize = 16;
 
 /// What one worker has read for one listener.
 #[derive(Debug, Default)]
-pub struct SeenTexts(RefCell<Vec<Set>>);
+pub struct SeenTexts {
+    sets: RefCell<Vec<Set>>,
+    nothing: Rc<Analysis>,
+}
 
 /// Texts that begin alike.
 #[derive(Debug, Default)]
@@ -48,7 +52,7 @@ struct Entry {
     escapes: bool,
     /// In their order.
     values: Box<[Value]>,
-    analysis: Analysis,
+    analysis: Rc<Analysis>,
     used: Cell<bool>,
 }
 
@@ -63,20 +67,33 @@ struct Value {
 type Moves = SmallVec<[(u32, u32); VALUES]>;
 
 impl SeenTexts {
+    /// The analysis of no text, for all who have read nothing yet.
+    #[must_use]
+    pub fn nothing(&self) -> Rc<Analysis> {
+        Rc::clone(&self.nothing)
+    }
+
     /// As [`super::analyse`], of a whole text.
     pub(super) fn analyse(&self, sql: &[u8], options: &Options, out: &mut Analysis) {
+        let mut shared = Rc::default();
+        self.analyse_shared(sql, options, &mut shared);
+        out.clone_from(&shared);
+    }
+
+    /// As [`super::analyse_shared`], of a whole text.
+    pub(super) fn analyse_shared(&self, sql: &[u8], options: &Options, out: &mut Rc<Analysis>) {
         // Without ASCII safety another value could make a text unreadable.
         if options.truncated || !options.ascii_safe || sql.len() > LONGEST {
-            return walk::walk(sql, options, out);
+            return walk::walk(sql, options, own(out));
         }
         let escapes = !options.standard_conforming_strings;
         let hash = front_hash(sql);
-        let mut sets = self.0.borrow_mut();
+        let mut sets = self.sets.borrow_mut();
         if sets.is_empty() {
             sets.resize_with(SETS, Set::default);
         }
         let Some(set) = sets.get_mut((hash >> 32) as usize % SETS) else {
-            return walk::walk(sql, options, out);
+            return walk::walk(sql, options, own(out));
         };
         for entry in &set.entries {
             if entry.hash == hash
@@ -84,12 +101,10 @@ impl SeenTexts {
                 && let Some(moves) = entry.fits(sql)
             {
                 entry.used.set(true);
-                out.clone_from(&entry.analysis);
-                move_all(out, &moves);
-                return;
+                return entry.tell(&moves, out);
             }
         }
-        walk::walk(sql, options, out);
+        walk::walk(sql, options, own(out));
         if set.once == hash && set.unfit != hash && set.has_room() {
             match Entry::new(hash, sql, escapes, out) {
                 Some(entry) => set.keep(entry),
@@ -125,16 +140,27 @@ impl Set {
 }
 
 impl Entry {
-    fn new(hash: u64, sql: &[u8], escapes: bool, analysis: &Analysis) -> Option<Self> {
+    fn new(hash: u64, sql: &[u8], escapes: bool, analysis: &Rc<Analysis>) -> Option<Self> {
         let values = values(sql, escapes, analysis);
         (values.len() <= VALUES).then(|| Self {
             hash,
             text: sql.into(),
             escapes,
             values: values.into_boxed_slice(),
-            analysis: analysis.clone(),
+            analysis: Rc::clone(analysis),
             used: Cell::new(false),
         })
+    }
+
+    /// What a text is that has such values: this very analysis, if they are as long.
+    fn tell(&self, moves: &Moves, out: &mut Rc<Analysis>) {
+        if moves.iter().all(|(_, by)| *by == 0) {
+            *out = Rc::clone(&self.analysis);
+            return;
+        }
+        let own = own(out);
+        own.clone_from(&self.analysis);
+        move_all(own, moves);
     }
 
     /// If `sql` is this text but for its values, by how much what stands behind each of them has moved.
@@ -261,9 +287,6 @@ const fn has_value(bytes: u64) -> bool {
 
 /// Moves every position.
 fn move_all(analysis: &mut Analysis, moves: &Moves) {
-    if moves.iter().all(|(_, by)| *by == 0) {
-        return;
-    }
     for statement in &mut analysis.statements {
         move_span(&mut statement.span, moves);
         for table in &mut statement.tables {

@@ -12,5 +12,5 @@ mod times;
 
 pub use render::{Order, UnknownOrder, to_json, to_text};
 pub use shared::{StatementTables, WorkerStatements};
-pub use table::{StatementStats, StatementTable, TableLimits};
+pub use table::{Call, StatementStats, StatementTable, TableLimits};
 pub use times::Times;

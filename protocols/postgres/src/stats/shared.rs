@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::table::{StatementStats, StatementTable, TableLimits};
-use crate::request::Record;
+use super::table::{Call, StatementStats, StatementTable, TableLimits};
+use crate::request::{Record, StatementRequest};
+use crate::sql::Fingerprint;
 
 /// How old a copy may become while statements go on.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -132,11 +133,26 @@ impl WorkerStatements {
     pub fn record(&self, record: &Record) {
         self.begin_again();
         self.table.borrow_mut().record(record);
+        let now = record.started.checked_add(record.duration);
+        self.on_counted(now.unwrap_or(record.started));
+    }
+
+    /// As [`StatementTable::add`], of a call that is over now.
+    pub fn add(&self, call: &Call, text: Option<&StatementRequest>, now: Instant) {
+        self.begin_again();
+        self.table.borrow_mut().add(call, text);
+        self.on_counted(now);
+    }
+
+    /// As [`StatementTable::knows`].
+    #[must_use]
+    pub fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.begin_again();
+        self.table.borrow().knows(fingerprint)
+    }
+
+    fn on_counted(&self, now: Instant) {
         self.changed.set(true);
-        let now = record
-            .started
-            .checked_add(record.duration)
-            .unwrap_or(record.started);
         if self.due.get().is_none_or(|due| due <= now) {
             self.due.set(now.checked_add(PERIOD));
             self.copy();

@@ -5,6 +5,7 @@
 //! is certainly in the table. The least weight is found by a heap that is put right only when something is evicted: counting
 //! a statement that is there moves nothing. No lock, no clock. Start at [`StatementTable::record`].
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashMap};
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use foldhash::fast::RandomState;
 
 use super::Times;
-use crate::request::Record;
+use crate::request::{Record, StatementRequest};
 use crate::sql::{Class, Fingerprint, Verb};
 
 /// How much is kept.
@@ -59,13 +60,59 @@ pub struct StatementStats {
     pub last_seen: SystemTime,
 }
 
-impl StatementStats {
-    fn new(record: &Record, text: Arc<str>, unseen: u64) -> Self {
+/// A statement that is over, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Which one.
+    pub fingerprint: Fingerprint,
+    /// What its first statement is called.
+    pub verb: Verb,
+    /// Whether it reads or writes.
+    pub class: Class,
+    /// A server has answered with an error.
+    pub is_error: bool,
+    /// The gateway has refused or ended it.
+    pub is_rejected: bool,
+    /// Rows of its results, those changed included.
+    pub rows: u64,
+    /// Bytes of the request.
+    pub bytes_up: u64,
+    /// Bytes of the results.
+    pub bytes_down: u64,
+    /// From arrival to end.
+    pub duration: Duration,
+    /// How long it waited for a server connection.
+    pub waited: Duration,
+    /// When it came.
+    pub started_at: SystemTime,
+}
+
+impl Call {
+    fn of(record: &Record) -> Self {
+        let is_rejected = record.is_rejected();
         Self {
             fingerprint: record.request.fingerprint(),
-            text,
             verb: record.request.verb(),
             class: record.request.class(),
+            is_error: record.sqlstate.is_some() && !is_rejected,
+            is_rejected,
+            rows: record.rows,
+            bytes_up: record.bytes_up,
+            bytes_down: record.bytes_down,
+            duration: record.duration,
+            waited: record.waited,
+            started_at: record.started_at,
+        }
+    }
+}
+
+impl StatementStats {
+    fn new(call: &Call, text: Arc<str>, unseen: u64) -> Self {
+        Self {
+            fingerprint: call.fingerprint,
+            text,
+            verb: call.verb,
+            class: call.class,
             calls: 0,
             unseen,
             errors: 0,
@@ -75,7 +122,7 @@ impl StatementStats {
             bytes_down: 0,
             times: Times::default(),
             waited: Duration::ZERO,
-            last_seen: record.started_at,
+            last_seen: call.started_at,
         }
     }
 
@@ -84,16 +131,18 @@ impl StatementStats {
         self.calls.saturating_add(self.unseen)
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, call: &Call) {
         self.calls += 1;
-        self.errors += u64::from(record.sqlstate.is_some() && !record.is_rejected());
-        self.rejected += u64::from(record.is_rejected());
-        self.rows = self.rows.saturating_add(record.rows);
-        self.bytes_up = self.bytes_up.saturating_add(record.bytes_up);
-        self.bytes_down = self.bytes_down.saturating_add(record.bytes_down);
-        self.times.record(record.duration);
-        self.waited = self.waited.saturating_add(record.waited);
-        self.last_seen = self.last_seen.max(record.started_at);
+        self.errors += u64::from(call.is_error);
+        self.rejected += u64::from(call.is_rejected);
+        self.rows = self.rows.saturating_add(call.rows);
+        self.bytes_up = self.bytes_up.saturating_add(call.bytes_up);
+        self.bytes_down = self.bytes_down.saturating_add(call.bytes_down);
+        self.times.record(call.duration);
+        if !call.waited.is_zero() {
+            self.waited = self.waited.saturating_add(call.waited);
+        }
+        self.last_seen = self.last_seen.max(call.started_at);
     }
 
     /// Adds what another worker knows of the same statement.
@@ -119,6 +168,8 @@ pub struct StatementTable {
     places: HashMap<u64, usize, RandomState>,
     /// Every statement once, with a weight that it has had. It is at least that heavy now.
     lightest: BinaryHeap<Reverse<(u64, usize)>>,
+    /// The place that was asked for last.
+    last: Cell<usize>,
     /// Used again for every text.
     text: Vec<u8>,
 }
@@ -132,6 +183,7 @@ impl StatementTable {
             statements: Vec::new(),
             places: HashMap::default(),
             lightest: BinaryHeap::new(),
+            last: Cell::new(0),
             text: Vec::new(),
         }
     }
@@ -144,16 +196,40 @@ impl StatementTable {
 
     /// Counts a request that is over. What could not be read at all has the fingerprint 0, and is one statement together.
     pub fn record(&mut self, record: &Record) {
-        let place = match self.places.get(&record.request.fingerprint().0) {
-            Some(&place) => place,
-            None => match self.make_room() {
-                Some((place, unseen)) => self.insert(record, place, unseen),
+        self.add(&Call::of(record), Some(&record.request));
+    }
+
+    /// Counts a call. Of one that is not in the table yet the text is needed; without it nothing is counted.
+    pub fn add(&mut self, call: &Call, text: Option<&StatementRequest>) {
+        let place = match (self.place(call.fingerprint), text) {
+            (Some(place), _) => place,
+            (None, Some(text)) => match self.make_room() {
+                Some((place, unseen)) => self.insert(call, text, place, unseen),
                 None => return,
             },
+            (None, None) => return,
         };
         if let Some(statement) = self.statements.get_mut(place) {
-            statement.add(record);
+            statement.add(call);
         }
+    }
+
+    /// Whether a statement is in the table.
+    #[must_use]
+    pub fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.place(fingerprint).is_some()
+    }
+
+    fn place(&self, fingerprint: Fingerprint) -> Option<usize> {
+        // Mostly the one that was asked for last.
+        let last = self.last.get();
+        let statement = self.statements.get(last);
+        if statement.is_some_and(|statement| statement.fingerprint == fingerprint) {
+            return Some(last);
+        }
+        let place = *self.places.get(&fingerprint.0)?;
+        self.last.set(place);
+        Some(place)
     }
 
     /// Forgets everything.
@@ -182,13 +258,11 @@ impl StatementTable {
         }
     }
 
-    fn insert(&mut self, record: &Record, place: usize, unseen: u64) -> usize {
+    fn insert(&mut self, call: &Call, text: &StatementRequest, place: usize, unseen: u64) -> usize {
         self.text.clear();
-        record
-            .request
-            .write_sanitised(&mut self.text, self.limits.text);
+        text.write_sanitised(&mut self.text, self.limits.text);
         let text = String::from_utf8_lossy(&self.text);
-        let statement = StatementStats::new(record, text.as_ref().into(), unseen);
+        let statement = StatementStats::new(call, text.as_ref().into(), unseen);
         self.places.insert(statement.fingerprint.0, place);
         self.lightest.push(Reverse((unseen, place)));
         match self.statements.get_mut(place) {

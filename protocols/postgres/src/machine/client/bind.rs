@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 
@@ -15,7 +16,8 @@ use crate::machine::error::RelayError;
 use crate::machine::flight::Flight;
 use crate::machine::link::Link;
 use crate::machine::owed::Reply;
-use crate::machine::relay::{Mode, Relay, Setup, Stage, Subject, Turn, Want};
+use crate::machine::portals::Asked;
+use crate::machine::relay::{Mode, Relay, Router, Setup, Stage, Subject, Turn, Want};
 use crate::machine::statements::Prepared;
 use crate::machine::touched;
 
@@ -40,10 +42,11 @@ impl Relay {
             return Ok(Step::Stays(Want::Replies));
         }
         let statement = self.statements.find(name).cloned();
-        if matches!(self.stage, Stage::New)
-            && let Some(want) = self.look_at_bind(statement.as_ref(), turn.setup)
-        {
-            return Ok(Step::Stays(want));
+        if matches!(self.stage, Stage::New) {
+            self.arrived = Some(turn.now);
+            if let Some(want) = self.look_at_bind(statement.as_ref(), turn.setup) {
+                return Ok(Step::Stays(want));
+            }
         }
         if self.is_refused(false, frame, input, turn) {
             return Ok(Step::Done);
@@ -56,7 +59,11 @@ impl Relay {
             let to = statement.as_ref();
             self.send_named(to, at, frame, input, link, turn.setup, turn.upstream);
             let number = self.owed.push(Reply::Bind);
-            self.portals.bind(&portal, statement, self.judged, number);
+            let asked = Asked {
+                judged: self.judged,
+                arrived: self.arrived,
+            };
+            self.portals.bind(&portal, statement, asked, number);
         }
         Ok(Step::Done)
     }
@@ -152,25 +159,43 @@ impl Relay {
         };
         self.segment = true;
         let (portal, _) = split_name(body(input, frame))?;
-        let bound = self.portals.find(portal).cloned();
-        let (sql, analysis, judged) = match &bound {
-            Some((statement, judged)) => (statement.sql(), &statement.analysis, *judged),
-            None => (&b""[..], unknown(), 0),
-        };
-        let mut flight = Flight::new(analysis, turn.now);
-        flight.judged = judged;
+        let mut flight = Box::new(self.bound_flight(portal, turn.now, turn.router));
         let mut is_barrier = false;
         if flight.leaves_traces() {
+            let bound = self.portals.find(portal).cloned();
+            let (sql, analysis) = bound.as_ref().map_or_else(
+                || (&b""[..], unknown()),
+                |(statement, _)| (statement.sql(), &statement.analysis),
+            );
             flight.touches = touched::of(analysis, sql);
             let setting = self.replayable(sql, analysis, turn.setup);
             is_barrier = self.on_effects(&flight, setting, link, turn.setup);
         }
         self.executed = true;
-        let number = self.owed.push(Reply::Execute(Box::new(flight)));
+        let number = self.owed.push(Reply::Execute(flight));
         if is_barrier {
             self.barrier = number;
         }
         forward(input, frame.len(), turn.upstream);
         Ok(Step::Done)
+    }
+
+    /// What is known of the statement of a portal.
+    fn bound_flight(&self, portal: &[u8], now: Instant, router: &dyn Router) -> Flight {
+        let bound = self.portals.find(portal);
+        let analysis = match bound {
+            Some((statement, _)) => &statement.analysis,
+            None => unknown(),
+        };
+        let mut flight = Flight::new(analysis, now);
+        if let Some((_, asked)) = bound {
+            flight.judged = asked.judged;
+            flight.arrived = asked.arrived.unwrap_or(now);
+        }
+        if router.counts() && !router.knows(flight.fingerprint) {
+            let counted = bound.map(|(statement, _)| self.counted_prepared(statement));
+            flight.text = Some(Box::new(counted.unwrap_or_default()));
+        }
+        flight
     }
 }

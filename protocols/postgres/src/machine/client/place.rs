@@ -76,12 +76,22 @@ impl Relay {
 
     /// As [`place`](Self::place) for a message of the extended protocol: all up to the next Sync goes to one place, so all of
     /// it is looked at where the place depends on it.
+    #[inline]
     pub(super) fn place_segment(
         &mut self,
         frame: Frame,
         input: &BytesMut,
         turn: &mut Turn<'_>,
     ) -> Option<Want> {
+        let goes_on = self.barrier == 0 && self.owed.len() < turn.setup.pipeline;
+        if goes_on && self.is_inside(turn) {
+            // As most of a segment does.
+            return None;
+        }
+        self.place_anew(frame, input, turn)
+    }
+
+    fn place_anew(&mut self, frame: Frame, input: &BytesMut, turn: &mut Turn<'_>) -> Option<Want> {
         if self.is_inside(turn) {
             return self.wait_inside(turn);
         }

@@ -3,6 +3,7 @@
 //! Start at [`Relay::on_query`].
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -16,11 +17,12 @@ use crate::machine::link::Link;
 use crate::machine::owed::Reply;
 use crate::machine::pins::Pins;
 use crate::machine::relay::{
-    Demand, Mode, Relay, Setting, Setup, Stage, StatePolicy, Subject, Turn, Want,
+    Demand, Mode, Relay, Router, Setting, Setup, Stage, StatePolicy, Subject, Turn, Want,
 };
 use crate::machine::statements::Prepared;
 use crate::machine::touched;
 use crate::message::backend::TransactionStatus;
+use crate::request::{SharedText, StatementRequest};
 use crate::sql::{self, Analysis, Class, Effects, ParameterValue, Verb};
 
 /// A prepared statement that a text names: where the name stands in the message, the name as it is folded, the statement.
@@ -33,10 +35,11 @@ impl Relay {
         input: &mut BytesMut,
         turn: &mut Turn<'_>,
     ) -> Step {
-        if matches!(self.stage, Stage::New)
-            && let Some(want) = self.look_at_query(frame, input, turn.setup)
-        {
-            return Step::Stays(want);
+        if matches!(self.stage, Stage::New) {
+            self.arrived = Some(turn.now);
+            if let Some(want) = self.look_at_query(frame, input, turn.setup) {
+                return Step::Stays(want);
+            }
         }
         if self.is_refused(true, frame, input, turn) {
             return Step::Done;
@@ -63,7 +66,7 @@ impl Relay {
     fn look_at_query(&mut self, frame: Frame, input: &[u8], setup: &Setup) -> Option<Want> {
         let text = query_text(input, frame);
         self.options.truncated = matches!(frame, Frame::Begin { .. });
-        sql::analyse(text, &self.options, &mut self.analysis);
+        sql::analyse_shared(text, &self.options, &mut self.analysis);
         self.options.truncated = false;
         let verb = self.analysis.statements.first().map(|first| first.verb);
         let may_name = matches!(verb, Some(Verb::Execute | Verb::Deallocate));
@@ -95,8 +98,12 @@ impl Relay {
         flight.judged = self.judged;
         let is_execute = flight.effects.contains(Effects::EXECUTE);
         let executed = named.filter(|_| is_execute);
+        flight.arrived = self.arrived.unwrap_or(turn.now);
         if let Some((_, _, prepared)) = executed {
             flight.carries(&prepared.analysis);
+        }
+        if turn.router.counts() {
+            flight.text = self.counted(executed, text, turn.router);
         }
         let Some(link) = turn.link.as_deref_mut().filter(|_| flight.leaves_traces()) else {
             return (flight, false);
@@ -108,6 +115,32 @@ impl Relay {
         let setting = self.replayable(text, &self.analysis, turn.setup);
         let is_barrier = self.on_effects(&flight, setting, link, turn.setup);
         (flight, is_barrier)
+    }
+
+    /// What a text counts as, if that has to be said.
+    fn counted(
+        &self,
+        executed: Option<&Named>,
+        text: &[u8],
+        router: &dyn Router,
+    ) -> Option<Box<StatementRequest>> {
+        if let Some((_, _, prepared)) = executed {
+            return Some(Box::new(self.counted_prepared(prepared)));
+        }
+        if router.knows(self.analysis.fingerprint) {
+            return None;
+        }
+        let mut request = Box::new(StatementRequest::default());
+        request.set_analysed(text, Rc::clone(&self.analysis));
+        request.reading = self.reading();
+        Some(request)
+    }
+
+    pub(super) fn counted_prepared(&self, prepared: &Arc<Prepared>) -> StatementRequest {
+        let mut request = StatementRequest::default();
+        request.set_shared(Arc::clone(prepared) as Arc<dyn SharedText>);
+        request.reading = self.reading();
+        request
     }
 
     fn send_query(

@@ -35,6 +35,7 @@ impl Relay {
             return None;
         }
         if !setup.inspect {
+            self.stage = Stage::Admitted;
             return None;
         }
         self.stage = Stage::Judged;

@@ -288,6 +288,11 @@ impl<C, W> PoolCore<C, W> {
         self.queue.waker_mut(ticket)
     }
 
+    /// As [`Self::waker_mut`], where there is nothing to [`Self::take`] yet.
+    pub fn idle_waker_mut(&mut self, ticket: Ticket) -> Option<&mut Option<W>> {
+        self.queue.idle_waker_mut(ticket)
+    }
+
     /// The next handle to be woken, in the order in which there came to be something.
     pub fn poll_woken(&mut self) -> Option<W> {
         self.woken.pop_front()

@@ -238,7 +238,9 @@ impl<C, W> PoolCore<C, W> {
     pub(super) fn answer(&mut self, ticket: Ticket, answer: State) {
         if let Some((open, waker)) = self.queue.answer(ticket, answer) {
             self.take_back(&open);
-            self.woken.extend(waker);
+            if let Some(waker) = waker {
+                self.woken.push_back(waker);
+            }
         }
     }
 

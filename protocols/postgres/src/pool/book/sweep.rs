@@ -75,6 +75,10 @@ impl<C, W> PoolCore<C, W> {
         let limits = &self.limits;
         let first = self.queue.first();
         let wait = first.and_then(|(_, since)| since.checked_add(limits.wait_timeout));
+        if self.live() >= limits.ceiling() && self.backoff.last().is_none() {
+            // All connections are there: nothing is opened, and nothing is given up. Mostly it is so where somebody waits.
+            return wait;
+        }
         let begin = if self.state == PoolState::Open && self.opening < self.most_opening() {
             self.opening_deadline()
         } else {

@@ -7,8 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portcullis_net::clock;
-
 use super::super::cancel::Seen;
 use super::super::pools::PoolHandle;
 use super::super::server::Common;
@@ -26,9 +24,7 @@ pub(super) fn clients(common: &Common) -> Vec<ClientRow> {
 
 fn client(seen: &Seen) -> ClientRow {
     let who = &seen.who;
-    let waits = seen
-        .waiting
-        .map(|since| clock::now().saturating_duration_since(since));
+    let waits = seen.waits;
     let (address, port) = place(who.address);
     let (local_address, local_port) = place(who.local);
     let tls = who.tls.as_ref();

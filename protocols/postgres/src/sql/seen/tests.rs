@@ -15,12 +15,12 @@ fn remembering() -> Options {
 /// How many entries there are.
 fn kept(options: &Options) -> usize {
     let seen = options.seen.as_ref().unwrap();
-    seen.0.borrow().iter().map(|set| set.entries.len()).sum()
+    seen.sets.borrow().iter().map(|set| set.entries.len()).sum()
 }
 
 fn fits(options: &Options, sql: &str) -> bool {
     let seen = options.seen.as_ref().unwrap();
-    let sets = seen.0.borrow();
+    let sets = seen.sets.borrow();
     let mut entries = sets.iter().flat_map(|set| &set.entries);
     entries.any(|entry| {
         entry.hash == front_hash(sql.as_bytes()) && entry.fits(sql.as_bytes()).is_some()
