@@ -84,7 +84,11 @@ impl RefreshPolicy {
         } else {
             self.failures.saturating_add(1)
         };
-        self.is_wanted |= !is_map;
+        if !is_map {
+            self.is_wanted = true;
+            // A question that took long is followed by a pause too.
+            self.started = Some(now);
+        }
         // Between three quarters of the interval and all of it.
         let share = (random >> 32) as f64 / f64::from(u32::MAX);
         let wait = self.times.interval.mul_f64(1.0 - share.min(1.0) / 4.0);

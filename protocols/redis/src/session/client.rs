@@ -154,7 +154,7 @@ impl Session {
     async fn take_in(&mut self) -> Result<Flow, &'static str> {
         self.settle();
         if self.cell.server.awaits_nodes(&self.cell) {
-            self.wait(Need::Nodes).await?;
+            Box::pin(self.wait(Need::Nodes)).await?;
         }
         loop {
             let frame = match self.scanner.next(&self.input) {

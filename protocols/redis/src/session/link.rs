@@ -70,6 +70,12 @@ impl Pending {
         }
     }
 
+    /// Bytes that are kept of the command.
+    #[inline]
+    fn kept(&self) -> usize {
+        self.replay.as_ref().map_or(0, |replay| replay.wire.len())
+    }
+
     /// Tells the client that there will be no reply.
     pub(super) fn lose(self, lost: Lost) {
         self.client.on_piece(self.ticket, Piece::Lost(lost));
@@ -91,6 +97,8 @@ struct State {
     /// Commands may be written.
     is_open: bool,
     closed: Option<Lost>,
+    /// Bytes of commands that may have to be sent again.
+    kept: usize,
     /// To be closed when nothing is under way.
     is_retiring: bool,
     waker: Option<Waker>,
@@ -115,6 +123,7 @@ impl Link {
                 pipeline: Pipeline::new(ReplyLimits::default()),
                 is_open: false,
                 closed: None,
+                kept: 0,
                 is_retiring: false,
                 waker: None,
                 owner: None,
@@ -132,7 +141,7 @@ impl Link {
         if let Some(lost) = state.closed {
             return Err(lost);
         }
-        if state.out.len() > MOST_OUT || state.pipeline.len() >= MOST_PENDING {
+        if state.out.len() + state.kept > MOST_OUT || state.pipeline.len() >= MOST_PENDING {
             return Err(Lost::Overflow);
         }
         state.out.extend_from_slice(wire);
@@ -140,6 +149,7 @@ impl Link {
             if state.pipeline.is_empty() {
                 state.since = clock::now();
             }
+            state.kept += pending.kept();
             state.pipeline.expect(pending);
         }
         state.wake();
@@ -380,7 +390,10 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
             Delivery::Last(pending, piece) => {
                 let pending = match &link.home {
                     None => Some(pending),
-                    Some(home) => judge(home, pending, piece, &mut turned),
+                    Some(home) => {
+                        state.kept = state.kept.saturating_sub(pending.kept());
+                        judge(home, pending, piece, &mut turned)
+                    }
                 };
                 if let Some(Pending { client, ticket, .. }) = pending {
                     client.on_piece(ticket, piece);
@@ -392,6 +405,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                 note(&mut dirty, Rc::clone(client));
             }
             Delivery::Push(piece) => {
+                look(link.home.as_ref(), piece);
                 if let Some((client, pin)) = owner {
                     client.on_push(*pin, piece);
                     note(&mut dirty, Rc::clone(client));
@@ -444,6 +458,16 @@ fn judge(
         }
     }
     Some(pending)
+}
+
+/// A node that ends a subscription to a sharded channel has the slot no more.
+fn look(home: Option<&Home>, piece: Piece<'_>) {
+    if let (Some(home), Piece::Whole { bytes, .. }) = (home, piece)
+        && bytes.starts_with(b">3\r\n$12\r\nsunsubscribe\r\n")
+        && let Some(members) = home.members.upgrade()
+    {
+        members.want_map();
+    }
 }
 
 /// Sends commands on to the nodes that were named, in the order of their answers.

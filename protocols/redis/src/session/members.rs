@@ -52,7 +52,7 @@ pub(super) struct State {
     pub(super) policy: RefreshPolicy,
     /// How often the map was asked for.
     pub(super) asked: u64,
-    /// There is no map, and the last question brought none.
+    /// There is no map yet, and a question brought none: nobody waits any more.
     is_failed: bool,
     held: Vec<Held>,
     /// Who waits for the first map.
@@ -227,8 +227,12 @@ impl Members {
         let Some(address) = turned.redirect.node(host) else {
             return turned.answer();
         };
-        self.want_map();
-        match self.find(&address, &turned.redirect) {
+        let has_moved = turned.redirect.kind == RedirectKind::Moved;
+        let found = self.find(&address, &turned.redirect);
+        if has_moved || found.is_none() {
+            self.want_map();
+        }
+        match found {
             Some(node) => self.send_on(from, &node, turned),
             None => self.hold(Rc::clone(from), turned, address),
         }
@@ -362,7 +366,6 @@ impl State {
     pub(super) fn on_ask(&mut self) {
         self.policy.on_start(clock::now());
         self.asked += 1;
-        self.is_failed = false;
     }
 
     /// Takes a new map. Nodes that stay keep their connections; the others are returned.
