@@ -5,6 +5,8 @@
 mod attacks;
 mod basics;
 mod clients;
+mod cluster;
+mod cluster_hostile;
 mod faults;
 mod isolation;
 mod shards;

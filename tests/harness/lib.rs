@@ -29,6 +29,7 @@ mod matrix;
 mod origin;
 pub mod postgres;
 pub mod redis;
+pub mod redis_cluster;
 mod scratch;
 mod script;
 mod stats;

@@ -25,8 +25,8 @@ pub(crate) use self::stats::AvailabilityGauges;
 use self::stats::ClusterStats;
 use self::view::View;
 use crate::{
-    BreakerKind, ClusterConfig, ClusterShared, Ejection, EndpointId, LocalEndpoint, Outcome,
-    Overflow, PickContext, SharedConnectionPermit, Transport,
+    BreakerKind, ClusterConfig, ClusterShared, Ejection, Endpoint, EndpointId, LocalEndpoint,
+    Outcome, Overflow, PickContext, ResolvedAddress, SharedConnectionPermit, Transport,
 };
 
 /// One cluster on one worker. Kept in an `Rc`; everything changes in place.
@@ -149,6 +149,18 @@ impl Cluster {
         }
         endpoint.on_start();
         Ok(Picked { endpoint })
+    }
+
+    /// Counts an attempt at an endpoint that no configuration names: a protocol found it by asking those that are named.
+    /// It is counted as `label`, and never checked or ejected; to TLS it is the cluster's first endpoint.
+    pub fn found(&self, label: &str, address: ResolvedAddress) -> Picked {
+        let view = self.core.view.borrow();
+        let first = view.config().endpoints.first();
+        let name = first.map_or_else(|| label.into(), |first| first.address.to_string().into());
+        let endpoint = Endpoint::found(name, label.into(), address);
+        let endpoint = Rc::new(LocalEndpoint::new(Arc::new(endpoint), view.shard()));
+        endpoint.on_start();
+        Picked { endpoint }
     }
 
     /// An attempt ended. Enough failures in a row, over all workers, eject the endpoint.

@@ -19,6 +19,11 @@ use crate::{EndpointRole, Replication};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(pub u64);
 
+impl EndpointId {
+    /// All of those that are in no set.
+    pub(crate) const FOUND: Self = Self(u64::MAX);
+}
+
 /// An address that can be connected to: names have been resolved.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResolvedAddress {
@@ -78,6 +83,20 @@ impl Endpoint {
             weight: resolved.weight.max(1),
             role: resolved.role,
             state,
+        }
+    }
+
+    /// One that no configuration names: it is in no set, so that nothing checks or ejects it. `name` decides about TLS,
+    /// `label` is how it is counted.
+    pub(crate) fn found(name: Arc<str>, label: Arc<str>, address: ResolvedAddress) -> Self {
+        Self {
+            id: EndpointId::FOUND,
+            address,
+            name,
+            label,
+            weight: 1,
+            role: None,
+            state: Arc::new(EndpointState::new(true)),
         }
     }
 

@@ -430,3 +430,27 @@ fn connections_that_move_count_with_those_that_do_not() {
     assert_eq!(active(), 0);
     assert_eq!(f.shared.breaker(BreakerKind::Connections).active(), 0);
 }
+
+#[test]
+fn what_a_protocol_found_is_counted_and_in_no_set() {
+    let f = Fixture::new(1, "");
+    let address: std::net::SocketAddr = "10.0.0.9:7000".parse().unwrap();
+    let found = f
+        .cluster
+        .found("node:7000", crate::ResolvedAddress::Socket(address));
+    assert_eq!(
+        &**found.name(),
+        "10.0.0.1:80",
+        "TLS is told the first endpoint's name"
+    );
+    let endpoint = [("endpoint", "node:7000")];
+    assert_eq!(f.gauge("portcullis_endpoint_requests_active", &endpoint), 1);
+    for _ in 0..10 {
+        let outcome = Outcome::Failure("refused");
+        f.cluster.on_done(&found, outcome, Duration::ZERO, f.now);
+    }
+    assert!(!f.cluster.has_endpoint(found.id()));
+    drop(found);
+    assert_eq!(f.gauge("portcullis_endpoint_requests_active", &endpoint), 0);
+    assert_eq!(f.reachable().len(), 1);
+}

@@ -75,6 +75,11 @@ impl View {
         self.transport.as_ref()
     }
 
+    /// Counters with the cluster's name.
+    pub(super) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
     pub(super) fn endpoints(&self) -> &Rc<[Rc<LocalEndpoint>]> {
         &self.endpoints
     }

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU16;
 
-use portcullis_config::{Diagnostics, Located};
+use portcullis_config::{Diagnostics, Duration, Located};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -28,6 +28,13 @@ pub struct UpstreamRedis {
     /// How many connections one worker shares among its clients, to each endpoint and database. Default 1: replies of
     /// many clients come in one read. More help where single replies are large.
     pub connections: NonZeroU16,
+    /// With `redis_cluster`: how long the map of slots is used before a node is asked for it again, less a quarter at
+    /// random. It is asked at once when a node says that a slot has moved, or is gone. Default 10s, in which a failover is
+    /// noticed that no command has run into.
+    pub refresh_interval: Duration,
+    /// With `redis_cluster`: whether redirections are followed to nodes that the map does not have. Default false: a node
+    /// could lead the gateway, and its password, anywhere.
+    pub follow_unknown_nodes: bool,
 }
 
 /// What Redis endpoints are to each other.
@@ -38,6 +45,10 @@ pub enum RedisTopology {
     Standalone,
     /// Each has a part of the keys, chosen by hashing here.
     Shards,
+    /// Nodes of a Redis Cluster: each says which node has which slot, so that a few of them are enough. One database;
+    /// redirections (`MOVED`, `ASK`) are followed here and not shown to clients. With `tls`, a node shows a certificate for the
+    /// name of the first endpoint, or for `sni`.
+    RedisCluster,
 }
 
 /// How keys are spread over shards.
@@ -150,6 +161,8 @@ impl Default for UpstreamRedis {
             hash: KeyHash::default(),
             hash_tag: HashTag::default(),
             connections: NonZeroU16::MIN,
+            refresh_interval: Duration::from_secs(10),
+            follow_unknown_nodes: false,
         }
     }
 }
@@ -171,7 +184,7 @@ pub(super) fn check(
     if redis.topology == Some(RedisTopology::Standalone) && endpoints.len() > 1 {
         diagnostics
             .error(redis.span, "a standalone server is one endpoint")
-            .help("`topology: shards` spreads keys over several");
+            .help("`topology: shards` spreads keys over several, `redis_cluster` finds the nodes of a Redis Cluster");
     }
     let spread = redis.distribution != KeyDistribution::default()
         || redis.hash != KeyHash::default()
@@ -183,5 +196,15 @@ pub(super) fn check(
                 "keys are spread by the gateway only with `topology: shards`",
             )
             .help("`distribution`, `hash` and `hash_tag` go with it");
+    }
+    let defaults = UpstreamRedis::default();
+    let asks = redis.refresh_interval != defaults.refresh_interval || redis.follow_unknown_nodes;
+    if asks && redis.topology != Some(RedisTopology::RedisCluster) {
+        diagnostics
+            .error(
+                redis.span,
+                "nodes are found only with `topology: redis_cluster`",
+            )
+            .help("`refresh_interval` and `follow_unknown_nodes` go with it");
     }
 }

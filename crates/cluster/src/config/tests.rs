@@ -55,6 +55,7 @@ fn what_is_accepted() {
         r#""proxy_protocol": "v2""#,
         r#""redis": {"topology": "shards", "distribution": "maglev", "hash": "murmur", "hash_tag": "()", "connections": 2}"#,
         r#""redis": {"topology": "shards", "distribution": "modula", "hash": "one_at_a_time", "hash_tag": ""}"#,
+        r#""redis": {"topology": "redis_cluster", "refresh_interval": "1m", "follow_unknown_nodes": true}"#,
         r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}, "guard": {"ping": {"rate": "1/s", "burst": 2}}}"#,
     ];
     for case in cases {
@@ -210,6 +211,18 @@ fn what_the_check_finds() {
             1,
         ),
         (r#"{"endpoints": ["a:1"], "redis": {"hash": "md5"}}"#, 1),
+        (
+            r#"{"endpoints": ["a:1", "b:1"], "redis": {"topology": "redis_cluster"}}"#,
+            0,
+        ),
+        (
+            r#"{"endpoints": ["a:1"], "redis": {"topology": "redis_cluster", "hash": "md5"}}"#,
+            1,
+        ),
+        (
+            r#"{"endpoints": ["a:1"], "redis": {"follow_unknown_nodes": true}}"#,
+            1,
+        ),
     ];
     for (text, expected) in cases {
         let (config, mut diagnostics) = testing::read(text);

@@ -204,6 +204,7 @@ impl RedisConfig {
             users: self.auth.users(),
             allowed: self.allow_commands.clone(),
             databases: self.databases.get(),
+            is_cluster: false,
         })
     }
 

@@ -138,6 +138,9 @@ pub enum Lost {
     /// More is under way than is allowed.
     #[error("too many commands under way")]
     Overflow,
+    /// A node of a Redis Cluster named one that does not belong to it.
+    #[error("upstream redirected to an unknown node")]
+    Redirect,
 }
 
 impl Lost {
@@ -153,6 +156,7 @@ impl Lost {
             Self::Timeout => "upstream_timeout",
             Self::Protocol => "upstream_protocol",
             Self::Overflow => "upstream_overflow",
+            Self::Redirect => "redirect_refused",
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) enum Need {
     Capacity,
     /// That the server has taken most of a large command.
     Drained,
+    /// That it is known which nodes there are, or that nobody knows.
+    Nodes,
 }
 
 /// One client, as its task and the links see it.
@@ -143,6 +145,11 @@ impl Cell {
         }
     }
 
+    /// What its task waits for may be there.
+    pub(super) fn wake(&self) {
+        self.state.borrow_mut().wake();
+    }
+
     /// Sends what there is to send, as far as the kernel takes it, and wakes the client's task for the rest.
     pub(super) fn flush(&self) {
         let mut state = self.state.borrow_mut();
@@ -158,7 +165,7 @@ impl Cell {
             Need::Input => machine.wants_settling(),
             Need::Settled => machine.is_settled(),
             Need::Capacity => machine.owed() < limit,
-            Need::Drained => false,
+            Need::Drained | Need::Nodes => false,
         };
         if is_met {
             state.wake();

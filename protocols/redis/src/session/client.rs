@@ -153,6 +153,9 @@ impl Session {
     /// Carries out what is whole in the buffer.
     async fn take_in(&mut self) -> Result<Flow, &'static str> {
         self.settle();
+        if self.cell.server.awaits_nodes(&self.cell) {
+            Box::pin(self.wait(Need::Nodes)).await?;
+        }
         loop {
             let frame = match self.scanner.next(&self.input) {
                 Ok(Some(frame)) => frame,
@@ -534,6 +537,7 @@ impl Session {
                 }
                 Rest::Dropped => true,
             },
+            Need::Nodes => !self.cell.server.is_awaiting_nodes(),
         };
         if is_met {
             return Poll::Ready(Ok(()));

@@ -9,13 +9,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use portcullis_net::{Stream, Timer, clock};
 use smallvec::SmallVec;
 
 use super::cell::Cell;
+use super::members::{Members, Turned};
+use super::shard::{Home, Shard};
+use crate::cluster::ClusterError;
 use crate::limits::ReplyLimits;
-use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Ticket};
+use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Speaks, Ticket};
 
 /// Bytes that wait for a server before commands for it are refused.
 const MOST_OUT: usize = 64 << 20;
@@ -30,11 +33,62 @@ const KEPT: usize = 64 << 10;
 pub(super) struct Pending {
     pub(super) client: Rc<Cell>,
     pub(super) ticket: Ticket,
+    /// What to send to another node, where one may answer that another is to be asked.
+    pub(super) replay: Option<Box<Replay>>,
+}
+
+/// A command that may have to be sent again.
+pub(super) struct Replay {
+    pub(super) wire: Bytes,
+    /// Whose it is: it decides about the connection.
+    pub(super) client: u64,
+    /// How often it was sent on.
+    pub(super) hops: u8,
+    /// It may wait, and must have a connection of its own.
+    pub(super) is_own: bool,
+}
+
+impl Replay {
+    pub(super) fn new(wire: &[u8], client: u64) -> Self {
+        Self {
+            wire: Bytes::copy_from_slice(wire),
+            client,
+            hops: 0,
+            is_own: false,
+        }
+    }
+}
+
+impl Pending {
+    /// Of a command that is sent once.
+    #[inline]
+    pub(super) const fn new(client: Rc<Cell>, ticket: Ticket) -> Self {
+        Self {
+            client,
+            ticket,
+            replay: None,
+        }
+    }
+
+    /// Bytes that are kept of the command.
+    #[inline]
+    fn kept(&self) -> usize {
+        self.replay.as_ref().map_or(0, |replay| replay.wire.len())
+    }
+
+    /// Tells the client that there will be no reply.
+    pub(super) fn lose(self, lost: Lost) {
+        self.client.on_piece(self.ticket, Piece::Lost(lost));
+        self.client.flush();
+    }
 }
 
 /// A connection to a server, from before it is open until after it is closed.
 pub(super) struct Link {
     state: RefCell<State>,
+    speaks: Speaks,
+    /// The Redis Cluster that it leads into.
+    home: Option<Home>,
 }
 
 struct State {
@@ -43,11 +97,15 @@ struct State {
     /// Commands may be written.
     is_open: bool,
     closed: Option<Lost>,
+    /// Bytes of commands that may have to be sent again.
+    kept: usize,
     /// To be closed when nothing is under way.
     is_retiring: bool,
     waker: Option<Waker>,
     /// Whose own it is.
     owner: Option<(Rc<Cell>, PinId)>,
+    /// The connection to another node that the owner's command went on over.
+    successor: Option<Rc<Link>>,
     /// How long the server may say nothing. `None`: for ever.
     patience: Option<Duration>,
     /// When it last said something, or was first asked.
@@ -56,16 +114,20 @@ struct State {
 
 impl Link {
     /// A connection that is going to be opened.
-    pub(super) fn new(patience: Option<Duration>) -> Rc<Self> {
+    pub(super) fn new(patience: Option<Duration>, speaks: Speaks, home: Option<Home>) -> Rc<Self> {
         Rc::new(Self {
+            speaks,
+            home,
             state: RefCell::new(State {
                 out: BytesMut::new(),
                 pipeline: Pipeline::new(ReplyLimits::default()),
                 is_open: false,
                 closed: None,
+                kept: 0,
                 is_retiring: false,
                 waker: None,
                 owner: None,
+                successor: None,
                 patience,
                 since: clock::now(),
             }),
@@ -79,7 +141,7 @@ impl Link {
         if let Some(lost) = state.closed {
             return Err(lost);
         }
-        if state.out.len() > MOST_OUT || state.pipeline.len() >= MOST_PENDING {
+        if state.out.len() + state.kept > MOST_OUT || state.pipeline.len() >= MOST_PENDING {
             return Err(Lost::Overflow);
         }
         state.out.extend_from_slice(wire);
@@ -87,6 +149,7 @@ impl Link {
             if state.pipeline.is_empty() {
                 state.since = clock::now();
             }
+            state.kept += pending.kept();
             state.pipeline.expect(pending);
         }
         state.wake();
@@ -106,7 +169,41 @@ impl Link {
     /// Whether nothing is under way and it could be somebody else's.
     pub(super) fn is_clean(&self) -> bool {
         let state = self.state.borrow();
-        state.closed.is_none() && state.is_open && state.pipeline.is_empty() && state.out.is_empty()
+        let is_idle = state.pipeline.is_empty() && state.out.is_empty();
+        is_idle && state.closed.is_none() && state.is_open && state.successor.is_none()
+    }
+
+    /// What it was brought to.
+    pub(super) const fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    /// The node of a Redis Cluster that it leads to.
+    pub(super) fn node(&self) -> Option<Rc<Shard>> {
+        self.home.as_ref()?.node.upgrade()
+    }
+
+    /// That Redis Cluster.
+    pub(super) fn members(&self) -> Option<Rc<Members>> {
+        self.home.as_ref()?.members.upgrade()
+    }
+
+    /// Whether it leads into a Redis Cluster.
+    pub(super) const fn is_clustered(&self) -> bool {
+        self.home.is_some()
+    }
+
+    /// Opens the connection that its owner's command goes on over, and that ends with this one.
+    pub(super) fn succeed(
+        &self,
+        open: impl FnOnce(Option<Duration>) -> Result<Rc<Self>, Lost>,
+    ) -> Result<Rc<Self>, Lost> {
+        let mut state = self.state.borrow_mut();
+        let owner = state.owner.clone().ok_or(Lost::Closed)?;
+        let next = open(state.patience)?;
+        next.set_owner(Some(owner));
+        state.successor = Some(Rc::clone(&next));
+        Ok(next)
     }
 
     /// Makes it one client's own, or nobody's.
@@ -133,7 +230,7 @@ impl Link {
         };
         let (pending, owner) = pending;
         let mut dirty: SmallVec<[Rc<Cell>; 8]> = SmallVec::new();
-        for Pending { client, ticket } in pending {
+        for Pending { client, ticket, .. } in pending {
             client.on_piece(ticket, Piece::Lost(lost));
             note(&mut dirty, client);
         }
@@ -151,6 +248,11 @@ impl Link {
         state.owner = None;
         drop(state.pipeline.take_pending());
         state.wake();
+        let successor = state.successor.take();
+        drop(state);
+        if let Some(successor) = successor {
+            successor.abandon();
+        }
     }
 
     /// Closes it when nothing is under way any more.
@@ -189,7 +291,7 @@ fn note(dirty: &mut SmallVec<[Rc<Cell>; 8]>, client: Rc<Cell>) {
 }
 
 /// Reads and writes an open connection until it ends, for the reason that is returned.
-pub(super) async fn run(link: &Link, stream: &mut Stream, idle: Option<Duration>) -> Lost {
+pub(super) async fn run(link: &Rc<Link>, stream: &mut Stream, idle: Option<Duration>) -> Lost {
     {
         let mut state = link.state.borrow_mut();
         state.is_open = true;
@@ -201,7 +303,7 @@ pub(super) async fn run(link: &Link, stream: &mut Stream, idle: Option<Duration>
 }
 
 fn poll(
-    link: &Link,
+    link: &Rc<Link>,
     stream: &mut Stream,
     input: &mut BytesMut,
     timer: &mut Timer,
@@ -276,23 +378,34 @@ fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Los
 }
 
 /// Hands out the replies that are here, and sends them to their clients.
-fn deliver(link: &Link, input: &mut BytesMut) -> Option<Lost> {
+fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
     let mut dirty: SmallVec<[Rc<Cell>; 8]> = SmallVec::new();
+    let mut turned = Vec::new();
     let result = {
         let mut state = link.state.borrow_mut();
         let state = &mut *state;
         state.since = clock::now();
         let owner = state.owner.as_ref();
         state.pipeline.on_bytes(input, |delivery| match delivery {
-            Delivery::Last(Pending { client, ticket }, piece) => {
-                client.on_piece(ticket, piece);
-                note(&mut dirty, client);
+            Delivery::Last(pending, piece) => {
+                let pending = match &link.home {
+                    None => Some(pending),
+                    Some(home) => {
+                        state.kept = state.kept.saturating_sub(pending.kept());
+                        judge(home, pending, piece, &mut turned)
+                    }
+                };
+                if let Some(Pending { client, ticket, .. }) = pending {
+                    client.on_piece(ticket, piece);
+                    note(&mut dirty, client);
+                }
             }
-            Delivery::Part(Pending { client, ticket }, piece) => {
+            Delivery::Part(Pending { client, ticket, .. }, piece) => {
                 client.on_piece(*ticket, piece);
                 note(&mut dirty, Rc::clone(client));
             }
             Delivery::Push(piece) => {
+                look(link.home.as_ref(), piece);
                 if let Some((client, pin)) = owner {
                     client.on_push(*pin, piece);
                     note(&mut dirty, Rc::clone(client));
@@ -301,11 +414,70 @@ fn deliver(link: &Link, input: &mut BytesMut) -> Option<Lost> {
         })
     };
     dirty.iter().for_each(|client| client.flush());
+    if !turned.is_empty() {
+        redirect(link, turned);
+    }
     match result {
         Ok(()) => None,
         Err(error) => {
             tracing::warn!(reason = error.label(), "a Redis server does not speak RESP");
             Some(Lost::Protocol)
+        }
+    }
+}
+
+/// Looks whether a node of a Redis Cluster answers that another is to be asked. A command that can be sent on is put aside;
+/// the client of any other is to have the answer.
+fn judge(
+    home: &Home,
+    pending: Pending,
+    piece: Piece<'_>,
+    turned: &mut Vec<Turned>,
+) -> Option<Pending> {
+    let (Piece::Whole { kind, bytes }, true) = (piece, pending.ticket != Ticket::Own) else {
+        return Some(pending);
+    };
+    if !kind.is_error() {
+        return Some(pending);
+    }
+    match ClusterError::read(bytes) {
+        None | Some(ClusterError::TryAgain) => {}
+        Some(ClusterError::Redirect(redirect)) if pending.replay.is_some() => {
+            let reply = Bytes::copy_from_slice(bytes);
+            turned.push(Turned {
+                pending,
+                redirect,
+                reply,
+            });
+            return None;
+        }
+        Some(ClusterError::Redirect(_) | ClusterError::Down) => {
+            if let Some(members) = home.members.upgrade() {
+                members.want_map();
+            }
+        }
+    }
+    Some(pending)
+}
+
+/// A node that ends a subscription to a sharded channel has the slot no more.
+fn look(home: Option<&Home>, piece: Piece<'_>) {
+    if let (Some(home), Piece::Whole { bytes, .. }) = (home, piece)
+        && bytes.starts_with(b">3\r\n$12\r\nsunsubscribe\r\n")
+        && let Some(members) = home.members.upgrade()
+    {
+        members.want_map();
+    }
+}
+
+/// Sends commands on to the nodes that were named, in the order of their answers.
+#[cold]
+fn redirect(link: &Rc<Link>, turned: Vec<Turned>) {
+    let members = link.members();
+    for turned in turned {
+        match &members {
+            Some(members) => members.redirect(link, turned),
+            None => turned.pending.lose(Lost::Closed),
         }
     }
 }

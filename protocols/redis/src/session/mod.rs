@@ -1,9 +1,9 @@
 //! The session over real sockets: the only room of this crate that waits.
 //!
 //! ```text
-//! server ─▶ client (one task each) ─▶ reach ─▶ upstream ─▶ link (one task for each upstream connection)
-//!              ▲                                             │
-//!              └───────────── cell: replies, written at once ◀┘
+//! server ─▶ client (one task each) ─▶ reach ─▶ upstream ─▶ shard ─▶ link (one task for each upstream connection)
+//!              ▲                                 members               │ (nodes of a Redis Cluster)
+//!              └───────────── cell: replies, written at once ◀─────────┘
 //! ```
 //!
 //! What a command becomes and whose a reply is, is [`crate::machine`]'s. Start at [`Redis`], then `client` for a client's
@@ -12,11 +12,14 @@
 mod cell;
 mod client;
 mod control;
+mod discovery;
 mod keys;
 mod link;
+mod members;
 mod open;
 mod reach;
 mod server;
+mod shard;
 mod stats;
 mod upstream;
 

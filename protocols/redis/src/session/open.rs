@@ -2,15 +2,21 @@
 //!
 //! No command of a client is sent before all of that is confirmed. Start at [`open`].
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use portcullis_cluster::{Cluster, ConnectionPermit, Outcome, PickContext, Picked};
-use portcullis_filter::Random;
+use portcullis_cluster::{
+    AddressFamily, Cluster, ConnectionPermit, Endpoint, Outcome, PickContext, Picked,
+    ResolvedAddress,
+};
 use portcullis_net::connect::to_endpoint;
+use portcullis_net::resolve::Resolver;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{Stream, clock};
 
+use super::shard::{Common, Target};
+use crate::cluster::NodeAddress;
 use crate::config::UpstreamConfig;
 use crate::encoder;
 use crate::limits::ReplyLimits;
@@ -21,29 +27,32 @@ use crate::reply::{ReplyFrame, ReplyScanner};
 /// An open connection, and what is kept while it lasts.
 pub(super) struct Opened {
     pub(super) stream: Stream,
-    pub(super) _held: (Picked, ConnectionPermit),
+    picked: Picked,
+    _permit: ConnectionPermit,
 }
 
-/// Connects to the shard of this name.
-pub(super) async fn open(
-    cluster: &Rc<Cluster>,
-    shard: Option<&str>,
-    credentials: &UpstreamConfig,
-    speaks: Speaks,
-    random: &Random,
-) -> Result<Opened, Lost> {
+impl Opened {
+    /// The host that it leads to.
+    pub(super) fn host(&self) -> String {
+        match self.picked.address() {
+            ResolvedAddress::Socket(address) => address.ip().to_string(),
+            ResolvedAddress::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+/// Connects to a shard.
+pub(super) async fn open(common: &Common, target: &Target, speaks: Speaks) -> Result<Opened, Lost> {
+    let (cluster, credentials) = (&common.cluster, &common.credentials);
     let permit = cluster.try_connection().map_err(|_| Lost::Overflow)?;
-    let is_it = |endpoint: &portcullis_cluster::Endpoint| {
-        shard.is_none_or(|shard| **endpoint.name() == *shard)
+    let picked = match target {
+        Target::Any => pick(common, None)?,
+        Target::Named(name) => pick(common, Some(name))?,
+        Target::Found(address) => {
+            let resolved = resolve(common, address).await?;
+            cluster.found(&address.to_string(), resolved)
+        }
     };
-    let cx = PickContext {
-        now: clock::now(),
-        random: random.next(),
-        hash: None,
-        tried: &[],
-        accept: Some(&is_it),
-    };
-    let picked = cluster.pick(&cx).map_err(|_| Lost::NoEndpoint)?;
     let started = clock::now();
     let connected = connect(cluster, &picked, credentials, speaks).await;
     let now = clock::now();
@@ -59,8 +68,49 @@ pub(super) async fn open(
     );
     Ok(Opened {
         stream: connected?,
-        _held: (picked, permit),
+        picked,
+        _permit: permit,
     })
+}
+
+/// One of the configured endpoints, or the one of this name.
+fn pick(common: &Common, name: Option<&str>) -> Result<Picked, Lost> {
+    let is_it = |endpoint: &Endpoint| name.is_none_or(|name| **endpoint.name() == *name);
+    let cx = PickContext {
+        now: clock::now(),
+        random: common.random.next(),
+        hash: None,
+        tried: &[],
+        accept: Some(&is_it),
+    };
+    common.cluster.pick(&cx).map_err(|_| Lost::NoEndpoint)
+}
+
+/// The address of a node, which may have said a name.
+async fn resolve(common: &Common, node: &NodeAddress) -> Result<ResolvedAddress, Lost> {
+    let ip = if let Ok(ip) = node.host().parse() {
+        ip
+    } else {
+        let resolver = common.resolver.get_or_init(Resolver::new);
+        let family = common.cluster.with_config(|config| config.dns.family);
+        let found = resolve_name(resolver, node.host(), family).await;
+        found.ok_or(Lost::Connect)?
+    };
+    Ok(ResolvedAddress::Socket((ip, node.port()).into()))
+}
+
+async fn resolve_name(resolver: &Resolver, host: &str, family: AddressFamily) -> Option<IpAddr> {
+    match resolver.lookup(host, family).await {
+        Ok(resolved) => resolved.addresses.into_iter().min(),
+        Err(error) => {
+            tracing::debug!(
+                host,
+                reason = error.label(),
+                "a node of a Redis Cluster has no address"
+            );
+            None
+        }
+    }
 }
 
 async fn connect(

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::cell::Cell;
-use super::link::{Link, Pending};
+use super::link::{Link, Pending, Replay};
 use super::server::{RedisServer, Rule};
 use crate::command::handling::Scope;
 use crate::machine::{
@@ -20,6 +20,8 @@ pub(super) struct Pinned {
     pub(super) link: Rc<Link>,
     at: Destination,
     speaks: Speaks,
+    /// It is for one command, which may go on to another node.
+    is_blocking: bool,
 }
 
 /// A client's own connections.
@@ -74,22 +76,21 @@ impl Upstreams for Reach<'_> {
     #[inline]
     fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
         let upstream = self.rule(call, Some(key))?.upstream;
-        let shard = self.server().upstream(upstream)?.shard(key)?;
+        let shard = self.server().upstream(upstream)?.locate(call.id, key)?;
         Ok(Destination { upstream, shard })
     }
 
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
         let upstream = self.rule(call, None)?.upstream;
-        let shards = self.server().upstream(upstream)?.shards();
-        // Always the same for one client, so that what it says first is done first.
-        let shard = (self.client % u64::from(shards.max(1))) as u16;
+        let shard = self.server().upstream(upstream)?.anywhere(self.client);
         Ok(Destination { upstream, shard })
     }
 
     fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
         let upstream = self.rule(call, None)?.upstream;
-        let shards = self.server().upstream(upstream)?.shards();
-        Ok((0..shards)
+        let shards = self.server().upstream(upstream)?.everywhere(call.id)?;
+        let shards = shards.into_iter();
+        Ok(shards
             .map(|shard| Destination { upstream, shard })
             .collect())
     }
@@ -102,10 +103,7 @@ impl Upstreams for Reach<'_> {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
-        let pending = Pending {
-            client: Rc::clone(self.cell),
-            ticket,
-        };
+        let pending = Pending::new(Rc::clone(self.cell), ticket);
         self.server()
             .upstream(to.upstream)?
             .send(to.shard, speaks, self.client, wire, pending)
@@ -114,24 +112,32 @@ impl Upstreams for Reach<'_> {
     fn pin(&mut self, to: Destination, speaks: Speaks, purpose: Purpose) -> Result<PinId, Lost> {
         let id = PinId(self.pins.next);
         let upstream = self.server().upstream(to.upstream)?;
-        let link = upstream.pin(to.shard, speaks, purpose, self.cell, id)?;
+        let client = (self.cell, self.client);
+        let link = upstream.pin(to.shard, speaks, purpose, client, id)?;
         self.pins.next = self.pins.next.wrapping_add(1);
         self.pins.list.push(Pinned {
             id,
             link,
             at: to,
             speaks,
+            is_blocking: matches!(purpose, Purpose::Blocking { .. }),
         });
         Ok(id)
     }
 
     fn send_pinned(&mut self, pin: PinId, wire: &[u8], ticket: Option<Ticket>) -> Result<(), Lost> {
-        let link = self.pins.find(pin).ok_or(Lost::Closed)?;
-        let pending = ticket.map(|ticket| Pending {
-            client: Rc::clone(self.cell),
-            ticket,
-        });
-        link.push(wire, pending)
+        let mut pins = self.pins.list.iter();
+        let pinned = pins.find(|pinned| pinned.id == pin).ok_or(Lost::Closed)?;
+        let mut pending = ticket.map(|ticket| Pending::new(Rc::clone(self.cell), ticket));
+        if pinned.is_blocking
+            && pinned.link.is_clustered()
+            && let Some(pending) = &mut pending
+        {
+            let mut replay = Replay::new(wire, self.client);
+            replay.is_own = true;
+            pending.replay = Some(Box::new(replay));
+        }
+        pinned.link.push(wire, pending)
     }
 
     fn unpin(&mut self, pin: PinId, end: PinEnd) {

@@ -11,6 +11,7 @@ use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
 
+use super::cell::Cell;
 use super::client;
 use super::keys::{Keys, Sketch};
 use super::stats::RedisStats;
@@ -62,9 +63,17 @@ impl Protocol for Redis {
                 upstream: upstream as u16,
             });
         }
+        let mut policy = config.policy();
+        if upstreams
+            .iter()
+            .all(|upstream| upstream.members().is_some())
+            && let Some(policy) = Arc::get_mut(&mut policy)
+        {
+            policy.is_cluster = true;
+        }
         Ok(RedisServer {
             listener: Arc::clone(&cx.listener),
-            policy: config.policy(),
+            policy,
             chain: config.filters.build(&cx.filters(&path))?,
             rules: rules.into(),
             upstreams: upstreams.into(),
@@ -109,6 +118,19 @@ impl RedisServer {
     #[inline]
     pub(super) fn upstream(&self, number: u16) -> Result<&Upstream, Lost> {
         self.upstreams.get(number as usize).ok_or(Lost::NoRoute)
+    }
+
+    /// Whether the nodes of a Redis Cluster are being asked for the first time.
+    pub(super) fn is_awaiting_nodes(&self) -> bool {
+        let mut members = self.upstreams.iter().filter_map(Upstream::members);
+        members.any(|members| members.is_awaited())
+    }
+
+    /// As [`is_awaiting_nodes`](Self::is_awaiting_nodes); the client is woken when that is over.
+    pub(super) fn awaits_nodes(&self, client: &Rc<Cell>) -> bool {
+        let members = self.upstreams.iter().filter_map(Upstream::members);
+        let awaited = members.filter(|members| members.is_awaited());
+        awaited.inspect(|members| members.wait(client)).count() > 0
     }
 
     /// What filters know of a connection.

@@ -33,6 +33,9 @@ pub(super) struct RedisStats {
     /// By reason; reasons are words of the code, so there are few.
     rejected: RefCell<Vec<(&'static str, Counter)>>,
     ended: RefCell<Vec<(&'static str, Counter)>>,
+    /// Of a Redis Cluster.
+    redirects: RefCell<Vec<(&'static str, Counter)>>,
+    maps: RefCell<Vec<(&'static str, Counter)>>,
 }
 
 impl RedisStats {
@@ -76,6 +79,8 @@ impl RedisStats {
             errors: RefCell::default(),
             rejected: RefCell::default(),
             ended: RefCell::default(),
+            redirects: RefCell::default(),
+            maps: RefCell::default(),
             shard: shard.clone(),
         }
     }
@@ -176,6 +181,28 @@ impl RedisStats {
         );
         counter.inc();
         errors.push((prefix, counter));
+    }
+
+    /// A node of a Redis Cluster answered that another is to be asked.
+    pub(super) fn on_redirect(&self, kind: &'static str) {
+        count(&self.redirects, kind, || {
+            self.shard.counter(
+                "portcullis_redis_redirects_total",
+                "Redirections of nodes of a Redis Cluster, by kind.",
+                &[("kind", kind)],
+            )
+        });
+    }
+
+    /// A node of a Redis Cluster was asked for the map of slots.
+    pub(super) fn on_map(&self, result: &'static str) {
+        count(&self.maps, result, || {
+            self.shard.counter(
+                "portcullis_redis_slot_maps_total",
+                "Questions for the slots of a Redis Cluster, by result.",
+                &[("result", result)],
+            )
+        });
     }
 
     /// A connection to a server is open.

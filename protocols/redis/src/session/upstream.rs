@@ -1,106 +1,40 @@
-//! A cluster as Redis uses it on one worker: its shards, the connections that clients share, and those that one client has
-//! for itself.
+//! A cluster as Redis uses it on one worker: its shards, and which of them has what.
 //!
-//! Which shard has a key is [`crate::hash`]'s. Start at [`Upstream::send`] and [`Upstream::pin`].
+//! Which shard has a key is [`crate::hash`]'s, or what the nodes of a Redis Cluster say ([`super::members`]). Connections are
+//! [`super::shard`]'s. Start at [`Upstream::locate`] and [`Upstream::send`].
 
-use std::cell::{Cell as Value, RefCell};
+use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_cluster::{Cluster, ClusterConfig, KeyDistribution, RedisTopology, UpstreamRedis};
 use portcullis_config::TargetAddress;
 use portcullis_filter::Random;
-use portcullis_net::{clock, spawn_local};
 
 use super::cell::Cell;
-use super::link::{self, Link, Pending};
-use super::open::open;
+use super::link::{Link, Pending, Replay};
+use super::members::Members;
+use super::shard::{Common, Shard, Target};
 use super::stats::RedisStats;
-use crate::config::{RedisConfig, UpstreamConfig};
+use crate::command::CommandId;
+use crate::config::RedisConfig;
 use crate::hash::{self, Distribution, HashTag, Placement};
 use crate::machine::{Lost, PinEnd, PinId, Purpose, Speaks};
-
-/// The pause after a connection that failed; it doubles, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// How many connections that nobody has for himself are kept for each shard.
-const KEPT_PINS: usize = 16;
 
 /// A cluster as Redis uses it on one worker.
 pub(super) struct Upstream {
     common: Rc<Common>,
-    /// `None`: there is one shard.
-    placement: Option<Placement>,
-    shards: Box<[Shard]>,
-    /// Connections of each kind that clients share.
-    connections: u16,
-    patience: Option<Duration>,
+    place: Place,
 }
 
-/// What links need of their cluster.
-struct Common {
-    cluster: Rc<Cluster>,
-    credentials: UpstreamConfig,
-    stats: Rc<RedisStats>,
-    random: Rc<Random>,
-}
-
-/// One shard.
-struct Shard {
-    /// As its endpoints are configured. `None`: any of the cluster's.
-    name: Option<Rc<str>>,
-    shared: RefCell<Vec<(Speaks, u16, Rc<Link>)>>,
-    /// Connections that were somebody's own.
-    idle: RefCell<Vec<(Speaks, Rc<Link>)>>,
-    health: Rc<Health>,
-}
-
-/// Whether connections can be opened.
-#[derive(Default)]
-struct Health {
-    /// None is opened before this.
-    not_before: Value<Option<Instant>>,
-    pause: Value<Duration>,
-    /// The server would have none of these: not asked again before this.
-    refused: RefCell<Vec<(Speaks, Instant)>>,
-}
-
-impl Health {
-    fn on_failed(&self, now: Instant, random: u64) {
-        let pause = (self.pause.get() * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.pause.set(pause);
-        // Between half and all of it, so that workers do not come back together.
-        let share = 0.5 + (random >> 40) as f64 / (1_u64 << 25) as f64;
-        self.not_before
-            .set(now.checked_add(pause.mul_f64(share.min(1.0))));
-    }
-
-    fn on_open(&self) {
-        self.pause.set(Duration::ZERO);
-        self.not_before.set(None);
-    }
-
-    /// A server that is there refused to go where commands were to go: a database that it has not, a version.
-    fn on_refused(&self, speaks: Speaks, now: Instant) {
-        let mut refused = self.refused.borrow_mut();
-        refused.retain(|(spoken, time)| *spoken != speaks && *time > now);
-        if let Some(time) = now.checked_add(LONGEST_PAUSE) {
-            refused.push((speaks, time));
-        }
-    }
-
-    fn check(&self, speaks: Speaks, now: Instant) -> Result<(), Lost> {
-        if self.not_before.get().is_some_and(|time| now < time) {
-            return Err(Lost::Connect);
-        }
-        let refused = self.refused.borrow();
-        let is_refused = |(spoken, time): &(Speaks, Instant)| *spoken == speaks && now < *time;
-        if refused.iter().any(is_refused) {
-            return Err(Lost::Refused);
-        }
-        Ok(())
-    }
+/// Where things are.
+enum Place {
+    /// All at one.
+    One(Shard),
+    /// Spread by hashing here.
+    Hashed(Placement, Box<[Shard]>),
+    /// The nodes of a Redis Cluster know.
+    Slots(Rc<Members>),
 }
 
 impl Upstream {
@@ -113,39 +47,34 @@ impl Upstream {
     ) -> Result<Self, String> {
         let settings = cluster.config();
         let redis = &settings.redis;
-        let topology = redis.topology(settings.endpoints.len());
-        let (placement, names) = match topology {
-            Some(RedisTopology::Standalone) => (None, vec![None]),
-            Some(RedisTopology::Shards) => {
-                let (placement, names) = shards(&settings, redis);
-                (Some(placement), names)
-            }
-            None => {
-                return Err(format!(
-                    "cluster '{}' has several endpoints and does not say what they are to each other: \
-                     write `redis: {{ topology: shards }}`",
-                    cluster.name()
-                ));
-            }
-        };
-        let shard = |name: Option<String>| Shard {
-            name: name.map(Rc::from),
-            shared: RefCell::default(),
-            idle: RefCell::default(),
-            health: Rc::default(),
-        };
-        Ok(Self {
-            placement,
-            shards: names.into_iter().map(shard).collect(),
+        let topology = redis.topology(settings.endpoints.len()).ok_or_else(|| {
+            format!(
+                "cluster '{}' has several endpoints and does not say what they are to each other: \
+                 write `redis: {{ topology: shards }}` or `redis_cluster`",
+                cluster.name()
+            )
+        })?;
+        let common = Rc::new(Common {
+            cluster,
+            credentials: config.upstream.clone(),
+            stats,
+            random: Rc::clone(random),
             connections: redis.connections.get(),
             patience: config.timeouts.command.get(),
-            common: Rc::new(Common {
-                cluster,
-                credentials: config.upstream.clone(),
-                stats,
-                random: Rc::clone(random),
-            }),
-        })
+            resolver: OnceCell::new(),
+        });
+        let place = match topology {
+            RedisTopology::Standalone => Place::One(Shard::new(Target::Any)),
+            RedisTopology::Shards => {
+                let (placement, names) = shards(&settings, redis);
+                let targets = names.into_iter().map(|name| Target::Named(name.into()));
+                Place::Hashed(placement, targets.map(Shard::new).collect())
+            }
+            RedisTopology::RedisCluster => {
+                Place::Slots(Members::start(Rc::clone(&common), &settings))
+            }
+        };
+        Ok(Self { common, place })
     }
 
     /// The cluster's name.
@@ -153,20 +82,42 @@ impl Upstream {
         self.common.cluster.name()
     }
 
-    /// How many shards there are.
-    pub(super) fn shards(&self) -> u16 {
-        self.shards.len() as u16
+    /// The nodes, if it is a Redis Cluster.
+    pub(super) const fn members(&self) -> Option<&Rc<Members>> {
+        match &self.place {
+            Place::Slots(members) => Some(members),
+            Place::One(_) | Place::Hashed(..) => None,
+        }
     }
 
-    /// The shard that has the key.
+    /// The shard that has a key or channel of this command.
     #[inline]
-    pub(super) fn shard(&self, key: &[u8]) -> Result<u16, Lost> {
-        match &self.placement {
-            None => Ok(0),
-            Some(placement) => placement
+    pub(super) fn locate(&self, id: CommandId, key: &[u8]) -> Result<u16, Lost> {
+        match &self.place {
+            Place::One(_) => Ok(0),
+            Place::Hashed(placement, _) => placement
                 .shard(key)
                 .map(|shard| shard as u16)
                 .ok_or(Lost::NoEndpoint),
+            Place::Slots(members) => members.locate(id, key),
+        }
+    }
+
+    /// Where a command of this client goes that may go anywhere: always the same, so that what it says first is done first.
+    pub(super) fn anywhere(&self, client: u64) -> u16 {
+        match &self.place {
+            Place::One(_) => 0,
+            Place::Hashed(_, shards) => (client % shards.len().max(1) as u64) as u16,
+            Place::Slots(_) => Members::ANY,
+        }
+    }
+
+    /// All shards that a command is for that is for all.
+    pub(super) fn everywhere(&self, id: CommandId) -> Result<Vec<u16>, Lost> {
+        match &self.place {
+            Place::One(_) => Ok(vec![0]),
+            Place::Hashed(_, shards) => Ok((0..shards.len() as u16).collect()),
+            Place::Slots(members) => members.everywhere(id),
         }
     }
 
@@ -174,164 +125,100 @@ impl Upstream {
     #[inline]
     pub(super) fn send(
         &self,
-        shard: u16,
+        to: u16,
         speaks: Speaks,
         client: u64,
         wire: &[u8],
-        pending: Pending,
+        mut pending: Pending,
     ) -> Result<(), Lost> {
-        let shard = self.shards.get(shard as usize).ok_or(Lost::NoEndpoint)?;
-        let number = (client % u64::from(self.connections)) as u16;
-        let mut shared = shard.shared.borrow_mut();
-        let known = shared
-            .iter()
-            .position(|(spoken, at, _)| *spoken == speaks && *at == number);
-        if let Some((_, _, link)) = known.and_then(|index| shared.get(index))
-            && !link.is_closed()
-        {
-            return link.push(wire, Some(pending));
+        let common = &self.common;
+        match &self.place {
+            Place::One(shard) => shard.send(common, speaks, client, wire, pending),
+            Place::Hashed(_, shards) => {
+                let shard = shards.get(to as usize).ok_or(Lost::NoEndpoint)?;
+                shard.send(common, speaks, client, wire, pending)
+            }
+            Place::Slots(members) => {
+                let node = members.node(to, client)?;
+                if Members::is_slot(to) {
+                    pending.replay = Some(Box::new(Replay::new(wire, client)));
+                }
+                node.send(common, speaks, client, wire, pending)
+            }
         }
-        if let Some(index) = known {
-            shared.swap_remove(index);
-        }
-        let link = self.open(shard, speaks, self.patience)?;
-        shared.push((speaks, number, Rc::clone(&link)));
-        link.push(wire, Some(pending))
-    }
-
-    /// Opens a connection in a task of its own; commands may be put into it already.
-    #[cold]
-    fn open(
-        &self,
-        shard: &Shard,
-        speaks: Speaks,
-        patience: Option<Duration>,
-    ) -> Result<Rc<Link>, Lost> {
-        shard.health.check(speaks, clock::now())?;
-        let link = Link::new(patience);
-        let task = Opening {
-            link: Rc::clone(&link),
-            common: Rc::clone(&self.common),
-            name: shard.name.clone(),
-            health: Rc::clone(&shard.health),
-            speaks,
-        };
-        spawn_local(task.run());
-        Ok(link)
     }
 
     /// A connection for one client alone.
     pub(super) fn pin(
         &self,
-        shard: u16,
+        to: u16,
         speaks: Speaks,
         purpose: Purpose,
-        client: &Rc<Cell>,
+        client: (&Rc<Cell>, u64),
         pin: PinId,
     ) -> Result<Rc<Link>, Lost> {
-        let shard = self.shards.get(shard as usize).ok_or(Lost::NoEndpoint)?;
-        let patience = match purpose {
-            // It waits as long as it says, and its client with it.
-            Purpose::Blocking { at_most } => at_most
-                .zip(self.patience)
-                .map(|(wait, patience)| wait.saturating_add(patience)),
-            Purpose::Subscription => None,
-            Purpose::Transaction | Purpose::Large => self.patience,
-        };
-        let link = match shard.take_idle(speaks) {
-            Some(link) => {
-                link.set_patience(patience);
-                link
+        let common = &self.common;
+        let patience = self.patience(purpose);
+        let link = match &self.place {
+            Place::One(shard) => shard.pin(common, speaks, patience)?,
+            Place::Hashed(_, shards) => {
+                let shard = shards.get(to as usize).ok_or(Lost::NoEndpoint)?;
+                shard.pin(common, speaks, patience)?
             }
-            None => self.open(shard, speaks, patience)?,
+            Place::Slots(members) => {
+                let node = members.node(to, client.1)?;
+                node.pin(common, speaks, patience)?
+            }
         };
-        link.set_owner(Some((Rc::clone(client), pin)));
-        self.common.stats.on_pin();
+        link.set_owner(Some((Rc::clone(client.0), pin)));
+        common.stats.on_pin();
         Ok(link)
     }
 
+    /// How long a server may say nothing on a client's own connection.
+    fn patience(&self, purpose: Purpose) -> Option<Duration> {
+        let patience = self.common.patience;
+        match purpose {
+            // It waits as long as it says, and its client with it.
+            Purpose::Blocking { at_most } => at_most
+                .zip(patience)
+                .map(|(wait, patience)| wait.saturating_add(patience)),
+            Purpose::Subscription => None,
+            Purpose::Transaction | Purpose::Large => patience,
+        }
+    }
+
     /// Takes a client's own connection back.
-    pub(super) fn unpin(&self, shard: u16, speaks: Speaks, link: &Rc<Link>, end: PinEnd) {
-        self.common.stats.on_unpin();
+    pub(super) fn unpin(&self, to: u16, speaks: Speaks, link: &Rc<Link>, end: PinEnd) {
+        let common = &*self.common;
+        common.stats.on_unpin();
         link.set_owner(None);
-        let Some(shard) = self.shards.get(shard as usize) else {
-            return link.abandon();
-        };
-        let mut idle = shard.idle.borrow_mut();
-        let is_reusable = end == PinEnd::Clean && link.is_clean();
-        if is_reusable && idle.len() < KEPT_PINS {
-            link.set_patience(self.patience);
-            idle.push((speaks, Rc::clone(link)));
-        } else {
-            link.abandon();
+        match &self.place {
+            Place::One(shard) => shard.unpin(common, speaks, link, end),
+            Place::Hashed(_, shards) => match shards.get(to as usize) {
+                Some(shard) => shard.unpin(common, speaks, link, end),
+                None => link.abandon(),
+            },
+            // Its slot may be another node's by now.
+            Place::Slots(members) => match link.node() {
+                Some(node) if members.has(&node) => node.unpin(common, speaks, link, end),
+                _ => link.abandon(),
+            },
         }
     }
 
     /// Closes all connections.
     pub(super) fn close(&self) {
-        for shard in &self.shards {
-            for (_, _, link) in shard.shared.take() {
-                link.retire();
-            }
-            for (_, link) in shard.idle.take() {
-                link.abandon();
-            }
+        match &self.place {
+            Place::One(shard) => shard.close(),
+            Place::Hashed(_, shards) => shards.iter().for_each(Shard::close),
+            Place::Slots(members) => members.close(),
         }
     }
 }
 
-impl Shard {
-    fn take_idle(&self, speaks: Speaks) -> Option<Rc<Link>> {
-        let mut idle = self.idle.borrow_mut();
-        idle.retain(|(_, link)| !link.is_closed());
-        let index = idle.iter().rposition(|(spoken, _)| *spoken == speaks)?;
-        Some(idle.swap_remove(index).1)
-    }
-}
-
-/// A connection that is being opened, and then its task.
-struct Opening {
-    link: Rc<Link>,
-    common: Rc<Common>,
-    name: Option<Rc<str>>,
-    health: Rc<Health>,
-    speaks: Speaks,
-}
-
-impl Opening {
-    async fn run(self) {
-        let common = &self.common;
-        let opened = open(
-            &common.cluster,
-            self.name.as_deref(),
-            &common.credentials,
-            self.speaks,
-            &common.random,
-        );
-        let lost = match opened.await {
-            Err(lost) => {
-                let now = clock::now();
-                match lost {
-                    Lost::Refused => self.health.on_refused(self.speaks, now),
-                    _ => self.health.on_failed(now, common.random.next()),
-                }
-                lost
-            }
-            Ok(mut opened) => {
-                self.health.on_open();
-                let _counted = common.stats.on_link();
-                let idle = common
-                    .cluster
-                    .with_config(|config| config.pool.idle_timeout.get());
-                link::run(&self.link, &mut opened.stream, Some(idle)).await
-            }
-        };
-        self.link.close(lost);
-    }
-}
-
 /// The shards that keys are spread over: each configured endpoint is one.
-fn shards(settings: &ClusterConfig, redis: &UpstreamRedis) -> (Placement, Vec<Option<String>>) {
+fn shards(settings: &ClusterConfig, redis: &UpstreamRedis) -> (Placement, Vec<String>) {
     let ring: Vec<hash::Shard> = settings
         .endpoints
         .iter()
@@ -355,6 +242,6 @@ fn shards(settings: &ClusterConfig, redis: &UpstreamRedis) -> (Placement, Vec<Op
     let hash = hash::KeyHash::of(redis.hash.name()).unwrap_or_default();
     let placement = Placement::new(&ring, distribution, hash, tag);
     let names = settings.endpoints.iter();
-    let names = names.map(|endpoint| Some(endpoint.address.to_string()));
+    let names = names.map(|endpoint| endpoint.address.to_string());
     (placement, names.collect())
 }

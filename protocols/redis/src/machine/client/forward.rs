@@ -2,7 +2,10 @@
 //!
 //! Start at [`Client::forward`].
 
+use std::collections::HashMap;
+
 use bytes::BytesMut;
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use super::{Assembly, Client, Flow, How};
@@ -349,21 +352,35 @@ impl Arguments for Front<'_> {
 /// Which keys of a command go where.
 struct Parts {
     targets: SmallVec<[Destination; 4]>,
+    /// How many keys go to each.
+    counts: SmallVec<[u32; 4]>,
     /// For each key its target, and its place among the keys there.
     places: SmallVec<[(u32, u32); 8]>,
 }
+
+/// So many targets are looked through for each key; more are found by hashing. A Redis Cluster has thousands of slots.
+const FEW: usize = 16;
 
 impl Parts {
     fn new(call: &Call<'_>, step: usize, up: &mut impl Upstreams) -> Result<Self, Lost> {
         let mut targets: SmallVec<[Destination; 4]> = SmallVec::new();
         let mut counts: SmallVec<[u32; 4]> = SmallVec::new();
         let mut places = SmallVec::new();
+        let mut numbers: HashMap<Destination, usize, RandomState> = HashMap::default();
         for key in call.command.arguments().skip(1).step_by(step) {
             let to = up.locate(call, key)?;
-            let target = targets.iter().position(|known| *known == to);
+            let target = if targets.len() <= FEW {
+                targets.iter().position(|known| *known == to)
+            } else {
+                numbers.get(&to).copied()
+            };
             let target = target.unwrap_or_else(|| {
                 targets.push(to);
                 counts.push(0);
+                if targets.len() > FEW {
+                    let seen = targets.iter().copied().zip(0..).skip(numbers.len());
+                    numbers.extend(seen);
+                }
                 targets.len() - 1
             });
             let Some(count) = counts.get_mut(target) else {
@@ -372,15 +389,16 @@ impl Parts {
             places.push((target as u32, *count));
             *count += 1;
         }
-        Ok(Self { targets, places })
+        Ok(Self {
+            targets,
+            counts,
+            places,
+        })
     }
 
     /// The command of each target.
     fn wires(&self, call: &Call<'_>, step: usize) -> Vec<BytesMut> {
-        let counts = self.targets.iter().enumerate().map(|(target, _)| {
-            let here = |(at, _): &&(u32, u32)| *at as usize == target;
-            self.places.iter().filter(here).count()
-        });
+        let counts = self.counts.iter().map(|count| *count as usize);
         let mut wires: Vec<BytesMut> = counts
             .map(|count| {
                 let mut wire = BytesMut::new();

@@ -177,6 +177,9 @@ impl<T> Client<T> {
             return self.refuse(text, of);
         };
         match u32::try_from(number) {
+            Ok(1..) if self.policy.is_cluster => {
+                self.refuse(b"ERR SELECT is not allowed in cluster mode", of);
+            }
             Ok(number) if number < self.policy.databases => {
                 self.speaks.database = number;
                 self.answer(of, |_, reply| encoder::ok(reply));

@@ -37,6 +37,8 @@ pub struct Policy {
     pub allowed: Vec<CommandId>,
     /// Databases, from 0, that a client may select.
     pub databases: u32,
+    /// All servers are nodes of a Redis Cluster, which has one database.
+    pub is_cluster: bool,
 }
 
 impl Policy {

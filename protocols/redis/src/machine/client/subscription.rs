@@ -314,10 +314,21 @@ impl<T> Client<T> {
         }
     }
 
+    /// A node of a Redis Cluster ended a subscription, since the channel's slot is another's now. The client is told as by a
+    /// server, and may subscribe again.
+    fn on_ended(&mut self, channel: &[u8]) {
+        if !self.subscriptions.set(Kind::Sharded).remove(channel) {
+            return;
+        }
+        let mut told = BytesMut::new();
+        let id = CommandId::SUNSUBSCRIBE;
+        self.confirm(id, Kind::Sharded, Some(channel), &mut told);
+        self.tell(&told);
+    }
+
     fn on_whole_push(&mut self, pin: PinId, bytes: &[u8]) {
-        let what = elements(bytes)
-            .and_then(|mut all| all.next())
-            .and_then(text);
+        let mut all = elements(bytes).into_iter().flatten();
+        let what = all.next().and_then(text);
         let is_confirmation = what.is_some_and(|what| what.ends_with(b"subscribe"));
         let links = &mut self.subscriptions.links;
         let link = links.iter_mut().find(|link| link.pin == pin);
@@ -326,9 +337,21 @@ impl<T> Client<T> {
                 let kind = ReplyKind::Push;
                 let piece = Piece::Whole { kind, bytes };
                 self.on_piece(Ticket::Slot { slot, part }, piece);
+            } else if let Some(channel) = all.next().and_then(text) {
+                self.on_ended(channel);
             }
             return;
         }
+        let is_resp2 = self.speaks.version == RespVersion::Resp2;
+        let (to, start) = self.tell(bytes);
+        // Messages hold nothing but strings: only the type of the whole is another in RESP2.
+        if is_resp2 && let Some(kind) = to.get_mut(start) {
+            *kind = b'*';
+        }
+    }
+
+    /// Sends a message, or keeps it until a reply is whole. Where it is, and where it begins there.
+    fn tell(&mut self, bytes: &[u8]) -> (&mut BytesMut, usize) {
         let to = if self.slots.is_open() {
             &mut self.subscriptions.late
         } else {
@@ -336,11 +359,6 @@ impl<T> Client<T> {
         };
         let start = to.len();
         to.extend_from_slice(bytes);
-        // Messages hold nothing but strings: only the type of the whole is another in RESP2.
-        if self.speaks.version == RespVersion::Resp2
-            && let Some(kind) = to.get_mut(start)
-        {
-            *kind = b'*';
-        }
+        (to, start)
     }
 }

@@ -1,0 +1,424 @@
+//! The nodes of a Redis Cluster as one worker knows them: which has which slot, and what becomes of a command that another
+//! node is to be asked for.
+//!
+//! What nodes say is read by [`crate::cluster`], and asked for by [`super::discovery`]. Only nodes that the map has are sent
+//! anything: a redirection to another waits for the next map, and is refused if that does not have it either.
+//!
+//! Start at [`Members::locate`], [`Members::node`] and [`Members::redirect`].
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portcullis_cluster::ClusterConfig;
+use portcullis_net::{clock, spawn_local};
+
+use super::cell::Cell;
+use super::discovery;
+use super::link::{Link, Pending};
+use super::shard::{Common, Shard, Target};
+use crate::cluster::{NodeAddress, Redirect, RedirectKind, RefreshPolicy, RefreshTimes, SlotMap};
+use crate::command::CommandId;
+use crate::hash::{SLOTS, slot};
+use crate::machine::{Lost, Piece, Ticket};
+
+/// How often one command is sent on. A slot moves once, and a failover may come on top.
+const MOST_HOPS: u8 = 5;
+
+/// The shortest time between two questions for the map.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Commands that may wait for the next map.
+const MOST_HELD: usize = 1024;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// The nodes of a Redis Cluster on one worker.
+pub(super) struct Members {
+    pub(super) common: Rc<Common>,
+    pub(super) has_tls: bool,
+    follows_unknown: bool,
+    me: Weak<Self>,
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) map: Option<SlotMap>,
+    /// As the map numbers them.
+    nodes: Vec<Node>,
+    next_id: u16,
+    pub(super) policy: RefreshPolicy,
+    /// How often the map was asked for.
+    pub(super) asked: u64,
+    /// There is no map yet, and a question brought none: nobody waits any more.
+    is_failed: bool,
+    held: Vec<Held>,
+    /// Who waits for the first map.
+    waiting: Vec<Rc<Cell>>,
+    /// Of the task that asks.
+    pub(super) waker: Option<Waker>,
+}
+
+/// A node, and its number for as long as it is there: maps number them anew.
+struct Node {
+    id: u16,
+    shard: Rc<Shard>,
+}
+
+/// A command whose answer was a redirection.
+pub(super) struct Turned {
+    pub(super) pending: Pending,
+    pub(super) redirect: Redirect,
+    /// The server's own words.
+    pub(super) reply: Bytes,
+}
+
+/// A command that waits for the map, since it is to go to a node that is not known.
+struct Held {
+    turned: Turned,
+    from: Rc<Link>,
+    address: NodeAddress,
+    /// The question whose answer decides.
+    until: u64,
+}
+
+impl Members {
+    /// Where a command goes that may go to any node. Below are slots, and nodes by their numbers.
+    pub(super) const ANY: u16 = u16::MAX;
+
+    /// Nodes of which nothing is known yet; a task asks for them.
+    pub(super) fn start(common: Rc<Common>, config: &ClusterConfig) -> Rc<Self> {
+        let times = RefreshTimes {
+            interval: config.redis.refresh_interval.get(),
+            least: LEAST_PAUSE,
+        };
+        let members = Rc::new_cyclic(|me| Self {
+            common,
+            has_tls: config.has_tls(),
+            follows_unknown: config.redis.follow_unknown_nodes,
+            me: Weak::clone(me),
+            state: RefCell::new(State {
+                map: None,
+                nodes: Vec::new(),
+                next_id: 0,
+                policy: RefreshPolicy::new(times),
+                asked: 0,
+                is_failed: false,
+                held: Vec::new(),
+                waiting: Vec::new(),
+                waker: None,
+            }),
+        });
+        spawn_local(discovery::follow(Rc::downgrade(&members)));
+        members
+    }
+
+    /// Whether this is a slot, so that the command may be sent on.
+    pub(super) const fn is_slot(to: u16) -> bool {
+        to < SLOTS
+    }
+
+    /// Where a command's key is: keys of one slot are together, and those of others may part at any time. Subscriptions stay
+    /// where they are made.
+    #[inline]
+    pub(super) fn locate(&self, id: CommandId, key: &[u8]) -> Result<u16, Lost> {
+        match id {
+            // Nodes tell each other of messages.
+            CommandId::PUBLISH | CommandId::SUBSCRIBE | CommandId::UNSUBSCRIBE => Ok(Self::ANY),
+            CommandId::SSUBSCRIBE | CommandId::SUNSUBSCRIBE => {
+                let state = self.state.borrow();
+                let map = state.map.as_ref().ok_or(Lost::NoEndpoint)?;
+                let owner = map.owner(slot(key));
+                let node = owner.and_then(|owner| state.nodes.get(owner as usize));
+                Ok(node.map_or(Self::ANY, |node| SLOTS + node.id))
+            }
+            _ => Ok(slot(key)),
+        }
+    }
+
+    /// All nodes that have slots.
+    pub(super) fn everywhere(&self, id: CommandId) -> Result<Vec<u16>, Lost> {
+        if matches!(id, CommandId::PSUBSCRIBE | CommandId::PUNSUBSCRIBE) {
+            return Ok(vec![Self::ANY]);
+        }
+        let state = self.state.borrow();
+        let map = state.map.as_ref().ok_or(Lost::NoEndpoint)?;
+        let nodes = map.primaries().iter();
+        let nodes = nodes.filter_map(|number| state.nodes.get(*number as usize));
+        Ok(nodes.map(|node| SLOTS + node.id).collect())
+    }
+
+    /// The node for a slot, a node's number, or any. What nobody has is any node's to answer: it knows why.
+    #[inline]
+    pub(super) fn node(&self, to: u16, client: u64) -> Result<Rc<Shard>, Lost> {
+        let state = self.state.borrow();
+        let map = state.map.as_ref().ok_or(Lost::NoEndpoint)?;
+        let number = match to {
+            Self::ANY => None,
+            to if Self::is_slot(to) => map.owner(to),
+            to => {
+                let mut nodes = state.nodes.iter();
+                let node = nodes.find(|node| SLOTS + node.id == to);
+                return node
+                    .map(|node| Rc::clone(&node.shard))
+                    .ok_or(Lost::NoEndpoint);
+            }
+        };
+        let any = || {
+            let primaries = map.primaries();
+            let index = client % primaries.len().max(1) as u64;
+            primaries.get(index as usize).copied()
+        };
+        let node = number.or_else(any);
+        let node = node.and_then(|number| state.nodes.get(number as usize));
+        node.map(|node| Rc::clone(&node.shard))
+            .ok_or(Lost::NoEndpoint)
+    }
+
+    /// Whether it is one of the nodes still.
+    pub(super) fn has(&self, node: &Rc<Shard>) -> bool {
+        let state = self.state.borrow();
+        state
+            .nodes
+            .iter()
+            .any(|known| Rc::ptr_eq(&known.shard, node))
+    }
+
+    /// Whether there is no map yet, and one is asked for.
+    pub(super) fn is_awaited(&self) -> bool {
+        let state = self.state.borrow();
+        state.map.is_none() && !state.is_failed
+    }
+
+    /// Wakes the client when the first question is answered.
+    pub(super) fn wait(&self, client: &Rc<Cell>) {
+        self.state.borrow_mut().waiting.push(Rc::clone(client));
+    }
+
+    /// Something says that the map is wrong.
+    pub(super) fn want_map(&self) {
+        let mut state = self.state.borrow_mut();
+        state.policy.want();
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// A node answered a command with a redirection: it goes on to the node that was named, or the client is told.
+    #[cold]
+    pub(super) fn redirect(&self, from: &Rc<Link>, mut turned: Turned) {
+        let stats = &self.common.stats;
+        stats.on_redirect(turned.redirect.kind.label());
+        let hops = turned.pending.replay.as_mut().map_or(MOST_HOPS, |replay| {
+            replay.hops = replay.hops.saturating_add(1);
+            replay.hops
+        });
+        if hops > MOST_HOPS {
+            stats.on_rejected("redirect_limit");
+            return turned.answer();
+        }
+        let node = from.node();
+        let host = node
+            .as_ref()
+            .and_then(|node| node.host())
+            .unwrap_or_default();
+        let Some(address) = turned.redirect.node(host) else {
+            return turned.answer();
+        };
+        let has_moved = turned.redirect.kind == RedirectKind::Moved;
+        let found = self.find(&address, &turned.redirect);
+        if has_moved || found.is_none() {
+            self.want_map();
+        }
+        match found {
+            Some(node) => self.send_on(from, &node, turned),
+            None => self.hold(Rc::clone(from), turned, address),
+        }
+    }
+
+    /// The node with this address, if it is one to follow to. What has moved is noted.
+    fn find(&self, address: &NodeAddress, redirect: &Redirect) -> Option<Rc<Shard>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let map = state.map.as_mut()?;
+        let number = match map.find(address) {
+            Some(known) => known,
+            None if self.follows_unknown => {
+                let number = map.add(address)?;
+                let id = free_id(&mut state.next_id, [&state.nodes, &[]]);
+                let shard = Shard::node(address.clone(), &self.me);
+                state.nodes.push(Node { id, shard });
+                number
+            }
+            None => return None,
+        };
+        if redirect.kind == RedirectKind::Moved {
+            map.assign(redirect.slot, number);
+        }
+        let node = state.nodes.get(number as usize)?;
+        Some(Rc::clone(&node.shard))
+    }
+
+    fn hold(&self, from: Rc<Link>, turned: Turned, address: NodeAddress) {
+        let mut state = self.state.borrow_mut();
+        if state.held.len() >= MOST_HELD {
+            drop(state);
+            return turned.pending.lose(Lost::Redirect);
+        }
+        // An answer that is under way may be older than the redirection.
+        let until = state.asked + 1;
+        state.held.push(Held {
+            turned,
+            from,
+            address,
+            until,
+        });
+    }
+
+    /// Sends a command to another node, in the turn that it has there.
+    fn send_on(&self, from: &Link, node: &Shard, turned: Turned) {
+        let common = &self.common;
+        let Turned {
+            pending, redirect, ..
+        } = turned;
+        let Some(replay) = &pending.replay else {
+            return;
+        };
+        let (client, ticket) = (Rc::clone(&pending.client), pending.ticket);
+        let (wire, number) = (replay.wire.clone(), replay.client);
+        let speaks = from.speaks();
+        let open = |patience| node.open(common, speaks, patience);
+        let own = replay.is_own.then(|| from.succeed(open));
+        let push = |wire: &[u8], pending: Pending| match &own {
+            Some(Ok(link)) => link.push(wire, Some(pending)),
+            Some(Err(lost)) => Err(*lost),
+            None => node.send(common, speaks, number, wire, pending),
+        };
+        let asked = match redirect.kind {
+            RedirectKind::Moved => Ok(()),
+            RedirectKind::Ask => push(ASKING, Pending::new(Rc::clone(&client), Ticket::Own)),
+        };
+        if let Err(lost) = asked.and_then(|()| push(&wire, pending)) {
+            client.on_piece(ticket, Piece::Lost(lost));
+            client.flush();
+        }
+    }
+
+    /// A question for the map was answered, or not.
+    pub(super) fn on_answer(&self, map: Option<SlotMap>) {
+        let mut state = self.state.borrow_mut();
+        let random = self.common.random.next();
+        let is_map = map.is_some();
+        state.policy.on_end(is_map, clock::now(), random);
+        let gone = map.map(|map| state.replace(map, &self.me));
+        state.is_failed = state.map.is_none();
+        let asked = state.asked;
+        let waiting = std::mem::take(&mut state.waiting);
+        let (held, rest) = std::mem::take(&mut state.held)
+            .into_iter()
+            .partition(|held| held.until <= asked);
+        state.held = rest;
+        drop(state);
+        for node in gone.into_iter().flatten() {
+            node.close();
+        }
+        for client in waiting {
+            client.wake();
+        }
+        let held: Vec<Held> = held;
+        for held in held {
+            match self.find(&held.address, &held.turned.redirect) {
+                Some(node) => self.send_on(&held.from, &node, held.turned),
+                None => held.turned.pending.lose(Lost::Redirect),
+            }
+        }
+    }
+
+    /// Closes all connections, and ends the task that asks.
+    pub(super) fn close(&self) {
+        let mut state = self.state.borrow_mut();
+        let nodes = std::mem::take(&mut state.nodes);
+        let held = std::mem::take(&mut state.held);
+        state.map = None;
+        state.waiting.clear();
+        drop(state);
+        for node in nodes {
+            node.shard.close();
+        }
+        for held in held {
+            held.turned.pending.lose(Lost::Closed);
+        }
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        if let Some(waker) = self.state.get_mut().waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    /// The map is asked for.
+    pub(super) fn on_ask(&mut self) {
+        self.policy.on_start(clock::now());
+        self.asked += 1;
+    }
+
+    /// Takes a new map. Nodes that stay keep their connections; the others are returned.
+    fn replace(&mut self, map: SlotMap, members: &Weak<Members>) -> Vec<Rc<Shard>> {
+        let mut old = std::mem::take(&mut self.nodes);
+        for address in map.nodes() {
+            let is_it = |node: &Node| node.shard.address() == Some(address);
+            let node = if let Some(index) = old.iter().position(is_it) {
+                old.swap_remove(index)
+            } else {
+                let id = free_id(&mut self.next_id, [&self.nodes, &old]);
+                let shard = Shard::node(address.clone(), members);
+                Node { id, shard }
+            };
+            self.nodes.push(node);
+        }
+        self.map = Some(map);
+        old.into_iter().map(|node| node.shard).collect()
+    }
+}
+
+/// A number that no node has, as late as possible the one that another had.
+fn free_id(next: &mut u16, nodes: [&[Node]; 2]) -> u16 {
+    loop {
+        let id = *next;
+        *next = (id + 1) % (Members::ANY - SLOTS);
+        if nodes.into_iter().flatten().all(|node| node.id != id) {
+            return id;
+        }
+    }
+}
+
+impl Turned {
+    /// Tells the client what the server said.
+    fn answer(self) {
+        let Pending { client, ticket, .. } = self.pending;
+        let kind = crate::reply::ReplyKind::Error;
+        let bytes = &self.reply;
+        client.on_piece(ticket, Piece::Whole { kind, bytes });
+        client.flush();
+    }
+}
+
+impl Shard {
+    /// Where a node of a Redis Cluster is.
+    pub(super) fn address(&self) -> Option<&NodeAddress> {
+        match &self.target {
+            Target::Found(address) => Some(address),
+            Target::Any | Target::Named(_) => None,
+        }
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.address().map(NodeAddress::host)
+    }
+}
