@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use harness::redis::{RedisClient, RedisReply};
+use std::net::SocketAddr;
+
+use harness::Gateway;
+use harness::redis::{Redis, RedisClient, RedisReply};
 
 use super::{Site, bulk, is_error, ok};
 
@@ -203,4 +206,53 @@ fn messages_reach_subscribers_of_channels_and_patterns_once() {
         &[("listener", "cache")],
         |count| count == 0,
     );
+}
+
+#[test]
+fn a_reload_that_adds_a_shard_places_keys_anew() {
+    let (Some(first), Some(second)) = (Redis::start(), Redis::start()) else {
+        return;
+    };
+    let document = |endpoints: &[SocketAddr]| {
+        let text = super::document("", "redis: { topology: shards }", endpoints);
+        format!(
+            "{text}  other: {{ endpoints: [\"{}\"] }}\n",
+            first.address()
+        )
+        .replace(
+            "listeners:\n",
+            "listeners:\n  other: { listen: 127.0.0.1:0, protocol: redis, cluster: other }\n",
+        )
+    };
+    let gateway = Gateway::start(&document(&[first.address()]));
+    let mut client = RedisClient::connect(gateway.addr("cache"));
+    let mut watching = RedisClient::connect(gateway.addr("cache"));
+    let mut listener = RedisClient::connect(gateway.addr("cache"));
+    let mut other = RedisClient::connect(gateway.addr("other"));
+    assert_eq!(client.call(&["SET", "key:0", "before"]), ok());
+    assert_eq!(watching.call(&["WATCH", "key:0"]), ok());
+    assert_eq!(listener.call(&["SUBSCRIBE", "news"]).array().len(), 3);
+    assert_eq!(other.call(&["SUBSCRIBE", "news"]).array().len(), 3);
+    let reply = gateway.reload(&document(&[first.address(), second.address()]));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    harness::eventually("keys are placed on both", || {
+        for number in 0..50 {
+            assert_eq!(
+                client.call(&["SET", &format!("key:{number}"), "after"]),
+                ok()
+            );
+        }
+        second.client().call(&["DBSIZE"]).integer() > 5
+    });
+    // Messages may come elsewhere now: who listens has to subscribe again. Not who listens to what is as it was.
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut listener.sender(), &mut rest).unwrap();
+    assert_eq!(first.client().call(&["PUBLISH", "news", "x"]).integer(), 1);
+    assert_eq!(other.read().array()[2], bulk("x"));
+    // What was watched before is not taken for something else.
+    assert_eq!(watching.call(&["MULTI"]), ok());
+    let queued = watching.call(&["SET", "key:0", "watched"]);
+    assert!(matches!(queued, RedisReply::Error(_)), "{queued:?}");
+    assert!(is_error(&watching.call(&["EXEC"]), "EXECABORT"));
+    assert_eq!(watching.call(&["SET", "key:0", "again"]), ok());
 }

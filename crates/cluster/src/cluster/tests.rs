@@ -437,7 +437,7 @@ fn what_a_protocol_found_is_counted_and_in_no_set() {
     let address: std::net::SocketAddr = "10.0.0.9:7000".parse().unwrap();
     let found = f
         .cluster
-        .found("node:7000", crate::ResolvedAddress::Socket(address));
+        .found("node:7000", ResolvedAddress::Socket(address));
     assert_eq!(
         &**found.name(),
         "10.0.0.1:80",

@@ -104,6 +104,7 @@ impl RefreshPolicy {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // any instant will do
 mod tests {
     use super::*;
 

@@ -75,20 +75,23 @@ impl Reach<'_> {
 impl Upstreams for Reach<'_> {
     #[inline]
     fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
-        let upstream = self.rule(call, Some(key))?.upstream;
-        let shard = self.server().upstream(upstream)?.locate(call.id, key)?;
+        let rule = self.rule(call, Some(key))?;
+        let (upstream, at) = self.server().current(rule)?;
+        let shard = at.locate(call.id, key)?;
         Ok(Destination { upstream, shard })
     }
 
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
-        let upstream = self.rule(call, None)?.upstream;
-        let shard = self.server().upstream(upstream)?.anywhere(self.client);
+        let rule = self.rule(call, None)?;
+        let (upstream, at) = self.server().current(rule)?;
+        let shard = at.anywhere(self.client);
         Ok(Destination { upstream, shard })
     }
 
     fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
-        let upstream = self.rule(call, None)?.upstream;
-        let shards = self.server().upstream(upstream)?.everywhere(call.id)?;
+        let rule = self.rule(call, None)?;
+        let (upstream, at) = self.server().current(rule)?;
+        let shards = at.everywhere(call.id)?;
         let shards = shards.into_iter();
         Ok(shards
             .map(|shard| Destination { upstream, shard })

@@ -2,6 +2,7 @@
 //!
 //! Start at [`RedisServer`].
 
+use std::cell::{self, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Protocol for Redis {
             rules.push(Rule {
                 name: route.name.clone(),
                 condition: route.condition.clone(),
-                upstream: upstream as u16,
+                upstream: cell::Cell::new(upstream as u16),
             });
         }
         let mut policy = config.policy();
@@ -76,7 +77,7 @@ impl Protocol for Redis {
             policy,
             chain: config.filters.build(&cx.filters(&path))?,
             rules: rules.into(),
-            upstreams: upstreams.into(),
+            upstreams: RefCell::new(upstreams.into_iter().map(Rc::new).collect()),
             stats,
             keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
             config: config.clone(),
@@ -91,7 +92,7 @@ pub(super) struct Rule {
     pub(super) name: Option<Arc<str>>,
     pub(super) condition: Condition,
     /// Which of the listener's upstreams: rules with the same cluster share one.
-    pub(super) upstream: u16,
+    upstream: cell::Cell<u16>,
 }
 
 /// Redis, configured for one listener on one worker.
@@ -100,7 +101,8 @@ pub struct RedisServer {
     pub(super) policy: Arc<Policy>,
     pub(super) chain: FilterChain<RedisMessages>,
     pub(super) rules: Box<[Rule]>,
-    upstreams: Box<[Upstream]>,
+    /// Those of now, and those that they have taken the place of: a number is never another's.
+    upstreams: RefCell<Vec<Rc<Upstream>>>,
     pub(super) stats: Rc<RedisStats>,
     pub(super) keys: Keys,
     pub(super) config: RedisConfig,
@@ -116,19 +118,58 @@ impl Server for RedisServer {
 impl RedisServer {
     /// The upstream with this number.
     #[inline]
-    pub(super) fn upstream(&self, number: u16) -> Result<&Upstream, Lost> {
-        self.upstreams.get(number as usize).ok_or(Lost::NoRoute)
+    pub(super) fn upstream(&self, number: u16) -> Result<Rc<Upstream>, Lost> {
+        let upstreams = self.upstreams.borrow();
+        upstreams.get(number as usize).cloned().ok_or(Lost::NoRoute)
+    }
+
+    /// Where a rule leads, by the cluster's settings of now.
+    #[inline]
+    pub(super) fn current(&self, rule: &Rule) -> Result<(u16, Rc<Upstream>), Lost> {
+        let number = rule.upstream.get();
+        let upstream = self.upstream(number)?;
+        if upstream.is_stale() {
+            return Ok(self.renew(number, upstream));
+        }
+        Ok((number, upstream))
+    }
+
+    /// Makes an upstream anew after a reload. If that cannot be, the old one goes on.
+    #[cold]
+    fn renew(&self, number: u16, old: Rc<Upstream>) -> (u16, Rc<Upstream>) {
+        let mut upstreams = self.upstreams.borrow_mut();
+        let next = u16::try_from(upstreams.len());
+        let (next, renewed) = match (next, old.renewed(&self.config)) {
+            (Ok(next), Ok(renewed)) => (next, Rc::new(renewed)),
+            (next, renewed) => {
+                let error = renewed.err().unwrap_or_default();
+                let cluster = old.name();
+                tracing::error!(cluster, error, ?next, "a Redis cluster stays as it was");
+                return (number, old);
+            }
+        };
+        upstreams.push(Rc::clone(&renewed));
+        for rule in &self.rules {
+            if rule.upstream.get() == number {
+                rule.upstream.set(next);
+            }
+        }
+        old.replace();
+        (next, renewed)
     }
 
     /// Whether the nodes of a Redis Cluster are being asked for the first time.
     pub(super) fn is_awaiting_nodes(&self) -> bool {
-        let mut members = self.upstreams.iter().filter_map(Upstream::members);
+        let upstreams = self.upstreams.borrow();
+        let mut members = upstreams.iter().filter_map(|upstream| upstream.members());
         members.any(|members| members.is_awaited())
     }
 
     /// As [`is_awaiting_nodes`](Self::is_awaiting_nodes); the client is woken when that is over.
+    #[inline]
     pub(super) fn awaits_nodes(&self, client: &Rc<Cell>) -> bool {
-        let members = self.upstreams.iter().filter_map(Upstream::members);
+        let upstreams = self.upstreams.borrow();
+        let members = upstreams.iter().filter_map(|upstream| upstream.members());
         let awaited = members.filter(|members| members.is_awaited());
         awaited.inspect(|members| members.wait(client)).count() > 0
     }
@@ -142,7 +183,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     /// A listener that is gone needs no connections: links hold nothing of it, so that they end when asked.
     fn drop(&mut self) {
-        for upstream in &self.upstreams {
+        for upstream in &*self.upstreams.borrow() {
             upstream.close();
         }
     }

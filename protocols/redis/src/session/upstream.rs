@@ -3,13 +3,15 @@
 //! Which shard has a key is [`crate::hash`]'s, or what the nodes of a Redis Cluster say ([`super::members`]). Connections are
 //! [`super::shard`]'s. Start at [`Upstream::locate`] and [`Upstream::send`].
 
-use std::cell::OnceCell;
-use std::rc::Rc;
-use std::time::Duration;
+use std::cell::{Cell as Value, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use portcullis_cluster::{Cluster, ClusterConfig, KeyDistribution, RedisTopology, UpstreamRedis};
 use portcullis_config::TargetAddress;
 use portcullis_filter::Random;
+use portcullis_net::{clock, spawn_local};
 
 use super::cell::Cell;
 use super::link::{Link, Pending, Replay};
@@ -25,6 +27,12 @@ use crate::machine::{Lost, PinEnd, PinId, Purpose, Speaks};
 pub(super) struct Upstream {
     common: Rc<Common>,
     place: Place,
+    /// What it was made of.
+    settings: RefCell<Arc<ClusterConfig>>,
+    /// When the cluster was last asked for news.
+    asked: Value<Instant>,
+    /// Connections that messages come over.
+    listening: RefCell<Vec<Weak<Link>>>,
 }
 
 /// Where things are.
@@ -74,7 +82,63 @@ impl Upstream {
                 Place::Slots(Members::start(Rc::clone(&common), &settings))
             }
         };
-        Ok(Self { common, place })
+        Ok(Self {
+            common,
+            place,
+            settings: RefCell::new(settings),
+            asked: Value::new(clock::now()),
+            listening: RefCell::default(),
+        })
+    }
+
+    /// Whether a reload has changed what this was made of. Asks once in a turn of the loop.
+    #[inline]
+    pub(super) fn is_stale(&self) -> bool {
+        let now = clock::now();
+        if self.asked.replace(now) == now {
+            return false;
+        }
+        let cluster = &self.common.cluster;
+        cluster.refresh(now);
+        let made_of = Arc::as_ptr(&self.settings.borrow());
+        let is_same = |config: &ClusterConfig| std::ptr::eq(config, made_of);
+        !cluster.with_config(is_same) && self.has_changed(cluster.config())
+    }
+
+    /// Whether other settings are other ones for Redis.
+    #[cold]
+    fn has_changed(&self, config: Arc<ClusterConfig>) -> bool {
+        let mut settings = self.settings.borrow_mut();
+        if config.redis.value == settings.redis.value
+            && config.endpoints.value == settings.endpoints.value
+        {
+            *settings = config;
+            return false;
+        }
+        true
+    }
+
+    /// As this one, by the cluster's settings of now.
+    pub(super) fn renewed(&self, config: &RedisConfig) -> Result<Self, String> {
+        let Common {
+            cluster,
+            stats,
+            random,
+            ..
+        } = &*self.common;
+        Self::new(Rc::clone(cluster), config, Rc::clone(stats), random)
+    }
+
+    /// Another has taken its place. What is under way ends here; who listens would miss what is said elsewhere.
+    pub(super) fn replace(&self) {
+        self.close();
+        let listening = self.listening.take();
+        // Not from here: whoever asks is one of those that are told.
+        spawn_local(async move {
+            for link in listening.iter().filter_map(Weak::upgrade) {
+                link.close(Lost::Closed);
+            }
+        });
     }
 
     /// The cluster's name.
@@ -172,6 +236,11 @@ impl Upstream {
         };
         link.set_owner(Some((Rc::clone(client.0), pin)));
         common.stats.on_pin();
+        if purpose == Purpose::Subscription {
+            let mut listening = self.listening.borrow_mut();
+            listening.retain(|link| link.strong_count() > 0);
+            listening.push(Rc::downgrade(&link));
+        }
         Ok(link)
     }
 

@@ -8,7 +8,7 @@ fn a_request_gets_an_endpoint_of_the_role_that_it_needs() {
     let f = Fixture::new(3, r#""panic_threshold": "50%""#);
     let endpoint = |id: usize| Arc::clone(&f.shared.set().endpoints()[id]);
     let pick = |role: EndpointRole| {
-        let accept = move |endpoint: &crate::Endpoint| endpoint.role() == Some(role);
+        let accept = move |endpoint: &Endpoint| endpoint.role() == Some(role);
         let picked = f.cluster.pick(&PickContext {
             now: f.now,
             random: 42,
