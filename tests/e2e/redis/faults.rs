@@ -148,6 +148,26 @@ fn a_server_that_hangs_is_waited_for_no_longer_than_configured() {
 }
 
 #[test]
+fn who_listens_or_watches_may_be_silent_for_longer_than_a_connection_that_nobody_uses() {
+    let Some(server) = Redis::start() else { return };
+    let site = Site::over(vec![server], "", "pool: { idle_timeout: 100ms }");
+    let mut client = site.client();
+    let mut listener = site.client();
+    assert_eq!(listener.call(&["SUBSCRIBE", "c"]).array().len(), 3);
+    let mut watching = site.client();
+    assert_eq!(watching.call(&["WATCH", "a"]), ok());
+    assert_eq!(client.call(&["GET", "a"]), RedisReply::Nil);
+    // The one that clients share is closed, and only that.
+    let open = "portcullis_redis_upstream_connections_active";
+    site.gateway
+        .wait_stat(open, &[("listener", "cache")], |count| count == 2);
+    assert_eq!(client.call(&["PUBLISH", "c", "hi"]), RedisReply::Integer(1));
+    assert_eq!(listener.read().array()[2], bulk("hi"));
+    assert_eq!(watching.call(&["MULTI"]), ok());
+    assert_eq!(watching.call(&["EXEC"]).array(), []);
+}
+
+#[test]
 fn f8_a_drain_closes_clients_between_commands_only() {
     let Some(site) = Site::start("") else { return };
     let mut idle = site.client();

@@ -273,10 +273,11 @@ impl State {
 
     /// When the server will have said nothing for too long.
     fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
-        let patience = if self.pipeline.is_empty() {
-            idle
-        } else {
-            self.patience
+        let patience = match &self.owner {
+            _ if !self.pipeline.is_empty() => self.patience,
+            None => idle,
+            // It is the client's for as long as the client is there.
+            Some(_) => None,
         };
         self.since.checked_add(patience?)
     }

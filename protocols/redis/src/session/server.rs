@@ -3,12 +3,13 @@
 //! Start at [`RedisServer`].
 
 use std::cell::{self, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::{Context, FilterChain};
-use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock};
+use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock, sleep, spawn_local};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
 
@@ -82,6 +83,7 @@ impl Protocol for Redis {
             keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
             config: config.clone(),
             drain: cx.drain.clone(),
+            is_watched: cell::Cell::new(false),
         })
     }
 }
@@ -107,10 +109,32 @@ pub struct RedisServer {
     pub(super) keys: Keys,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
+    /// Whether [`watch`] runs.
+    is_watched: cell::Cell<bool>,
+}
+
+/// How often a worker whose clients say nothing looks for news of its clusters.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Takes up what a reload has changed, for clients that only listen.
+async fn watch(server: Weak<RedisServer>) {
+    loop {
+        sleep(WATCH).await;
+        let Some(server) = server.upgrade() else {
+            return;
+        };
+        for rule in &server.rules {
+            // What is wrong was said.
+            let _ = server.current(rule);
+        }
+    }
 }
 
 impl Server for RedisServer {
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static {
+        if !self.is_watched.replace(true) {
+            spawn_local(watch(Rc::downgrade(&self)));
+        }
         client::serve(self, downstream)
     }
 }
