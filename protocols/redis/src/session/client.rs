@@ -387,8 +387,11 @@ impl Session {
         }
         let bytes = self.input.get(..len).unwrap_or_default();
         // If the connection is gone, the client has its error already.
-        if link.push(bytes, None).is_err() || last {
+        if link.push(bytes, None).is_err() {
             self.rest = Rest::Dropped;
+        } else if last {
+            self.rest = Rest::Dropped;
+            self.cell.state.borrow_mut().machine.end_large(pin);
         }
         Ok(Flow::Next)
     }

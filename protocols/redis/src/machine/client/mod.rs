@@ -330,19 +330,16 @@ impl<T> Client<T> {
     /// A server answered what the machine said of its own: what it did not take must not be carried out by halves.
     #[cold]
     fn on_own_reply(&mut self, piece: Piece<'_>) {
-        let is_error = match piece {
-            Piece::Whole { kind, .. } => kind.is_error(),
-            Piece::Lost(_) => true,
-            Piece::Begin { .. } | Piece::More { .. } => false,
-        };
-        if is_error {
-            self.transaction.poison();
+        match piece {
+            Piece::Whole { kind, .. } if kind.is_error() => self.transaction.on_refused(),
+            Piece::Lost(_) => self.transaction.poison(),
+            Piece::Whole { .. } | Piece::Begin { .. } | Piece::More { .. } => {}
         }
     }
 
     /// Answers a command here and now, in its turn.
     fn answer(&mut self, of: T, write: impl FnOnce(RespVersion, &mut BytesMut)) {
-        let is_silent = self.is_silent();
+        let is_silent = self.is_silent() || self.slots.is_cut();
         if self.slots.is_empty() {
             let before = self.out.len();
             write(self.speaks.version, &mut self.out);
