@@ -157,7 +157,8 @@ fn what_the_version_changes() {
 
 #[test]
 fn values_go_back_to_their_places() {
-    let rows: &[(&str, &[(u32, u32)], &[&str], &str)] = &[
+    type Row<'a> = (&'a str, &'a [(u32, u32)], &'a [&'a str], &'a str);
+    let rows: &[Row<'_>] = &[
         (
             "by turns",
             &[(0, 0), (1, 0), (0, 1)],

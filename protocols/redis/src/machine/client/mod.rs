@@ -282,10 +282,17 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::error(text.as_bytes(), reply));
             return Ok(Flow::Next);
         }
+        let handling = call.id.handling();
+        if self
+            .transaction
+            .has_to_wait(handling, self.slots.is_empty())
+        {
+            return Err(of);
+        }
         if self.transaction.is_open() {
             return self.in_transaction(call, of, up);
         }
-        match call.id.handling() {
+        match handling {
             Handling::Forward => self.forward(call, of, up),
             Handling::Split(split) => self.split(split, call, of, up),
             Handling::FanOut(scope, merge) => self.fan_out(scope, merge, call, of, up),

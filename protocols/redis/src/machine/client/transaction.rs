@@ -25,6 +25,8 @@ pub(super) struct Transaction {
     /// The connection that it is on, or that keys are watched on.
     own: Option<(Destination, PinId)>,
     is_watching: bool,
+    /// Something is under way over connections that clients share, too, which may overtake.
+    is_mixed: bool,
     open: Option<Open>,
 }
 
@@ -70,6 +72,21 @@ impl Transaction {
         self.own.is_some()
     }
 
+    /// Whether a command must wait until nothing is under way: it, or what it would overtake, goes to several places over other
+    /// connections than the client's own.
+    pub(super) fn has_to_wait(&mut self, handling: Handling, is_settled: bool) -> bool {
+        if self.own.is_none() {
+            return false;
+        }
+        let is_many =
+            self.open.is_none() && matches!(handling, Handling::Split(_) | Handling::FanOut(..));
+        if !is_settled && (is_many || self.is_mixed) {
+            return true;
+        }
+        self.is_mixed = is_many;
+        false
+    }
+
     /// The connection of the client's own that leads there.
     #[inline]
     pub(super) fn pin_at(&self, to: Destination) -> Option<PinId> {
@@ -79,6 +96,7 @@ impl Transaction {
     pub(super) fn take_pin(&mut self) -> Option<PinId> {
         self.open = None;
         self.is_watching = false;
+        self.is_mixed = false;
         self.own.take().map(|(_, pin)| pin)
     }
 }
@@ -263,8 +281,11 @@ impl<T> Client<T> {
         let is_silent = self.is_silent();
         let slot = self.slots.push(of, is_silent);
         let ticket = Ticket::Slot { slot, part: 0 };
-        self.ending.push((pin, PinEnd::Clean));
-        if let Err(lost) = up.send_pinned(pin, command, Some(ticket)) {
+        let sent = up.send_pinned(pin, command, Some(ticket));
+        // What was not sent does not end it.
+        let end = sent.map_or(PinEnd::Dirty, |()| PinEnd::Clean);
+        self.ending.push((pin, end));
+        if let Err(lost) = sent {
             self.on_piece(ticket, Piece::Lost(lost));
         }
     }
