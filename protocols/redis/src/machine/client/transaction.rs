@@ -266,7 +266,7 @@ impl<T> Client<T> {
         if is_sent {
             return self.end_with(DISCARD, of, up);
         }
-        if self.transaction.is_watching {
+        if self.transaction.has_connection() {
             return self.end_with(UNWATCH, of, up);
         }
         self.transaction.open = None;

@@ -334,6 +334,10 @@ impl Actor {
             b"pmessage" => 2,
             _ => return false,
         };
+        if all.len() < at + 2 {
+            // A server that is out of its mind.
+            return true;
+        }
         let wanted = text(&all[1]);
         assert!(self.twin.wanted.contains(&wanted), "{value:?}");
         let said = String::from_utf8(text(&all[at + 1])).unwrap();

@@ -122,6 +122,23 @@ impl Server {
         is_any
     }
 
+    /// Carries out the next command of a connection, and answers something else.
+    pub fn lie(&mut self, number: usize, reply: &[u8]) {
+        let output = |peer: &Peer| peer.output.len();
+        let before = self.peers.get(&number).map_or(0, output);
+        if !self.step(number) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&number) {
+            // It is as if the command had not been.
+            peer.queued = None;
+            peer.watched.clear();
+            peer.blocked = None;
+            peer.output.truncate(before);
+            peer.output.extend_from_slice(reply);
+        }
+    }
+
     /// A connection that waits has waited long enough.
     pub fn time_out(&mut self, number: usize) {
         if let Some(peer) = self.peers.get_mut(&number)

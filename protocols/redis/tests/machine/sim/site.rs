@@ -11,6 +11,20 @@ use super::gateway::{Gateway, Pending};
 /// Most bytes that move at once.
 const MOVED: usize = 64;
 
+/// What a server answers that is out of its mind.
+const NONSENSE: [&[u8]; 10] = [
+    b"+OK\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"*2\r\n$1\r\na\r\n:9223372036854775807\r\n",
+    b"%1\r\n:1\r\n*1\r\n_\r\n",
+    b":9223372036854775807\r\n",
+    b"-MOVED 1 h:1\r\n",
+    b"!5\r\nERR x\r\n",
+    b">2\r\n$7\r\nmessage\r\n$1\r\na\r\n",
+    b"what\r\n",
+];
+
 /// So many steps, or as long as there are choices, and then until all is quiet.
 pub fn run(mut choices: Choices<'_>, steps: usize) {
     let nonce = choices.nonce();
@@ -54,7 +68,7 @@ impl Site<'_> {
             13..16 => self.execute(),
             16..18 => self.receive_some(),
             18 => self.time_out(),
-            _ if breaks && self.gateway.choices.once_in(6) => self.kill(),
+            _ if breaks && self.gateway.choices.once_in(6) => self.kill_some(),
             _ if self.gateway.choices.once_in(24) => self.actors[at].leave(&mut self.gateway),
             _ => self.receive_some(),
         }
@@ -108,8 +122,17 @@ impl Site<'_> {
 
     fn execute(&mut self) {
         if let Some(number) = self.any_link() {
-            let shard = self.gateway.links[&number].shard;
-            self.gateway.servers[shard].step(number);
+            let link = &self.gateway.links[&number];
+            let (shard, is_shared) = (link.shard, link.owner.is_none());
+            let lies = self.gateway.breaks && self.gateway.choices.once_in(32);
+            let nonsense = self.gateway.choices.of(&NONSENSE);
+            let server = &mut self.gateway.servers[shard];
+            // An answer that is missing where several wait, nobody can tell.
+            if lies && !(is_shared && nonsense.starts_with(b">")) {
+                server.lie(number, nonsense);
+            } else {
+                server.step(number);
+            }
         }
     }
 
@@ -150,19 +173,25 @@ impl Site<'_> {
                     }
                 }
             });
-        assert_eq!(result, Ok(()), "what a server says");
+        if result.is_err() {
+            assert!(self.gateway.breaks, "{result:?}");
+            self.kill(number, Lost::Protocol);
+        }
     }
 
-    fn kill(&mut self) {
-        let Some(number) = self.any_link() else {
-            return;
-        };
+    fn kill_some(&mut self) {
+        if let Some(number) = self.any_link() {
+            self.kill(number, Lost::Closed);
+        }
+    }
+
+    fn kill(&mut self, number: usize, lost: Lost) {
         let Some(mut link) = self.gateway.remove(number) else {
             return;
         };
         for Pending { client, ticket } in link.pipeline.take_pending() {
-            let piece = Piece::Lost(Lost::Closed);
-            self.actors[client].machine.on_piece(ticket, piece);
+            let machine = &mut self.actors[client].machine;
+            machine.on_piece(ticket, Piece::Lost(lost));
         }
         if let Some((client, pin)) = link.owner
             && self.actors[client].machine.listens_on(pin)
@@ -192,7 +221,13 @@ impl Site<'_> {
 
     /// Until nothing moves any more.
     fn settle(&mut self) {
-        for _ in 0..1000 {
+        for round in 0..1000 {
+            if round % 100 == 99 && self.gateway.breaks {
+                // Whoever waits for a server that says nothing is told so in time.
+                for number in self.gateway.links.keys().copied().collect::<Vec<_>>() {
+                    self.kill(number, Lost::Timeout);
+                }
+            }
             let numbers: Vec<usize> = self.gateway.links.keys().copied().collect();
             for number in numbers {
                 let Some(link) = self.gateway.links.get(&number) else {
