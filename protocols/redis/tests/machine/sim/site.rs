@@ -202,6 +202,10 @@ impl Site<'_> {
 
     /// Everybody ends what it has begun, and everything arrives.
     fn finish(&mut self) {
+        for actor in self.actors.iter_mut().filter(|it| it.is_hostile) {
+            // It may have begun a command that never ends.
+            actor.leave(&mut self.gateway);
+        }
         self.settle();
         for actor in &mut self.actors {
             if !actor.is_gone && !actor.is_hostile {
