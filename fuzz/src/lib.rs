@@ -16,6 +16,7 @@ pub mod postgres_scram;
 pub mod postgres_sql;
 pub mod proxy_header;
 pub mod redis;
+pub mod redis_session;
 
 /// What a target does with one input.
 pub type Body = fn(&[u8]);
@@ -46,4 +47,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("redis_decode", redis::decode),
     ("redis_roundtrip", redis::roundtrip),
     ("redis_diff", redis::diff),
+    ("redis_session", redis_session::session),
 ];

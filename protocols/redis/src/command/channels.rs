@@ -71,16 +71,18 @@ pub enum Wait {
     AtMost(Duration),
 }
 
-/// How long this call may wait. `None` if it does not: no blocking command, `XREAD` without `BLOCK`, or a time that a
-/// server refuses.
+/// How long this call may wait. `None` if it does not: no blocking command, or `XREAD` without `BLOCK`.
+///
+/// A time that is no plain number counts as for ever: a server reads `0x10`, and rounds `-0.0001` up to 0. One that it
+/// refuses it refuses at once, whatever is said here.
 #[must_use]
 pub fn wait<A: Arguments + ?Sized>(command: CommandId, args: &A) -> Option<Wait> {
     let last = args.len().checked_sub(1)?;
-    let seconds = |index| Some(Duration::try_from_secs_f64(number(args.at(index)?)?).ok());
-    let milliseconds = |index| {
-        let text = std::str::from_utf8(args.at(index)?).ok()?;
-        Some(Some(Duration::from_millis(text.parse().ok()?)))
-    };
+    let text = |index| std::str::from_utf8(args.at(index)?).ok();
+    let seconds =
+        |index| text(index).and_then(|text| Duration::try_from_secs_f64(text.parse().ok()?).ok());
+    let milliseconds =
+        |index| text(index).and_then(|text| text.parse().ok().map(Duration::from_millis));
     let time = match command {
         CommandId::BLPOP
         | CommandId::BRPOP
@@ -91,20 +93,15 @@ pub fn wait<A: Arguments + ?Sized>(command: CommandId, args: &A) -> Option<Wait>
         CommandId::BLMPOP | CommandId::BZMPOP => seconds(1),
         CommandId::WAIT => milliseconds(2),
         CommandId::XREAD | CommandId::XREADGROUP => milliseconds(block_option(args)?),
-        _ => None,
-    }??;
-    Some(if time.is_zero() {
-        Wait::Forever
-    } else {
-        Wait::AtMost(time)
+        _ => return None,
+    };
+    Some(match time {
+        Some(time) if !time.is_zero() => Wait::AtMost(time),
+        _ => Wait::Forever,
     })
 }
 
-fn number(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Where the time of `BLOCK` is.
+/// Where the time of `BLOCK` is. An option that is not known here does not hide it.
 fn block_option<A: Arguments + ?Sized>(args: &A) -> Option<usize> {
     let mut index = 1;
     let mut found = None;
@@ -117,10 +114,10 @@ fn block_option<A: Arguments + ?Sized>(args: &A) -> Option<usize> {
             2
         } else if is(b"GROUP") {
             3
-        } else if is(b"NOACK") {
-            1
-        } else {
+        } else if is(b"STREAMS") {
             break;
+        } else {
+            1
         };
     }
     found

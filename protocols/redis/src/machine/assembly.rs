@@ -113,7 +113,7 @@ impl Assembly {
         }
         Finished {
             bytes: out.len() as u64,
-            error: out.starts_with(b"-").then(|| ErrorPrefix::of(out)),
+            error: matches!(out.first(), Some(b'-' | b'!')).then(|| ErrorPrefix::of(out)),
             lost: self.parts.iter().find_map(|part| part.lost),
             is_cut: false,
         }
@@ -220,7 +220,7 @@ impl Assembly {
             while let Some(name) = list.next() {
                 let number = integer(list.next()?)?;
                 match names.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, sum)) => *sum += number,
+                    Some((_, sum)) => *sum = sum.saturating_add(number),
                     None => names.push((name, number)),
                 }
             }

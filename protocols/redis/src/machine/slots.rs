@@ -138,6 +138,8 @@ pub struct Slots<T> {
     queue: VecDeque<Slot<T>>,
     /// A large reply is half with the client: nothing may come between.
     is_open: bool,
+    /// The rest of one will not come: whatever came behind its half would be taken for the other.
+    is_cut: bool,
 }
 
 impl<T> Default for Slots<T> {
@@ -146,6 +148,7 @@ impl<T> Default for Slots<T> {
             first: 0,
             queue: VecDeque::new(),
             is_open: false,
+            is_cut: false,
         }
     }
 }
@@ -167,6 +170,12 @@ impl<T> Slots<T> {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether the client has half of a reply for good: it hears nothing more, and is to be closed.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Owes the client one more reply.
@@ -195,7 +204,7 @@ impl<T> Slots<T> {
             of,
             state,
             is_done: false,
-            is_silent,
+            is_silent: is_silent || self.is_cut,
             finished: Finished::default(),
         });
         id
@@ -256,15 +265,27 @@ impl<T> Slots<T> {
             if !slot.is_done {
                 return;
             }
-            self.is_open = false;
+            self.is_open = self.is_cut;
             self.first += 1;
             if let Some(slot) = self.queue.pop_front() {
+                if slot.finished.is_cut {
+                    self.cut();
+                }
                 over(slot.of, slot.finished);
             }
         }
         if self.queue.capacity() > 64 {
             // A long pipeline is no reason to hold its room for ever.
             self.queue.shrink_to(8);
+        }
+    }
+
+    #[cold]
+    fn cut(&mut self) {
+        self.is_cut = true;
+        self.is_open = true;
+        for slot in &mut self.queue {
+            slot.is_silent = true;
         }
     }
 

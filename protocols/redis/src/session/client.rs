@@ -3,33 +3,31 @@
 //! Replies are mostly written by the links that read them (see [`super::cell`]); this task writes what is left, and waits for
 //! what the machine has to wait for. Start at [`serve`].
 
-use std::future::poll_fn;
+mod filter;
+mod large;
+mod turn;
+
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::{Context as Task, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
 use portcullis_codec::WireError as _;
-use portcullis_filter::{Connection, Context, Interest, RejectionKind, Stop};
+use portcullis_filter::Connection;
 use portcullis_net::drain::DrainListener;
-use portcullis_net::{ConnectionGuard, Downstream, SessionTimer, Timer, clock};
+use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 
-use super::cell::{Cell, Flight, Held, Need, State};
+use super::cell::{Cell, Flight, Need, State};
 use super::reach::{Pins, Reach};
 use super::server::RedisServer;
-use crate::chain::{CommandRequest, Record, RedisMessages};
 use crate::command::CommandId;
 use crate::encoder;
 use crate::error::RequestError;
-use crate::machine::{Call, Client, Flow, Front, PinId, Refusal};
+use crate::machine::{Call, Client, Flow, PinId, Refusal};
 use crate::request::{Command, CommandFrame, CommandRef, CommandScanner};
 
 /// Bytes of a large command that may wait for the server before more are read.
 pub(super) const STREAMED: usize = 256 << 10;
-
-/// How long a client that is closed may take to read what it was told.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one client until it is gone.
 // An `async fn` would keep its arguments beside the session for ever.
@@ -271,171 +269,6 @@ impl Session {
         self.cell.count(&mut state);
     }
 
-    /// Asks the filters. What they hold until the command is over, or the refusal.
-    async fn filter(
-        &mut self,
-        id: CommandId,
-        taken: &Taken,
-    ) -> Result<Result<Option<Box<Held>>, (Refusal, Vec<u8>)>, &'static str> {
-        let server = Rc::clone(&self.cell.server);
-        let (user, database) = {
-            let state = self.cell.state.borrow();
-            (state.machine.user_name().clone(), state.machine.database())
-        };
-        let command = taken.command(&self.scanner, &self.input);
-        let arguments = command.len();
-        let mut request = CommandRequest::new(id, command, &user, database);
-        let mut cx = Context::new(Rc::clone(&self.connection), clock::now());
-        cx.route = self.route(&request);
-        let asked = server
-            .chain
-            .on_request(&mut request, &mut cx, &SessionTimer);
-        let stop = asked.await.err();
-        let wants_record = server.chain.interest().includes(Interest::COMPLETE);
-        let record = Record {
-            started_at: if wants_record {
-                clock::wall()
-            } else {
-                SystemTime::UNIX_EPOCH
-            },
-            started: cx.now,
-            duration: Duration::ZERO,
-            command: Some(id),
-            arguments,
-            user,
-            database,
-            bytes_up: taken.len() as u64,
-            bytes_down: 0,
-            error: None,
-            reason: None,
-        };
-        let Some(stop) = stop else {
-            return Ok(Ok(Some(Box::new(Held { cx, record }))));
-        };
-        let (reason, text) = words(stop).ok_or("filter_closed")?;
-        if wants_record {
-            let record = Record {
-                reason: Some(reason),
-                ..record
-            };
-            server.chain.on_complete(&record, &cx);
-        }
-        Ok(Err((Refusal { reason }, text)))
-    }
-
-    /// The name of the rule that takes the command's first key.
-    fn route(&self, request: &CommandRequest) -> Option<std::sync::Arc<str>> {
-        let asked = crate::route::Asked {
-            command: request.command,
-            key: request.keys().next(),
-            database: request.database,
-            user: &request.user,
-            address: self.address,
-        };
-        let mut rules = self.cell.server.rules.iter();
-        rules
-            .find(|rule| rule.condition.takes(&asked))?
-            .name
-            .clone()
-    }
-
-    /// A command begins that is too large to be held.
-    async fn begin(&mut self, len: usize, declared: u32) -> Result<Flow, &'static str> {
-        self.rest = Rest::Dropped;
-        let wire = self.input.get(..len).unwrap_or_default();
-        let command = self.scanner.command(wire);
-        let front = Front {
-            command,
-            declared: declared as usize,
-        };
-        let admitted = self.cell.state.borrow().machine.admit(&front);
-        let id = match admitted {
-            Ok(id) => id,
-            Err((refusal, text)) => {
-                let id = CommandId::resolve(&command).ok();
-                self.refuse(id, len, refusal, &text);
-                return Ok(Flow::Next);
-            }
-        };
-        let mut held = None;
-        if !self.cell.server.chain.is_empty() {
-            match self.filter(id, &Taken::Front(len)).await? {
-                Ok(kept) => held = kept,
-                Err((refusal, text)) => {
-                    self.refuse(Some(id), len, refusal, &text);
-                    return Ok(Flow::Next);
-                }
-            }
-        }
-        let mut flight = Flight {
-            command: Some(id),
-            started: clock::now(),
-            bytes: len as u32,
-            sampled: None,
-            held,
-        };
-        loop {
-            match self.execute_large(id, len, declared, flight) {
-                Ok(pin) => {
-                    self.rest = pin.map_or(Rest::Dropped, Rest::Sent);
-                    return Ok(Flow::Next);
-                }
-                Err(back) => flight = back,
-            }
-            self.wait(Need::Settled).await?;
-        }
-    }
-
-    fn execute_large(
-        &mut self,
-        id: CommandId,
-        len: usize,
-        declared: u32,
-        flight: Flight,
-    ) -> Result<Option<PinId>, Flight> {
-        let wire = self.input.get(..len).unwrap_or_default();
-        let call = Call {
-            id,
-            command: self.scanner.command(wire),
-        };
-        let mut state = self.cell.state.borrow_mut();
-        let state = &mut *state;
-        let user = state.machine.user_name().clone();
-        let mut reach = Reach {
-            cell: &self.cell,
-            pins: &mut self.pins,
-            client: self.connection.id,
-            address: self.address,
-            user: &user,
-            database: state.machine.database(),
-        };
-        let pin = state
-            .machine
-            .begin_large(call, declared, flight, &mut reach)?;
-        self.cell.count(state);
-        Ok(pin)
-    }
-
-    /// More of a large command.
-    async fn more(&mut self, len: usize, last: bool) -> Result<Flow, &'static str> {
-        let Rest::Sent(pin) = self.rest else {
-            return Ok(Flow::Next);
-        };
-        let Some(link) = self.pins.find(pin).cloned() else {
-            self.rest = Rest::Dropped;
-            return Ok(Flow::Next);
-        };
-        while link.unsent() > STREAMED {
-            self.wait(Need::Drained).await?;
-        }
-        let bytes = self.input.get(..len).unwrap_or_default();
-        // If the connection is gone, the client has its error already.
-        if link.push(bytes, None).is_err() || last {
-            self.rest = Rest::Dropped;
-        }
-        Ok(Flow::Next)
-    }
-
     /// A line of words: it becomes a command.
     async fn inline(&mut self, len: usize) -> Result<Flow, &'static str> {
         let line = self.input.get(..len).unwrap_or_default();
@@ -476,164 +309,6 @@ impl Session {
         }
         reason
     }
-
-    /// Sends what is left, and gives the client a while to read it: closing with its bytes unread would destroy what is on
-    /// its way.
-    async fn part(&mut self) {
-        let deadline = clock::now().checked_add(LINGER);
-        let mut is_said = false;
-        let mut unread = BytesMut::new();
-        poll_fn(|task| {
-            let mut state = self.cell.state.borrow_mut();
-            let state = &mut *state;
-            if poll_write(state, task).is_err() {
-                return Poll::Ready(());
-            }
-            if !state.machine.out().is_empty() {
-                return self.timer.poll_expired(task, deadline);
-            }
-            if !is_said {
-                match state.stream.poll_shutdown(task) {
-                    Poll::Ready(Ok(())) => is_said = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return self.timer.poll_expired(task, deadline),
-                }
-            }
-            loop {
-                unread.clear();
-                match state.stream.poll_read(task, &mut unread) {
-                    Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.timer.poll_expired(task, deadline),
-                }
-            }
-        })
-        .await;
-    }
-
-    /// Waits for what is needed, reading and writing meanwhile. The error is why the client is gone.
-    async fn wait(&mut self, need: Need) -> Result<(), &'static str> {
-        poll_fn(|task| self.poll(need, task)).await
-    }
-
-    fn poll(&mut self, need: Need, task: &mut Task<'_>) -> Poll<Result<(), &'static str>> {
-        let mut state = self.cell.state.borrow_mut();
-        let state = &mut *state;
-        if let Some(reason) = state.ended {
-            return Poll::Ready(Err(reason));
-        }
-        if poll_write(state, task).is_err() {
-            return Poll::Ready(Err("downstream_io"));
-        }
-        let limits = &self.cell.server.config.limits;
-        let is_met = match need {
-            Need::Input => state.machine.wants_settling(),
-            Need::Settled => state.machine.is_settled(),
-            Need::Capacity => state.machine.owed() < limits.pipeline.get() as usize,
-            Need::Drained => match self.rest {
-                Rest::Sent(pin) => {
-                    let link = self.pins.find(pin);
-                    link.is_none_or(|link| link.unsent() <= STREAMED)
-                }
-                Rest::Dropped => true,
-            },
-            Need::Nodes => !self.cell.server.is_awaiting_nodes(),
-        };
-        if is_met {
-            return Poll::Ready(Ok(()));
-        }
-        // Whoever takes no replies gets no more of them.
-        let is_behind = state.machine.out().len() > STREAMED;
-        while self.input.len() <= STREAMED && !is_behind {
-            match state.stream.poll_read(task, &mut self.input) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err("closed")),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err("downstream_io")),
-                Poll::Ready(Ok(_)) => {
-                    self.heard = clock::now();
-                    if need == Need::Input {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Poll::Pending => break,
-            }
-        }
-        state.need = need;
-        if !state
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(task.waker()))
-        {
-            state.waker = Some(task.waker().clone());
-        }
-        let deadline = deadline(&self.cell.server, state, self.heard, &self.connection);
-        if let Some((at, reason)) = deadline
-            && self.timer.poll_expired(task, Some(at)).is_ready()
-        {
-            self.cell.server.stats.on_rejected(reason);
-            return Poll::Ready(Err(reason));
-        }
-        let is_between = need == Need::Input && state.machine.is_between_commands();
-        if self.drain.poll_draining(task).is_ready() && is_between && self.input.is_empty() {
-            let random = self.connection.id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let at = self.cell.server.drain.close_at(random);
-            if self.timer.poll_expired(task, at).is_ready() {
-                return Poll::Ready(Err("drained"));
-            }
-        }
-        Poll::Pending
-    }
-}
-
-/// Until when a client has to say something.
-fn deadline(
-    server: &RedisServer,
-    state: &State,
-    heard: Instant,
-    connection: &Connection,
-) -> Option<(Instant, &'static str)> {
-    let timeouts = &server.config.timeouts;
-    if !state.machine.is_known() {
-        let at = connection
-            .accepted_at
-            .checked_add(timeouts.authentication.get()?)?;
-        return Some((at, "authentication_timeout"));
-    }
-    if state.machine.owed() > 0 || state.machine.is_subscribed() {
-        return None;
-    }
-    let at = heard.checked_add(timeouts.idle.get()?)?;
-    Some((at, "idle_timeout"))
-}
-
-/// Writes what there is for the client.
-fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
-    while !state.machine.out().is_empty() {
-        match state.stream.poll_write(task, state.machine.out()) {
-            Poll::Ready(Ok(0) | Err(_)) => return Err(()),
-            Poll::Ready(Ok(count)) => state.machine.out().advance(count),
-            Poll::Pending => return Ok(()),
-        }
-    }
-    state.trim();
-    Ok(())
-}
-
-/// A refusal in Redis's words. `None`: the connection is to be closed without one.
-fn words(stop: Stop<RedisMessages>) -> Option<(&'static str, Vec<u8>)> {
-    let rejection = match stop {
-        Stop::Reply(text) => return Some(("fault", text.0.into_bytes())),
-        Stop::Close(_) => return None,
-        Stop::Reject(rejection) => rejection,
-    };
-    let text = match rejection.kind {
-        RejectionKind::Denied => "ERR command is not allowed by the gateway".to_owned(),
-        RejectionKind::RateLimited { retry_after, .. } => {
-            let seconds = retry_after.as_secs_f64();
-            format!("ERR rate limit exceeded, try again in {seconds:.3} seconds")
-        }
-        RejectionKind::Overloaded => "ERR too many commands under way, try again later".to_owned(),
-    };
-    Some((rejection.reason, text.into_bytes()))
 }
 
 impl Drop for Session {

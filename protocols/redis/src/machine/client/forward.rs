@@ -42,6 +42,18 @@ impl From<Lost> for NoPlace {
 /// The one place that a command's keys are at; any, if it has none.
 #[inline]
 pub(super) fn place(call: &Call<'_>, up: &mut impl Upstreams) -> Result<Destination, NoPlace> {
+    match bound_place(call, up)? {
+        Some(at) => Ok(at),
+        None => Ok(up.anywhere(call)?),
+    }
+}
+
+/// The one place that a command's keys, or its channel, are at. `None`: it has none.
+#[inline]
+pub(super) fn bound_place(
+    call: &Call<'_>,
+    up: &mut impl Upstreams,
+) -> Result<Option<Destination>, NoPlace> {
     let mut found = SmallVec::new();
     keys(call.id, &call.command, &mut found)
         .map_err(|error| NoPlace::Answer(error.text().as_bytes()))?;
@@ -54,20 +66,17 @@ pub(super) fn place(call: &Call<'_>, up: &mut impl Upstreams) -> Result<Destinat
         }
         at = Some(to);
     }
-    if let Some(at) = at {
-        return Ok(at);
+    if at.is_none() && is_message(call.id) {
+        let channel = call.command.argument(1).unwrap_or_default();
+        at = Some(up.locate(call, channel)?);
     }
-    match channel(call) {
-        Some(channel) => Ok(up.locate(call, channel)?),
-        None => Ok(up.anywhere(call)?),
-    }
+    Ok(at)
 }
 
-/// The channel that decides where a message is sent: where those who subscribed to it listen. Who subscribed to a pattern
-/// listens everywhere, and so gets it once.
-fn channel<'a>(call: &Call<'a>) -> Option<&'a [u8]> {
-    let is_message = matches!(call.id, CommandId::PUBLISH | CommandId::SPUBLISH);
-    is_message.then(|| call.command.argument(1))?
+/// Whether its channel decides where it is sent: where those who subscribed to it listen. Who subscribed to a pattern listens
+/// everywhere, and so gets it once.
+const fn is_message(id: CommandId) -> bool {
+    matches!(id, CommandId::PUBLISH | CommandId::SPUBLISH)
 }
 
 impl<T> Client<T> {
@@ -247,7 +256,7 @@ impl<T> Client<T> {
             }
         };
         if self.transaction.pin_at(to).is_none() {
-            self.ending.push((pin, PinEnd::Clean));
+            self.ending.push((pin, PinEnd::Dirty));
         }
         let is_silent = self.is_silent();
         let slot = self.slots.push(of, is_silent);
@@ -257,6 +266,14 @@ impl<T> Client<T> {
             return Ok(None);
         }
         Ok(Some(pin))
+    }
+
+    /// All of a large command was sent over this connection. Until then it holds a half, and is of no use to others even if the
+    /// server has answered already.
+    pub fn end_large(&mut self, pin: PinId) {
+        for (_, end) in self.ending.iter_mut().filter(|(own, _)| *own == pin) {
+            *end = PinEnd::Clean;
+        }
     }
 
     /// A command that may wait: over a connection of the client's own, so that nobody waits behind it.
@@ -292,7 +309,8 @@ impl<T> Client<T> {
         match up.pin(to, self.speaks, Purpose::Blocking { at_most }) {
             Err(lost) => self.lose(lost, of),
             Ok(pin) => {
-                let slot = self.slots.push(of, false);
+                let is_silent = self.is_silent();
+                let slot = self.slots.push(of, is_silent);
                 let ticket = Ticket::Slot { slot, part: 0 };
                 self.ending.push((pin, PinEnd::Clean));
                 if let Err(lost) = up.send_pinned(pin, call.command.wire(), Some(ticket)) {
@@ -323,6 +341,10 @@ fn seen_place(
             return Err(NoPlace::Answer(CROSS_SLOT));
         }
         at = Some(to);
+    }
+    if at.is_none() && is_message(call.id) {
+        let channel = front.at(1).ok_or(NoPlace::Answer(TOO_LARGE))?;
+        at = Some(up.locate(call, channel)?);
     }
     match at {
         Some(at) => Ok(at),

@@ -90,6 +90,10 @@ impl<T> Client<T> {
             Ok(wanted) => wanted,
             Err(text) => return self.refuse(text.as_bytes(), of),
         };
+        if self.transaction.has_connection() && wanted.version != self.speaks.version {
+            let text = b"ERR HELLO cannot change the protocol while keys are watched";
+            return self.refuse(text, of);
+        }
         if let Some((name, password)) = wanted.auth
             && let Err(text) = self.log_in(name, password)
         {
@@ -180,6 +184,10 @@ impl<T> Client<T> {
             Ok(1..) if self.policy.is_cluster => {
                 self.refuse(b"ERR SELECT is not allowed in cluster mode", of);
             }
+            // The connection that watches them stays where it is: what was sent there would be about other keys.
+            Ok(number) if self.transaction.has_connection() && number != self.speaks.database => {
+                self.refuse(b"ERR SELECT is not supported while keys are watched", of);
+            }
             Ok(number) if number < self.policy.databases => {
                 self.speaks.database = number;
                 self.answer(of, |_, reply| encoder::ok(reply));
@@ -197,10 +205,13 @@ impl<T> Client<T> {
             self.replies = Replies::Off;
             self.answer(of, |_, reply| encoder::ok(reply));
         } else if mode.eq_ignore_ascii_case(b"SKIP") {
-            // Neither this one is answered, nor the next.
+            // Neither this one is answered, nor the next, nor any if they are off.
+            let is_off = self.replies == Replies::Off;
             self.replies = Replies::Off;
             self.answer(of, |_, reply| encoder::ok(reply));
-            self.replies = Replies::SkipNext;
+            if !is_off {
+                self.replies = Replies::SkipNext;
+            }
         } else {
             self.refuse(b"ERR syntax error", of);
         }

@@ -284,10 +284,17 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::error(text.as_bytes(), reply));
             return Ok(Flow::Next);
         }
+        let handling = call.id.handling();
+        if self
+            .transaction
+            .has_to_wait(handling, self.slots.is_empty())
+        {
+            return Err(of);
+        }
         if self.transaction.is_open() {
             return self.in_transaction(call, of, up);
         }
-        match call.id.handling() {
+        match handling {
             Handling::Forward => self.forward(call, of, up),
             Handling::Split(split) => self.split(split, call, of, up),
             Handling::FanOut(scope, merge) => self.fan_out(scope, merge, call, of, up),
@@ -332,19 +339,16 @@ impl<T> Client<T> {
     /// A server answered what the machine said of its own: what it did not take must not be carried out by halves.
     #[cold]
     fn on_own_reply(&mut self, piece: Piece<'_>) {
-        let is_error = match piece {
-            Piece::Whole { kind, .. } => kind.is_error(),
-            Piece::Lost(_) => true,
-            Piece::Begin { .. } | Piece::More { .. } => false,
-        };
-        if is_error {
-            self.transaction.poison();
+        match piece {
+            Piece::Whole { kind, .. } if kind.is_error() => self.transaction.on_refused(),
+            Piece::Lost(_) => self.transaction.poison(),
+            Piece::Whole { .. } | Piece::Begin { .. } | Piece::More { .. } => {}
         }
     }
 
     /// Answers a command here and now, in its turn.
     fn answer(&mut self, of: T, write: impl FnOnce(RespVersion, &mut BytesMut)) {
-        let is_silent = self.is_silent();
+        let is_silent = self.is_silent() || self.slots.is_cut();
         if self.slots.is_empty() {
             let before = self.out.len();
             write(self.speaks.version, &mut self.out);

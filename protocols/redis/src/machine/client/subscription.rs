@@ -175,8 +175,7 @@ impl<T> Client<T> {
         if wanted.is_empty() {
             self.confirm(call.id, kind, None, &mut reply);
         }
-        self.ask(requests, reply, of, up);
-        Ok(Flow::Next)
+        Ok(self.ask(requests, reply, of, up))
     }
 
     /// The channels that are named, or all.
@@ -237,10 +236,19 @@ impl<T> Client<T> {
         encoder::integer(count, reply);
     }
 
-    /// Sends the requests; the reply is the client's when all are confirmed.
-    fn ask(&mut self, requests: Vec<Request>, reply: BytesMut, of: T, up: &mut impl Upstreams) {
+    /// Sends the requests; the reply is the client's when all are confirmed. If one cannot be sent, what the client listens to
+    /// is not what it was told.
+    fn ask(
+        &mut self,
+        requests: Vec<Request>,
+        reply: BytesMut,
+        of: T,
+        up: &mut impl Upstreams,
+    ) -> Flow {
+        let mut flow = Flow::Next;
         if requests.is_empty() {
-            return self.answer(of, |_, out| out.extend_from_slice(&reply));
+            self.answer(of, |_, out| out.extend_from_slice(&reply));
+            return flow;
         }
         let parts = Assembly::new(How::Known(reply.freeze()), requests.len());
         let is_silent = self.is_silent();
@@ -249,8 +257,10 @@ impl<T> Client<T> {
             if let Err(lost) = self.ask_one(&request, (slot, part), up) {
                 let ticket = Ticket::Slot { slot, part };
                 self.on_piece(ticket, Piece::Lost(lost));
+                flow = Flow::Close;
             }
         }
+        flow
     }
 
     fn ask_one(

@@ -3,13 +3,13 @@
 //! MULTI is answered here; the connection is taken when the first key says where. What cannot be queued fails the
 //! transaction, as with a server. Start at [`Client::transaction_command`] and [`Client::in_transaction`].
 
-use super::forward::{CROSS_SLOT, NoPlace, place};
+use super::forward::{CROSS_SLOT, NoPlace, bound_place};
 use super::{Client, Flow};
 use crate::command::CommandId;
 use crate::command::handling::{Handling, Local, Pin};
 use crate::encoder;
 use crate::machine::upstreams::{
-    Call, Destination, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
+    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
 };
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -25,6 +25,8 @@ pub(super) struct Transaction {
     /// The connection that it is on, or that keys are watched on.
     own: Option<(Destination, PinId)>,
     is_watching: bool,
+    /// Something is under way over connections that clients share, too, which may overtake.
+    is_mixed: bool,
     open: Option<Open>,
 }
 
@@ -34,6 +36,8 @@ struct Open {
     /// The server has heard of it.
     is_sent: bool,
     is_poisoned: bool,
+    /// The server would not have it: what is sent now would be carried out at once.
+    is_refused: bool,
     queued: u32,
 }
 
@@ -55,6 +59,34 @@ impl Transaction {
         }
     }
 
+    /// The server did not take MULTI.
+    pub(super) fn on_refused(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_poisoned = true;
+            open.is_refused = open.is_sent;
+        }
+    }
+
+    /// Whether the client has a connection of its own, which is at one database and speaks one version.
+    pub(super) const fn has_connection(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Whether a command must wait until nothing is under way: it, or what it would overtake, goes to several places over other
+    /// connections than the client's own.
+    pub(super) fn has_to_wait(&mut self, handling: Handling, is_settled: bool) -> bool {
+        if self.own.is_none() {
+            return false;
+        }
+        let is_many =
+            self.open.is_none() && matches!(handling, Handling::Split(_) | Handling::FanOut(..));
+        if !is_settled && (is_many || self.is_mixed) {
+            return true;
+        }
+        self.is_mixed = is_many;
+        false
+    }
+
     /// The connection of the client's own that leads there.
     #[inline]
     pub(super) fn pin_at(&self, to: Destination) -> Option<PinId> {
@@ -64,6 +96,7 @@ impl Transaction {
     pub(super) fn take_pin(&mut self) -> Option<PinId> {
         self.open = None;
         self.is_watching = false;
+        self.is_mixed = false;
         self.own.take().map(|(_, pin)| pin)
     }
 }
@@ -111,14 +144,14 @@ impl<T> Client<T> {
         up: &mut impl Upstreams,
     ) -> Result<Destination, Unable> {
         let own = self.transaction.own.map(|(at, _)| at);
-        let to = match (place(call, up), own) {
-            (Ok(to), Some(own)) if to != own && has_keys(call) => {
+        let to = match (bound_place(call, up)?, own) {
+            (Some(to), Some(own)) if to != own => {
                 return Err(NoPlace::Answer(CROSS_SLOT).into());
             }
             // What has no key goes where the others are.
-            (Ok(_), Some(own)) => own,
-            (Ok(to), None) => to,
-            (Err(no_place), _) => return Err(no_place.into()),
+            (_, Some(own)) => own,
+            (Some(to), None) => to,
+            (None, None) => up.anywhere(call).map_err(NoPlace::Lost)?,
         };
         if own.is_none() {
             // What was sent before must be done before.
@@ -174,6 +207,10 @@ impl<T> Client<T> {
 
     /// Sends a command to be queued by the server.
     fn queue(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
+        if self.transaction.open.is_some_and(|open| open.is_refused) {
+            self.refuse(b"ERR upstream refused MULTI", of);
+            return Ok(Flow::Next);
+        }
         let to = match self.own_connection(&call, up) {
             Ok(to) => to,
             Err(Unable::Wait) => return Err(of),
@@ -182,7 +219,10 @@ impl<T> Client<T> {
                 return Ok(Flow::Next);
             }
         };
-        self.begin(up);
+        if let Err(lost) = self.begin(up) {
+            self.lose(lost, of);
+            return Ok(Flow::Next);
+        }
         if let Some(open) = &mut self.transaction.open {
             open.queued += 1;
         }
@@ -190,15 +230,15 @@ impl<T> Client<T> {
         Ok(Flow::Next)
     }
 
-    /// Tells the server of MULTI, if it does not know.
-    fn begin(&mut self, up: &mut impl Upstreams) {
+    /// Tells the server of MULTI, if it does not know. If that cannot be sent, nothing may be that comes behind it.
+    fn begin(&mut self, up: &mut impl Upstreams) -> Result<(), Lost> {
         if let (Some(open), Some((_, pin))) = (&mut self.transaction.open, self.transaction.own)
             && !open.is_sent
         {
+            up.send_pinned(pin, MULTI, Some(Ticket::Own))?;
             open.is_sent = true;
-            // If the connection is gone, the next command says so.
-            let _ = up.send_pinned(pin, MULTI, Some(Ticket::Own));
         }
+        Ok(())
     }
 
     fn exec(&mut self, of: T, up: &mut impl Upstreams) {
@@ -212,8 +252,13 @@ impl<T> Client<T> {
             return self.answer(of, |_, reply| encoder::array(0, reply));
         }
         // Watched keys decide even over nothing.
-        self.begin(up);
-        self.end_with(EXEC, of, up);
+        match self.begin(up) {
+            Ok(()) => self.end_with(EXEC, of, up),
+            Err(lost) => {
+                self.abandon(up);
+                self.lose(lost, of);
+            }
+        }
     }
 
     fn discard(&mut self, of: T, up: &mut impl Upstreams) {
@@ -221,7 +266,7 @@ impl<T> Client<T> {
         if is_sent {
             return self.end_with(DISCARD, of, up);
         }
-        if self.transaction.is_watching {
+        if self.transaction.has_connection() {
             return self.end_with(UNWATCH, of, up);
         }
         self.transaction.open = None;
@@ -236,8 +281,11 @@ impl<T> Client<T> {
         let is_silent = self.is_silent();
         let slot = self.slots.push(of, is_silent);
         let ticket = Ticket::Slot { slot, part: 0 };
-        self.ending.push((pin, PinEnd::Clean));
-        if let Err(lost) = up.send_pinned(pin, command, Some(ticket)) {
+        let sent = up.send_pinned(pin, command, Some(ticket));
+        // What was not sent does not end it.
+        let end = sent.map_or(PinEnd::Dirty, |()| PinEnd::Clean);
+        self.ending.push((pin, end));
+        if let Err(lost) = sent {
             self.on_piece(ticket, Piece::Lost(lost));
         }
     }
@@ -260,10 +308,6 @@ impl<T> Client<T> {
             up.unpin(pin, PinEnd::Dirty);
         }
     }
-}
-
-fn has_keys(call: &Call<'_>) -> bool {
-    !call.id.key_specs().is_empty()
 }
 
 /// Why there is no connection to be had now.

@@ -1,0 +1,104 @@
+//! Filters of a client's commands, and what is kept of them until a command is over.
+//!
+//! Start at [`Session::filter`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use portcullis_filter::{Context, Interest, RejectionKind, Stop};
+use portcullis_net::{SessionTimer, clock};
+
+use super::{Session, Taken};
+use crate::chain::{CommandRequest, Record, RedisMessages};
+use crate::command::CommandId;
+use crate::machine::Refusal;
+use crate::session::cell::Held;
+
+impl Session {
+    /// Asks the filters. What they hold until the command is over, or the refusal.
+    pub(super) async fn filter(
+        &mut self,
+        id: CommandId,
+        taken: &Taken,
+    ) -> Result<Result<Option<Box<Held>>, (Refusal, Vec<u8>)>, &'static str> {
+        let server = Rc::clone(&self.cell.server);
+        let (user, database) = {
+            let state = self.cell.state.borrow();
+            (state.machine.user_name().clone(), state.machine.database())
+        };
+        let command = taken.command(&self.scanner, &self.input);
+        let arguments = command.len();
+        let mut request = CommandRequest::new(id, command, &user, database);
+        let mut cx = Context::new(Rc::clone(&self.connection), clock::now());
+        cx.route = self.route(&request);
+        let asked = server
+            .chain
+            .on_request(&mut request, &mut cx, &SessionTimer);
+        let stop = asked.await.err();
+        let wants_record = server.chain.interest().includes(Interest::COMPLETE);
+        let record = Record {
+            started_at: if wants_record {
+                clock::wall()
+            } else {
+                SystemTime::UNIX_EPOCH
+            },
+            started: cx.now,
+            duration: Duration::ZERO,
+            command: Some(id),
+            arguments,
+            user,
+            database,
+            bytes_up: taken.len() as u64,
+            bytes_down: 0,
+            error: None,
+            reason: None,
+        };
+        let Some(stop) = stop else {
+            return Ok(Ok(Some(Box::new(Held { cx, record }))));
+        };
+        let (reason, text) = words(stop).ok_or("filter_closed")?;
+        if wants_record {
+            let record = Record {
+                reason: Some(reason),
+                ..record
+            };
+            server.chain.on_complete(&record, &cx);
+        }
+        Ok(Err((Refusal { reason }, text)))
+    }
+
+    /// The name of the rule that takes the command's first key.
+    fn route(&self, request: &CommandRequest) -> Option<Arc<str>> {
+        let asked = crate::route::Asked {
+            command: request.command,
+            key: request.keys().next(),
+            database: request.database,
+            user: &request.user,
+            address: self.address,
+        };
+        let mut rules = self.cell.server.rules.iter();
+        rules
+            .find(|rule| rule.condition.takes(&asked))?
+            .name
+            .clone()
+    }
+}
+
+/// A refusal in Redis's words. `None`: the connection is to be closed without one.
+fn words(stop: Stop<RedisMessages>) -> Option<(&'static str, Vec<u8>)> {
+    let rejection = match stop {
+        Stop::Reply(text) => return Some(("fault", text.0.into_bytes())),
+        Stop::Close(_) => return None,
+        Stop::Reject(rejection) => rejection,
+    };
+    let text = match rejection.kind {
+        RejectionKind::Denied => "ERR command is not allowed by the gateway".to_owned(),
+        RejectionKind::RateLimited { retry_after, .. } => {
+            let seconds = retry_after.as_secs_f64();
+            format!("ERR rate limit exceeded, try again in {seconds:.3} seconds")
+        }
+        RejectionKind::Overloaded => "ERR too many commands under way, try again later".to_owned(),
+    };
+    Some((rejection.reason, text.into_bytes()))
+}

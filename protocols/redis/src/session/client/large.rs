@@ -1,0 +1,113 @@
+//! Commands that are too large to be held: the front is looked at, the rest goes over a connection of the client's own.
+//!
+//! Start at [`Session::begin`].
+
+use portcullis_net::clock;
+
+use super::{Rest, STREAMED, Session, Taken};
+use crate::command::CommandId;
+use crate::machine::{Call, Flow, Front, PinId};
+use crate::session::cell::{Flight, Need};
+use crate::session::reach::Reach;
+
+impl Session {
+    /// A command begins that is too large to be held.
+    pub(super) async fn begin(&mut self, len: usize, declared: u32) -> Result<Flow, &'static str> {
+        self.rest = Rest::Dropped;
+        let wire = self.input.get(..len).unwrap_or_default();
+        let command = self.scanner.command(wire);
+        let front = Front {
+            command,
+            declared: declared as usize,
+        };
+        let admitted = self.cell.state.borrow().machine.admit(&front);
+        let id = match admitted {
+            Ok(id) => id,
+            Err((refusal, text)) => {
+                let id = CommandId::resolve(&command).ok();
+                self.refuse(id, len, refusal, &text);
+                return Ok(Flow::Next);
+            }
+        };
+        let mut held = None;
+        if !self.cell.server.chain.is_empty() {
+            match self.filter(id, &Taken::Front(len)).await? {
+                Ok(kept) => held = kept,
+                Err((refusal, text)) => {
+                    self.refuse(Some(id), len, refusal, &text);
+                    return Ok(Flow::Next);
+                }
+            }
+        }
+        let mut flight = Flight {
+            command: Some(id),
+            started: clock::now(),
+            bytes: len as u32,
+            sampled: None,
+            held,
+        };
+        loop {
+            match self.execute_large(id, len, declared, flight) {
+                Ok(pin) => {
+                    self.rest = pin.map_or(Rest::Dropped, Rest::Sent);
+                    return Ok(Flow::Next);
+                }
+                Err(back) => flight = back,
+            }
+            self.wait(Need::Settled).await?;
+        }
+    }
+
+    fn execute_large(
+        &mut self,
+        id: CommandId,
+        len: usize,
+        declared: u32,
+        flight: Flight,
+    ) -> Result<Option<PinId>, Flight> {
+        let wire = self.input.get(..len).unwrap_or_default();
+        let call = Call {
+            id,
+            command: self.scanner.command(wire),
+        };
+        let mut state = self.cell.state.borrow_mut();
+        let state = &mut *state;
+        let user = state.machine.user_name().clone();
+        let mut reach = Reach {
+            cell: &self.cell,
+            pins: &mut self.pins,
+            client: self.connection.id,
+            address: self.address,
+            user: &user,
+            database: state.machine.database(),
+        };
+        let pin = state
+            .machine
+            .begin_large(call, declared, flight, &mut reach)?;
+        self.cell.count(state);
+        Ok(pin)
+    }
+
+    /// More of a large command.
+    pub(super) async fn more(&mut self, len: usize, last: bool) -> Result<Flow, &'static str> {
+        let Rest::Sent(pin) = self.rest else {
+            return Ok(Flow::Next);
+        };
+        let Some(link) = self.pins.find(pin).cloned() else {
+            self.rest = Rest::Dropped;
+            return Ok(Flow::Next);
+        };
+        while link.unsent() > STREAMED {
+            self.wait(Need::Drained).await?;
+        }
+        let bytes = self.input.get(..len).unwrap_or_default();
+        // If the connection is gone, the client has its error already.
+        if link.push(bytes, None).is_err() {
+            self.rest = Rest::Dropped;
+        } else if last {
+            self.rest = Rest::Dropped;
+            self.cell.state.borrow_mut().machine.end_large(pin);
+        }
+        Ok(Flow::Next)
+    }
+}

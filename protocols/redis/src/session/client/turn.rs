@@ -1,0 +1,160 @@
+//! One turn of a client's task: what is to be written, what is to be read, and until when.
+//!
+//! Start at [`Session::wait`].
+
+use std::future::poll_fn;
+use std::task::{Context as Task, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use portcullis_filter::Connection;
+use portcullis_net::clock;
+
+use super::{Rest, STREAMED, Session};
+use crate::session::cell::{Need, State};
+use crate::session::server::RedisServer;
+
+/// How long a client that is closed may take to read what it was told.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Sends what is left, and gives the client a while to read it: closing with its bytes unread would destroy what is on
+    /// its way.
+    pub(super) async fn part(&mut self) {
+        let deadline = clock::now().checked_add(LINGER);
+        let mut is_said = false;
+        let mut unread = BytesMut::new();
+        poll_fn(|task| {
+            let mut state = self.cell.state.borrow_mut();
+            let state = &mut *state;
+            if poll_write(state, task).is_err() {
+                return Poll::Ready(());
+            }
+            if !state.machine.out().is_empty() {
+                return self.timer.poll_expired(task, deadline);
+            }
+            if !is_said {
+                match state.stream.poll_shutdown(task) {
+                    Poll::Ready(Ok(())) => is_said = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll_expired(task, deadline),
+                }
+            }
+            loop {
+                unread.clear();
+                match state.stream.poll_read(task, &mut unread) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll_expired(task, deadline),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Waits for what is needed, reading and writing meanwhile. The error is why the client is gone.
+    pub(super) async fn wait(&mut self, need: Need) -> Result<(), &'static str> {
+        poll_fn(|task| self.poll(need, task)).await
+    }
+
+    fn poll(&mut self, need: Need, task: &mut Task<'_>) -> Poll<Result<(), &'static str>> {
+        let mut state = self.cell.state.borrow_mut();
+        let state = &mut *state;
+        if let Some(reason) = state.ended {
+            return Poll::Ready(Err(reason));
+        }
+        if poll_write(state, task).is_err() {
+            return Poll::Ready(Err("downstream_io"));
+        }
+        let limits = &self.cell.server.config.limits;
+        let is_met = match need {
+            Need::Input => state.machine.wants_settling(),
+            Need::Settled => state.machine.is_settled(),
+            Need::Capacity => state.machine.owed() < limits.pipeline.get() as usize,
+            Need::Drained => match self.rest {
+                Rest::Sent(pin) => {
+                    let link = self.pins.find(pin);
+                    link.is_none_or(|link| link.unsent() <= STREAMED)
+                }
+                Rest::Dropped => true,
+            },
+            Need::Nodes => !self.cell.server.is_awaiting_nodes(),
+        };
+        if is_met {
+            return Poll::Ready(Ok(()));
+        }
+        // Whoever takes no replies gets no more of them.
+        let is_behind = state.machine.out().len() > STREAMED;
+        while self.input.len() <= STREAMED && !is_behind {
+            match state.stream.poll_read(task, &mut self.input) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err("closed")),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err("downstream_io")),
+                Poll::Ready(Ok(_)) => {
+                    self.heard = clock::now();
+                    if need == Need::Input {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Pending => break,
+            }
+        }
+        state.need = need;
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(task.waker()))
+        {
+            state.waker = Some(task.waker().clone());
+        }
+        let deadline = deadline(&self.cell.server, state, self.heard, &self.connection);
+        if let Some((at, reason)) = deadline
+            && self.timer.poll_expired(task, Some(at)).is_ready()
+        {
+            self.cell.server.stats.on_rejected(reason);
+            return Poll::Ready(Err(reason));
+        }
+        let is_between = need == Need::Input && state.machine.is_between_commands();
+        if self.drain.poll_draining(task).is_ready() && is_between && self.input.is_empty() {
+            let random = self.connection.id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let at = self.cell.server.drain.close_at(random);
+            if self.timer.poll_expired(task, at).is_ready() {
+                return Poll::Ready(Err("drained"));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Until when a client has to say something.
+fn deadline(
+    server: &RedisServer,
+    state: &State,
+    heard: Instant,
+    connection: &Connection,
+) -> Option<(Instant, &'static str)> {
+    let timeouts = &server.config.timeouts;
+    if !state.machine.is_known() {
+        let at = connection
+            .accepted_at
+            .checked_add(timeouts.authentication.get()?)?;
+        return Some((at, "authentication_timeout"));
+    }
+    if state.machine.owed() > 0 || state.machine.is_subscribed() {
+        return None;
+    }
+    let at = heard.checked_add(timeouts.idle.get()?)?;
+    Some((at, "idle_timeout"))
+}
+
+/// Writes what there is for the client.
+fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
+    while !state.machine.out().is_empty() {
+        match state.stream.poll_write(task, state.machine.out()) {
+            Poll::Ready(Ok(0) | Err(_)) => return Err(()),
+            Poll::Ready(Ok(count)) => state.machine.out().advance(count),
+            Poll::Pending => return Ok(()),
+        }
+    }
+    state.trim();
+    Ok(())
+}
