@@ -50,8 +50,9 @@ fn keys_are_where_their_slots_are() {
         assert_eq!(client.call(&["GET", key]), bulk(key));
     }
     let mut set = vec!["MSET".to_owned()];
-    keys.iter()
-        .for_each(|key| set.extend([key.clone(), key.clone()]));
+    for key in &keys {
+        set.extend([key.clone(), key.clone()]);
+    }
     assert_eq!(client.call(&set), ok());
     let mut get = vec!["MGET".to_owned(), "none".to_owned()];
     get.extend(keys.iter().cloned());
