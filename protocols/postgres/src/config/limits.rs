@@ -32,6 +32,7 @@ pub struct TimeoutsConfig {
 
 impl TimeoutsConfig {
     /// Whether anything but the start-up and half messages has a time.
+    #[cfg(feature = "session")]
     pub(crate) fn are_any_for_statements(&self) -> bool {
         let timeouts = [self.idle, self.query, self.transaction_idle, self.unread];
         timeouts.iter().any(|timeout| timeout.get().is_some())
