@@ -101,7 +101,7 @@ impl Talk {
             users,
             allowed: vec![CommandId::FLUSHDB],
             databases: 2,
-            is_cluster: false,
+            is_cluster: vector.has("cluster"),
         };
         Self {
             client: Client::new(Arc::new(policy), 7, "10.0.0.1:4711"),
