@@ -193,6 +193,21 @@ fn count_on(mut client: RedisClient, name: &str, is_over: &AtomicBool) -> i64 {
     count
 }
 
+/// As [`count_on`], with commands under way all the time: none overtakes another.
+fn count_without_pause(mut client: RedisClient, is_over: &AtomicBool) -> i64 {
+    let (mut sent, mut seen) = (0, 0);
+    while sent > seen || !is_over.load(Ordering::Relaxed) {
+        if sent - seen < 32 && !is_over.load(Ordering::Relaxed) {
+            client.send(&["INCR", "{moving}pipeline"]);
+            sent += 1;
+        } else {
+            seen += 1;
+            assert_eq!(client.read(), RedisReply::Integer(seen));
+        }
+    }
+    seen
+}
+
 #[test]
 fn r7_a_slot_moves_while_clients_write() {
     let Some(mut all) = start() else { return };
@@ -209,6 +224,8 @@ fn r7_a_slot_moves_while_clients_write() {
                 scope.spawn(move || count_on(client, name, is_over))
             })
             .collect();
+        let (client, stop) = (all.site.client(), &is_over);
+        let pipeline = scope.spawn(move || count_without_pause(client, stop));
         for (from, to) in [(from, to), (to, from)] {
             let (asked, moved) = (all.redirects("ask"), all.redirects("moved"));
             all.cluster.begin_move(&slot, from, to);
@@ -223,6 +240,7 @@ fn r7_a_slot_moves_while_clients_write() {
         for writer in writers {
             assert!(writer.join().unwrap() > 0);
         }
+        assert!(pipeline.join().unwrap() > 0);
     });
     let rejected = "portcullis_redis_rejections_total";
     for reason in ["redirect_refused", "redirect_limit"] {

@@ -6,11 +6,13 @@
 //!
 //! Start at [`SlotMap`], then [`ClusterError`] and [`RefreshPolicy`].
 
+mod moves;
 mod node;
 mod redirect;
 mod refresh;
 mod slot_map;
 
+pub use moves::Moves;
 pub use node::NodeAddress;
 pub use redirect::{ClusterError, Redirect, RedirectKind};
 pub use refresh::{RefreshPolicy, RefreshTimes};

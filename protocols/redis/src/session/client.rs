@@ -87,6 +87,8 @@ struct Session {
     drain: DrainListener,
     /// When it last said something.
     heard: Instant,
+    /// Since when it has had something under way, or had.
+    busy_since: Instant,
     reason: &'static str,
     _guard: ConnectionGuard,
 }
@@ -110,6 +112,7 @@ impl Session {
             timer: Timer::new(),
             drain: server.drain.listen(),
             heard: downstream.accepted_at,
+            busy_since: downstream.accepted_at,
             reason: "stopped",
             _guard: downstream.guard,
             cell: Rc::new(Cell {
@@ -238,11 +241,15 @@ impl Session {
         };
         let mut state = self.cell.state.borrow_mut();
         let state = &mut *state;
+        if state.machine.is_settled() {
+            self.busy_since = flight.started;
+        }
         let user = state.machine.user_name().clone();
         let mut reach = Reach {
             cell: &self.cell,
             pins: &mut self.pins,
             client: self.connection.id,
+            busy_since: self.busy_since,
             address: self.address,
             user: &user,
             database: state.machine.database(),
@@ -287,6 +294,7 @@ impl Session {
                 cell: &self.cell,
                 pins: &mut self.pins,
                 client: self.connection.id,
+                busy_since: self.busy_since,
                 address: self.address,
                 user: b"",
                 database: 0,
@@ -319,6 +327,7 @@ impl Drop for Session {
             cell: &self.cell,
             pins: &mut self.pins,
             client: self.connection.id,
+            busy_since: self.busy_since,
             address: self.address,
             user: &user,
             database: 0,

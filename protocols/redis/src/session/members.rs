@@ -19,7 +19,10 @@ use super::cell::Cell;
 use super::discovery;
 use super::link::{Link, Pending};
 use super::shard::{Common, Shard, Target};
-use crate::cluster::{NodeAddress, Redirect, RedirectKind, RefreshPolicy, RefreshTimes, SlotMap};
+use super::upstream::Sender;
+use crate::cluster::{
+    Moves, NodeAddress, Redirect, RedirectKind, RefreshPolicy, RefreshTimes, SlotMap,
+};
 use crate::command::CommandId;
 use crate::hash::{SLOTS, slot};
 use crate::machine::{Lost, Piece, Ticket};
@@ -48,6 +51,7 @@ pub(super) struct State {
     pub(super) map: Option<SlotMap>,
     /// As the map numbers them.
     nodes: Vec<Node>,
+    moves: Moves<Rc<Shard>>,
     next_id: u16,
     pub(super) policy: RefreshPolicy,
     /// How often the map was asked for.
@@ -102,6 +106,7 @@ impl Members {
             state: RefCell::new(State {
                 map: None,
                 nodes: Vec::new(),
+                moves: Moves::default(),
                 next_id: 0,
                 policy: RefreshPolicy::new(times),
                 asked: 0,
@@ -175,6 +180,17 @@ impl Members {
         let node = node.and_then(|number| state.nodes.get(number as usize));
         node.map(|node| Rc::clone(&node.shard))
             .ok_or(Lost::NoEndpoint)
+    }
+
+    /// As [`node`](Self::node), for a command that must not overtake what its client has under way.
+    #[inline]
+    pub(super) fn node_for(&self, to: u16, sender: Sender) -> Result<Rc<Shard>, Lost> {
+        let state = self.state.borrow();
+        if let Some(old) = state.moves.before(to, sender.busy_since) {
+            return Ok(Rc::clone(old));
+        }
+        drop(state);
+        self.node(to, sender.client)
     }
 
     /// Whether it is one of the nodes still.
@@ -255,6 +271,11 @@ impl Members {
             None => return None,
         };
         if redirect.kind == RedirectKind::Moved {
+            let old = map.owner(redirect.slot).filter(|old| *old != number);
+            if let Some(old) = old.and_then(|old| state.nodes.get(old as usize)) {
+                let old = Rc::clone(&old.shard);
+                state.moves.record(redirect.slot, old, clock::now());
+            }
             map.assign(redirect.slot, number);
         }
         let node = state.nodes.get(number as usize)?;
@@ -342,6 +363,7 @@ impl Members {
         let nodes = std::mem::take(&mut state.nodes);
         let held = std::mem::take(&mut state.held);
         state.map = None;
+        state.moves = Moves::default();
         state.waiting.clear();
         drop(state);
         for node in nodes {
@@ -371,6 +393,7 @@ impl State {
     /// Takes a new map. Nodes that stay keep their connections; the others are returned.
     fn replace(&mut self, map: SlotMap, members: &Weak<Members>) -> Vec<Rc<Shard>> {
         let mut old = std::mem::take(&mut self.nodes);
+        let before: Vec<_> = old.iter().map(|node| Rc::clone(&node.shard)).collect();
         for address in map.nodes() {
             let is_it = |node: &Node| node.shard.address() == Some(address);
             let node = if let Some(index) = old.iter().position(is_it) {
@@ -382,8 +405,33 @@ impl State {
             };
             self.nodes.push(node);
         }
+        self.compare(&map, &before);
         self.map = Some(map);
         old.into_iter().map(|node| node.shard).collect()
+    }
+}
+
+impl State {
+    /// Notes which slots are another node's than before. Those of nodes that are gone are nobody's to wait for.
+    fn compare(&mut self, new: &SlotMap, before: &[Rc<Shard>]) {
+        let now = clock::now();
+        let is_there = |shard: &Rc<Shard>| {
+            let mut nodes = self.nodes.iter();
+            nodes.any(|node| Rc::ptr_eq(&node.shard, shard))
+        };
+        self.moves.expire(now, is_there);
+        let Some(map) = &self.map else { return };
+        for slot in 0..SLOTS {
+            let (old, new) = (map.owner(slot), new.owner(slot));
+            let old = old.and_then(|old| before.get(old as usize));
+            let new = new.and_then(|new| self.nodes.get(new as usize));
+            if let (Some(old), Some(new)) = (old, new)
+                && !Rc::ptr_eq(old, &new.shard)
+                && is_there(old)
+            {
+                self.moves.record(slot, Rc::clone(old), now);
+            }
+        }
     }
 }
 

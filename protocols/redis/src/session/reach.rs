@@ -4,10 +4,12 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::cell::Cell;
 use super::link::{Link, Pending, Replay};
 use super::server::{RedisServer, Rule};
+use super::upstream::Sender;
 use crate::command::handling::Scope;
 use crate::machine::{
     Call, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Speaks, Ticket, Upstreams,
@@ -45,6 +47,8 @@ pub(super) struct Reach<'a> {
     pub(super) pins: &'a mut Pins,
     /// The client's number.
     pub(super) client: u64,
+    /// Since when it has had something under way.
+    pub(super) busy_since: Instant,
     pub(super) address: IpAddr,
     pub(super) user: &'a [u8],
     pub(super) database: u32,
@@ -107,9 +111,13 @@ impl Upstreams for Reach<'_> {
         ticket: Ticket,
     ) -> Result<(), Lost> {
         let pending = Pending::new(Rc::clone(self.cell), ticket);
+        let sender = Sender {
+            client: self.client,
+            busy_since: self.busy_since,
+        };
         self.server()
             .upstream(to.upstream)?
-            .send(to.shard, speaks, self.client, wire, pending)
+            .send(to.shard, speaks, sender, wire, pending)
     }
 
     fn pin(&mut self, to: Destination, speaks: Speaks, purpose: Purpose) -> Result<PinId, Lost> {

@@ -23,6 +23,15 @@ use crate::config::RedisConfig;
 use crate::hash::{self, Distribution, HashTag, Placement};
 use crate::machine::{Lost, PinEnd, PinId, Purpose, Speaks};
 
+/// Who sends a command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender {
+    /// The client's number.
+    pub(super) client: u64,
+    /// Since when the client has had something under way.
+    pub(super) busy_since: Instant,
+}
+
 /// A cluster as Redis uses it on one worker.
 pub(super) struct Upstream {
     common: Rc<Common>,
@@ -191,11 +200,11 @@ impl Upstream {
         &self,
         to: u16,
         speaks: Speaks,
-        client: u64,
+        sender: Sender,
         wire: &[u8],
         mut pending: Pending,
     ) -> Result<(), Lost> {
-        let common = &self.common;
+        let (common, client) = (&self.common, sender.client);
         match &self.place {
             Place::One(shard) => shard.send(common, speaks, client, wire, pending),
             Place::Hashed(_, shards) => {
@@ -203,7 +212,7 @@ impl Upstream {
                 shard.send(common, speaks, client, wire, pending)
             }
             Place::Slots(members) => {
-                let node = members.node(to, client)?;
+                let node = members.node_for(to, sender)?;
                 if Members::is_slot(to) {
                     pending.replay = Some(Box::new(Replay::new(wire, client)));
                 }

@@ -77,6 +77,7 @@ impl Session {
             cell: &self.cell,
             pins: &mut self.pins,
             client: self.connection.id,
+            busy_since: self.busy_since,
             address: self.address,
             user: &user,
             database: state.machine.database(),
