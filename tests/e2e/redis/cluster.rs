@@ -348,3 +348,21 @@ fn a_transaction_whose_slot_moved_fails_once() {
     });
     assert_eq!(client.call(&["GET", "a"]), bulk("1"));
 }
+
+#[test]
+fn a_reload_asks_the_nodes_anew_and_costs_nothing() {
+    let Some(all) = start() else { return };
+    let mut client = all.site.client();
+    assert_eq!(client.call(&["SET", "a", "1"]), ok());
+    for (seed, settings) in [(0, ", refresh_interval: 1m"), (1, ""), (2, "")] {
+        let redis = format!("redis: {{ topology: redis_cluster{settings} }}");
+        let seeds = [all.cluster.address(seed)];
+        let reply = all.site.gateway.reload(&document("", &redis, &seeds));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        for key in ["a", "b", "c"] {
+            assert_eq!(client.call(&["SET", key, settings]), ok());
+            assert_eq!(client.call(&["GET", key]), bulk(settings));
+        }
+    }
+    all.site.neighbour_is_well();
+}

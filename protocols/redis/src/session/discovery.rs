@@ -65,6 +65,9 @@ fn poll_due(
         return Poll::Ready(None);
     };
     let mut state = members.state.borrow_mut();
+    if state.is_closed {
+        return Poll::Ready(None);
+    }
     let due = state.policy.due(clock::now());
     if timer.poll_expired(task, due).is_ready() {
         drop(state);

@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) asked: u64,
     /// There is no map yet, and a question brought none: nobody waits any more.
     is_failed: bool,
+    /// Another took its place, or the listener is gone: it asks no more.
+    pub(super) is_closed: bool,
     held: Vec<Held>,
     /// Who waits for the first map.
     waiting: Vec<Rc<Cell>>,
@@ -111,6 +113,7 @@ impl Members {
                 policy: RefreshPolicy::new(times),
                 asked: 0,
                 is_failed: false,
+                is_closed: false,
                 held: Vec::new(),
                 waiting: Vec::new(),
                 waker: None,
@@ -205,7 +208,7 @@ impl Members {
     /// Whether there is no map yet, and one is asked for.
     pub(super) fn is_awaited(&self) -> bool {
         let state = self.state.borrow();
-        state.map.is_none() && !state.is_failed
+        state.map.is_none() && !state.is_failed && !state.is_closed
     }
 
     /// Wakes the client when the first question is answered.
@@ -284,9 +287,14 @@ impl Members {
 
     fn hold(&self, from: Rc<Link>, turned: Turned, address: NodeAddress) {
         let mut state = self.state.borrow_mut();
-        if state.held.len() >= MOST_HELD {
+        let lost = match state.held.len() {
+            _ if state.is_closed => Some(Lost::Closed),
+            MOST_HELD.. => Some(Lost::Redirect),
+            _ => None,
+        };
+        if let Some(lost) = lost {
             drop(state);
-            return turned.pending.lose(Lost::Redirect);
+            return turned.pending.lose(lost);
         }
         // An answer that is under way may be older than the redirection.
         let until = state.asked + 1;
@@ -333,6 +341,7 @@ impl Members {
         let random = self.common.random.next();
         let is_map = map.is_some();
         state.policy.on_end(is_map, clock::now(), random);
+        let map = map.filter(|_| !state.is_closed);
         let gone = map.map(|map| state.replace(map, &self.me));
         state.is_failed = state.map.is_none();
         let asked = state.asked;
@@ -364,14 +373,27 @@ impl Members {
         let held = std::mem::take(&mut state.held);
         state.map = None;
         state.moves = Moves::default();
-        state.waiting.clear();
+        state.is_closed = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
         drop(state);
         for node in nodes {
             node.shard.close();
         }
-        for held in held {
-            held.turned.pending.lose(Lost::Closed);
+        if waiting.is_empty() && held.is_empty() {
+            return;
         }
+        // Not from here: whoever asks for this may be one of those that are told.
+        spawn_local(async move {
+            for held in held {
+                held.turned.pending.lose(Lost::Closed);
+            }
+            for client in waiting {
+                client.wake();
+            }
+        });
     }
 }
 

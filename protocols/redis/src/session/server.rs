@@ -192,6 +192,14 @@ impl RedisServer {
     /// As [`is_awaiting_nodes`](Self::is_awaiting_nodes); the client is woken when that is over.
     #[inline]
     pub(super) fn awaits_nodes(&self, client: &Rc<Cell>) -> bool {
+        let has_nodes = |upstream: &Rc<Upstream>| upstream.members().is_some();
+        if !self.upstreams.borrow().iter().any(has_nodes) {
+            return false;
+        }
+        // What a reload has changed is asked for before a command needs it.
+        for rule in &self.rules {
+            let _ = self.current(rule);
+        }
         let upstreams = self.upstreams.borrow();
         let members = upstreams.iter().filter_map(|upstream| upstream.members());
         let awaited = members.filter(|members| members.is_awaited());
