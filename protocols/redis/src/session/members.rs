@@ -346,10 +346,7 @@ impl Members {
         state.is_failed = state.map.is_none();
         let asked = state.asked;
         let waiting = std::mem::take(&mut state.waiting);
-        let (held, rest) = std::mem::take(&mut state.held)
-            .into_iter()
-            .partition(|held| held.until <= asked);
-        state.held = rest;
+        let held = std::mem::take(&mut state.held);
         drop(state);
         for node in gone.into_iter().flatten() {
             node.close();
@@ -357,11 +354,12 @@ impl Members {
         for client in waiting {
             client.wake();
         }
-        let held: Vec<Held> = held;
         for held in held {
             match self.find(&held.address, &held.turned.redirect) {
+                // Also before its time: those behind it go there from now on.
                 Some(node) => self.send_on(&held.from, &node, held.turned),
-                None => held.turned.pending.lose(Lost::Redirect),
+                None if held.until <= asked => held.turned.pending.lose(Lost::Redirect),
+                None => self.state.borrow_mut().held.push(held),
             }
         }
     }
