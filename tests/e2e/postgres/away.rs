@@ -69,9 +69,11 @@ routes:
     assert_eq!(ports.len(), 2, "both are read from");
     one.kill();
     let left = i32::from(other.address().port());
-    for _ in 0..20 {
-        assert_eq!(port(&mut client), left);
-    }
+    // One statement may have been sent to the server that died, before its connection was seen to be gone.
+    let ports: Vec<i32> = (0..20).map(|_| port(&mut client)).collect();
+    let answered = ports.iter().filter(|port| **port == left).count();
+    let failed = ports.iter().filter(|port| **port == 0).count();
+    assert!(answered >= 19 && answered + failed == 20, "{ports:?}");
     one.restart();
     // The other is back when its time in ejection is over, if it came to that.
     let statuses = gateway.admin_get("/clusters?format=json").text();
