@@ -9,10 +9,9 @@ fn main() {
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set == value);
     let plain = is("PROFILE", "release") && is("DEBUG", "false");
     if plain && is("CARGO_CFG_TARGET_OS", "linux") {
-        let Ok(package) = std::env::var("CARGO_MANIFEST_DIR") else {
-            return;
-        };
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{package}/link/no-unwind-tables.ld");
+        // From the workspace's root, where Cargo runs the compiler and that the linker: a checkout may be moved.
+        let script = "crates/portcullis/link/no-unwind-tables.ld";
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{script}");
     }
 }
