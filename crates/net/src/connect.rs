@@ -379,7 +379,7 @@ async fn within(
     timeout: Duration,
     connecting: impl Future<Output = Result<Stream, ConnectError>>,
 ) -> Result<Stream, ConnectError> {
-    let connected = tokio::time::timeout(timeout, connecting).await;
+    let connected = crate::within(timeout, connecting).await;
     connected.unwrap_or(Err(ConnectError::TimedOut))
 }
 

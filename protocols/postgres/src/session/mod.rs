@@ -40,12 +40,11 @@ use crate::reject::ErrorReply;
 pub use server::{Postgres, PostgresServer};
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use portcullis_net::{Stream, Timer, clock};
+use portcullis_net::{Stream, Timer, clock, within};
 
 /// A random number that nobody can guess.
 fn secret() -> u64 {
@@ -87,17 +86,6 @@ fn salt() -> [u8; 4] {
         *to = from;
     }
     salt
-}
-
-/// What a future yields within a time, if it does.
-async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut sleep = pin!(portcullis_net::sleep(time));
-    poll_fn(|task| match future.as_mut().poll(task) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => sleep.as_mut().poll(task).map(|()| None),
-    })
-    .await
 }
 
 /// Says a last thing and closes.

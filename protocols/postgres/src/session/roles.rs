@@ -126,7 +126,7 @@ async fn watch(group: Rc<Group>, id: EndpointId) {
     let mut connection = None;
     while let Some(endpoint) = group.endpoint(id) {
         let asked = clock::now();
-        let answer = super::within(PATIENCE, group.ask(&endpoint, &mut connection)).await;
+        let answer = super::within(PATIENCE, Box::pin(group.ask(&endpoint, &mut connection))).await;
         let answer = answer.flatten();
         if answer.is_none() {
             // It may be in the middle of a message.

@@ -7,7 +7,6 @@ mod filter;
 mod large;
 mod turn;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -18,7 +17,7 @@ use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 
 use super::cell::{Cell, Flight, Need, State};
-use super::reach::{Pins, Reach};
+use super::reach::{Asking, Pins, act};
 use super::server::RedisServer;
 use crate::command::CommandId;
 use crate::encoder;
@@ -82,13 +81,11 @@ struct Session {
     input: BytesMut,
     rest: Rest,
     connection: Rc<Connection>,
-    address: IpAddr,
+    asking: Asking,
     timer: Timer,
     drain: DrainListener,
     /// When it last said something.
     heard: Instant,
-    /// Since when it has had something under way, or had.
-    busy_since: Instant,
     reason: &'static str,
     _guard: ConnectionGuard,
 }
@@ -107,12 +104,15 @@ impl Session {
             scanner,
             input: downstream.prefix,
             rest: Rest::Dropped,
-            address: cx.client_ip,
+            asking: Asking {
+                client: id,
+                busy_since: downstream.accepted_at,
+                address: cx.client_ip,
+            },
             connection: cx.connection,
             timer: Timer::new(),
             drain: server.drain.listen(),
             heard: downstream.accepted_at,
-            busy_since: downstream.accepted_at,
             reason: "stopped",
             _guard: downstream.guard,
             cell: Rc::new(Cell {
@@ -239,24 +239,16 @@ impl Session {
             id,
             command: taken.command(&self.scanner, &self.input),
         };
-        let mut state = self.cell.state.borrow_mut();
-        let state = &mut *state;
-        if state.machine.is_settled() {
-            self.busy_since = flight.started;
+        let asking = &mut self.asking;
+        if self.cell.state.borrow().machine.is_settled() {
+            asking.busy_since = flight.started;
         }
-        let user = state.machine.user_name().clone();
-        let mut reach = Reach {
-            cell: &self.cell,
-            pins: &mut self.pins,
-            client: self.connection.id,
-            busy_since: self.busy_since,
-            address: self.address,
-            user: &user,
-            database: state.machine.database(),
-        };
-        let flow = state.machine.execute(call, flight, &mut reach)?;
-        self.cell.count(state);
-        self.scanner.set_known(state.machine.is_known());
+        let flow = act(&self.cell, &mut self.pins, *asking, |machine, reach| {
+            let flow = machine.execute(call, flight, reach)?;
+            Ok((flow, machine.is_known()))
+        });
+        let (flow, is_known) = flow?;
+        self.scanner.set_known(is_known);
         Ok(flow)
     }
 
@@ -287,19 +279,10 @@ impl Session {
 
     /// Gives back what the machine needs no more.
     fn settle(&mut self) {
-        let mut state = self.cell.state.borrow_mut();
-        let state = &mut *state;
-        if state.machine.wants_settling() {
-            let mut reach = Reach {
-                cell: &self.cell,
-                pins: &mut self.pins,
-                client: self.connection.id,
-                busy_since: self.busy_since,
-                address: self.address,
-                user: b"",
-                database: 0,
-            };
-            state.machine.settle(&mut reach);
+        if self.cell.state.borrow().machine.wants_settling() {
+            act(&self.cell, &mut self.pins, self.asking, |machine, reach| {
+                machine.settle(reach);
+            });
         }
     }
 
@@ -321,18 +304,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let mut state = self.cell.state.borrow_mut();
-        let user = state.machine.user_name().clone();
-        let mut reach = Reach {
-            cell: &self.cell,
-            pins: &mut self.pins,
-            client: self.connection.id,
-            busy_since: self.busy_since,
-            address: self.address,
-            user: &user,
-            database: 0,
-        };
-        let left = state.machine.leave(&mut reach);
+        let left = act(&self.cell, &mut self.pins, self.asking, |machine, reach| {
+            machine.leave(reach)
+        });
         // Permits that filters hold for commands under way end with them.
         drop(left);
         self.cell.server.stats.on_end(self.reason);

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::cell::Cell;
+use super::cell::{Cell, Flight};
 use super::link::{Link, Pending, Replay};
 use super::server::{RedisServer, Rule};
 use super::upstream::Sender;
 use crate::command::handling::Scope;
 use crate::machine::{
-    Call, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Speaks, Ticket, Upstreams,
+    Call, Client, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Speaks, Ticket,
+    Upstreams,
 };
 use crate::route::Asked;
 
@@ -45,13 +46,41 @@ impl Pins {
 pub(super) struct Reach<'a> {
     pub(super) cell: &'a Rc<Cell>,
     pub(super) pins: &'a mut Pins,
-    /// The client's number.
-    pub(super) client: u64,
-    /// Since when it has had something under way.
-    pub(super) busy_since: Instant,
-    pub(super) address: IpAddr,
+    pub(super) asking: Asking,
     pub(super) user: &'a [u8],
     pub(super) database: u32,
+}
+
+/// The client that asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking {
+    /// Its number.
+    pub(super) client: u64,
+    /// Since when it has had something under way, or had.
+    pub(super) busy_since: Instant,
+    pub(super) address: IpAddr,
+}
+
+/// Lets a client's machine act on all that it reaches, and counts what is over then.
+#[inline]
+pub(super) fn act<R>(
+    cell: &Rc<Cell>,
+    pins: &mut Pins,
+    asking: Asking,
+    act: impl FnOnce(&mut Client<Flight>, &mut Reach<'_>) -> R,
+) -> R {
+    let mut state = cell.state.borrow_mut();
+    let user = state.machine.user_name().clone();
+    let mut reach = Reach {
+        cell,
+        pins,
+        asking,
+        user: &user,
+        database: state.machine.database(),
+    };
+    let result = act(&mut state.machine, &mut reach);
+    cell.count(&mut state);
+    result
 }
 
 impl Reach<'_> {
@@ -67,7 +96,7 @@ impl Reach<'_> {
             key,
             database: self.database,
             user: self.user,
-            address: self.address,
+            address: self.asking.address,
         };
         let mut rules = self.server().rules.iter();
         rules
@@ -88,7 +117,7 @@ impl Upstreams for Reach<'_> {
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
         let rule = self.rule(call, None)?;
         let (upstream, at) = self.server().current(rule)?;
-        let shard = at.anywhere(self.client);
+        let shard = at.anywhere(self.asking.client);
         Ok(Destination { upstream, shard })
     }
 
@@ -112,8 +141,8 @@ impl Upstreams for Reach<'_> {
     ) -> Result<(), Lost> {
         let pending = Pending::new(Rc::clone(self.cell), ticket);
         let sender = Sender {
-            client: self.client,
-            busy_since: self.busy_since,
+            client: self.asking.client,
+            busy_since: self.asking.busy_since,
         };
         self.server()
             .upstream(to.upstream)?
@@ -123,7 +152,7 @@ impl Upstreams for Reach<'_> {
     fn pin(&mut self, to: Destination, speaks: Speaks, purpose: Purpose) -> Result<PinId, Lost> {
         let id = PinId(self.pins.next);
         let upstream = self.server().upstream(to.upstream)?;
-        let client = (self.cell, self.client);
+        let client = (self.cell, self.asking.client);
         let link = upstream.pin(to.shard, speaks, purpose, client, id)?;
         self.pins.next = self.pins.next.wrapping_add(1);
         self.pins.list.push(Pinned {
@@ -144,7 +173,7 @@ impl Upstreams for Reach<'_> {
             && pinned.link.is_clustered()
             && let Some(pending) = &mut pending
         {
-            let mut replay = Replay::new(wire, self.client);
+            let mut replay = Replay::new(wire, self.asking.client);
             replay.is_own = true;
             pending.replay = Some(Box::new(replay));
         }

@@ -8,7 +8,7 @@ use super::{Rest, STREAMED, Session, Taken};
 use crate::command::CommandId;
 use crate::machine::{Call, Flow, Front, PinId};
 use crate::session::cell::{Flight, Need};
-use crate::session::reach::Reach;
+use crate::session::reach::act;
 
 impl Session {
     /// A command begins that is too large to be held.
@@ -70,23 +70,9 @@ impl Session {
             id,
             command: self.scanner.command(wire),
         };
-        let mut state = self.cell.state.borrow_mut();
-        let state = &mut *state;
-        let user = state.machine.user_name().clone();
-        let mut reach = Reach {
-            cell: &self.cell,
-            pins: &mut self.pins,
-            client: self.connection.id,
-            busy_since: self.busy_since,
-            address: self.address,
-            user: &user,
-            database: state.machine.database(),
-        };
-        let pin = state
-            .machine
-            .begin_large(call, declared, flight, &mut reach)?;
-        self.cell.count(state);
-        Ok(pin)
+        act(&self.cell, &mut self.pins, self.asking, |machine, reach| {
+            machine.begin_large(call, declared, flight, reach)
+        })
     }
 
     /// More of a large command.
