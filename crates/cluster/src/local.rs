@@ -2,12 +2,12 @@
 //!
 //! Nothing here is shared between workers. Start at [`LocalEndpoint`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_stats::{Counter, Gauge, Shard};
+use portcullis_stats::{ByLabel, Counter, Gauge, Shard};
 
 use crate::Endpoint;
 
@@ -27,7 +27,7 @@ struct Tally {
     active_gauge: Gauge,
     requests: Counter,
     /// By reason, each made when it first happens: most endpoints never fail in most ways.
-    failures: RefCell<Vec<(&'static str, Counter)>>,
+    failures: ByLabel,
     ejections: Counter,
     shard: Shard,
 }
@@ -48,7 +48,7 @@ impl LocalEndpoint {
                 "Requests sent to the endpoint, retries included.",
                 &[],
             ),
-            failures: RefCell::default(),
+            failures: ByLabel::default(),
             ejections: shard.counter(
                 "portcullis_endpoint_ejections_total",
                 "Times the endpoint was ejected after consecutive failures.",
@@ -99,18 +99,13 @@ impl LocalEndpoint {
     }
 
     pub(crate) fn on_failure(&self, reason: &'static str) {
-        let mut failures = self.tally.failures.borrow_mut();
-        if let Some((_, counter)) = failures.iter().find(|(known, _)| *known == reason) {
-            counter.inc();
-            return;
-        }
-        let counter = self.tally.shard.counter(
-            "portcullis_endpoint_failures_total",
-            "Requests on the endpoint that failed, by reason.",
-            &[("reason", reason)],
-        );
-        counter.inc();
-        failures.push((reason, counter));
+        self.tally.failures.inc(reason, || {
+            self.tally.shard.counter(
+                "portcullis_endpoint_failures_total",
+                "Requests on the endpoint that failed, by reason.",
+                &[("reason", reason)],
+            )
+        });
     }
 
     pub(crate) fn on_ejected(&self) {

@@ -18,6 +18,7 @@
 //! ```
 
 mod buckets;
+mod by_label;
 mod cell;
 mod handle;
 mod histogram;
@@ -26,6 +27,7 @@ mod registry;
 mod shard;
 mod snapshot;
 
+pub use by_label::ByLabel;
 pub use handle::{Counter, Gauge, GaugeGuard, SharedGauge};
 pub use histogram::{Histogram, Unit};
 pub use labels::Labels;

@@ -2,10 +2,8 @@
 //!
 //! Start at [`ListenerStats`].
 
-use std::cell::RefCell;
-
 use portcullis_filter::TlsInfo;
-use portcullis_stats::{Counter, Gauge, GaugeGuard, Shard};
+use portcullis_stats::{ByLabel, Counter, Gauge, GaugeGuard, Shard};
 
 /// The counters of one listener on one worker.
 #[derive(Debug)]
@@ -14,8 +12,8 @@ pub struct ListenerStats {
     pub(super) accepted: Counter,
     pub(super) active: Gauge,
     /// By reason; reasons are words of the code, so there are few.
-    refused: RefCell<Vec<(&'static str, Counter)>>,
-    errors: RefCell<Vec<(&'static str, Counter)>>,
+    refused: ByLabel,
+    errors: ByLabel,
 }
 
 /// Reasons that are shown from the start, because people make alerts of them.
@@ -37,20 +35,20 @@ impl ListenerStats {
                 "Connections that are open.",
                 &[],
             ),
-            refused: RefCell::new(refused.into()),
-            errors: RefCell::default(),
+            refused: ByLabel::from_iter(refused),
+            errors: ByLabel::default(),
             shard: shard.clone(),
         }
     }
 
     /// A connection was closed before any protocol saw it.
     pub(super) fn on_refused(&self, reason: &'static str) {
-        count(&self.refused, reason, || refusal(&self.shard, reason));
+        self.refused.inc(reason, || refusal(&self.shard, reason));
     }
 
     /// Accepting failed.
     pub(super) fn on_accept_error(&self, reason: &'static str) {
-        count(&self.errors, reason, || {
+        self.errors.inc(reason, || {
             self.shard.counter(
                 "portcullis_listener_accept_errors_total",
                 "Failures to accept a connection, by reason.",
@@ -110,19 +108,4 @@ fn refusal(shard: &Shard, reason: &'static str) -> Counter {
         "Connections that were closed before any protocol saw them, by reason.",
         &[("reason", reason)],
     )
-}
-
-fn count(
-    counters: &RefCell<Vec<(&'static str, Counter)>>,
-    reason: &'static str,
-    make: impl FnOnce() -> Counter,
-) {
-    let mut counters = counters.borrow_mut();
-    if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == reason) {
-        counter.inc();
-        return;
-    }
-    let counter = make();
-    counter.inc();
-    counters.push((reason, counter));
 }

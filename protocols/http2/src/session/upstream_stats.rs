@@ -2,9 +2,7 @@
 //!
 //! Start at [`UpstreamStats`].
 
-use std::cell::RefCell;
-
-use portcullis_stats::{Counter, Shard};
+use portcullis_stats::{ByLabel, Counter, Shard};
 
 /// The counters of one cluster.
 pub(crate) struct UpstreamStats {
@@ -20,7 +18,7 @@ pub(crate) struct UpstreamStats {
     /// Streams that the peer gave back unprocessed.
     pub(crate) unprocessed: Counter,
     /// By reason, made when it first happens: the labels are all in the code.
-    cuts: RefCell<Vec<(&'static str, Counter)>>,
+    cuts: ByLabel,
 }
 
 impl UpstreamStats {
@@ -51,24 +49,19 @@ impl UpstreamStats {
                 "Requests that endpoints gave back without looking at them.",
                 &[],
             ),
-            cuts: RefCell::default(),
+            cuts: ByLabel::default(),
             shard,
         }
     }
 
     /// A connection was ended for what its endpoint did.
     pub(crate) fn on_cut(&self, reason: &'static str) {
-        let mut cuts = self.cuts.borrow_mut();
-        if let Some((_, counter)) = cuts.iter().find(|(known, _)| *known == reason) {
-            counter.inc();
-            return;
-        }
-        let counter = self.shard.counter(
-            "portcullis_http2_upstream_cuts_total",
-            "HTTP/2 connections ended for what their endpoint did, by reason.",
-            &[("reason", reason)],
-        );
-        counter.inc();
-        cuts.push((reason, counter));
+        self.cuts.inc(reason, || {
+            self.shard.counter(
+                "portcullis_http2_upstream_cuts_total",
+                "HTTP/2 connections ended for what their endpoint did, by reason.",
+                &[("reason", reason)],
+            )
+        });
     }
 }

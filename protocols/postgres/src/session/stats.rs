@@ -6,14 +6,12 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use portcullis_stats::{Counter, Gauge, GaugeGuard, Histogram, Shard, Unit};
+use portcullis_stats::{ByLabel, Counter, Gauge, GaugeGuard, Histogram, Shard, Unit};
 
 use crate::machine::Flight;
 use crate::sqlstate::SqlState;
 
 /// Counters that are made when something first happens, by the label that tells them apart.
-type ByLabel = RefCell<Vec<(&'static str, Counter)>>;
-
 /// The counters of one Postgres listener on one worker.
 pub(super) struct PostgresStats {
     shard: Shard,
@@ -143,7 +141,7 @@ impl PostgresStats {
             self.rows.add(flight.rows);
         }
         let label = flight.verb.label();
-        count(&self.statements, label, || {
+        self.statements.inc(label, || {
             self.shard.counter(
                 "portcullis_postgres_statements_total",
                 "Statements that were carried out, by the first verb of their text.",
@@ -251,7 +249,7 @@ impl PostgresStats {
         help: &'static str,
         reason: &'static str,
     ) {
-        count(known, reason, || {
+        known.inc(reason, || {
             self.shard.counter(name, help, &[("reason", reason)])
         });
     }
@@ -259,17 +257,4 @@ impl PostgresStats {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Counts a label; its counter is made when it first happens.
-fn count(known: &ByLabel, label: &'static str, make: impl FnOnce() -> Counter) {
-    let mut known = known.borrow_mut();
-    // Mostly the very same text, so that its letters need not be compared.
-    let is_it = |known: &str| std::ptr::eq(known, label) || known == label;
-    if let Some((_, counter)) = known.iter().find(|(known, _)| is_it(known)) {
-        return counter.inc();
-    }
-    let counter = make();
-    counter.inc();
-    known.push((label, counter));
 }

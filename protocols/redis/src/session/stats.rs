@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use portcullis_stats::{Counter, Gauge, Histogram, Shard, Unit};
+use portcullis_stats::{ByLabel, Counter, Gauge, Histogram, Shard, Unit};
 
 use crate::command::CommandId;
 use crate::machine::{ErrorPrefix, Finished};
@@ -29,13 +29,13 @@ pub(super) struct RedisStats {
     opened: Counter,
     pinned: Gauge,
     commands: RefCell<Box<[Option<CommandStats>]>>,
-    errors: RefCell<Vec<(ErrorPrefix, Counter)>>,
+    errors: ByLabel,
     /// By reason; reasons are words of the code, so there are few.
-    rejected: RefCell<Vec<(&'static str, Counter)>>,
-    ended: RefCell<Vec<(&'static str, Counter)>>,
+    rejected: ByLabel,
+    ended: ByLabel,
     /// Of a Redis Cluster.
-    redirects: RefCell<Vec<(&'static str, Counter)>>,
-    maps: RefCell<Vec<(&'static str, Counter)>>,
+    redirects: ByLabel,
+    maps: ByLabel,
 }
 
 impl RedisStats {
@@ -76,11 +76,11 @@ impl RedisStats {
                 &[],
             ),
             commands: RefCell::new((0..CommandId::COUNT).map(|_| None).collect()),
-            errors: RefCell::default(),
-            rejected: RefCell::default(),
-            ended: RefCell::default(),
-            redirects: RefCell::default(),
-            maps: RefCell::default(),
+            errors: ByLabel::default(),
+            rejected: ByLabel::default(),
+            ended: ByLabel::default(),
+            redirects: ByLabel::default(),
+            maps: ByLabel::default(),
             shard: shard.clone(),
         }
     }
@@ -94,7 +94,7 @@ impl RedisStats {
     /// A client is gone, for this reason.
     pub(super) fn on_end(&self, reason: &'static str) {
         self.active.dec();
-        count(&self.ended, reason, || {
+        self.ended.inc(reason, || {
             self.shard.counter(
                 "portcullis_redis_connections_ended_total",
                 "Clients that left, by reason.",
@@ -105,7 +105,7 @@ impl RedisStats {
 
     /// A command was not carried out, or a client was closed.
     pub(super) fn on_rejected(&self, reason: &'static str) {
-        count(&self.rejected, reason, || {
+        self.rejected.inc(reason, || {
             self.shard.counter(
                 "portcullis_redis_rejections_total",
                 "Commands that were refused and clients that were closed, by reason.",
@@ -170,22 +170,19 @@ impl RedisStats {
 
     /// An error reply.
     pub(super) fn on_error(&self, prefix: ErrorPrefix) {
-        let mut errors = self.errors.borrow_mut();
-        if let Some((_, counter)) = errors.iter().find(|(known, _)| *known == prefix) {
-            return counter.inc();
-        }
-        let counter = self.shard.counter(
-            "portcullis_redis_errors_total",
-            "Error replies, by their first word.",
-            &[("prefix", prefix.label())],
-        );
-        counter.inc();
-        errors.push((prefix, counter));
+        let label = prefix.label();
+        self.errors.inc(label, || {
+            self.shard.counter(
+                "portcullis_redis_errors_total",
+                "Error replies, by their first word.",
+                &[("prefix", label)],
+            )
+        });
     }
 
     /// A node of a Redis Cluster answered that another is to be asked.
     pub(super) fn on_redirect(&self, kind: &'static str) {
-        count(&self.redirects, kind, || {
+        self.redirects.inc(kind, || {
             self.shard.counter(
                 "portcullis_redis_redirects_total",
                 "Redirections of nodes of a Redis Cluster, by kind.",
@@ -196,7 +193,7 @@ impl RedisStats {
 
     /// A node of a Redis Cluster was asked for the map of slots.
     pub(super) fn on_map(&self, result: &'static str) {
-        count(&self.maps, result, || {
+        self.maps.inc(result, || {
             self.shard.counter(
                 "portcullis_redis_slot_maps_total",
                 "Questions for the slots of a Redis Cluster, by result.",
@@ -230,19 +227,4 @@ impl Drop for LinkGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Counts a reason; its counter is made when it first happens.
-fn count(
-    known: &RefCell<Vec<(&'static str, Counter)>>,
-    reason: &'static str,
-    make: impl FnOnce() -> Counter,
-) {
-    let mut known = known.borrow_mut();
-    if let Some((_, counter)) = known.iter().find(|(known, _)| *known == reason) {
-        return counter.inc();
-    }
-    let counter = make();
-    counter.inc();
-    known.push((reason, counter));
 }

@@ -2,9 +2,7 @@
 //!
 //! Start at [`TcpStats`].
 
-use std::cell::RefCell;
-
-use portcullis_stats::{Counter, Gauge, Histogram, Shard, Unit};
+use portcullis_stats::{ByLabel, Counter, Gauge, Histogram, Shard, Unit};
 
 use crate::message::Record;
 
@@ -18,8 +16,8 @@ pub(super) struct TcpStats {
     retries: Counter,
     duration: Histogram,
     /// By reason; reasons are words of the code, so there are few.
-    ended: RefCell<Vec<(&'static str, Counter)>>,
-    rejected: RefCell<Vec<(&'static str, Counter)>>,
+    ended: ByLabel,
+    rejected: ByLabel,
 }
 
 impl TcpStats {
@@ -55,8 +53,8 @@ impl TcpStats {
                 Unit::Microseconds,
                 &[],
             ),
-            ended: RefCell::default(),
-            rejected: RefCell::default(),
+            ended: ByLabel::default(),
+            rejected: ByLabel::default(),
             shard: shard.clone(),
         }
     }
@@ -84,7 +82,7 @@ impl TcpStats {
         if record.established {
             let micros = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX);
             self.duration.record(micros);
-            count(&self.ended, record.reason, || {
+            self.ended.inc(record.reason, || {
                 self.shard.counter(
                     "portcullis_tcp_connections_ended_total",
                     "Connections to an endpoint that ended, by reason.",
@@ -92,7 +90,7 @@ impl TcpStats {
                 )
             });
         } else {
-            count(&self.rejected, record.reason, || {
+            self.rejected.inc(record.reason, || {
                 self.shard.counter(
                     "portcullis_tcp_rejections_total",
                     "Connections that reached no endpoint, by reason.",
@@ -101,19 +99,4 @@ impl TcpStats {
             });
         }
     }
-}
-
-/// Counts a reason; its counter is made when it first happens.
-fn count(
-    known: &RefCell<Vec<(&'static str, Counter)>>,
-    reason: &'static str,
-    make: impl FnOnce() -> Counter,
-) {
-    let mut known = known.borrow_mut();
-    if let Some((_, counter)) = known.iter().find(|(known, _)| *known == reason) {
-        return counter.inc();
-    }
-    let counter = make();
-    counter.inc();
-    known.push((reason, counter));
 }
