@@ -55,6 +55,16 @@ impl Default for Parts {
     }
 }
 
+/// The schema of a type as a whole, without references to other places.
+pub fn inlined<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let generator = settings.into_generator();
+    generator.into_root_schema_for::<T>().to_value()
+}
+
 /// A block with these keys and no others; all are optional but those in `required`.
 pub fn object<'a>(
     properties: impl IntoIterator<Item = (&'a str, Value)>,

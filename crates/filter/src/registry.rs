@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use portcullis_config::schema::inlined;
 use portcullis_config::{BuildError, Diagnostics, Node, Span, suggest};
 use portcullis_limit::Seed;
 use portcullis_stats::Shard;
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{Filter, FilterChain, Messages, Random, SharedStore};
+use crate::{Filter, FilterChain, Messages, Random, ReadContext, SharedStore};
 
 /// A kind of filter for one protocol's messages: its name, its settings, and how it is made.
 pub trait FilterKind<M: Messages>: 'static {
@@ -234,6 +235,28 @@ impl<M: Messages> FilterRegistry<M> {
             })
             .collect();
         FilterList(filters)
+    }
+
+    /// Reads the list of a listener, if it has one, as [`read_list`](Self::read_list).
+    ///
+    /// A log is put first: it wants to see what other filters refuse, wherever it is listed.
+    pub fn read_listener(&self, list: Option<&Node>, cx: &mut ReadContext<'_>) -> FilterList<M> {
+        let path = format!("{}.filters", cx.path);
+        let read = |list| self.read_list(list, &path, cx.diagnostics);
+        let mut filters = list.map_or_else(FilterList::default, read);
+        filters.0.sort_by_key(|filter| filter.name != "access_log");
+        filters
+    }
+
+    /// The JSON Schema of a listener's keys, `filters` among them: an object schema with `properties`, without references
+    /// to other places.
+    #[must_use]
+    pub fn listener_schema<K: JsonSchema>(&self) -> Value {
+        let mut schema = inlined::<K>();
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.insert("filters".to_owned(), self.schema());
+        }
+        schema
     }
 
     fn read_item(

@@ -8,9 +8,10 @@ mod limits;
 mod tests;
 mod timeouts;
 
+use portcullis_config::schema::inlined;
 use portcullis_config::{Located, Node, Percent};
 use portcullis_filter::{FilterList, FilterRegistry, ReadContext as Context};
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -181,8 +182,8 @@ impl HttpConfig {
         let mut filters = registry.schema();
         let mut definitions = Map::new();
         take_definitions(&mut filters, &mut definitions);
-        let mut schema = inline_schema::<HttpKeys>();
-        let mut rule = inline_schema::<RouteRule>();
+        let mut schema = inlined::<HttpKeys>();
+        let mut rule = inlined::<RouteRule>();
         set_property(&mut rule, "filters", filters.clone());
         set_property(&mut schema, "filters", filters);
         let routes = json!({
@@ -196,17 +197,6 @@ impl HttpConfig {
         }
         schema
     }
-}
-
-fn inline_schema<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
-        settings.meta_schema = None;
-    });
-    settings
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value()
 }
 
 /// Moves the definitions of each filter to where references look for them.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use portcullis_cluster::Cluster;
+use portcullis_config::schema::inlined;
 use portcullis_config::{BuildError, Diagnostics, Located, Node};
 use portcullis_filter::FilterRegistry;
 use portcullis_grpc::filters::grpc_filters;
@@ -23,7 +24,6 @@ use portcullis_http2::session::Http2Stats;
 use portcullis_net::{Downstream, SessionTimer, Sniff, Timer, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use portcullis_stats::{Counter, Shard};
-use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::upstreams;
@@ -57,15 +57,9 @@ impl Protocol for Http {
 
     fn schema() -> Value {
         let mut schema = HttpConfig::schema_with(&filters());
-        let settings = SchemaSettings::draft2020_12().with(|settings| {
-            settings.inline_subschemas = true;
-            settings.meta_schema = None;
-        });
-        let http2 = settings
-            .into_generator()
-            .into_root_schema_for::<Http2Config>();
+        let http2 = inlined::<Http2Config>();
         if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-            properties.insert(HTTP2.to_owned(), http2.to_value());
+            properties.insert(HTTP2.to_owned(), http2);
         }
         schema
     }

@@ -9,7 +9,6 @@ use std::num::NonZeroU32;
 use portcullis_config::{Duration, Located, Node, Timeout};
 use portcullis_filter::{FilterList, ReadContext};
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -94,14 +93,7 @@ impl TcpConfig {
     /// is nothing usable.
     pub fn read(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Self> {
         let keys: TcpKeys = raw.read(cx.diagnostics)?;
-        let mut filters = keys
-            .filters
-            .as_ref()
-            .map_or_else(FilterList::default, |list| {
-                registry().read_list(list, &format!("{}.filters", cx.path), cx.diagnostics)
-            });
-        // A log wants to see what other filters refuse, wherever it is listed.
-        filters.0.sort_by_key(|filter| filter.name != "access_log");
+        let filters = registry().read_listener(keys.filters.as_ref(), cx);
         let routes = read_targets(raw, &keys, cx)?;
         let asks = |route: &RouteConfig| Condition::asks(&route.condition);
         if let Some(timeout) = &keys.sniff_timeout
@@ -126,16 +118,7 @@ impl TcpConfig {
     /// JSON Schema of those keys: an object schema with `properties`, without references to other places.
     #[must_use]
     pub fn schema() -> Value {
-        let settings = SchemaSettings::draft2020_12().with(|settings| {
-            settings.inline_subschemas = true;
-            settings.meta_schema = None;
-        });
-        let keys = settings.into_generator().into_root_schema_for::<TcpKeys>();
-        let mut schema = keys.to_value();
-        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-            properties.insert("filters".to_owned(), registry().schema());
-        }
-        schema
+        registry().listener_schema::<TcpKeys>()
     }
 }
 
