@@ -5,10 +5,12 @@
 
 mod access;
 mod concurrency;
+pub mod fault;
 mod rate_limit;
 
 pub use access::{Allow, ClientsConfig, Deny, is_named};
 pub use concurrency::{Concurrency, ConcurrencyConfig};
+pub use fault::{Fault, Faults};
 pub use rate_limit::{RateLimit, RateLimitConfig};
 
 use portcullis_config::{Diagnostics, Located, Node, suggest};

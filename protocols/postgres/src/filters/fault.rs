@@ -1,43 +1,21 @@
-//! `fault`: delays and errors on purpose, for a share of requests, to see how clients bear them.
+//! `fault` for Postgres: requests are aborted with a SQLSTATE.
 //!
-//! Not a limit. A request that both strike is aborted at once. Start at [`FaultConfig`].
+//! The filter is [`portcullis_filter::filters::Fault`]. Start at [`AbortConfig`].
 
 use std::borrow::Cow;
-use std::rc::Rc;
-use std::time::Duration as Span;
 
-use portcullis_config::{BuildError, Diagnostics, Duration, Node, Percent};
-use portcullis_filter::{
-    Context, Filter, FilterContext, FilterKind, Interest, Random, Stop, Verdict,
-};
-use portcullis_stats::Counter;
+use portcullis_config::Percent;
+use portcullis_filter::filters::Faults;
+use portcullis_filter::filters::fault::all;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::reject::{ErrorReply, reason};
-use crate::request::{PostgresMessages, StatementRequest};
+use crate::request::PostgresMessages;
 use crate::sqlstate::SqlState;
 
-/// Settings of `fault`: a delay, an abort, or both.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FaultConfig {
-    /// Holds requests back.
-    pub delay: Option<DelayConfig>,
-    /// Answers requests with an error.
-    pub abort: Option<AbortConfig>,
-}
-
-/// How long requests are held back.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DelayConfig {
-    /// How long.
-    pub time: Duration,
-    /// The share of requests. Default 100%.
-    #[serde(default = "all")]
-    pub percent: Percent,
-}
+/// `fault`, for Postgres.
+pub type Fault = portcullis_filter::filters::Fault<PostgresMessages>;
 
 /// What requests are answered with.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -50,8 +28,18 @@ pub struct AbortConfig {
     pub percent: Percent,
 }
 
-fn all() -> Percent {
-    Percent::whole(100)
+impl Faults for PostgresMessages {
+    type Abort = AbortConfig;
+    const COUNTER: &'static str = "portcullis_postgres_faults_total";
+
+    fn share(abort: &AbortConfig) -> Percent {
+        abort.percent
+    }
+
+    fn reply(abort: &AbortConfig) -> ErrorReply {
+        let message = "an error of the gateway, made on purpose";
+        ErrorReply::new(reason::FAULT, abort.sqlstate.0, message)
+    }
 }
 
 /// A SQLSTATE of an error as it is written: five digits and capital letters.
@@ -88,88 +76,6 @@ impl JsonSchema for SqlStateText {
             "description": "The SQLSTATE of an error",
             "examples": ["40001", "57P01"],
         })
-    }
-}
-
-/// The filter.
-pub struct Fault {
-    delay: Option<(Span, u32)>,
-    abort: Option<(SqlState, u32)>,
-    random: Rc<Random>,
-    delayed: Counter,
-    aborted: Counter,
-}
-
-impl FilterKind<PostgresMessages> for Fault {
-    const NAME: &'static str = "fault";
-    type Config = FaultConfig;
-
-    fn check(config: &FaultConfig, node: &Node, diagnostics: &mut Diagnostics) {
-        if config.delay.is_none() && config.abort.is_none() {
-            diagnostics
-                .error_at(node, "the fault does nothing")
-                .expected("delay, abort, or both");
-        }
-    }
-
-    fn build(
-        config: &FaultConfig,
-        cx: &FilterContext<'_>,
-    ) -> Result<Box<dyn Filter<PostgresMessages>>, BuildError> {
-        let counter = |kind| {
-            cx.stats.counter(
-                "portcullis_postgres_faults_total",
-                "Faults made on purpose, by kind.",
-                &[("filter", cx.path), ("kind", kind)],
-            )
-        };
-        let delay = config.delay.as_ref();
-        let abort = config.abort.as_ref();
-        Ok(Box::new(Self {
-            delay: delay.map(|delay| (delay.time.get(), delay.percent.millionths())),
-            abort: abort.map(|abort| (abort.sqlstate.0, abort.percent.millionths())),
-            random: Rc::clone(cx.random),
-            delayed: counter("delay"),
-            aborted: counter("abort"),
-        }))
-    }
-}
-
-impl Filter<PostgresMessages> for Fault {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn interest(&self) -> Interest {
-        Interest::REQUEST
-    }
-
-    fn on_request<'a>(
-        &'a self,
-        _: &'a mut StatementRequest,
-        cx: &'a mut Context,
-    ) -> Verdict<'a, PostgresMessages> {
-        if let Some((sqlstate, share)) = self.abort
-            && self.random.happens(share)
-        {
-            self.aborted.inc();
-            let reply = ErrorReply::new(
-                reason::FAULT,
-                sqlstate,
-                "an error of the gateway, made on purpose",
-            );
-            return Verdict::Stop(Stop::Reply(Box::new(reply)));
-        }
-        if let Some((time, share)) = self.delay
-            && self.random.happens(share)
-        {
-            self.delayed.inc();
-            return cx
-                .now
-                .checked_add(time)
-                .map_or(Verdict::Continue, Verdict::Delay);
-        }
-        Verdict::Continue
     }
 }
 

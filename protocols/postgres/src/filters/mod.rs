@@ -15,7 +15,7 @@ use portcullis_filter::FilterRegistry;
 use portcullis_filter::filters::{Concurrency, RateLimit};
 
 pub use access_log::AccessLog;
-pub use fault::{AbortConfig, DelayConfig, Fault, FaultConfig, SqlStateText};
+pub use fault::{AbortConfig, Fault, SqlStateText};
 pub use query_timeout::{QueryTimeout, QueryTimeoutConfig, QueryTimeoutFilter};
 pub use result_limit::{ResultLimit, ResultLimitConfig};
 pub use rules::{Allow, AllowConfig, ClientRules, Deny, DenyConfig, WhoConfig};

@@ -11,7 +11,7 @@ use portcullis_filter::filters::{Allow, Concurrency, RateLimit};
 
 pub use access_log::AccessLog;
 pub use deny::{Deny, DenyConfig};
-pub use fault::{Fault, FaultConfig};
+pub use fault::{AbortConfig, Fault};
 
 use crate::chain::RedisMessages;
 
