@@ -3,7 +3,7 @@
 //!
 //! Only of clients that have logged in. Start at [`Alike::name`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ const FEW: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Alike {
     names: RefCell<HashSet<Arc<str>, RandomState>>,
+    /// How many there may be before it is looked again; never under [`FEW`]. Not the table's capacity, which says less once
+    /// something was taken out.
+    most: Cell<usize>,
     /// The last that hold no secret.
     credentials: RefCell<Option<Arc<Credentials>>>,
 }
@@ -29,9 +32,10 @@ impl Alike {
         if let Some(known) = names.get(name) {
             return Arc::clone(known);
         }
-        // Amortised: what nobody has goes when the table is full.
-        if names.len() >= FEW && names.len() == names.capacity() {
+        // Amortised: what nobody has goes when there are twice as many as somebody had.
+        if names.len() >= self.most.get().max(FEW) {
             names.retain(|known| Arc::strong_count(known) > 1);
+            self.most.set(2 * names.len());
         }
         let name: Arc<str> = name.into();
         names.insert(Arc::clone(&name));
