@@ -22,7 +22,7 @@ mod verdict;
 pub use chain::FilterChain;
 pub use context::{Connection, Context, Random};
 pub use facts::{Fact, FactError, Facts};
-pub use read::ReadContext;
+pub use read::{ReadContext, Targets};
 pub use registry::{ConfiguredFilter, FilterContext, FilterKind, FilterList, FilterRegistry};
 pub use san::{SanPattern, SanPatternError};
 pub use shared::SharedStore;

@@ -11,12 +11,14 @@
 //! (exact before prefix, longer before shorter, more headers before fewer); a front end for it sorts the
 //! rules by that rank before it builds a table.
 
+mod check;
 mod condition;
 mod host_index;
 mod pattern;
 mod table;
 mod weighted;
 
+pub use check::{NamedRule, RuleWords, check_rules};
 pub use condition::{AllOf, AnyOf, Covers, Match, Unreachable, unreachable_rules};
 pub use host_index::{Candidates, HostIndex};
 pub use pattern::{

@@ -7,10 +7,10 @@ mod action;
 use std::time::Duration;
 
 use portcullis_config::{
-    ByteSize, Diagnostics, Duration as ConfigDuration, Located, Node, Span, Timeout, suggest,
+    ByteSize, Duration as ConfigDuration, Located, Node, Span, Timeout, suggest,
 };
 use portcullis_filter::{FilterList, FilterRegistry};
-use portcullis_route::{AnyOf, HostPattern, unreachable_rules};
+use portcullis_route::{AnyOf, HostPattern, NamedRule, RuleWords, check_rules};
 
 use super::any_host;
 use super::condition::Condition;
@@ -48,54 +48,31 @@ pub fn read_routes(
         .enumerate()
         .filter_map(|(index, item)| Some((item.label_span(), reader.read_rule(item, index)?)))
         .collect();
-    check_names(&rules, reader.cx.diagnostics);
-    check_reachable(&rules, reader.cx.diagnostics);
+    let conditions: Vec<_> = rules.iter().map(|(_, rule)| covered(rule)).collect();
+    let named = rules.iter().zip(&conditions);
+    let named = named.map(|((span, rule), condition)| NamedRule {
+        span: *span,
+        name: &rule.name,
+        condition,
+    });
+    check_rules(named, WORDS, reader.cx.diagnostics);
     rules.into_iter().map(|(_, rule)| rule).collect()
 }
 
-fn check_names(rules: &[(Span, RouteConfig)], diagnostics: &mut Diagnostics) {
-    for (index, (span, rule)) in rules.iter().enumerate() {
-        let earlier = rules
-            .iter()
-            .take(index)
-            .find(|(_, other)| other.name == rule.name);
-        if let Some((first, _)) = earlier {
-            diagnostics
-                .error(*span, format!("two routes are named '{}'", rule.name))
-                .also(*first, "the first one");
-        }
-    }
-}
+/// What rules take, in the words of the checks.
+const WORDS: RuleWords = RuleWords {
+    all: "all its requests",
+    them: "them",
+};
 
-fn check_reachable(rules: &[(Span, RouteConfig)], diagnostics: &mut Diagnostics) {
-    let conditions: Vec<(AnyOf<HostPattern>, Condition)> = rules
-        .iter()
-        .map(|(_, rule)| {
-            let hosts = if rule.hosts.is_empty() {
-                any_host()
-            } else {
-                rule.hosts.clone()
-            };
-            (AnyOf(hosts), rule.condition.clone())
-        })
-        .collect();
-    for found in unreachable_rules::<(AnyOf<HostPattern>, Condition), _>(&conditions) {
-        let (Some((span, rule)), Some((cover, covering))) =
-            (rules.get(found.rule), rules.get(found.covered_by))
-        else {
-            continue;
-        };
-        diagnostics
-            .error(
-                *span,
-                format!(
-                    "route '{}' can never match: '{}' before it takes all its requests",
-                    rule.name, covering.name
-                ),
-            )
-            .also(*cover, "this one takes them")
-            .help("rules are tried in order: put the narrower one first");
-    }
+/// All that a rule takes, its hosts among it.
+fn covered(rule: &RouteConfig) -> (AnyOf<HostPattern>, Condition) {
+    let hosts = if rule.hosts.is_empty() {
+        any_host()
+    } else {
+        rule.hosts.clone()
+    };
+    (AnyOf(hosts), rule.condition.clone())
 }
 
 struct Reader<'r, 'c> {

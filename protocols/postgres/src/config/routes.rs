@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use portcullis_config::{Diagnostics, Located, Network, Node, OneOrMany, Span};
-use portcullis_filter::ReadContext;
-use portcullis_route::{AnyOf, HostPattern, ValuePattern, unreachable_rules};
+use portcullis_config::{Located, Network, Node, OneOrMany, Span};
+use portcullis_filter::{ReadContext, Targets};
+use portcullis_route::{AnyOf, HostPattern, NamedRule, RuleWords, ValuePattern, check_rules};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -129,9 +129,9 @@ pub(super) fn read_targets(
     routes: Option<&Located<Vec<Located<RouteRule>>>>,
     cx: &mut ReadContext<'_>,
 ) -> Option<Vec<Found>> {
-    match (cluster, routes) {
-        (Some(cluster), None) => {
-            cx.check_cluster(cluster);
+    Some(match cx.targets(raw, cluster, routes, "statements")? {
+        Targets::Routes(routes) => read_routes(routes, cx),
+        Targets::Cluster(cluster) => {
             let everything = RouteConfig {
                 name: None,
                 condition: Condition::default(),
@@ -139,26 +139,9 @@ pub(super) fn read_targets(
                 role: Role::Primary,
                 database: None,
             };
-            Some(vec![(cluster.span, everything)])
+            vec![(cluster.span, everything)]
         }
-        (None, Some(routes)) => Some(read_routes(routes, cx)),
-        (Some(cluster), Some(routes)) => {
-            cx.diagnostics
-                .error(cluster.span, "a listener has either a cluster or routes")
-                .also(routes.span, "the routes")
-                .help("a route without `match` takes everything");
-            None
-        }
-        (None, None) => {
-            cx.diagnostics
-                .error(
-                    raw.label_span(),
-                    "the listener does not say where statements go",
-                )
-                .expected("`cluster` or `routes`");
-            None
-        }
-    }
+    })
 }
 
 fn read_routes(rules: &Located<Vec<Located<RouteRule>>>, cx: &mut ReadContext<'_>) -> Vec<Found> {
@@ -171,10 +154,20 @@ fn read_routes(rules: &Located<Vec<Located<RouteRule>>>, cx: &mut ReadContext<'_
         .zip(&rules.value)
         .map(|(index, rule)| (rule.span, read_rule(rule, index, cx)))
         .collect();
-    check_names(&routes, cx.diagnostics);
-    check_reachable(&routes, cx.diagnostics);
+    let named = routes.iter().map(|(span, route)| NamedRule {
+        span: *span,
+        name: route.name.as_deref().unwrap_or_default(),
+        condition: &route.condition,
+    });
+    check_rules(named, WORDS, cx.diagnostics);
     routes
 }
+
+/// What rules take, in the words of the checks.
+const WORDS: RuleWords = RuleWords {
+    all: "everything that it could",
+    them: "it",
+};
 
 fn read_rule(rule: &Located<RouteRule>, index: usize, cx: &mut ReadContext<'_>) -> RouteConfig {
     cx.check_cluster(&rule.cluster);
@@ -195,40 +188,5 @@ fn read_rule(rule: &Located<RouteRule>, index: usize, cx: &mut ReadContext<'_>) 
         cluster: rule.cluster.value.clone(),
         role: rule.role,
         database: rule.database.as_ref().map(|name| name.as_str().into()),
-    }
-}
-
-fn check_names(routes: &[Found], diagnostics: &mut Diagnostics) {
-    for (index, (span, route)) in routes.iter().enumerate() {
-        let mut earlier = routes.iter().take(index);
-        if let Some((first, _)) = earlier.find(|(_, other)| other.name == route.name) {
-            let name = route.name.as_deref().unwrap_or_default();
-            diagnostics
-                .error(*span, format!("two routes are named '{name}'"))
-                .also(*first, "the first one");
-        }
-    }
-}
-
-fn check_reachable(routes: &[Found], diagnostics: &mut Diagnostics) {
-    let conditions = routes.iter().map(|(_, route)| &route.condition);
-    for found in unreachable_rules::<Condition, _>(conditions) {
-        let (Some((span, route)), Some((cover, covering))) =
-            (routes.get(found.rule), routes.get(found.covered_by))
-        else {
-            continue;
-        };
-        let name = |route: &RouteConfig| route.name.clone().unwrap_or_default();
-        diagnostics
-            .error(
-                *span,
-                format!(
-                    "route '{}' can never match: '{}' before it takes everything that it could",
-                    name(route),
-                    name(covering)
-                ),
-            )
-            .also(*cover, "this one takes it")
-            .help("rules are tried in order: put the narrower one first");
     }
 }

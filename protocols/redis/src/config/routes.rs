@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use portcullis_config::{Diagnostics, Located, Network, Node, OneOrMany, Span};
-use portcullis_filter::ReadContext;
-use portcullis_route::{AnyOf, ValuePattern, unreachable_rules};
+use portcullis_config::{Located, Network, Node, OneOrMany, Span};
+use portcullis_filter::{ReadContext, Targets};
+use portcullis_route::{AnyOf, NamedRule, RuleWords, ValuePattern, check_rules};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -78,34 +78,21 @@ pub(super) fn read_targets(
     routes: Option<&Located<Vec<Located<RouteRule>>>>,
     cx: &mut ReadContext<'_>,
 ) -> Option<Vec<RouteConfig>> {
-    match (cluster, routes) {
-        (Some(cluster), None) => {
-            cx.check_cluster(cluster);
-            Some(vec![RouteConfig {
-                name: None,
-                condition: Condition::default(),
-                cluster: cluster.value.clone(),
-            }])
-        }
-        (None, Some(routes)) => Some(read_routes(routes, cx)),
-        (Some(cluster), Some(routes)) => {
-            cx.diagnostics
-                .error(cluster.span, "a listener has either a cluster or routes")
-                .also(routes.span, "the routes")
-                .help("a route without `match` takes everything");
-            None
-        }
-        (None, None) => {
-            cx.diagnostics
-                .error(
-                    raw.label_span(),
-                    "the listener does not say where commands go",
-                )
-                .expected("`cluster` or `routes`");
-            None
-        }
-    }
+    Some(match cx.targets(raw, cluster, routes, "commands")? {
+        Targets::Routes(routes) => read_routes(routes, cx),
+        Targets::Cluster(cluster) => vec![RouteConfig {
+            name: None,
+            condition: Condition::default(),
+            cluster: cluster.value.clone(),
+        }],
+    })
 }
+
+/// What rules take, in the words of the checks.
+const WORDS: RuleWords = RuleWords {
+    all: "everything that it could",
+    them: "it",
+};
 
 fn read_routes(
     rules: &Located<Vec<Located<RouteRule>>>,
@@ -132,37 +119,13 @@ fn read_routes(
             condition: rule.condition.condition(),
             cluster: rule.cluster.value.clone(),
         };
-        if let Some((first, _)) = routes.iter().find(|(_, other)| other.name == route.name) {
-            let name = route.name.as_deref().unwrap_or_default();
-            cx.diagnostics
-                .error(rule.span, format!("two routes are named '{name}'"))
-                .also(*first, "the first one");
-        }
         routes.push((rule.span, route));
     }
-    check_reachable(&routes, cx.diagnostics);
+    let named = routes.iter().map(|(span, route)| NamedRule {
+        span: *span,
+        name: route.name.as_deref().unwrap_or_default(),
+        condition: &route.condition,
+    });
+    check_rules(named, WORDS, cx.diagnostics);
     routes.into_iter().map(|(_, route)| route).collect()
-}
-
-fn check_reachable(routes: &[(Span, RouteConfig)], diagnostics: &mut Diagnostics) {
-    let conditions = routes.iter().map(|(_, route)| &route.condition);
-    for found in unreachable_rules::<Condition, _>(conditions) {
-        let (Some((span, route)), Some((cover, covering))) =
-            (routes.get(found.rule), routes.get(found.covered_by))
-        else {
-            continue;
-        };
-        let name = |route: &RouteConfig| route.name.clone().unwrap_or_default();
-        diagnostics
-            .error(
-                *span,
-                format!(
-                    "route '{}' can never match: '{}' before it takes everything that it could",
-                    name(route),
-                    name(covering)
-                ),
-            )
-            .also(*cover, "this one takes it")
-            .help("rules are tried in order: put the narrower one first");
-    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use portcullis_config::{Diagnostics, Located, OneOrMany, Span};
 use portcullis_filter::ReadContext;
-use portcullis_route::{AnyOf, HostPattern, Weighted, unreachable_rules};
+use portcullis_route::{AnyOf, HostPattern, NamedRule, RuleWords, Weighted, check_rules};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -37,6 +37,15 @@ impl RouteConfig {
             condition: Condition::default(),
             clusters,
         }
+    }
+
+    /// All that it takes, its server names among it.
+    fn covered(&self) -> (AnyOf<HostPattern>, Condition) {
+        let names = match &*self.server_names {
+            [] => vec![HostPattern::any()],
+            names => names.to_vec(),
+        };
+        (AnyOf(names), self.condition.clone())
     }
 }
 
@@ -97,10 +106,22 @@ pub(super) fn read_routes(
         .map(|(index, rule)| Some((rule.span, read_rule(rule, index, cx)?)))
         .collect();
     let routes: Vec<_> = read.into_iter().collect::<Option<_>>()?;
-    check_names(&routes, cx.diagnostics);
-    check_reachable(&routes, cx.diagnostics);
+    let conditions: Vec<_> = routes.iter().map(|(_, route)| route.covered()).collect();
+    let named = routes.iter().zip(&conditions);
+    let named = named.map(|((span, route), condition)| NamedRule {
+        span: *span,
+        name: route.name.as_deref().unwrap_or_default(),
+        condition,
+    });
+    check_rules(named, WORDS, cx.diagnostics);
     Some(routes.into_iter().map(|(_, route)| route).collect())
 }
+
+/// What rules take, in the words of the checks.
+const WORDS: RuleWords = RuleWords {
+    all: "all its connections",
+    them: "them",
+};
 
 fn read_rule(
     rule: &Located<RouteRule>,
@@ -192,47 +213,5 @@ fn check_server_name(pattern: &Located<HostPattern>, diagnostics: &mut Diagnosti
         diagnostics
             .error(pattern.span, format!("'{text}' can never match"))
             .help("clients that connect to an address name no server");
-    }
-}
-
-fn check_names(routes: &[(Span, RouteConfig)], diagnostics: &mut Diagnostics) {
-    for (index, (span, route)) in routes.iter().enumerate() {
-        let mut earlier = routes.iter().take(index);
-        if let Some((first, _)) = earlier.find(|(_, other)| other.name == route.name) {
-            let name = route.name.as_deref().unwrap_or_default();
-            diagnostics
-                .error(*span, format!("two routes are named '{name}'"))
-                .also(*first, "the first one");
-        }
-    }
-}
-
-fn check_reachable(routes: &[(Span, RouteConfig)], diagnostics: &mut Diagnostics) {
-    let condition = |(_, route): &(Span, RouteConfig)| {
-        let names = match &*route.server_names {
-            [] => vec![HostPattern::any()],
-            names => names.to_vec(),
-        };
-        (AnyOf(names), route.condition.clone())
-    };
-    let conditions: Vec<_> = routes.iter().map(condition).collect();
-    for found in unreachable_rules::<(AnyOf<HostPattern>, Condition), _>(&conditions) {
-        let (Some((span, route)), Some((cover, covering))) =
-            (routes.get(found.rule), routes.get(found.covered_by))
-        else {
-            continue;
-        };
-        let name = |route: &RouteConfig| route.name.clone().unwrap_or_default();
-        diagnostics
-            .error(
-                *span,
-                format!(
-                    "route '{}' can never match: '{}' before it takes all its connections",
-                    name(route),
-                    name(covering)
-                ),
-            )
-            .also(*cover, "this one takes them")
-            .help("rules are tried in order: put the narrower one first");
     }
 }
