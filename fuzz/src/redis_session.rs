@@ -7,7 +7,7 @@
 #[path = "../../protocols/redis/tests/machine/sim/mod.rs"]
 mod sim;
 
-use sim::choice::Choices;
+use portcullis_testkit::Choices;
 use sim::site;
 
 /// More than any input has choices for.

@@ -13,10 +13,12 @@
     clippy::missing_panics_doc
 )]
 
+pub mod choices;
 pub mod clock;
 pub mod laws;
 pub mod random;
 pub mod vectors;
 
+pub use choices::Choices;
 pub use clock::VirtualClock;
 pub use random::Random;

@@ -3,8 +3,8 @@
 //! The simulator of the relay, which the crate's own tests run over seeds, with the fuzzer's bytes for choices. Its law is the
 //! first one: every client hears what a server of its own would say. Start at [`session`].
 
-use super::sim::choice::Choices;
 use super::sim::site;
+use portcullis_testkit::Choices;
 
 /// More than any input has choices for.
 const STEPS: usize = 100_000;

@@ -2,8 +2,8 @@
 
 use portcullis_testkit::Random;
 
-use super::sim::choice::Choices;
 use super::sim::site;
+use portcullis_testkit::Choices;
 
 /// Steps of one run.
 const STEPS: usize = 300;

@@ -8,7 +8,6 @@
 #![allow(dead_code, unreachable_pub)] // each user takes the part that it needs
 #![allow(clippy::unnecessary_wraps, clippy::wrong_self_convention)] // as their neighbours have it
 
-pub mod choice;
 pub mod client;
 pub mod model;
 pub mod script;

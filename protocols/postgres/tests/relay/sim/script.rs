@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use portcullis_postgres::encoder::{self, Bind, FunctionCall};
 use portcullis_postgres::message::Format;
 
-use super::choice::Choices;
 use super::model::DENIED;
+use portcullis_testkit::Choices;
 
 /// Texts that all clients prepare.
 const SHARED: [&str; 6] = [

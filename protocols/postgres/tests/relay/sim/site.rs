@@ -17,11 +17,11 @@ use portcullis_postgres::message::backend::TransactionStatus;
 use portcullis_postgres::sql;
 use portcullis_postgres::sqlstate::SqlState;
 
-use super::choice::Choices;
 use super::client::{Client, Lease, Parameters};
 use super::model::{Cancelled, DENIED, Server, is_ready, show, take_message};
 use super::script::{Script, query};
 use super::state::State;
+use portcullis_testkit::Choices;
 
 /// A server connection and both of its wires.
 struct Connection {

@@ -12,8 +12,8 @@ use portcullis_redis::machine::{
     Upstreams,
 };
 
-use super::choice::Choices;
 use super::model::{Peer, Server};
+use portcullis_testkit::Choices;
 
 /// Replies above this come in pieces.
 pub const WHOLE: usize = 192;

@@ -9,7 +9,6 @@
 #![allow(dead_code, unreachable_pub)] // each user takes the part that it needs
 #![allow(clippy::cast_possible_wrap, clippy::needless_for_each)] // small numbers; one line each
 
-pub mod choice;
 pub mod client;
 pub mod gateway;
 pub mod model;

@@ -3,10 +3,10 @@
 //! Keys are a client's own, and every value carries its number, so that a stray one shows whose it is. Start at
 //! [`Script::command`].
 
-use super::choice::Choices;
 use super::gateway::WHOLE;
 use super::model::Words;
 use super::twin::Twin;
+use portcullis_testkit::Choices;
 
 /// Shards by the first letter of a key.
 const LETTERS: [char; 3] = ['a', 'b', 'c'];

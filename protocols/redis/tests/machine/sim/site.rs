@@ -4,9 +4,9 @@
 
 use portcullis_redis::machine::{Delivery, Lost, Piece};
 
-use super::choice::Choices;
 use super::client::Actor;
 use super::gateway::{Gateway, Pending};
+use portcullis_testkit::Choices;
 
 /// Most bytes that move at once.
 const MOVED: usize = 64;

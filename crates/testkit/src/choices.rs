@@ -1,8 +1,8 @@
-//! Where choices come from.
+//! Where a simulator's choices come from: a seed, or the bytes of a fuzzer.
 //!
 //! Start at [`Choices`].
 
-use portcullis_testkit::Random;
+use crate::Random;
 
 /// A source of choices.
 #[derive(Debug)]
@@ -44,8 +44,31 @@ impl Choices<'_> {
         self.below(times) == times - 1
     }
 
+    /// Some bytes, of which nothing is known.
+    pub fn bytes(&mut self) -> Vec<u8> {
+        let count = self.below(64);
+        match self {
+            Self::Seed(random) => (0..count).map(|_| random.below(256) as u8).collect(),
+            Self::Bytes(bytes) => {
+                let (taken, rest) = bytes.split_at(count.min(bytes.len()));
+                *bytes = rest;
+                taken.to_vec()
+            }
+        }
+    }
+
+    /// A number that nobody who chooses bytes can know beforehand.
+    pub fn nonce(&self) -> u32 {
+        match self {
+            Self::Seed(_) => 7,
+            Self::Bytes(bytes) => bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+                (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+            }),
+        }
+    }
+
     /// Whether there is nothing left to choose by.
-    pub fn is_over(&self) -> bool {
+    pub const fn is_over(&self) -> bool {
         matches!(self, Self::Bytes([]))
     }
 }
