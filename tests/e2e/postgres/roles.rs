@@ -261,6 +261,22 @@ fn a_client_reads_what_it_has_written_from_a_replica_that_has_it() {
     assert_eq!(count(&mut client), 20);
 }
 
+/// Two replicas of a dead primary, the one that received more of its log first: the other can follow that one, but not the
+/// other way round.
+fn further_first(one: Postgres, other: Postgres) -> (Postgres, Postgres) {
+    let received = |replica: &Postgres| -> u64 {
+        // What was on its way arrives until the receiver sees the end.
+        while replica.sql("SELECT count(*) FROM pg_stat_wal_receiver") != "0" {}
+        let received = replica.sql("SELECT pg_last_wal_receive_lsn() - '0/0'::pg_lsn");
+        received.parse().unwrap()
+    };
+    if received(&one) < received(&other) {
+        (other, one)
+    } else {
+        (one, other)
+    }
+}
+
 #[test]
 fn a_second_replica_follows_the_new_primary() {
     let Some(mut primary) = Postgres::start() else {
@@ -272,6 +288,7 @@ fn a_second_replica_follows_the_new_primary() {
     while !recovering(&mut client) {}
     client.batch_execute("CREATE TABLE t (a int)").unwrap();
     primary.kill();
+    let (first, second) = further_first(first, second);
     first.promote();
     wait_for(&gateway, &first, |status| status["role"] == "primary");
     let mut writer = connect(gateway.addr("db"));
