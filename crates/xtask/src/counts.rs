@@ -24,6 +24,18 @@ impl Counts {
         }
     }
 
+    /// Several checks made at once, which pass together. Which of them failed is not known: that is one failure.
+    pub(crate) fn several(checks: usize, passed: bool) -> Self {
+        if passed {
+            Self {
+                passed: u64::try_from(checks).unwrap_or(u64::MAX),
+                failed: 0,
+            }
+        } else {
+            Self::one(false)
+        }
+    }
+
     /// Adds what a line of a runner's output says; most lines say nothing.
     pub(crate) fn read_line(&mut self, line: &str) {
         let line = without_colors(line);
