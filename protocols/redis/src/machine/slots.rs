@@ -200,6 +200,10 @@ impl<T> Slots<T> {
 
     fn push_state(&mut self, of: T, is_silent: bool, state: State) -> SlotId {
         let id = SlotId(self.first + self.queue.len() as u64);
+        if self.queue.capacity() == 0 {
+            // Most clients wait for each reply, and there are many of them: no room for four.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(Slot {
             of,
             state,

@@ -73,6 +73,22 @@ enum Rest {
     Dropped,
 }
 
+/// Why taking in commands stops before the end of what is there.
+enum Pause {
+    /// It is not known yet which nodes there are.
+    Nodes,
+    /// A frame that may have to wait.
+    Frame(CommandFrame),
+    /// A command of so many bytes that filters have to see.
+    Filters(usize, CommandId, Flight),
+    /// A command of so many bytes that waits for those before it.
+    Blocked(usize, CommandId, Flight),
+    /// What the client said is no command.
+    Error(RequestError),
+    /// The client wants to go.
+    Close,
+}
+
 /// One client.
 struct Session {
     cell: Rc<Cell>,
@@ -136,14 +152,14 @@ impl Session {
     /// Until the client is gone; the answer is why.
     async fn converse(&mut self) -> &'static str {
         loop {
-            match self.take_in().await {
-                Ok(Flow::Next) => {}
-                Ok(Flow::Close) => {
-                    let _ = self.wait(Need::Settled).await;
-                    self.part().await;
-                    return "quit";
-                }
-                Err(reason) => return reason,
+            match self.take_in() {
+                Ok(()) => {}
+                // What has to wait is in a box, so that an idle client is small.
+                Err(pause) => match Box::pin(self.go_on(pause)).await {
+                    Ok(Flow::Next) => continue,
+                    Ok(Flow::Close) => return Box::pin(self.quit()).await,
+                    Err(reason) => return reason,
+                },
             }
             if let Err(reason) = self.wait(Need::Input).await {
                 return reason;
@@ -151,61 +167,133 @@ impl Session {
         }
     }
 
-    /// Carries out what is whole in the buffer.
-    async fn take_in(&mut self) -> Result<Flow, &'static str> {
+    /// The client wants to go: it gets what it is owed before.
+    async fn quit(&mut self) -> &'static str {
+        let _ = self.wait(Need::Settled).await;
+        self.part().await;
+        "quit"
+    }
+
+    /// Carries out what is whole in the buffer, as far as that can be done without waiting.
+    fn take_in(&mut self) -> Result<(), Pause> {
         self.settle();
         if self.cell.server.awaits_nodes(&self.cell) {
-            Box::pin(self.wait(Need::Nodes)).await?;
+            return Err(Pause::Nodes);
         }
         loop {
-            let frame = match self.scanner.next(&self.input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(Flow::Next),
-                Err(error) => return Err(Box::pin(self.protocol_error(error)).await),
-            };
-            let flow = match frame {
-                CommandFrame::Whole { len } => self.whole(&Taken::Front(len)).await?,
-                // What is rare is in a box, so that an idle client is small.
-                CommandFrame::Begin { len, declared, .. } => {
-                    Box::pin(self.begin(len, declared)).await?
-                }
-                CommandFrame::More { len, last } => self.more(len, last).await?,
-                CommandFrame::Inline { len } => Box::pin(self.inline(len)).await?,
-                CommandFrame::Blank { .. } => Flow::Next,
-            };
-            self.input.advance(frame.len());
-            if flow == Flow::Close {
-                return Ok(flow);
+            match self.scanner.next(&self.input) {
+                Ok(Some(CommandFrame::Whole { len })) => self.whole_now(len)?,
+                Ok(Some(frame)) => return Err(Pause::Frame(frame)),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(Pause::Error(error)),
             }
         }
     }
 
-    /// A whole command.
+    /// Carries out the whole command in front, if it need not wait.
+    #[inline]
+    fn whole_now(&mut self, len: usize) -> Result<(), Pause> {
+        let frame = CommandFrame::Whole { len };
+        let owed = self.cell.state.borrow().machine.owed();
+        if owed >= self.most_owed() {
+            return Err(Pause::Frame(frame));
+        }
+        let taken = Taken::Front(len);
+        let flow = match self.admit(&taken).map_err(Pause::Error)? {
+            None => Flow::Next,
+            Some((id, flight)) if !self.cell.server.chain.is_empty() => {
+                return Err(Pause::Filters(len, id, flight));
+            }
+            Some((id, flight)) => self
+                .execute(id, &taken, flight)
+                .map_err(|flight| Pause::Blocked(len, id, flight))?,
+        };
+        self.input.advance(len);
+        match flow {
+            Flow::Next => Ok(()),
+            Flow::Close => Err(Pause::Close),
+        }
+    }
+
+    /// Goes on with what has to wait.
+    async fn go_on(&mut self, pause: Pause) -> Result<Flow, &'static str> {
+        let (len, flow) = match pause {
+            Pause::Nodes => {
+                self.wait(Need::Nodes).await?;
+                (0, Flow::Next)
+            }
+            Pause::Close => (0, Flow::Close),
+            Pause::Error(error) => return Err(self.protocol_error(error).await),
+            Pause::Frame(frame) => (frame.len(), self.on_frame(frame).await?),
+            Pause::Filters(len, id, flight) => {
+                let flow = self.pass(id, &Taken::Front(len), flight).await?;
+                (len, flow)
+            }
+            Pause::Blocked(len, id, flight) => {
+                self.wait(Need::Settled).await?;
+                let flow = self.carry_out(id, &Taken::Front(len), flight).await?;
+                (len, flow)
+            }
+        };
+        self.input.advance(len);
+        Ok(flow)
+    }
+
+    /// A frame that may have to wait.
+    async fn on_frame(&mut self, frame: CommandFrame) -> Result<Flow, &'static str> {
+        match frame {
+            CommandFrame::Whole { len } => self.whole(&Taken::Front(len)).await,
+            CommandFrame::Begin { len, declared, .. } => self.begin(len, declared).await,
+            CommandFrame::More { len, last } => self.more(len, last).await,
+            CommandFrame::Inline { len } => self.inline(len).await,
+            CommandFrame::Blank { .. } => Ok(Flow::Next),
+        }
+    }
+
+    /// A whole command, which may have to wait.
     async fn whole(&mut self, taken: &Taken) -> Result<Flow, &'static str> {
         self.room().await?;
+        match self.admit(taken) {
+            Ok(Some((id, flight))) => self.pass(id, taken, flight).await,
+            Ok(None) => Ok(Flow::Next),
+            Err(error) => Err(self.protocol_error(error).await),
+        }
+    }
+
+    /// Looks whether a command may be carried out at all. `None`: the client was told why not.
+    #[inline]
+    fn admit(&mut self, taken: &Taken) -> Result<Option<(CommandId, Flight)>, RequestError> {
         let command = taken.command(&self.scanner, &self.input);
         let admitted = self.cell.state.borrow().machine.admit(&command);
         let id = match admitted {
             Ok(id) => id,
             // Redis closes on these in any form.
-            Err(_) if command.is_cross_protocol() => {
-                return Err(Box::pin(self.protocol_error(RequestError::CrossProtocol)).await);
-            }
+            Err(_) if command.is_cross_protocol() => return Err(RequestError::CrossProtocol),
             Err((refusal, text)) => {
                 let id = CommandId::resolve(&command).ok();
                 self.refuse(id, taken.len(), refusal, &text);
-                return Ok(Flow::Next);
+                return Ok(None);
             }
         };
-        let mut flight = Flight {
+        let flight = Flight {
             command: Some(id),
             started: clock::now(),
             bytes: taken.len() as u32,
             sampled: self.cell.server.keys.sample(id, command, taken.len()),
             held: None,
         };
+        Ok(Some((id, flight)))
+    }
+
+    /// Carries a command out, if the filters let it pass.
+    async fn pass(
+        &mut self,
+        id: CommandId,
+        taken: &Taken,
+        mut flight: Flight,
+    ) -> Result<Flow, &'static str> {
         if !self.cell.server.chain.is_empty() {
-            match Box::pin(self.filter(id, taken)).await? {
+            match self.filter(id, taken).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
                     self.refuse(Some(id), taken.len(), refusal, &text);
@@ -213,6 +301,16 @@ impl Session {
                 }
             }
         }
+        self.carry_out(id, taken, flight).await
+    }
+
+    /// Carries a command out, now or when what is under way is over.
+    async fn carry_out(
+        &mut self,
+        id: CommandId,
+        taken: &Taken,
+        mut flight: Flight,
+    ) -> Result<Flow, &'static str> {
         loop {
             match self.execute(id, taken, flight) {
                 Ok(flow) => return Ok(flow),
@@ -222,11 +320,15 @@ impl Session {
         }
     }
 
+    /// How many replies a client may be owed before it has to wait.
+    fn most_owed(&self) -> usize {
+        self.cell.server.config.limits.pipeline.get() as usize
+    }
+
     /// Waits until the client has not too much under way.
     async fn room(&mut self) -> Result<(), &'static str> {
-        let limit = self.cell.server.config.limits.pipeline.get() as usize;
         let owed = self.cell.state.borrow().machine.owed();
-        if owed >= limit {
+        if owed >= self.most_owed() {
             self.wait(Need::Capacity).await?;
         }
         Ok(())
