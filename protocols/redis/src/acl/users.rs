@@ -15,14 +15,30 @@ pub const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or us
 pub const NO_AUTHENTICATION: &str = "NOAUTH Authentication required.";
 
 /// All users. Clients that have not said who they are are `default`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Users {
     by_name: BTreeMap<Box<[u8]>, Arc<User>>,
+    default: Arc<[u8]>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+            default: Self::DEFAULT.into(),
+        }
+    }
 }
 
 impl Users {
     /// The name of the user that everybody begins as.
     pub const DEFAULT: &'static [u8] = b"default";
+
+    /// That name, to be shared by all who are called so.
+    #[must_use]
+    pub fn default_name(&self) -> Arc<[u8]> {
+        Arc::clone(&self.default)
+    }
 
     /// Takes a user in. Gives back one that had the name before.
     pub fn insert(&mut self, name: &[u8], user: User) -> Option<Arc<User>> {

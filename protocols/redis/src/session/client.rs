@@ -41,6 +41,16 @@ pub(super) fn serve(
     }
 }
 
+/// The client, as what it reaches has to know it.
+#[inline]
+fn asking(connection: &Connection, busy_since: Instant) -> Asking {
+    Asking {
+        client: connection.id,
+        busy_since,
+        address: connection.client_ip(),
+    }
+}
+
 /// A command that was found.
 enum Taken {
     /// At the front of the buffer, with so many bytes.
@@ -97,7 +107,8 @@ struct Session {
     input: BytesMut,
     rest: Rest,
     connection: Rc<Connection>,
-    asking: Asking,
+    /// Since when it has had something under way, or had.
+    busy_since: Instant,
     timer: Timer,
     drain: DrainListener,
     /// When it last said something.
@@ -120,11 +131,7 @@ impl Session {
             scanner,
             input: downstream.prefix,
             rest: Rest::Dropped,
-            asking: Asking {
-                client: id,
-                busy_since: downstream.accepted_at,
-                address: cx.client_ip,
-            },
+            busy_since: downstream.accepted_at,
             connection: cx.connection,
             timer: Timer::new(),
             drain: server.drain.listen(),
@@ -341,11 +348,11 @@ impl Session {
             id,
             command: taken.command(&self.scanner, &self.input),
         };
-        let asking = &mut self.asking;
         if self.cell.state.borrow().machine.is_settled() {
-            asking.busy_since = flight.started;
+            self.busy_since = flight.started;
         }
-        let flow = act(&self.cell, &mut self.pins, *asking, |machine, reach| {
+        let asking = asking(&self.connection, self.busy_since);
+        let flow = act(&self.cell, &mut self.pins, asking, |machine, reach| {
             let flow = machine.execute(call, flight, reach)?;
             Ok((flow, machine.is_known()))
         });
@@ -382,7 +389,8 @@ impl Session {
     /// Gives back what the machine needs no more.
     fn settle(&mut self) {
         if self.cell.state.borrow().machine.wants_settling() {
-            act(&self.cell, &mut self.pins, self.asking, |machine, reach| {
+            let asking = asking(&self.connection, self.busy_since);
+            act(&self.cell, &mut self.pins, asking, |machine, reach| {
                 machine.settle(reach);
             });
         }
@@ -406,7 +414,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let left = act(&self.cell, &mut self.pins, self.asking, |machine, reach| {
+        let asking = asking(&self.connection, self.busy_since);
+        let left = act(&self.cell, &mut self.pins, asking, |machine, reach| {
             machine.leave(reach)
         });
         // Permits that filters hold for commands under way end with them.

@@ -163,7 +163,7 @@ impl<T> Client<T> {
         self.end_transaction_now(up);
         self.end_subscriptions_now(up);
         self.user = self.policy.users.at_first().cloned();
-        self.user_name = Users::DEFAULT.into();
+        self.user_name = self.policy.users.default_name();
         self.name = Bytes::new();
         self.speaks.database = 0;
         self.speaks.version = RespVersion::Resp2;

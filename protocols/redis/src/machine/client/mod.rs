@@ -102,12 +102,13 @@ impl<T> Client<T> {
     #[must_use]
     pub fn new(policy: Arc<Policy>, id: u64, address: impl Into<Box<str>>) -> Self {
         let user = policy.users.at_first().cloned();
+        let user_name = policy.users.default_name();
         Self {
             policy,
             id,
             address: address.into(),
             user,
-            user_name: Users::DEFAULT.into(),
+            user_name,
             name: Bytes::new(),
             speaks: Speaks {
                 database: 0,

@@ -20,9 +20,15 @@ use crate::machine::upstreams::{
 use crate::message::RespVersion;
 use crate::reply::ReplyKind;
 
-/// What a client wants to hear.
+/// What a client wants to hear. Most want nothing, and hold nothing for it.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
+    listening: Option<Box<Listening>>,
+}
+
+/// Of a client that has asked for messages.
+#[derive(Debug, Default)]
+struct Listening {
     // By `Kind`.
     sets: [BTreeSet<Bytes>; 3],
     links: Vec<Link>,
@@ -59,16 +65,40 @@ impl Kind {
     }
 }
 
+impl Listening {
+    /// Channels, patterns and sharded channels.
+    fn counts(&self) -> (usize, usize, usize) {
+        let [channels, patterns, sharded] = &self.sets;
+        (channels.len(), patterns.len(), sharded.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sets.iter().all(BTreeSet::is_empty)
+    }
+
+    fn set(&mut self, kind: Kind) -> &mut BTreeSet<Bytes> {
+        let [channels, patterns, sharded] = &mut self.sets;
+        match kind {
+            Kind::Channel => channels,
+            Kind::Pattern => patterns,
+            Kind::Sharded => sharded,
+        }
+    }
+}
+
 impl Subscriptions {
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.sets.iter().all(BTreeSet::is_empty)
+        self.listening
+            .as_ref()
+            .is_none_or(|listening| listening.is_empty())
     }
 
     /// Channels, patterns and sharded channels.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        let [channels, patterns, sharded] = &self.sets;
-        (channels.len(), patterns.len(), sharded.len())
+        self.listening
+            .as_ref()
+            .map_or((0, 0, 0), |listening| listening.counts())
     }
 
     /// What a confirmation counts: sharded channels are counted apart.
@@ -81,36 +111,36 @@ impl Subscriptions {
         }
     }
 
+    fn listening(&mut self) -> &mut Listening {
+        self.listening.get_or_insert_default()
+    }
+
     fn set(&mut self, kind: Kind) -> &mut BTreeSet<Bytes> {
-        let [channels, patterns, sharded] = &mut self.sets;
-        match kind {
-            Kind::Channel => channels,
-            Kind::Pattern => patterns,
-            Kind::Sharded => sharded,
-        }
+        self.listening().set(kind)
     }
 
     pub(super) fn take_pins(&mut self) -> impl Iterator<Item = PinId> + use<> {
-        for set in &mut self.sets {
-            set.clear();
-        }
-        self.late.clear();
-        std::mem::take(&mut self.links)
-            .into_iter()
-            .map(|link| link.pin)
+        let links = self.listening.take().map(|listening| listening.links);
+        links.into_iter().flatten().map(|link| link.pin)
     }
 
     /// Whether there are connections that nothing is listened to on.
+    #[inline]
     pub(super) fn has_unused(&self) -> bool {
-        !self.links.is_empty() && self.is_empty()
+        self.listening
+            .as_ref()
+            .is_some_and(|listening| !listening.links.is_empty() && listening.is_empty())
     }
 
     /// Sends on messages that had to wait for the end of a reply.
     #[inline]
     pub(super) fn write_late(&mut self, is_open: bool, out: &mut BytesMut) {
-        if !is_open && !self.late.is_empty() {
-            out.extend_from_slice(&self.late);
-            self.late = BytesMut::new();
+        if let Some(listening) = &mut self.listening
+            && !is_open
+            && !listening.late.is_empty()
+        {
+            out.extend_from_slice(&listening.late);
+            listening.late = BytesMut::new();
         }
     }
 }
@@ -269,7 +299,7 @@ impl<T> Client<T> {
         confirms: (SlotId, u32),
         up: &mut impl Upstreams,
     ) -> Result<(), Lost> {
-        let links = &mut self.subscriptions.links;
+        let links = &mut self.subscriptions.listening().links;
         let known = links.iter().position(|link| link.to == request.to);
         let index = if let Some(index) = known {
             index
@@ -295,7 +325,8 @@ impl<T> Client<T> {
     /// Whether messages come over this connection: without it some would be missed, and nobody would know.
     #[must_use]
     pub fn listens_on(&self, pin: PinId) -> bool {
-        self.subscriptions.links.iter().any(|link| link.pin == pin)
+        let listening = self.subscriptions.listening.as_ref();
+        listening.is_some_and(|listening| listening.links.iter().any(|link| link.pin == pin))
     }
 
     pub(super) fn end_subscriptions_now(&mut self, up: &mut impl Upstreams) {
@@ -306,7 +337,7 @@ impl<T> Client<T> {
 
     /// Something that a server said unasked, over a connection of the client's own.
     pub fn on_push(&mut self, pin: PinId, piece: Piece<'_>) {
-        let links = &mut self.subscriptions.links;
+        let links = &mut self.subscriptions.listening().links;
         let Some(link) = links.iter_mut().find(|link| link.pin == pin) else {
             return;
         };
@@ -340,7 +371,7 @@ impl<T> Client<T> {
         let mut all = elements(bytes).into_iter().flatten();
         let what = all.next().and_then(text);
         let is_confirmation = what.is_some_and(|what| what.ends_with(b"subscribe"));
-        let links = &mut self.subscriptions.links;
+        let links = &mut self.subscriptions.listening().links;
         let link = links.iter_mut().find(|link| link.pin == pin);
         if is_confirmation {
             if let Some((slot, part)) = link.and_then(|link| link.waiting.pop_front()) {
@@ -363,7 +394,7 @@ impl<T> Client<T> {
     /// Sends a message, or keeps it until a reply is whole. Where it is, and where it begins there.
     fn tell(&mut self, bytes: &[u8]) -> (&mut BytesMut, usize) {
         let to = if self.slots.is_open() {
-            &mut self.subscriptions.late
+            &mut self.subscriptions.listening().late
         } else {
             &mut self.out
         };

@@ -75,7 +75,7 @@ impl Session {
             key: request.keys().next(),
             database: request.database,
             user: &request.user,
-            address: self.asking.address,
+            address: self.connection.client_ip(),
         };
         let mut rules = self.cell.server.rules.iter();
         rules

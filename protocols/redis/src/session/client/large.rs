@@ -4,7 +4,7 @@
 
 use portcullis_net::clock;
 
-use super::{Rest, STREAMED, Session, Taken};
+use super::{Rest, STREAMED, Session, Taken, asking};
 use crate::command::CommandId;
 use crate::machine::{Call, Flow, Front, PinId};
 use crate::session::cell::{Flight, Need};
@@ -70,7 +70,8 @@ impl Session {
             id,
             command: self.scanner.command(wire),
         };
-        act(&self.cell, &mut self.pins, self.asking, |machine, reach| {
+        let asking = asking(&self.connection, self.busy_since);
+        act(&self.cell, &mut self.pins, asking, |machine, reach| {
             machine.begin_large(call, declared, flight, reach)
         })
     }
