@@ -9,17 +9,15 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::Buf as _;
 use portcullis_filter::Context;
 use portcullis_net::{Stream, clock};
 
 use super::server::RedisServer;
+use super::spare;
 use crate::chain::Record;
 use crate::command::CommandId;
 use crate::machine::{Client, Finished, Piece, PinId, Ticket};
-
-/// Room that an idle client may keep for its next reply.
-const KEPT: usize = 512;
 
 /// A command under way.
 pub(super) struct Flight {
@@ -74,6 +72,10 @@ impl Cell {
     #[inline]
     pub(super) fn on_piece(&self, ticket: Ticket, piece: Piece<'_>) {
         let mut state = self.state.borrow_mut();
+        let out = state.machine.out();
+        if out.capacity() == 0 {
+            *out = spare::take();
+        }
         state.machine.on_piece(ticket, piece);
         self.after(&mut state);
     }
@@ -202,11 +204,8 @@ impl State {
         Ok(true)
     }
 
-    /// An idle client keeps little room.
+    /// An idle client keeps no room.
     pub(super) fn trim(&mut self) {
-        let out = self.machine.out();
-        if out.capacity() > KEPT {
-            *out = BytesMut::new();
-        }
+        spare::put(self.machine.out());
     }
 }

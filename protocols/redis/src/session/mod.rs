@@ -20,6 +20,7 @@ mod open;
 mod reach;
 mod server;
 mod shard;
+mod spare;
 mod stats;
 mod upstream;
 

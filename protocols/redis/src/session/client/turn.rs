@@ -13,6 +13,7 @@ use portcullis_net::clock;
 use super::{Rest, STREAMED, Session};
 use crate::session::cell::{Need, State};
 use crate::session::server::RedisServer;
+use crate::session::spare;
 
 /// How long a client that is closed may take to read what it was told.
 const LINGER: Duration = Duration::from_secs(2);
@@ -86,6 +87,9 @@ impl Session {
         // Whoever takes no replies gets no more of them.
         let is_behind = state.machine.out().len() > STREAMED;
         while self.input.len() <= STREAMED && !is_behind {
+            if self.input.capacity() == 0 {
+                self.input = spare::take();
+            }
             match state.stream.poll_read(task, &mut self.input) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err("closed")),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err("downstream_io")),
@@ -97,6 +101,9 @@ impl Session {
                 }
                 Poll::Pending => break,
             }
+        }
+        if self.input.is_empty() {
+            spare::put(&mut self.input);
         }
         state.need = need;
         if !state
