@@ -7,6 +7,7 @@ mod auth;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub use self::auth::{AuthConfig, UserConfig};
 pub use self::routes::{MatchConfig, RouteConfig};
 use self::routes::{RouteRule, read_targets};
+pub use self::way::{MirrorCommands, MirrorConfig, WayConfig};
 use crate::chain::RedisMessages;
 use crate::command::CommandId;
 use crate::filters::registry;

@@ -11,6 +11,7 @@ use portcullis_route::{AnyOf, NamedRule, RuleWords, ValuePattern, check_rules};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::way::{KeyRule, MirrorRule, Prefixed, WayConfig, WayKeys, check_prefixes};
 use crate::route::{CommandPattern, Condition, InNetwork, KeyPattern};
 
 /// One rule, checked.
@@ -22,6 +23,10 @@ pub struct RouteConfig {
     pub condition: Condition,
     /// The cluster.
     pub cluster: String,
+    /// The cluster for commands that only read, where that is another.
+    pub read_cluster: Option<String>,
+    /// What is done with commands on their way.
+    pub way: WayConfig,
 }
 
 /// One rule: when it takes a command, and where that goes. Rules are tried in order, for each key of a command; the first
@@ -36,6 +41,27 @@ pub(super) struct RouteRule {
     condition: MatchConfig,
     /// The cluster.
     cluster: Located<String>,
+    /// What keys are called upstream. Default: as clients call them.
+    key: Option<Located<KeyRule>>,
+    /// The cluster for commands that only read, outside of transactions, of WATCH and of scripts. Default: that of all others.
+    read_cluster: Option<Located<String>>,
+    /// Another cluster that is sent copies of commands.
+    mirror: Option<MirrorRule>,
+    /// Whether clients of one worker that GET the same key at the same time share one request. Default false: what they read
+    /// may be as old as the first of them asked.
+    #[serde(default)]
+    collapse: bool,
+}
+
+impl RouteRule {
+    const fn way(&self) -> WayKeys<'_> {
+        WayKeys {
+            key: self.key.as_ref(),
+            read_cluster: self.read_cluster.as_ref(),
+            mirror: self.mirror.as_ref(),
+            collapse: self.collapse,
+        }
+    }
 }
 
 /// What a client and its command must be: everything that is named must hold; of a list, one.
@@ -84,6 +110,8 @@ pub(super) fn read_targets(
             name: None,
             condition: Condition::default(),
             cluster: cluster.value.clone(),
+            read_cluster: None,
+            way: WayConfig::default(),
         }],
     })
 }
@@ -114,10 +142,13 @@ fn read_routes(
             Some(name) => name.value.clone(),
             None => format!("routes[{index}]"),
         };
+        let (way, read_cluster) = rule.way().read(&rule.cluster.value, cx);
         let route = RouteConfig {
             name: Some(name.into()),
             condition: rule.condition.condition(),
             cluster: rule.cluster.value.clone(),
+            read_cluster,
+            way,
         };
         routes.push((rule.span, route));
     }
@@ -127,5 +158,14 @@ fn read_routes(
         condition: &route.condition,
     });
     check_rules(named, WORDS, cx.diagnostics);
+    let prefixed = routes.iter().filter_map(|(span, route)| {
+        let reads = route.read_cluster.as_deref().unwrap_or(&route.cluster);
+        Some(Prefixed {
+            span: *span,
+            clusters: [&route.cluster, reads],
+            renaming: route.way.renaming.as_deref()?,
+        })
+    });
+    check_prefixes(&prefixed.collect::<Vec<_>>(), cx);
     routes.into_iter().map(|(_, route)| route).collect()
 }

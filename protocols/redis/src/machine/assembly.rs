@@ -4,6 +4,7 @@
 //! that they came in. Start at [`Assembly::new`], then [`How`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,6 +14,7 @@ use super::upstreams::{Lost, Piece};
 use crate::command::handling::Merge;
 use crate::encoder;
 use crate::message::RespVersion;
+use crate::renaming::{Names, Renaming};
 
 /// How parts become one reply.
 #[derive(Debug, Clone)]
@@ -40,10 +42,20 @@ struct Part {
     lost: Option<Lost>,
 }
 
+/// Keys in a reply, and what they are to be called.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// What they are called.
+    pub renaming: Arc<Renaming>,
+    /// Where they are.
+    pub names: Names,
+}
+
 /// The parts of one reply.
 #[derive(Debug)]
 pub struct Assembly {
     how: How,
+    named: Option<Named>,
     parts: Box<[Part]>,
     /// How many are not whole.
     left: usize,
@@ -55,9 +67,23 @@ impl Assembly {
     pub fn new(how: How, parts: usize) -> Self {
         Self {
             how,
+            named: None,
             parts: (0..parts).map(|_| Part::default()).collect(),
             left: parts,
         }
+    }
+
+    /// A reply that is one part, but for what its keys are called.
+    #[must_use]
+    pub fn of_one(named: Named) -> Self {
+        Self::new(How::Merge(Merge::First, Box::default()), 1).with_names(Some(named))
+    }
+
+    /// The same, with what keys in the reply are to be called.
+    #[must_use]
+    pub fn with_names(mut self, named: Option<Named>) -> Self {
+        self.named = named;
+        self
     }
 
     /// A piece of a part. Whether all parts are whole now.
@@ -104,7 +130,7 @@ impl Assembly {
             How::Cursor { shard, shards } => self.cursor(*shard, *shards, out),
             How::Merge(merge, names) => self.merge(*merge, names, version, out),
         };
-        if made.is_none() {
+        if made.and_then(|()| self.restore_names(out)).is_none() {
             out.clear();
             match self.parts.iter().find(|part| part.is_error) {
                 Some(part) => out.extend_from_slice(&part.bytes),
@@ -117,6 +143,15 @@ impl Assembly {
             lost: self.parts.iter().find_map(|part| part.lost),
             is_cut: false,
         }
+    }
+
+    /// Gives keys in the reply their clients' names.
+    fn restore_names(&self, out: &mut BytesMut) -> Option<()> {
+        let Some(Named { renaming, names }) = &self.named else {
+            return Some(());
+        };
+        let reply = out.split();
+        names.restore(&reply, renaming, out)
     }
 
     fn merge(

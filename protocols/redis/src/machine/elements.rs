@@ -17,14 +17,14 @@ const ANY: ReplyLimits = ReplyLimits {
 };
 
 /// Walks over elements.
-pub(super) struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     rest: &'a [u8],
     left: u64,
     scanner: ReplyScanner,
 }
 
 /// The elements of an array or set; of a map its keys and values in turn. `None` of anything else, null arrays too.
-pub(super) fn elements(reply: &[u8]) -> Option<Elements<'_>> {
+pub(crate) fn elements(reply: &[u8]) -> Option<Elements<'_>> {
     let (&kind, rest) = reply.split_first()?;
     let end = memchr(b'\r', rest)?;
     let count: u64 = std::str::from_utf8(rest.get(..end)?).ok()?.parse().ok()?;
@@ -42,7 +42,7 @@ pub(super) fn elements(reply: &[u8]) -> Option<Elements<'_>> {
 
 impl Elements<'_> {
     /// How many are still to come.
-    pub(super) const fn left(&self) -> u64 {
+    pub(crate) const fn left(&self) -> u64 {
         self.left
     }
 }
@@ -63,13 +63,13 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// The number in an integer reply.
-pub(super) fn integer(reply: &[u8]) -> Option<i64> {
+pub(crate) fn integer(reply: &[u8]) -> Option<i64> {
     let text = reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The text in a bulk, verbatim or simple string.
-pub(super) fn text(reply: &[u8]) -> Option<&[u8]> {
+pub(crate) fn text(reply: &[u8]) -> Option<&[u8]> {
     let (&kind, rest) = reply.split_first()?;
     let end = memchr(b'\r', rest)?;
     match kind {

@@ -12,12 +12,12 @@
 
 mod assembly;
 mod client;
-mod elements;
+pub(crate) mod elements;
 mod pipeline;
 mod slots;
 mod upstreams;
 
-pub use assembly::{Assembly, How};
+pub use assembly::{Assembly, How, Named};
 pub use client::{Client, Flow, Front, Policy, Refusal};
 pub use pipeline::{Delivery, Pipeline, PipelineError};
 pub use slots::{ErrorPrefix, Finished, SlotId, Slots};

@@ -2,6 +2,7 @@
 //!
 //! No sockets here: the session implements [`Upstreams`] over connections, tests over scripts. Start there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -10,16 +11,20 @@ use super::slots::SlotId;
 use crate::command::CommandId;
 use crate::command::handling::Scope;
 use crate::message::RespVersion;
+use crate::renaming::Renaming;
 use crate::reply::ReplyKind;
 use crate::request::CommandRef;
 
-/// A shard of an upstream.
+/// A shard of an upstream, and what is done with commands on their way there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// Which of the upstreams that there are.
     pub upstream: u16,
     /// The shard.
     pub shard: u16,
+    /// Which of the ways that there are: what is done with keys, whether copies go elsewhere, whether requests are shared. 0 is
+    /// the plain way, on which a command goes as it came.
+    pub way: u16,
 }
 
 /// A command under way: what rules and filters may ask about.
@@ -141,6 +146,12 @@ pub enum Lost {
     /// A node of a Redis Cluster named one that does not belong to it.
     #[error("upstream redirected to an unknown node")]
     Redirect,
+    /// A key does not begin with what its route takes off.
+    #[error("key does not begin with the prefix of its route")]
+    KeyPrefix,
+    /// The command shows or changes more than keys with the prefix of its route.
+    #[error("command cannot be kept to keys with the prefix of its route")]
+    BeyondPrefix,
 }
 
 impl Lost {
@@ -157,6 +168,8 @@ impl Lost {
             Self::Protocol => "upstream_protocol",
             Self::Overflow => "upstream_overflow",
             Self::Redirect => "redirect_refused",
+            Self::KeyPrefix => "key_prefix",
+            Self::BeyondPrefix => "beyond_prefix",
         }
     }
 }
@@ -183,6 +196,11 @@ pub trait Upstreams {
     /// # Errors
     /// There are none.
     fn everywhere(&mut self, call: &Call<'_>, scope: Scope) -> Result<Destinations, Lost>;
+
+    /// What is done with keys on a way.
+    fn renaming(&self, _way: u16) -> Option<Arc<Renaming>> {
+        None
+    }
 
     /// Sends a whole command over the connection that clients share. Its reply comes later, never from inside this call.
     ///

@@ -23,5 +23,6 @@ mod shard;
 mod spare;
 mod stats;
 mod upstream;
+mod way;
 
 pub use server::{Redis, RedisServer};

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::cell::{Cell, Flight};
@@ -11,10 +12,12 @@ use super::link::{Link, Pending, Replay};
 use super::server::{RedisServer, Rule};
 use super::upstream::Sender;
 use crate::command::handling::Scope;
+use crate::command::{Categories, Flags};
 use crate::machine::{
     Call, Client, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Speaks, Ticket,
     Upstreams,
 };
+use crate::renaming::Renaming;
 use crate::route::Asked;
 
 /// A connection of the client's own.
@@ -49,6 +52,8 @@ pub(super) struct Reach<'a> {
     pub(super) asking: Asking,
     pub(super) user: &'a [u8],
     pub(super) database: u32,
+    /// It is in no transaction and watches nothing.
+    pub(super) may_read_elsewhere: bool,
 }
 
 /// The client that asks.
@@ -77,6 +82,7 @@ pub(super) fn act<R>(
         asking,
         user: &user,
         database: state.machine.database(),
+        may_read_elsewhere: !state.machine.holds_transaction(),
     };
     let result = act(&mut state.machine, &mut reach);
     cell.count(&mut state);
@@ -103,32 +109,67 @@ impl Reach<'_> {
             .find(|rule| rule.condition.takes(&asked))
             .ok_or(Lost::NoRoute)
     }
+
+    /// Whether a command may go where commands go that only read. Scripts may not: nobody looks at what they do.
+    fn reads(&self, call: &Call<'_>) -> bool {
+        self.may_read_elsewhere
+            && call.id.flags().contains(Flags::READONLY)
+            && !call.id.categories().contains(Categories::SCRIPTING)
+    }
 }
 
 impl Upstreams for Reach<'_> {
     #[inline]
     fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
         let rule = self.rule(call, Some(key))?;
-        let (upstream, at) = self.server().current(rule)?;
-        let shard = at.locate(call.id, key)?;
-        Ok(Destination { upstream, shard })
+        let way = rule.way;
+        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
+        let shard = match self.renaming(way) {
+            // Channels are called upstream as they are here.
+            Some(renaming) if !call.id.categories().contains(Categories::PUBSUB) => {
+                at.locate(call.id, &renaming.upstream(key)?)?
+            }
+            _ => at.locate(call.id, key)?,
+        };
+        Ok(Destination {
+            upstream,
+            shard,
+            way,
+        })
     }
 
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
         let rule = self.rule(call, None)?;
-        let (upstream, at) = self.server().current(rule)?;
+        let way = rule.way;
+        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
         let shard = at.anywhere(self.asking.client);
-        Ok(Destination { upstream, shard })
+        Ok(Destination {
+            upstream,
+            shard,
+            way,
+        })
     }
 
     fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
         let rule = self.rule(call, None)?;
-        let (upstream, at) = self.server().current(rule)?;
+        let way = rule.way;
+        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
         let shards = at.everywhere(call.id)?;
         let shards = shards.into_iter();
         Ok(shards
-            .map(|shard| Destination { upstream, shard })
+            .map(|shard| Destination {
+                upstream,
+                shard,
+                way,
+            })
             .collect())
+    }
+
+    fn renaming(&self, way: u16) -> Option<Arc<Renaming>> {
+        if way == 0 {
+            return None;
+        }
+        self.server().ways.find(way)?.renaming().cloned()
     }
 
     #[inline]

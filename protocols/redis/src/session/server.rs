@@ -18,6 +18,7 @@ use super::client;
 use super::keys::{Keys, Sketch};
 use super::stats::RedisStats;
 use super::upstream::Upstream;
+use super::way::Ways;
 use crate::chain::RedisMessages;
 use crate::config::RedisConfig;
 use crate::machine::{Lost, Policy};
@@ -46,26 +47,31 @@ impl Protocol for Redis {
         let path = format!("{}.filters", cx.path());
         let stats = Rc::new(RedisStats::new(&cx.stats));
         let mut upstreams: Vec<Upstream> = Vec::new();
-        let mut rules = Vec::new();
-        for route in &config.routes {
-            let known = upstreams
-                .iter()
-                .position(|known| known.name() == route.cluster);
-            let upstream = if let Some(index) = known {
+        let mut upstream = |name: &str| -> Result<Lead, BuildError> {
+            let known = upstreams.iter().position(|known| known.name() == name);
+            let index = if let Some(index) = known {
                 index
             } else {
-                let cluster = cx.cluster(&route.cluster)?;
+                let cluster = cx.cluster(name)?;
                 let upstream = Upstream::new(cluster, config, Rc::clone(&stats), &cx.worker.random);
                 upstreams.push(upstream.map_err(|reason| BuildError::new(cx.path(), reason))?);
                 upstreams.len() - 1
             };
+            Ok(cell::Cell::new(index as u16))
+        };
+        let mut rules = Vec::new();
+        for route in &config.routes {
+            let reads = route.read_cluster.as_deref();
             rules.push(Rule {
                 name: route.name.clone(),
                 condition: route.condition.clone(),
-                upstream: cell::Cell::new(upstream as u16),
+                upstream: upstream(&route.cluster)?,
+                reads: reads.map(&mut upstream).transpose()?,
+                way: 0,
             });
         }
         let mut policy = config.policy();
+        // Where copies go does not matter to clients.
         if upstreams
             .iter()
             .all(|upstream| upstream.members().is_some())
@@ -73,11 +79,16 @@ impl Protocol for Redis {
         {
             policy.is_cluster = true;
         }
+        let mut ways = Ways::default();
+        for (rule, route) in rules.iter_mut().zip(&config.routes) {
+            rule.way = ways.add(&route.way);
+        }
         Ok(RedisServer {
             listener: Arc::clone(&cx.listener),
             policy,
             chain: config.filters.build(&cx.filters(&path))?,
             rules: rules.into(),
+            ways,
             upstreams: RefCell::new(upstreams.into_iter().map(Rc::new).collect()),
             stats,
             keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
@@ -93,8 +104,30 @@ pub(super) struct Rule {
     /// As filters and logs know it.
     pub(super) name: Option<Arc<str>>,
     pub(super) condition: Condition,
-    /// Which of the listener's upstreams: rules with the same cluster share one.
-    upstream: cell::Cell<u16>,
+    /// Rules with the same cluster share one.
+    upstream: Lead,
+    /// Where commands go that only read, if that is elsewhere.
+    reads: Option<Lead>,
+    /// What is done with commands on their way.
+    pub(super) way: u16,
+}
+
+/// Which of the listener's upstreams something leads to.
+pub(super) type Lead = cell::Cell<u16>;
+
+impl Rule {
+    /// Where it leads for a command, which only reads or not.
+    #[inline]
+    pub(super) fn lead(&self, reads: bool) -> &Lead {
+        match &self.reads {
+            Some(lead) if reads => lead,
+            _ => &self.upstream,
+        }
+    }
+
+    fn leads(&self) -> impl Iterator<Item = &Lead> {
+        std::iter::once(&self.upstream).chain(&self.reads)
+    }
 }
 
 /// Redis, configured for one listener on one worker.
@@ -103,6 +136,7 @@ pub struct RedisServer {
     pub(super) policy: Arc<Policy>,
     pub(super) chain: FilterChain<RedisMessages>,
     pub(super) rules: Box<[Rule]>,
+    pub(super) ways: Ways,
     /// Those of now, and those that they have taken the place of: a number is never another's.
     upstreams: RefCell<Vec<Rc<Upstream>>>,
     pub(super) stats: Rc<RedisStats>,
@@ -123,9 +157,9 @@ async fn watch(server: Weak<RedisServer>) {
         let Some(server) = server.upgrade() else {
             return;
         };
-        for rule in &server.rules {
+        for lead in server.leads() {
             // What is wrong was said.
-            let _ = server.current(rule);
+            let _ = server.current(lead);
         }
     }
 }
@@ -147,10 +181,15 @@ impl RedisServer {
         upstreams.get(number as usize).cloned().ok_or(Lost::NoRoute)
     }
 
-    /// Where a rule leads, by the cluster's settings of now.
+    /// All leads of rules and of what is done on the way.
+    fn leads(&self) -> impl Iterator<Item = &Lead> {
+        self.rules.iter().flat_map(Rule::leads)
+    }
+
+    /// Where it leads, by the cluster's settings of now.
     #[inline]
-    pub(super) fn current(&self, rule: &Rule) -> Result<(u16, Rc<Upstream>), Lost> {
-        let number = rule.upstream.get();
+    pub(super) fn current(&self, lead: &Lead) -> Result<(u16, Rc<Upstream>), Lost> {
+        let number = lead.get();
         let upstream = self.upstream(number)?;
         if upstream.is_stale() {
             return Ok(self.renew(number, upstream));
@@ -173,10 +212,8 @@ impl RedisServer {
             }
         };
         upstreams.push(Rc::clone(&renewed));
-        for rule in &self.rules {
-            if rule.upstream.get() == number {
-                rule.upstream.set(next);
-            }
+        for lead in self.leads().filter(|lead| lead.get() == number) {
+            lead.set(next);
         }
         old.replace();
         (next, renewed)
@@ -197,8 +234,8 @@ impl RedisServer {
             return false;
         }
         // What a reload has changed is asked for before a command needs it.
-        for rule in &self.rules {
-            let _ = self.current(rule);
+        for lead in self.leads() {
+            let _ = self.current(lead);
         }
         let upstreams = self.upstreams.borrow();
         let members = upstreams.iter().filter_map(|upstream| upstream.members());

@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::{Assembly, Client, Flow, How};
+use super::way::{self, Outgoing};
+use super::{Assembly, Client, Flow, How, Named};
 use crate::command::channels::{Wait, wait};
 use crate::command::handling::{Handling, Merge, Scope, Split};
 use crate::command::{Arguments, CommandId, KeysError, keys};
@@ -83,7 +84,7 @@ impl<T> Client<T> {
     /// Sends a command where its keys are.
     pub(super) fn forward(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) {
         match place(&call, up) {
-            Ok(to) => self.send(to, call.command.wire(), of, up),
+            Ok(to) => self.send(to, call, of, up),
             Err(no_place) => self.nowhere(no_place, of),
         }
     }
@@ -97,7 +98,11 @@ impl<T> Client<T> {
 
     /// Sends a whole command to one place: over the client's own connection there, if it has one.
     #[inline]
-    pub(super) fn send(&mut self, to: Destination, wire: &[u8], of: T, up: &mut impl Upstreams) {
+    pub(super) fn send(&mut self, to: Destination, call: Call<'_>, of: T, up: &mut impl Upstreams) {
+        if to.way != 0 {
+            return self.send_by_way(to, call, of, up);
+        }
+        let wire = call.command.wire();
         let is_silent = self.is_silent();
         let slot = self.slots.push(of, is_silent);
         let ticket = Ticket::Slot { slot, part: 0 };
@@ -123,27 +128,31 @@ impl<T> Client<T> {
             Err(lost) => return self.lose(lost, of),
         };
         if let [only] = &*parts.targets {
-            return self.send(*only, call.command.wire(), of, up);
+            return self.send(*only, call, of, up);
         }
         let how = match split {
             Split::Values => How::Values(parts.places.iter().copied().collect()),
             Split::Count => How::Merge(Merge::Sum, Box::default()),
             Split::Pairs => How::Merge(Merge::Same, Box::default()),
         };
-        let wires = parts.wires(&call, step);
+        let wires = match parts.wires(&call, step, up) {
+            Ok(wires) => wires,
+            Err(lost) => return self.lose(lost, of),
+        };
         let sends = parts.targets.iter().copied().zip(wires);
-        self.send_parts(how, sends, of, up);
+        self.send_parts(how, None, sends, of, up);
     }
 
     /// Sends the parts of one command.
     fn send_parts<W: AsRef<[u8]>>(
         &mut self,
         how: How,
+        named: Option<Named>,
         parts: impl ExactSizeIterator<Item = (Destination, W)>,
         of: T,
         up: &mut impl Upstreams,
     ) {
-        let assembly = Assembly::new(how, parts.len());
+        let assembly = Assembly::new(how, parts.len()).with_names(named);
         let is_silent = self.is_silent();
         let slot = self.slots.push_merging(of, is_silent, assembly);
         for (part, (to, wire)) in (0..).zip(parts) {
@@ -174,15 +183,21 @@ impl<T> Client<T> {
             Err(lost) => return self.lose(lost, of),
         };
         if let [only] = &*targets {
-            return self.send(*only, call.command.wire(), of, up);
+            return self.send(*only, call, of, up);
         }
         if merge == Merge::Cursor {
             return self.scan(&targets, call, of, up);
         }
         let names = (0..targets.len()).map(|shard| format!("shard {shard}").into());
         let how = How::Merge(merge, names.collect());
-        let parts = targets.into_iter().map(|to| (to, call.command.wire()));
-        self.send_parts(how, parts, of, up);
+        // All are where one rule leads.
+        let way = targets.first().map_or(0, |to| to.way);
+        let outgoing = match Outgoing::new(way, &call, &call.command, up) {
+            Ok(outgoing) => outgoing,
+            Err(lost) => return self.lose(lost, of),
+        };
+        let parts = targets.into_iter().map(|to| (to, &*outgoing.wire));
+        self.send_parts(how, outgoing.named, parts, of, up);
     }
 
     /// `SCAN` of one shard after the other.
@@ -199,19 +214,17 @@ impl<T> Client<T> {
         let Some(to) = targets.get(shard as usize) else {
             return self.refuse(b"ERR invalid cursor", of);
         };
-        let cursor = cursor.to_string();
-        let mut wire = BytesMut::new();
-        encoder::array(call.command.len(), &mut wire);
-        for (index, argument) in call.command.arguments().enumerate() {
-            let argument = if index == 1 {
-                cursor.as_bytes()
-            } else {
-                argument
-            };
-            encoder::bulk(argument, &mut wire);
+        let (mut words, named) = match way::scan(to.way, &call, up) {
+            Ok(scan) => scan,
+            Err(lost) => return self.lose(lost, of),
+        };
+        if let Some(word) = words.get_mut(1) {
+            *word = cursor.to_string().into_bytes().into();
         }
+        let mut wire = BytesMut::new();
+        encoder::command(&words, &mut wire);
         let how = How::Cursor { shard, shards };
-        self.send_parts(how, std::iter::once((*to, wire)), of, up);
+        self.send_parts(how, named, std::iter::once((*to, wire)), of, up);
     }
 
     /// A command that is too large to be held begins, with its front. The connection that the rest goes over; `None` if it is
@@ -248,6 +261,13 @@ impl<T> Client<T> {
             }
             Ok(to) => (to, self.transaction.pin_at(to)),
         };
+        let outgoing = match Outgoing::new(to.way, &call, &front, up) {
+            Ok(outgoing) => outgoing,
+            Err(lost) => {
+                self.lose(lost, of);
+                return Ok(None);
+            }
+        };
         let pin = match pin.map_or_else(|| up.pin(to, self.speaks, Purpose::Large), Ok) {
             Ok(pin) => pin,
             Err(lost) => {
@@ -261,7 +281,7 @@ impl<T> Client<T> {
         let is_silent = self.is_silent();
         let slot = self.slots.push(of, is_silent);
         let ticket = Ticket::Slot { slot, part: 0 };
-        if let Err(lost) = up.send_pinned(pin, call.command.wire(), Some(ticket)) {
+        if let Err(lost) = up.send_pinned(pin, &outgoing.wire, Some(ticket)) {
             self.on_piece(ticket, Piece::Lost(lost));
             return Ok(None);
         }
@@ -303,17 +323,21 @@ impl<T> Client<T> {
             return Err(of);
         }
         if self.transaction.pin_at(to).is_some() {
-            self.send(to, call.command.wire(), of, up);
+            self.send(to, call, of, up);
             return Ok(Flow::Next);
         }
-        match up.pin(to, self.speaks, Purpose::Blocking { at_most }) {
+        let outgoing = Outgoing::new(to.way, &call, &call.command, up);
+        let pinned = outgoing.and_then(|outgoing| {
+            let pin = up.pin(to, self.speaks, Purpose::Blocking { at_most })?;
+            Ok((outgoing, pin))
+        });
+        match pinned {
             Err(lost) => self.lose(lost, of),
-            Ok(pin) => {
-                let is_silent = self.is_silent();
-                let slot = self.slots.push(of, is_silent);
+            Ok((outgoing, pin)) => {
+                let slot = self.owe(of, outgoing.named);
                 let ticket = Ticket::Slot { slot, part: 0 };
                 self.ending.push((pin, PinEnd::Clean));
-                if let Err(lost) = up.send_pinned(pin, call.command.wire(), Some(ticket)) {
+                if let Err(lost) = up.send_pinned(pin, &outgoing.wire, Some(ticket)) {
                     self.on_piece(ticket, Piece::Lost(lost));
                 }
             }
@@ -419,7 +443,14 @@ impl Parts {
     }
 
     /// The command of each target.
-    fn wires(&self, call: &Call<'_>, step: usize) -> Vec<BytesMut> {
+    fn wires(
+        &self,
+        call: &Call<'_>,
+        step: usize,
+        up: &impl Upstreams,
+    ) -> Result<Vec<BytesMut>, Lost> {
+        let ways = self.targets.iter().map(|to| way::renaming(to.way, up));
+        let renamings: SmallVec<[_; 4]> = ways.collect();
         let counts = self.counts.iter().map(|count| *count as usize);
         let mut wires: Vec<BytesMut> = counts
             .map(|count| {
@@ -430,11 +461,18 @@ impl Parts {
             })
             .collect();
         for (key, (target, _)) in self.places.iter().enumerate() {
-            if let Some(wire) = wires.get_mut(*target as usize) {
-                append(call.command, 1 + key * step, step, wire);
+            let target = *target as usize;
+            if let (Some(wire), Some(renaming)) = (wires.get_mut(target), renamings.get(target)) {
+                let first = 1 + key * step;
+                let key = call.command.argument(first).unwrap_or_default();
+                match renaming {
+                    None => encoder::bulk(key, wire),
+                    Some(renaming) => encoder::bulk(&renaming.upstream(key)?, wire),
+                }
+                append(call.command, first + 1, step - 1, wire);
             }
         }
-        wires
+        Ok(wires)
     }
 }
 

@@ -9,6 +9,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod way;
 
 pub use self::forward::Front;
 
@@ -19,7 +20,7 @@ use smallvec::SmallVec;
 
 use self::subscription::Subscriptions;
 use self::transaction::Transaction;
-use super::assembly::{Assembly, How};
+use super::assembly::{Assembly, How, Named};
 use super::slots::{ErrorPrefix, Finished, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
 use crate::acl::{NO_AUTHENTICATION, User, Users};
@@ -189,6 +190,12 @@ impl<T> Client<T> {
     #[must_use]
     pub fn is_between_commands(&self) -> bool {
         self.slots.is_empty() && !self.transaction.is_open()
+    }
+
+    /// Whether it is in a transaction, or watches keys: what it reads then must be read where it writes.
+    #[must_use]
+    pub const fn holds_transaction(&self) -> bool {
+        self.transaction.is_open() || self.transaction.has_connection()
     }
 
     /// Gives back connections of its own that it needs no more. To be called when all replies are here.

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Assembly, Client, Flow, How};
+use super::{Assembly, Client, Flow, How, way};
 use crate::command::CommandId;
 use crate::command::channels::{ChannelUse, Channels, channels};
 use crate::command::handling::Scope;
@@ -18,6 +18,7 @@ use crate::machine::upstreams::{
     Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Speaks, Ticket, Upstreams,
 };
 use crate::message::RespVersion;
+use crate::renaming::{asks_for_notifications, is_notification};
 use crate::reply::ReplyKind;
 
 /// What a client wants to hear. Most want nothing, and hold nothing for it.
@@ -45,6 +46,8 @@ struct Link {
     waiting: VecDeque<(SlotId, u32)>,
     /// A push that is not whole.
     partial: BytesMut,
+    /// Keys have other names there: messages that tell of keys are not for this client.
+    is_renamed: bool,
 }
 
 /// The three things that can be subscribed to.
@@ -191,6 +194,10 @@ impl<T> Client<T> {
             return Err(of);
         }
         let kind = Kind::of(&channels);
+        if asks_for_notifications(call.id, &call.command) && is_renamed(&call, kind, up) {
+            self.lose(Lost::BeyondPrefix, of);
+            return Ok(Flow::Next);
+        }
         let mut reply = BytesMut::new();
         let mut requests = Vec::new();
         let wanted = self.wanted(&call, &channels, kind);
@@ -313,6 +320,7 @@ impl<T> Client<T> {
                 pin: up.pin(request.to, speaks, Purpose::Subscription)?,
                 waiting: VecDeque::new(),
                 partial: BytesMut::new(),
+                is_renamed: way::renaming(request.to.way, up).is_some(),
             });
             links.len() - 1
         };
@@ -383,6 +391,9 @@ impl<T> Client<T> {
             }
             return;
         }
+        if tells_of_keys(what, all) && link.is_some_and(|link| link.is_renamed) {
+            return;
+        }
         let is_resp2 = self.speaks.version == RespVersion::Resp2;
         let (to, start) = self.tell(bytes);
         // Messages hold nothing but strings: only the type of the whole is another in RESP2.
@@ -402,4 +413,25 @@ impl<T> Client<T> {
         to.extend_from_slice(bytes);
         (to, start)
     }
+}
+
+/// Whether keys have other names where messages of these channels come from.
+fn is_renamed(call: &Call<'_>, kind: Kind, up: &mut impl Upstreams) -> bool {
+    let to = match kind {
+        Kind::Pattern => up
+            .everywhere(call, Scope::Primaries)
+            .map(|all| all.first().copied()),
+        Kind::Channel | Kind::Sharded => {
+            let channel = call.command.argument(1).unwrap_or_default();
+            up.locate(call, channel).map(Some)
+        }
+    };
+    // Where there is no way to it, that is found again and said.
+    to.is_ok_and(|to| to.is_some_and(|to| way::renaming(to.way, up).is_some()))
+}
+
+/// Whether a message is a notification, by its kind and what is behind that: the pattern, if it has one, and the channel.
+fn tells_of_keys<'a>(what: Option<&[u8]>, mut rest: impl Iterator<Item = &'a [u8]>) -> bool {
+    let index = usize::from(what == Some(b"pmessage"));
+    rest.nth(index).and_then(text).is_some_and(is_notification)
 }

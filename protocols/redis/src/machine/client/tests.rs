@@ -14,7 +14,8 @@
 //! | `large 4 > SET a` | The front of a command of four arguments. |
 //! | `leave` | The client is gone. |
 //!
-//! A key lives at the shard that its first letter says, `a` at 0, `b` at 1, `c` at 2. Start at [`Talk::step`].
+//! A key lives at the shard that its first letter says, `a` at 0, `b` at 1, `c` at 2. With the option `prefix=` keys have that
+//! in front of them upstream. Start at [`Talk::step`].
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -25,6 +26,7 @@ use super::*;
 use crate::acl::User;
 use crate::command::handling::Scope;
 use crate::machine::upstreams::{Destination, Destinations, Purpose};
+use crate::renaming::Renaming;
 use crate::reply::ReplyKind;
 use crate::request::Command;
 
@@ -48,6 +50,11 @@ fn transactions() {
 #[test]
 fn subscriptions() {
     check_file(format!("{TALKS}/subscriptions.md"), talk);
+}
+
+#[test]
+fn keys_with_other_names_upstream() {
+    check_file(format!("{TALKS}/prefixes.md"), talk);
 }
 
 #[test]
@@ -107,6 +114,13 @@ impl Talk {
             client: Client::new(Arc::new(policy), 7, "10.0.0.1:4711"),
             up: Script {
                 shards: vector.number("shards", 1) as u16,
+                renaming: vector.option("prefix").map(|prefix| {
+                    Arc::new(Renaming {
+                        strip: Box::default(),
+                        add: prefix.as_bytes().into(),
+                        allows_scripts: false,
+                    })
+                }),
                 ..Script::default()
             },
             commands: 0,
@@ -308,9 +322,18 @@ struct Script {
     is_nowhere: bool,
     has_no_pin: bool,
     full: Option<String>,
+    renaming: Option<Arc<Renaming>>,
 }
 
 impl Script {
+    fn at(&self, shard: u16) -> Destination {
+        Destination {
+            upstream: 0,
+            shard,
+            way: u16::from(self.renaming.is_some()),
+        }
+    }
+
     fn asked(&mut self, name: &str) -> &mut VecDeque<Ticket> {
         let known = self.connections.iter().position(|(known, _)| known == name);
         let index = known.unwrap_or_else(|| panic!("no connection {name}"));
@@ -353,26 +376,21 @@ impl Upstreams for Script {
     fn locate(&mut self, _: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
         self.is_lost()?;
         let letter = key.first().map_or(0, |letter| letter.wrapping_sub(b'a'));
-        Ok(Destination {
-            upstream: 0,
-            shard: u16::from(letter) % self.shards,
-        })
+        Ok(self.at(u16::from(letter) % self.shards))
     }
 
     fn anywhere(&mut self, _: &Call<'_>) -> Result<Destination, Lost> {
         self.is_lost()?;
-        Ok(Destination {
-            upstream: 0,
-            shard: 0,
-        })
+        Ok(self.at(0))
     }
 
     fn everywhere(&mut self, _: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
         self.is_lost()?;
-        let shards = 0..self.shards;
-        Ok(shards
-            .map(|shard| Destination { upstream: 0, shard })
-            .collect())
+        Ok((0..self.shards).map(|shard| self.at(shard)).collect())
+    }
+
+    fn renaming(&self, way: u16) -> Option<Arc<Renaming>> {
+        self.renaming.clone().filter(|_| way == 1)
     }
 
     fn send(

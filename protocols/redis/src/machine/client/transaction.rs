@@ -3,14 +3,17 @@
 //! MULTI is answered here; the connection is taken when the first key says where. What cannot be queued fails the
 //! transaction, as with a server. Start at [`Client::transaction_command`] and [`Client::in_transaction`].
 
+use std::sync::Arc;
+
 use super::forward::{CROSS_SLOT, NoPlace, bound_place};
-use super::{Client, Flow};
+use super::{Client, Flow, Named};
 use crate::command::CommandId;
 use crate::command::handling::{Handling, Local, Pin};
 use crate::encoder;
 use crate::machine::upstreams::{
     Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
 };
+use crate::renaming::{Names, Renaming};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -28,6 +31,15 @@ pub(super) struct Transaction {
     /// Something is under way over connections that clients share, too, which may overtake.
     is_mixed: bool,
     open: Option<Open>,
+    /// Keys in the replies that EXEC will bring.
+    named: Option<NamedReplies>,
+}
+
+/// Which replies of a transaction have keys in them, by the places of their commands.
+#[derive(Debug)]
+struct NamedReplies {
+    renaming: Arc<Renaming>,
+    places: Vec<(u32, Names)>,
 }
 
 /// Between MULTI and EXEC.
@@ -97,7 +109,25 @@ impl Transaction {
         self.open = None;
         self.is_watching = false;
         self.is_mixed = false;
+        self.named = None;
         self.own.take().map(|(_, pin)| pin)
+    }
+
+    /// The command that is queued now will be answered with keys in it.
+    pub(super) fn on_named(&mut self, named: Named) {
+        let index = self.open.map_or(0, |open| open.queued.saturating_sub(1));
+        let all = self.named.get_or_insert_with(|| NamedReplies {
+            renaming: named.renaming,
+            places: Vec::new(),
+        });
+        all.places.push((index, named.names));
+    }
+
+    /// Keys in what EXEC is answered with.
+    fn take_named(&mut self) -> Option<Named> {
+        let NamedReplies { renaming, places } = self.named.take()?;
+        let names = Names::Each(places.into());
+        Some(Named { renaming, names })
     }
 }
 
@@ -129,7 +159,7 @@ impl<T> Client<T> {
         match self.own_connection(&call, up) {
             Ok(to) => {
                 self.transaction.is_watching = true;
-                self.send(to, call.command.wire(), of, up);
+                self.send(to, call, of, up);
             }
             Err(Unable::Wait) => return Err(of),
             Err(Unable::NoPlace(no_place)) => self.nowhere(no_place, of),
@@ -226,7 +256,7 @@ impl<T> Client<T> {
         if let Some(open) = &mut self.transaction.open {
             open.queued += 1;
         }
-        self.send(to, call.command.wire(), of, up);
+        self.send(to, call, of, up);
         Ok(Flow::Next)
     }
 
@@ -275,11 +305,11 @@ impl<T> Client<T> {
 
     /// Sends the command that ends it, whose reply is the client's. The connection goes back when that is here.
     fn end_with(&mut self, command: &'static [u8], of: T, up: &mut impl Upstreams) {
+        let named = self.transaction.take_named();
         let Some(pin) = self.transaction.take_pin() else {
             return self.answer(of, |_, reply| encoder::ok(reply));
         };
-        let is_silent = self.is_silent();
-        let slot = self.slots.push(of, is_silent);
+        let slot = self.owe(of, named.filter(|_| command == EXEC));
         let ticket = Ticket::Slot { slot, part: 0 };
         let sent = up.send_pinned(pin, command, Some(ticket));
         // What was not sent does not end it.

@@ -173,6 +173,7 @@ impl Reach<'_, '_> {
         Destination {
             upstream: 0,
             shard: shard as u16,
+            way: 0,
         }
     }
 }
