@@ -9,8 +9,11 @@ mod cluster;
 mod cluster_hostile;
 mod faults;
 mod isolation;
+mod prefixes;
+mod scripted;
 mod shards;
 mod state;
+mod ways;
 
 use std::net::SocketAddr;
 

@@ -18,9 +18,10 @@ mod slots;
 mod upstreams;
 
 pub use assembly::{Assembly, How, Named};
-pub use client::{Client, Flow, Front, Policy, Refusal};
+pub use client::{Client, Flow, Front, Policy, Refusal, copies};
 pub use pipeline::{Delivery, Pipeline, PipelineError};
 pub use slots::{ErrorPrefix, Finished, SlotId, Slots};
 pub use upstreams::{
-    Call, Destination, Destinations, Lost, Piece, PinEnd, PinId, Purpose, Speaks, Ticket, Upstreams,
+    Call, Destination, Destinations, Lost, Piece, PinEnd, PinId, Purpose, Sent, Speaks, Ticket,
+    Upstreams,
 };

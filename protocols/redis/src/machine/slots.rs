@@ -13,7 +13,7 @@ use crate::encoder;
 use crate::message::RespVersion;
 
 /// A place in the order of a client's replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SlotId(u64);
 
 /// How a command ended, for whoever counts.

@@ -174,6 +174,19 @@ impl Lost {
     }
 }
 
+/// How a command was sent, for who makes copies of commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Whole, and not to wait.
+    Alone,
+    /// In a transaction, which may not be carried out.
+    Queued,
+    /// It may wait for what others do.
+    Waiting,
+    /// Its front only: the rest is not held.
+    Large,
+}
+
 /// Destinations of a command that goes to several.
 pub type Destinations = SmallVec<[Destination; 4]>;
 
@@ -213,6 +226,24 @@ pub trait Upstreams {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost>;
+
+    /// As [`send`](Self::send), of a command that only reads, from a client that has nothing else under way: it may be answered
+    /// by the reply to the same command of another client that was sent after this one's last answer.
+    ///
+    /// # Errors
+    /// As there.
+    fn send_shared(
+        &mut self,
+        to: Destination,
+        speaks: Speaks,
+        wire: &[u8],
+        ticket: Ticket,
+    ) -> Result<(), Lost> {
+        self.send(to, speaks, wire, ticket)
+    }
+
+    /// A command was sent, not or not only on the plain way.
+    fn on_sent(&mut self, _call: &Call<'_>, _speaks: Speaks, _sent: Sent) {}
 
     /// Gives the client a connection of its own, which may not be open yet.
     ///

@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) machine: Client<Flight>,
     pub(super) need: Need,
     pub(super) waker: Option<Waker>,
+    /// How many shared requests had been sent when it was last answered.
+    pub(super) answered: u64,
     /// Why it is to be closed, once that is so.
     pub(super) ended: Option<&'static str>,
 }
@@ -111,6 +113,7 @@ impl Cell {
     pub(super) fn count(&self, state: &mut State) {
         let mut cut = false;
         for (flight, finished) in state.machine.take_over() {
+            state.answered = self.server.shared.number();
             let now = clock::now();
             let took = now.saturating_duration_since(flight.started);
             self.server

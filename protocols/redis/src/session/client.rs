@@ -139,14 +139,15 @@ impl Session {
             reason: "stopped",
             _guard: downstream.guard,
             cell: Rc::new(Cell {
-                server,
                 state: std::cell::RefCell::new(State {
                     stream: downstream.stream,
                     machine,
                     need: Need::Input,
                     waker: None,
+                    answered: server.shared.number(),
                     ended: None,
                 }),
+                server,
             }),
         }
     }

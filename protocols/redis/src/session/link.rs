@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::cell::Cell;
 use super::members::{Members, Turned};
+use super::receiver::Receiver;
 use super::shard::{Home, Shard};
 use crate::cluster::ClusterError;
 use crate::limits::ReplyLimits;
@@ -31,7 +32,7 @@ const KEPT: usize = 64 << 10;
 
 /// Whose reply comes when.
 pub(super) struct Pending {
-    pub(super) client: Rc<Cell>,
+    pub(super) client: Receiver,
     pub(super) ticket: Ticket,
     /// What to send to another node, where one may answer that another is to be asked.
     pub(super) replay: Option<Box<Replay>>,
@@ -62,7 +63,7 @@ impl Replay {
 impl Pending {
     /// Of a command that is sent once.
     #[inline]
-    pub(super) const fn new(client: Rc<Cell>, ticket: Ticket) -> Self {
+    pub(super) const fn new(client: Receiver, ticket: Ticket) -> Self {
         Self {
             client,
             ticket,
@@ -229,7 +230,7 @@ impl Link {
             (state.pipeline.take_pending(), owner)
         };
         let (pending, owner) = pending;
-        let mut dirty: SmallVec<[Rc<Cell>; 8]> = SmallVec::new();
+        let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
         for Pending { client, ticket, .. } in pending {
             client.on_piece(ticket, Piece::Lost(lost));
             note(&mut dirty, client);
@@ -237,7 +238,7 @@ impl Link {
         if let Some((client, pin)) = owner {
             client.on_pin_lost(pin);
         }
-        dirty.iter().for_each(|client| client.flush());
+        dirty.iter().for_each(Receiver::flush);
     }
 
     /// Closes it at once; nobody is told, since whoever waited is gone.
@@ -285,8 +286,8 @@ impl State {
 
 /// Remembers a client that has something to send, once in a row.
 #[inline]
-fn note(dirty: &mut SmallVec<[Rc<Cell>; 8]>, client: Rc<Cell>) {
-    if !dirty.last().is_some_and(|last| Rc::ptr_eq(last, &client)) {
+fn note(dirty: &mut SmallVec<[Receiver; 8]>, client: Receiver) {
+    if !dirty.last().is_some_and(|last| last.is(&client)) {
         dirty.push(client);
     }
 }
@@ -380,7 +381,7 @@ fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Los
 
 /// Hands out the replies that are here, and sends them to their clients.
 fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
-    let mut dirty: SmallVec<[Rc<Cell>; 8]> = SmallVec::new();
+    let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
     let mut turned = Vec::new();
     let result = {
         let mut state = link.state.borrow_mut();
@@ -403,18 +404,18 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
             }
             Delivery::Part(Pending { client, ticket, .. }, piece) => {
                 client.on_piece(*ticket, piece);
-                note(&mut dirty, Rc::clone(client));
+                note(&mut dirty, client.clone());
             }
             Delivery::Push(piece) => {
                 look(link.home.as_ref(), piece);
                 if let Some((client, pin)) = owner {
                     client.on_push(*pin, piece);
-                    note(&mut dirty, Rc::clone(client));
+                    note(&mut dirty, Receiver::Client(Rc::clone(client)));
                 }
             }
         })
     };
-    dirty.iter().for_each(|client| client.flush());
+    dirty.iter().for_each(Receiver::flush);
     if !turned.is_empty() {
         redirect(link, turned);
     }

@@ -315,7 +315,7 @@ impl Members {
         let Some(replay) = &pending.replay else {
             return;
         };
-        let (client, ticket) = (Rc::clone(&pending.client), pending.ticket);
+        let (client, ticket) = (pending.client.clone(), pending.ticket);
         let (wire, number) = (replay.wire.clone(), replay.client);
         let speaks = from.speaks();
         let open = |patience| node.open(common, speaks, patience);
@@ -327,7 +327,7 @@ impl Members {
         };
         let asked = match redirect.kind {
             RedirectKind::Moved => Ok(()),
-            RedirectKind::Ask => push(ASKING, Pending::new(Rc::clone(&client), Ticket::Own)),
+            RedirectKind::Ask => push(ASKING, Pending::new(client.clone(), Ticket::Own)),
         };
         if let Err(lost) = asked.and_then(|()| push(&wire, pending)) {
             client.on_piece(ticket, Piece::Lost(lost));

@@ -2,6 +2,7 @@
 //!
 //! Made for each command out of what the client's task has. Start at [`Reach`].
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +10,15 @@ use std::time::Instant;
 
 use super::cell::{Cell, Flight};
 use super::link::{Link, Pending, Replay};
+use super::receiver::Receiver;
 use super::server::{RedisServer, Rule};
 use super::upstream::Sender;
+use super::way::Way;
+use super::{mirror, shared};
 use crate::command::handling::Scope;
 use crate::command::{Categories, Flags};
 use crate::machine::{
-    Call, Client, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Speaks, Ticket,
+    Call, Client, Destination, Destinations, Lost, PinEnd, PinId, Purpose, Sent, Speaks, Ticket,
     Upstreams,
 };
 use crate::renaming::Renaming;
@@ -52,6 +56,8 @@ pub(super) struct Reach<'a> {
     pub(super) asking: Asking,
     pub(super) user: &'a [u8],
     pub(super) database: u32,
+    /// How many shared requests had been sent when it was last answered.
+    pub(super) answered: u64,
     /// It is in no transaction and watches nothing.
     pub(super) may_read_elsewhere: bool,
 }
@@ -82,6 +88,7 @@ pub(super) fn act<R>(
         asking,
         user: &user,
         database: state.machine.database(),
+        answered: state.answered,
         may_read_elsewhere: !state.machine.holds_transaction(),
     };
     let result = act(&mut state.machine, &mut reach);
@@ -89,14 +96,50 @@ pub(super) fn act<R>(
     result
 }
 
-impl Reach<'_> {
-    fn server(&self) -> &RedisServer {
+impl<'a> Reach<'a> {
+    fn server(&self) -> &'a RedisServer {
         &self.cell.server
+    }
+
+    #[inline]
+    fn send_for(
+        &self,
+        receiver: Receiver,
+        to: Destination,
+        speaks: Speaks,
+        wire: &[u8],
+        ticket: Ticket,
+    ) -> Result<(), Lost> {
+        let sender = Sender {
+            client: self.asking.client,
+            busy_since: self.asking.busy_since,
+        };
+        let pending = Pending::new(receiver, ticket);
+        self.server()
+            .upstream(to.upstream)?
+            .send(to.shard, speaks, sender, wire, pending)
+    }
+
+    /// What a key of this command, or a channel, is called upstream.
+    #[inline]
+    pub(super) fn upstream_name<'k>(
+        &self,
+        call: &Call<'_>,
+        way: u16,
+        key: &'k [u8],
+    ) -> Result<Cow<'k, [u8]>, Lost> {
+        match self.renaming(way) {
+            // Channels are called upstream as they are here.
+            Some(renaming) if !call.id.categories().contains(Categories::PUBSUB) => {
+                renaming.upstream(key).map(Cow::Owned)
+            }
+            _ => Ok(Cow::Borrowed(key)),
+        }
     }
 
     /// The rule for a command with this key, or without.
     #[inline]
-    fn rule(&self, call: &Call<'_>, key: Option<&[u8]>) -> Result<&Rule, Lost> {
+    pub(super) fn rule(&self, call: &Call<'_>, key: Option<&[u8]>) -> Result<&Rule, Lost> {
         let asked = Asked {
             command: call.id,
             key,
@@ -124,13 +167,7 @@ impl Upstreams for Reach<'_> {
         let rule = self.rule(call, Some(key))?;
         let way = rule.way;
         let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
-        let shard = match self.renaming(way) {
-            // Channels are called upstream as they are here.
-            Some(renaming) if !call.id.categories().contains(Categories::PUBSUB) => {
-                at.locate(call.id, &renaming.upstream(key)?)?
-            }
-            _ => at.locate(call.id, key)?,
-        };
+        let shard = at.locate(call.id, &self.upstream_name(call, way, key)?)?;
         Ok(Destination {
             upstream,
             shard,
@@ -180,14 +217,37 @@ impl Upstreams for Reach<'_> {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
-        let pending = Pending::new(Rc::clone(self.cell), ticket);
-        let sender = Sender {
-            client: self.asking.client,
-            busy_since: self.asking.busy_since,
-        };
-        self.server()
-            .upstream(to.upstream)?
-            .send(to.shard, speaks, sender, wire, pending)
+        let receiver = Receiver::Client(Rc::clone(self.cell));
+        self.send_for(receiver, to, speaks, wire, ticket)
+    }
+
+    fn send_shared(
+        &mut self,
+        to: Destination,
+        speaks: Speaks,
+        wire: &[u8],
+        ticket: Ticket,
+    ) -> Result<(), Lost> {
+        let server = self.server();
+        if !server.ways.find(to.way).is_some_and(Way::collapses) {
+            return self.send(to, speaks, wire, ticket);
+        }
+        let asked = shared::Asked { to, speaks, wire };
+        if server.shared.join(asked, self.answered, self.cell, ticket) {
+            server.stats.on_collapsed();
+            return Ok(());
+        }
+        let read = server.shared.begin(asked, self.cell, ticket);
+        let receiver = Receiver::Shared(Rc::clone(&read));
+        self.send_for(receiver, to, speaks, wire, ticket)?;
+        server.shared.open(asked, &read);
+        Ok(())
+    }
+
+    fn on_sent(&mut self, call: &Call<'_>, speaks: Speaks, sent: Sent) {
+        if self.server().ways.have_mirrors() {
+            mirror::copy(self, call, speaks, sent);
+        }
     }
 
     fn pin(&mut self, to: Destination, speaks: Speaks, purpose: Purpose) -> Result<PinId, Lost> {
@@ -209,7 +269,10 @@ impl Upstreams for Reach<'_> {
     fn send_pinned(&mut self, pin: PinId, wire: &[u8], ticket: Option<Ticket>) -> Result<(), Lost> {
         let mut pins = self.pins.list.iter();
         let pinned = pins.find(|pinned| pinned.id == pin).ok_or(Lost::Closed)?;
-        let mut pending = ticket.map(|ticket| Pending::new(Rc::clone(self.cell), ticket));
+        let mut pending = ticket.map(|ticket| {
+            let receiver = Receiver::Client(Rc::clone(self.cell));
+            Pending::new(receiver, ticket)
+        });
         if pinned.is_blocking
             && pinned.link.is_clustered()
             && let Some(pending) = &mut pending

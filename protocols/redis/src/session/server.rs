@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_config::{BuildError, Node};
-use portcullis_filter::{Context, FilterChain};
+use portcullis_filter::{Context, FilterChain, Random};
 use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock, sleep, spawn_local};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
@@ -16,6 +16,8 @@ use serde_json::Value;
 use super::cell::Cell;
 use super::client;
 use super::keys::{Keys, Sketch};
+use super::members::Members;
+use super::shared::SharedReads;
 use super::stats::RedisStats;
 use super::upstream::Upstream;
 use super::way::Ways;
@@ -70,18 +72,22 @@ impl Protocol for Redis {
                 way: 0,
             });
         }
+        let mut ways = Ways::default();
+        for (rule, route) in rules.iter_mut().zip(&config.routes) {
+            let mirror = route.way.mirror.as_ref();
+            let lead = mirror.map(|mirror| upstream(&mirror.cluster)).transpose()?;
+            rule.way = ways.add(&route.way, lead, &stats);
+        }
         let mut policy = config.policy();
         // Where copies go does not matter to clients.
-        if upstreams
-            .iter()
-            .all(|upstream| upstream.members().is_some())
+        let is_cluster = |lead: &Lead| {
+            let upstream = upstreams.get(lead.get() as usize);
+            upstream.is_some_and(|upstream| upstream.members().is_some())
+        };
+        if rules.iter().flat_map(Rule::leads).all(is_cluster)
             && let Some(policy) = Arc::get_mut(&mut policy)
         {
             policy.is_cluster = true;
-        }
-        let mut ways = Ways::default();
-        for (rule, route) in rules.iter_mut().zip(&config.routes) {
-            rule.way = ways.add(&route.way);
         }
         Ok(RedisServer {
             listener: Arc::clone(&cx.listener),
@@ -89,6 +95,8 @@ impl Protocol for Redis {
             chain: config.filters.build(&cx.filters(&path))?,
             rules: rules.into(),
             ways,
+            shared: SharedReads::default(),
+            random: Rc::clone(&cx.worker.random),
             upstreams: RefCell::new(upstreams.into_iter().map(Rc::new).collect()),
             stats,
             keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
@@ -137,6 +145,8 @@ pub struct RedisServer {
     pub(super) chain: FilterChain<RedisMessages>,
     pub(super) rules: Box<[Rule]>,
     pub(super) ways: Ways,
+    pub(super) shared: SharedReads,
+    pub(super) random: Rc<Random>,
     /// Those of now, and those that they have taken the place of: a number is never another's.
     upstreams: RefCell<Vec<Rc<Upstream>>>,
     pub(super) stats: Rc<RedisStats>,
@@ -183,7 +193,10 @@ impl RedisServer {
 
     /// All leads of rules and of what is done on the way.
     fn leads(&self) -> impl Iterator<Item = &Lead> {
-        self.rules.iter().flat_map(Rule::leads)
+        self.rules
+            .iter()
+            .flat_map(Rule::leads)
+            .chain(self.ways.leads())
     }
 
     /// Where it leads, by the cluster's settings of now.
@@ -222,8 +235,19 @@ impl RedisServer {
     /// Whether the nodes of a Redis Cluster are being asked for the first time.
     pub(super) fn is_awaiting_nodes(&self) -> bool {
         let upstreams = self.upstreams.borrow();
-        let mut members = upstreams.iter().filter_map(|upstream| upstream.members());
-        members.any(|members| members.is_awaited())
+        let mut members = self.awaited(&upstreams);
+        members.next().is_some()
+    }
+
+    /// Redis Clusters whose nodes are not known yet. Nobody waits for those that only get copies.
+    fn awaited<'a>(
+        &'a self,
+        upstreams: &'a [Rc<Upstream>],
+    ) -> impl Iterator<Item = &'a Rc<Members>> {
+        let leads = self.rules.iter().flat_map(Rule::leads);
+        let upstreams = leads.filter_map(|lead| upstreams.get(lead.get() as usize));
+        let members = upstreams.filter_map(|upstream| upstream.members());
+        members.filter(|members| members.is_awaited())
     }
 
     /// As [`is_awaiting_nodes`](Self::is_awaiting_nodes); the client is woken when that is over.
@@ -238,8 +262,7 @@ impl RedisServer {
             let _ = self.current(lead);
         }
         let upstreams = self.upstreams.borrow();
-        let members = upstreams.iter().filter_map(|upstream| upstream.members());
-        let awaited = members.filter(|members| members.is_awaited());
+        let awaited = self.awaited(&upstreams);
         awaited.inspect(|members| members.wait(client)).count() > 0
     }
 

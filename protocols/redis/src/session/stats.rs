@@ -36,6 +36,8 @@ pub(super) struct RedisStats {
     /// Of a Redis Cluster.
     redirects: ByLabel,
     maps: ByLabel,
+    copies: ByLabel,
+    collapsed: Counter,
 }
 
 impl RedisStats {
@@ -81,6 +83,12 @@ impl RedisStats {
             ended: ByLabel::default(),
             redirects: ByLabel::default(),
             maps: ByLabel::default(),
+            copies: ByLabel::default(),
+            collapsed: shard.counter(
+                "portcullis_redis_collapsed_total",
+                "Commands that took the reply to another client's.",
+                &[],
+            ),
             shard: shard.clone(),
         }
     }
@@ -200,6 +208,22 @@ impl RedisStats {
                 &[("result", result)],
             )
         });
+    }
+
+    /// A copy of a command was sent elsewhere, or not.
+    pub(super) fn on_copy(&self, result: &'static str) {
+        self.copies.inc(result, || {
+            self.shard.counter(
+                "portcullis_redis_mirrored_total",
+                "Copies of commands for another cluster, by what became of them.",
+                &[("result", result)],
+            )
+        });
+    }
+
+    /// A command was answered by the reply to another client's.
+    pub(super) fn on_collapsed(&self) {
+        self.collapsed.inc();
     }
 
     /// A connection to a server is open.

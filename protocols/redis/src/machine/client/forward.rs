@@ -16,7 +16,7 @@ use crate::command::{Arguments, CommandId, KeysError, keys};
 use crate::encoder;
 use crate::machine::assembly::split_cursor;
 use crate::machine::upstreams::{
-    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
+    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Sent, Ticket, Upstreams,
 };
 use crate::request::CommandRef;
 
@@ -139,8 +139,12 @@ impl<T> Client<T> {
             Ok(wires) => wires,
             Err(lost) => return self.lose(lost, of),
         };
+        let is_plain = parts.targets.iter().all(|to| to.way == 0);
         let sends = parts.targets.iter().copied().zip(wires);
         self.send_parts(how, None, sends, of, up);
+        if !is_plain {
+            up.on_sent(&call, self.speaks, Sent::Alone);
+        }
     }
 
     /// Sends the parts of one command.
@@ -198,6 +202,9 @@ impl<T> Client<T> {
         };
         let parts = targets.into_iter().map(|to| (to, &*outgoing.wire));
         self.send_parts(how, outgoing.named, parts, of, up);
+        if way != 0 {
+            up.on_sent(&call, self.speaks, Sent::Alone);
+        }
     }
 
     /// `SCAN` of one shard after the other.
@@ -285,6 +292,9 @@ impl<T> Client<T> {
             self.on_piece(ticket, Piece::Lost(lost));
             return Ok(None);
         }
+        if to.way != 0 {
+            up.on_sent(&call, self.speaks, Sent::Large);
+        }
         Ok(Some(pin))
     }
 
@@ -339,6 +349,9 @@ impl<T> Client<T> {
                 self.ending.push((pin, PinEnd::Clean));
                 if let Err(lost) = up.send_pinned(pin, &outgoing.wire, Some(ticket)) {
                     self.on_piece(ticket, Piece::Lost(lost));
+                }
+                if to.way != 0 {
+                    up.on_sent(&call, self.speaks, Sent::Waiting);
                 }
             }
         }
@@ -396,8 +409,8 @@ impl Arguments for Front<'_> {
 }
 
 /// Which keys of a command go where.
-struct Parts {
-    targets: SmallVec<[Destination; 4]>,
+pub(super) struct Parts {
+    pub(super) targets: SmallVec<[Destination; 4]>,
     /// How many keys go to each.
     counts: SmallVec<[u32; 4]>,
     /// For each key its target, and its place among the keys there.
@@ -408,7 +421,7 @@ struct Parts {
 const FEW: usize = 16;
 
 impl Parts {
-    fn new(call: &Call<'_>, step: usize, up: &mut impl Upstreams) -> Result<Self, Lost> {
+    pub(super) fn new(call: &Call<'_>, step: usize, up: &mut impl Upstreams) -> Result<Self, Lost> {
         let mut targets: SmallVec<[Destination; 4]> = SmallVec::new();
         let mut counts: SmallVec<[u32; 4]> = SmallVec::new();
         let mut places = SmallVec::new();
@@ -443,7 +456,7 @@ impl Parts {
     }
 
     /// The command of each target.
-    fn wires(
+    pub(super) fn wires(
         &self,
         call: &Call<'_>,
         step: usize,

@@ -3,6 +3,7 @@
 //! One file for each kind of command: `forward` (to one place, to several, to all), `local`, `transaction`,
 //! `subscription`. Start at [`Client::admit`], then [`Client::execute`].
 
+mod copy;
 mod forward;
 mod local;
 mod subscription;
@@ -11,6 +12,7 @@ mod tests;
 mod transaction;
 mod way;
 
+pub use self::copy::copies;
 pub use self::forward::Front;
 
 use std::sync::Arc;

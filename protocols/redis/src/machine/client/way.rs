@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Assembly, Client, Named};
-use crate::command::Arguments;
+use crate::command::{Arguments, CommandId};
 use crate::machine::slots::SlotId;
-use crate::machine::upstreams::{Call, Destination, Lost, Piece, Ticket, Upstreams};
+use crate::machine::upstreams::{Call, Destination, Lost, Piece, Sent, Ticket, Upstreams};
 use crate::renaming::{Renamed, Renaming, Words};
 
 /// A command as it goes upstream.
@@ -80,14 +80,18 @@ impl<T> Client<T> {
         if is_queued && let Some(named) = named.take() {
             self.transaction.on_named(named);
         }
+        let is_shared = call.id == CommandId::GET && self.slots.is_empty();
         let slot = self.owe(of, named);
         let ticket = Ticket::Slot { slot, part: 0 };
         let sent = match self.transaction.pin_at(to) {
             Some(pin) => up.send_pinned(pin, &wire, Some(ticket)),
+            None if is_shared => up.send_shared(to, self.speaks, &wire, ticket),
             None => up.send(to, self.speaks, &wire, ticket),
         };
-        if let Err(lost) = sent {
-            self.on_piece(ticket, Piece::Lost(lost));
+        match sent {
+            Err(lost) => self.on_piece(ticket, Piece::Lost(lost)),
+            Ok(()) if is_queued => up.on_sent(&call, self.speaks, Sent::Queued),
+            Ok(()) => up.on_sent(&call, self.speaks, Sent::Alone),
         }
     }
 
