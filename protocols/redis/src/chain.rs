@@ -38,12 +38,28 @@ pub struct CommandRequest {
     wire: Vec<u8>,
     arguments: Vec<Span>,
     keys: SmallVec<[u32; 8]>,
+    large: Option<Large>,
+}
+
+/// What is known of a command that is too large to be held, of which only the front is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Large {
+    /// How many arguments there will be, the name among them.
+    pub declared: u32,
+    /// The bytes of the first argument that is not whole, if they were said.
+    pub partial: Option<u64>,
 }
 
 impl CommandRequest {
-    /// A request of this command.
+    /// A request of this command, of which `call` is the front if it is large.
     #[must_use]
-    pub fn new(command: CommandId, call: CommandRef<'_>, user: &Arc<[u8]>, database: u32) -> Self {
+    pub fn new(
+        command: CommandId,
+        call: CommandRef<'_>,
+        large: Option<Large>,
+        user: &Arc<[u8]>,
+        database: u32,
+    ) -> Self {
         let mut request = Self {
             command,
             user: Arc::clone(user),
@@ -51,14 +67,16 @@ impl CommandRequest {
             wire: Vec::new(),
             arguments: Vec::new(),
             keys: SmallVec::new(),
+            large: None,
         };
-        request.set(command, call);
+        request.set(command, call, large);
         request
     }
 
-    /// Takes another command.
-    pub fn set(&mut self, command: CommandId, call: CommandRef<'_>) {
+    /// Takes another command, of which `call` is the front if it is large.
+    pub fn set(&mut self, command: CommandId, call: CommandRef<'_>, large: Option<Large>) {
         self.command = command;
+        self.large = large;
         self.wire.clear();
         self.wire.extend_from_slice(call.wire());
         self.arguments.clear();
@@ -72,6 +90,21 @@ impl CommandRequest {
     #[must_use]
     pub fn call(&self) -> CommandRef<'_> {
         CommandRef::new(&self.wire, &self.arguments)
+    }
+
+    /// How many arguments it has, its name among them.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let declared = self.large.map(|large| large.declared as usize);
+        declared.unwrap_or(self.arguments.len())
+    }
+
+    /// The bytes of its longest argument. Of a command that is too large to be held: of those that begin in its front.
+    #[must_use]
+    pub fn longest(&self) -> u64 {
+        let longest = self.call().arguments().map(<[u8]>::len).max();
+        let partial = self.large.and_then(|large| large.partial);
+        (longest.unwrap_or_default() as u64).max(partial.unwrap_or_default())
     }
 
     /// Its keys.
@@ -163,7 +196,7 @@ mod tests {
     fn request(arguments: &[&str]) -> CommandRequest {
         let command = Command::new(arguments);
         let id = CommandId::resolve(&command.as_ref()).unwrap();
-        CommandRequest::new(id, command.as_ref(), &Arc::from(&b"default"[..]), 0)
+        CommandRequest::new(id, command.as_ref(), None, &Arc::from(&b"default"[..]), 0)
     }
 
     #[test]
@@ -183,8 +216,22 @@ mod tests {
     fn it_is_used_again() {
         let mut used = request(&["MSET", "a:1", "x", "b:2", "y"]);
         let next = Command::new(&["GET", "c"]);
-        used.set(CommandId::GET, next.as_ref());
+        used.set(CommandId::GET, next.as_ref(), None);
         assert_eq!(used.keys().collect::<Vec<_>>(), [b"c"]);
         assert_eq!(used.call().len(), 2);
+    }
+
+    #[test]
+    fn a_large_command_is_as_large_as_it_will_be() {
+        let mut request = request(&["RPUSH", "list", "four"]);
+        assert_eq!((request.count(), request.longest()), (3, 5));
+        let front = Command::new(&["RPUSH", "list"]);
+        let rows = [(100, None, 5), (3, Some(70_000), 70_000), (3, Some(1), 5)];
+        for (declared, partial, longest) in rows {
+            let large = Large { declared, partial };
+            request.set(CommandId::RPUSH, front.as_ref(), Some(large));
+            assert_eq!(request.count(), declared as usize);
+            assert_eq!(request.longest(), longest, "{large:?}");
+        }
     }
 }

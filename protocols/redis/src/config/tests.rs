@@ -53,6 +53,24 @@ fn the_documented_example_is_read() {
         let is_there = example.contains(&format!("{key}:")) || key == "cluster";
         assert!(is_there, "the example does not say {key}");
     }
+    let route = &keys["properties"]["routes"]["items"]["properties"];
+    for key in route.as_object().expect("what a route is").keys() {
+        let is_there = example.contains(&format!("{key}:"));
+        assert!(is_there, "the example does not say {key} of a route");
+    }
+    let way = &config.routes[1].way;
+    let renaming = way.renaming.as_ref().unwrap();
+    assert_eq!(
+        (&*renaming.strip, &*renaming.add),
+        (&b"report:"[..], &b"r:"[..])
+    );
+    let mirror = config.routes[3].way.mirror.as_ref().unwrap();
+    assert_eq!(
+        (mirror.percent.millionths(), mirror.pending),
+        (100_000, 1024)
+    );
+    assert!(config.routes[0].way.collapses);
+    assert_eq!(config.routes[0].read_cluster.as_deref(), Some("spare"));
 }
 
 #[test]
@@ -65,6 +83,19 @@ fn everybody_may_come_in_unless_something_is_said() {
     let users = good("cluster: cache\nauth: { users: { app: { password: a } } }").policy();
     assert!(users.users.at_first().is_none());
     assert!(users.users.authenticate(b"default", b"").is_none());
+}
+
+#[test]
+fn prefixes_that_do_not_meet_are_good() {
+    let rows = [
+        "routes: [{ match: { user: x }, cluster: cache, key: { add_prefix: \"a:\" } }, { cluster: cache, key: { add_prefix: \"ab:\" } }]",
+        "routes: [{ match: { user: x }, cluster: cache, key: { add_prefix: a } }, { cluster: spare, key: { add_prefix: ab } }]",
+        "routes: [{ match: { user: x }, cluster: cache, key: { add_prefix: a } }, { cluster: cache, key: { add_prefix: a } }]",
+        "routes: [{ match: { user: x }, cluster: cache, key: { strip_prefix: a } }, { cluster: cache, key: { add_prefix: a } }]",
+    ];
+    for yaml in rows {
+        good(yaml);
+    }
 }
 
 #[test]
@@ -96,6 +127,38 @@ fn mistakes_are_found_and_named() {
         (
             "routes: [{ name: a, match: { key: x }, cluster: cache }, { name: a, cluster: cache }]",
             "two routes are named 'a'",
+        ),
+        (
+            "routes: [{ cluster: cache, read_cluster: spar }]",
+            "unknown cluster 'spar'",
+        ),
+        (
+            "routes: [{ cluster: cache, mirror: { cluster: spar } }]",
+            "unknown cluster 'spar'",
+        ),
+        (
+            "routes: [{ cluster: cache, mirror: { cluster: cache } }]",
+            "copies would go where commands go",
+        ),
+        (
+            "routes: [{ cluster: cache, mirror: { cluster: spare, commands: some } }]",
+            "commands",
+        ),
+        (
+            "routes: [{ cluster: cache, key: {} }]",
+            "keys would be called upstream as they are here",
+        ),
+        (
+            "routes: [{ cluster: cache, key: { add_prefix: a, strip_prefix: a } }]",
+            "keys would be called upstream as they are here",
+        ),
+        (
+            "routes: [{ match: { user: x }, cluster: cache, key: { add_prefix: a } }, { cluster: cache, key: { add_prefix: ab } }]",
+            "the prefix 'ab' begins with 'a', that of another route",
+        ),
+        (
+            "routes: [{ match: { user: x }, cluster: cache, key: { add_prefix: a } }, { cluster: spare, read_cluster: cache, key: { add_prefix: ab } }]",
+            "the prefix 'ab' begins with 'a', that of another route",
         ),
         (
             "cluster: cache\nallow_commands: [nosuch]",

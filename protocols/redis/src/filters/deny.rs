@@ -25,7 +25,7 @@ pub struct DenyConfig {
     pub client: OneOrMany<Network>,
     /// It has more arguments than this, its name among them.
     pub arguments_over: Option<u32>,
-    /// One of its arguments is longer than this.
+    /// One of its arguments is longer than this. Of a command beyond 64 KiB, of those arguments that begin in its first 64 KiB.
     pub value_over: Option<ByteSize>,
 }
 
@@ -35,20 +35,16 @@ impl DenyConfig {
     }
 
     fn means(&self, request: &CommandRequest, cx: &Context) -> bool {
-        let call = request.call();
         let command = |it: &CommandPattern| it.takes(request.command);
         let key = |it: &KeyPattern| request.keys().any(|key| it.0.matches(key));
         let client = |it: &Network| it.contains(cx.client_ip);
-        let long = |size: ByteSize| {
-            let longest = call.arguments().map(<[u8]>::len).max();
-            longest.unwrap_or_default() as u64 > size.get()
-        };
+        let long = |size: ByteSize| request.longest() > size.get();
         (self.command.is_empty() || self.command.iter().any(command))
             && (self.key.is_empty() || self.key.iter().any(key))
             && (self.client.is_empty() || self.client.iter().any(client))
             && self
                 .arguments_over
-                .is_none_or(|most| call.len() > most as usize)
+                .is_none_or(|most| request.count() > most as usize)
             && self.value_over.is_none_or(long)
     }
 }

@@ -19,6 +19,7 @@ use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 use super::cell::{Cell, Flight, Need, State};
 use super::reach::{Asking, Pins, act};
 use super::server::RedisServer;
+use crate::chain::Large;
 use crate::command::CommandId;
 use crate::encoder;
 use crate::error::RequestError;
@@ -251,7 +252,11 @@ impl Session {
     async fn on_frame(&mut self, frame: CommandFrame) -> Result<Flow, &'static str> {
         match frame {
             CommandFrame::Whole { len } => self.whole(&Taken::Front(len)).await,
-            CommandFrame::Begin { len, declared, .. } => self.begin(len, declared).await,
+            CommandFrame::Begin {
+                len,
+                declared,
+                partial,
+            } => self.begin(len, Large { declared, partial }).await,
             CommandFrame::More { len, last } => self.more(len, last).await,
             CommandFrame::Inline { len } => self.inline(len).await,
             CommandFrame::Blank { .. } => Ok(Flow::Next),
@@ -301,7 +306,7 @@ impl Session {
         mut flight: Flight,
     ) -> Result<Flow, &'static str> {
         if !self.cell.server.chain.is_empty() {
-            match self.filter(id, taken).await? {
+            match self.filter(id, taken, None).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
                     self.refuse(Some(id), taken.len(), refusal, &text);

@@ -10,7 +10,7 @@ use portcullis_filter::{Context, Interest, RejectionKind, Stop};
 use portcullis_net::{SessionTimer, clock};
 
 use super::{Session, Taken};
-use crate::chain::{CommandRequest, Record, RedisMessages};
+use crate::chain::{CommandRequest, Large, Record, RedisMessages};
 use crate::command::CommandId;
 use crate::machine::Refusal;
 use crate::session::cell::Held;
@@ -21,6 +21,7 @@ impl Session {
         &mut self,
         id: CommandId,
         taken: &Taken,
+        large: Option<Large>,
     ) -> Result<Result<Option<Box<Held>>, (Refusal, Vec<u8>)>, &'static str> {
         let server = Rc::clone(&self.cell.server);
         let (user, database) = {
@@ -28,8 +29,8 @@ impl Session {
             (state.machine.user_name().clone(), state.machine.database())
         };
         let command = taken.command(&self.scanner, &self.input);
-        let arguments = command.len();
-        let mut request = CommandRequest::new(id, command, &user, database);
+        let mut request = CommandRequest::new(id, command, large, &user, database);
+        let arguments = request.count();
         let mut cx = Context::new(Rc::clone(&self.connection), clock::now());
         cx.route = self.route(&request);
         let asked = server

@@ -5,6 +5,7 @@
 use portcullis_net::clock;
 
 use super::{Rest, STREAMED, Session, Taken, asking};
+use crate::chain::Large;
 use crate::command::CommandId;
 use crate::machine::{Call, Flow, Front, PinId};
 use crate::session::cell::{Flight, Need};
@@ -12,7 +13,8 @@ use crate::session::reach::act;
 
 impl Session {
     /// A command begins that is too large to be held.
-    pub(super) async fn begin(&mut self, len: usize, declared: u32) -> Result<Flow, &'static str> {
+    pub(super) async fn begin(&mut self, len: usize, large: Large) -> Result<Flow, &'static str> {
+        let declared = large.declared;
         self.rest = Rest::Dropped;
         let wire = self.input.get(..len).unwrap_or_default();
         let command = self.scanner.command(wire);
@@ -31,7 +33,7 @@ impl Session {
         };
         let mut held = None;
         if !self.cell.server.chain.is_empty() {
-            match self.filter(id, &Taken::Front(len)).await? {
+            match self.filter(id, &Taken::Front(len), Some(large)).await? {
                 Ok(kept) => held = kept,
                 Err((refusal, text)) => {
                     self.refuse(Some(id), len, refusal, &text);
