@@ -188,6 +188,22 @@ fn each_client_reads_its_own_replies_from_shards() {
 }
 
 #[test]
+fn each_client_reads_its_own_replies_by_other_names_shared_and_copied() {
+    let servers: Option<Vec<Redis>> = (0..3).map(|_| Redis::start()).collect();
+    let Some(mut servers) = servers else { return };
+    let mirror = servers.pop().unwrap();
+    let keys = "routes:\n  - { cluster: main, collapse: true, key: { add_prefix: \"p:\" }, \
+                mirror: { cluster: mirror, commands: all } }";
+    let cluster = "redis: { topology: shards, connections: 2 }";
+    let endpoints: Vec<_> = servers.iter().map(Redis::address).collect();
+    let document = super::document(keys, cluster, &endpoints)
+        + &format!("  mirror: {{ endpoints: [\"{}\"] }}\n", mirror.address());
+    let gateway = harness::Gateway::start(&document);
+    let site = Site { servers, gateway };
+    run(&site, false);
+}
+
+#[test]
 fn each_client_reads_its_own_replies_while_connections_are_killed() {
     let servers: Option<Vec<Redis>> = (0..2).map(|_| Redis::start()).collect();
     let Some(servers) = servers else { return };

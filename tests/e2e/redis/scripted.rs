@@ -37,7 +37,7 @@ impl Scripted {
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 let sender = sender.clone();
-                thread::spawn(move || listen(connection, &sender));
+                thread::spawn(move || listen(&connection, &sender));
             }
         });
         Self { address, asked }
@@ -62,7 +62,7 @@ impl Scripted {
 }
 
 /// Hands over the commands of a connection, until its end or the test's.
-fn listen(connection: TcpStream, to: &Sender<Asked>) -> Option<()> {
+fn listen(connection: &TcpStream, to: &Sender<Asked>) -> Option<()> {
     let mut input = BufReader::new(connection.try_clone().ok()?);
     loop {
         let count = number(&mut input)?;

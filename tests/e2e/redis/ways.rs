@@ -4,17 +4,20 @@ use std::net::SocketAddr;
 
 use harness::Gateway;
 use harness::redis::{Redis, RedisClient, RedisReply};
+use portcullis_testkit::Random;
 
 use super::scripted::Scripted;
 use super::{bulk, is_error, ok};
 
 /// A gateway on one worker, with the listener `cache` that has these keys, and these clusters.
 pub(super) fn gateway(keys: &str, clusters: &[(&str, SocketAddr, &str)]) -> Gateway {
-    let indented: String = keys.lines().map(|line| format!("    {line}\n")).collect();
-    let clusters: String = clusters
+    let indented: Vec<String> = keys.lines().map(|line| format!("    {line}\n")).collect();
+    let indented = indented.concat();
+    let clusters: Vec<String> = clusters
         .iter()
         .map(|(name, at, more)| format!("  {name}: {{ endpoints: [\"{at}\"]{more} }}\n"))
         .collect();
+    let clusters = clusters.concat();
     Gateway::start(&format!(
         "runtime: {{ workers: {{ count: 1 }} }}\n\
          listeners:\n  cache:\n    listen: 127.0.0.1:0\n    protocol: redis\n{indented}\
@@ -308,11 +311,55 @@ fn large_values_are_shared_in_pieces() {
     assert_eq!(server.client().call(&["SET", "a", &value]), ok());
     let mut clients: Vec<RedisClient> = (0..8).map(|_| client(&gateway)).collect();
     for _ in 0..20 {
-        clients
-            .iter_mut()
-            .for_each(|client| client.send(&["GET", "a"]));
+        for client in &mut clients {
+            client.send(&["GET", "a"]);
+        }
         for client in &mut clients {
             assert_eq!(client.read(), bulk(&value));
         }
     }
+}
+
+/// The law of shared requests: a number that only grows is never seen to shrink over one connection, whatever is shared.
+#[test]
+fn what_grows_never_shrinks_for_clients_that_share() {
+    let Some(server) = Redis::start() else { return };
+    let keys = "routes:\n  - { cluster: main, collapse: true }";
+    let gateway = gateway(keys, &[("main", server.address(), SEVERAL)]);
+    let (_, seed) = Random::from_environment(5);
+    std::thread::scope(|scope| {
+        for number in 0..12 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let mut random = Random::from_seed(seed ^ (number << 32));
+                let mut client = client(gateway);
+                let mut last = 0;
+                for step in 0..400 {
+                    let mut wire = Vec::new();
+                    let commands = 1 + random.below(3);
+                    for _ in 0..commands {
+                        let is_write = random.below(8) == 0;
+                        let call = if is_write {
+                            ["INCR", "a"]
+                        } else {
+                            ["GET", "a"]
+                        };
+                        RedisClient::write(&call, &mut wire);
+                    }
+                    client.send_raw(&wire);
+                    for _ in 0..commands {
+                        let seen = match client.read() {
+                            RedisReply::Integer(seen) => seen,
+                            RedisReply::Nil => 0,
+                            reply => reply.text().parse().unwrap(),
+                        };
+                        assert!(seen >= last, "seed {seed}, client {number}, step {step}");
+                        last = seen;
+                    }
+                }
+            });
+        }
+    });
+    let labels = [("listener", "cache")];
+    gateway.wait_stat(COLLAPSED, &labels, |count| count > 0);
 }

@@ -3,6 +3,7 @@
 //! What the session does with sockets, done with buffers. Start at [`Gateway`] and [`Reach`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use portcullis_redis::command::handling::Scope;
@@ -11,6 +12,7 @@ use portcullis_redis::machine::{
     Call, Destination, Destinations, Lost, PinEnd, PinId, Pipeline, Purpose, Speaks, Ticket,
     Upstreams,
 };
+use portcullis_redis::renaming::Renaming;
 
 use super::model::{Peer, Server};
 use portcullis_testkit::Choices;
@@ -55,6 +57,8 @@ pub struct Gateway<'a> {
     next: usize,
     /// Whether anything breaks.
     pub breaks: bool,
+    /// Whether each client's keys have its number in front of them upstream.
+    pub renames: bool,
 }
 
 impl<'a> Gateway<'a> {
@@ -68,6 +72,7 @@ impl<'a> Gateway<'a> {
             pins: Vec::new(),
             next: 0,
             breaks,
+            renames: false,
         }
     }
 
@@ -169,11 +174,11 @@ pub struct Reach<'a, 'b> {
 }
 
 impl Reach<'_, '_> {
-    fn destination(shard: usize) -> Destination {
+    fn destination(&self, shard: usize) -> Destination {
         Destination {
             upstream: 0,
             shard: shard as u16,
-            way: 0,
+            way: u16::from(self.gateway.renames),
         }
     }
 }
@@ -184,16 +189,26 @@ impl Upstreams for Reach<'_, '_> {
             return Err(Lost::NoEndpoint);
         }
         let letter = key.first().map_or(0, |letter| usize::from(*letter));
-        Ok(Self::destination(letter % self.gateway.servers.len()))
+        Ok(self.destination(letter % self.gateway.servers.len()))
     }
 
     fn anywhere(&mut self, _: &Call<'_>) -> Result<Destination, Lost> {
-        Ok(Self::destination(self.client % self.gateway.servers.len()))
+        Ok(self.destination(self.client % self.gateway.servers.len()))
     }
 
     fn everywhere(&mut self, _: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
         let shards = 0..self.gateway.servers.len();
-        Ok(shards.map(Self::destination).collect())
+        Ok(shards.map(|shard| self.destination(shard)).collect())
+    }
+
+    fn renaming(&self, way: u16) -> Option<Arc<Renaming>> {
+        (way == 1).then(|| {
+            Arc::new(Renaming {
+                strip: Box::default(),
+                add: format!("t{}:", self.client).into_bytes().into(),
+                allows_scripts: false,
+            })
+        })
     }
 
     fn send(

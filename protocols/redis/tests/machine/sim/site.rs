@@ -40,6 +40,7 @@ pub fn run(mut choices: Choices<'_>, steps: usize) {
         actors: actors.collect(),
         gateway: Gateway::new(choices, shards, breaks),
     };
+    site.gateway.renames = site.gateway.choices.once_in(2);
     for _ in 0..steps {
         if site.gateway.choices.is_over() {
             break;
