@@ -202,15 +202,25 @@ fn wait_collapsed(gateway: &Gateway, count: u64) {
     gateway.wait_stat(COLLAPSED, &labels, |seen| seen == count);
 }
 
-/// Several upstream connections, so that commands of several clients are not in one order.
-const SEVERAL: &str = ", redis: { connections: 8 }";
+/// Two upstream connections, so that commands of clients on different ones are in no order.
+const SEVERAL: &str = ", redis: { connections: 2 }";
+
+/// A client that shares the upstream connection with this number.
+fn client_over(gateway: &Gateway, number: i64) -> RedisClient {
+    loop {
+        let mut client = client(gateway);
+        if client.call(&["CLIENT", "ID"]).integer() % 2 == number {
+            return client;
+        }
+    }
+}
 
 #[test]
 fn clients_that_ask_for_the_same_share_a_request() {
     let server = Scripted::start();
     let rules = "auth: { users: { default: { rules: \"nopass +@all ~*\" }, other: { password: x, rules: \"+@all ~other:*\" } } }\n\
                  routes:\n  - { cluster: main, collapse: true }";
-    let gateway = gateway(rules, &[("main", server.address, SEVERAL)]);
+    let gateway = gateway(rules, &[("main", server.address, "")]);
     let mut clients: Vec<RedisClient> = (0..5).map(|_| client(&gateway)).collect();
     let mut other = client(&gateway);
     assert_eq!(other.call(&["AUTH", "other", "x"]), ok());
@@ -225,14 +235,15 @@ fn clients_that_ask_for_the_same_share_a_request() {
     assert!(is_error(&denied, "NOPERM"), "{denied:?}");
     let mut elsewhere = client(&gateway);
     elsewhere.send(&["GET", "b"]);
-    server.asked("GET b").answer("$1|b");
-    assert_eq!(elsewhere.read(), bulk("b"));
+    let other_key = server.asked("GET b");
     // One that goes away takes nothing from the others.
     drop(clients.remove(0));
     asked.answer("$1|1");
     for client in &mut clients {
         assert_eq!(client.read(), bulk("1"));
     }
+    other_key.answer("$1|b");
+    assert_eq!(elsewhere.read(), bulk("b"));
     // It is over: who asks now asks anew.
     clients[0].send(&["GET", "a"]);
     server.asked("GET a").answer("$1|2");
@@ -246,9 +257,8 @@ fn nobody_reads_what_is_older_than_what_he_was_answered() {
     let server = Scripted::start();
     let keys = "routes:\n  - { cluster: main, collapse: true }";
     let gateway = gateway(keys, &[("main", server.address, SEVERAL)]);
-    let (mut reader, mut writer, mut third) =
-        (client(&gateway), client(&gateway), client(&gateway));
-    assert_eq!(third.call(&["PING"]).text(), "PONG");
+    let (mut reader, mut writer) = (client_over(&gateway, 0), client_over(&gateway, 1));
+    let (mut third, mut away) = (client_over(&gateway, 1), client_over(&gateway, 0));
     reader.send(&["GET", "a"]);
     let old = server.asked("GET a");
     // While its write is under way, and after that was answered.
@@ -259,9 +269,11 @@ fn nobody_reads_what_is_older_than_what_he_was_answered() {
     assert_eq!(writer.read(), bulk("new"));
     writer.send(&["GET", "a"]);
     let second = server.asked("GET a");
-    // The third was answered before either was sent, and takes part in the later one.
+    // The third was answered before either was sent, and takes part in the one over its connection.
     third.send(&["GET", "a"]);
     wait_collapsed(&gateway, 1);
+    away.send(&["GET", "a"]);
+    wait_collapsed(&gateway, 2);
     second.answer("$3|new");
     assert_eq!(writer.read(), bulk("new"));
     assert_eq!(third.read(), bulk("new"));
@@ -273,20 +285,26 @@ fn nobody_reads_what_is_older_than_what_he_was_answered() {
     server.asked("GET a").answer("$3|new");
     assert_eq!(third.read(), bulk("new"));
     // A client that comes now may have been told anything before.
-    let mut late = client(&gateway);
+    let mut late = client_over(&gateway, 1);
     late.send(&["GET", "a"]);
     server.asked("GET a").answer("$3|new");
     assert_eq!(late.read(), bulk("new"));
+    let mut late = client_over(&gateway, 0);
+    late.send(&["GET", "a"]);
+    let newest = server.asked("GET a");
     old.answer("$3|old");
     assert_eq!(reader.read(), bulk("old"));
-    wait_collapsed(&gateway, 1);
+    assert_eq!(away.read(), bulk("old"));
+    newest.answer("$3|new");
+    assert_eq!(late.read(), bulk("new"));
+    wait_collapsed(&gateway, 2);
 }
 
 #[test]
 fn a_shared_request_that_is_lost_is_everybodys_error() {
     let server = Scripted::start();
     let keys = "routes:\n  - { cluster: main, collapse: true }\ntimeouts: { command: 300ms }";
-    let gateway = gateway(keys, &[("main", server.address, SEVERAL)]);
+    let gateway = gateway(keys, &[("main", server.address, "")]);
     let mut clients: Vec<RedisClient> = (0..3).map(|_| client(&gateway)).collect();
     for client in &mut clients {
         client.send(&["GET", "a"]);

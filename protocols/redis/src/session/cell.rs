@@ -86,6 +86,8 @@ impl Cell {
     pub(super) fn on_push(&self, pin: PinId, piece: Piece<'_>) {
         let mut state = self.state.borrow_mut();
         state.machine.on_push(pin, piece);
+        // It may tell of what others wrote: what is read from now on is not older.
+        state.answered = self.server.shared.number();
         self.after(&mut state);
     }
 

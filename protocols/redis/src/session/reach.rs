@@ -110,14 +110,17 @@ impl<'a> Reach<'a> {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
-        let sender = Sender {
-            client: self.asking.client,
-            busy_since: self.asking.busy_since,
-        };
         let pending = Pending::new(receiver, ticket);
         self.server()
             .upstream(to.upstream)?
-            .send(to.shard, speaks, sender, wire, pending)
+            .send(to.shard, speaks, self.sender(), wire, pending)
+    }
+
+    pub(super) const fn sender(&self) -> Sender {
+        Sender {
+            client: self.asking.client,
+            busy_since: self.asking.busy_since,
+        }
     }
 
     /// What a key of this command, or a channel, is called upstream.
@@ -232,7 +235,15 @@ impl Upstreams for Reach<'_> {
         if !server.ways.find(to.way).is_some_and(Way::collapses) {
             return self.send(to, speaks, wire, ticket);
         }
-        let asked = shared::Asked { to, speaks, wire };
+        let over = server
+            .upstream(to.upstream)?
+            .over(to.shard, self.sender())?;
+        let asked = shared::Asked {
+            to,
+            speaks,
+            over,
+            wire,
+        };
         if server.shared.join(asked, self.answered, self.cell, ticket) {
             server.stats.on_collapsed();
             return Ok(());

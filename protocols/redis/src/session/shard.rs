@@ -40,6 +40,14 @@ pub(super) struct Common {
     pub(super) resolver: OnceCell<Resolver>,
 }
 
+impl Common {
+    /// Which of the connections that clients share is this client's.
+    #[inline]
+    pub(super) fn number(&self, client: u64) -> u16 {
+        (client % u64::from(self.connections)) as u16
+    }
+}
+
 /// Where a connection goes.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
@@ -148,7 +156,7 @@ impl Shard {
         wire: &[u8],
         pending: Pending,
     ) -> Result<(), Lost> {
-        let number = (client % u64::from(common.connections)) as u16;
+        let number = common.number(client);
         let mut shared = self.shared.borrow_mut();
         let known = shared
             .iter()

@@ -1,8 +1,9 @@
 //! Requests that clients share: who asks for what is being asked for already gets that answer.
 //!
-//! A client takes part only in a request that was sent after all that it was answered before, and only while it has nothing else
-//! under way: so what it reads is never older than what it wrote or read itself. Of what other connections wrote it may miss
-//! what was answered to them while the request was under way.
+//! A client takes part only in a request that was sent after all that it was answered before, while it has nothing else under way,
+//! and over the connection that its next commands go over too: so what it reads is never older than what it wrote or read
+//! before, nor newer than what it does next. Of what other connections wrote it may miss what was answered to them while the
+//! request was under way.
 //!
 //! Start at [`SharedReads::join`].
 
@@ -14,6 +15,7 @@ use std::rc::{Rc, Weak};
 use foldhash::fast::RandomState;
 
 use super::cell::Cell;
+use super::upstream::Over;
 use crate::machine::{Destination, Piece, Speaks, Ticket};
 
 /// Clients that wait for one request; whoever comes later asks anew.
@@ -34,6 +36,8 @@ pub(super) struct SharedReads {
 pub(super) struct Asked<'a> {
     pub(super) to: Destination,
     pub(super) speaks: Speaks,
+    /// What is sent over the same connection is carried out in its order.
+    pub(super) over: Over,
     pub(super) wire: &'a [u8],
 }
 
@@ -41,6 +45,7 @@ pub(super) struct Asked<'a> {
 pub(super) struct SharedRead {
     to: Destination,
     speaks: Speaks,
+    over: Over,
     wire: Box<[u8]>,
     number: u64,
     /// The answer has begun to come.
@@ -88,6 +93,7 @@ impl SharedReads {
         Rc::new(SharedRead {
             to: asked.to,
             speaks: asked.speaks,
+            over: asked.over,
             wire: asked.wire.into(),
             number,
             is_begun: Value::new(false),
@@ -105,14 +111,16 @@ impl SharedReads {
         open.insert(self.hash(asked), Rc::downgrade(read));
     }
 
-    fn hash(&self, Asked { to, speaks, wire }: Asked<'_>) -> u64 {
-        self.hasher.hash_one((to, speaks, wire))
+    fn hash(&self, asked: Asked<'_>) -> u64 {
+        self.hasher
+            .hash_one((asked.to, asked.speaks, asked.over, asked.wire))
     }
 }
 
 impl SharedRead {
-    fn is(&self, Asked { to, speaks, wire }: Asked<'_>) -> bool {
-        self.to == to && self.speaks == speaks && *self.wire == *wire
+    fn is(&self, asked: Asked<'_>) -> bool {
+        let is_same_way = self.to == asked.to && self.over == asked.over;
+        is_same_way && self.speaks == asked.speaks && *self.wire == *asked.wire
     }
 
     /// A piece of the answer: everybody's.

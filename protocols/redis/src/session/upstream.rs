@@ -32,6 +32,13 @@ pub(super) struct Sender {
     pub(super) busy_since: Instant,
 }
 
+/// Which of the connections that clients share: of a shard, by its place in memory, and of those to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Over {
+    shard: usize,
+    number: u16,
+}
+
 /// A cluster as Redis uses it on one worker.
 pub(super) struct Upstream {
     common: Rc<Common>,
@@ -219,6 +226,21 @@ impl Upstream {
                 node.send(common, speaks, client, wire, pending)
             }
         }
+    }
+
+    /// Which connection a command would be sent over.
+    pub(super) fn over(&self, to: u16, sender: Sender) -> Result<Over, Lost> {
+        let shard = match &self.place {
+            Place::One(shard) => std::ptr::from_ref(shard),
+            Place::Hashed(_, shards) => {
+                std::ptr::from_ref(shards.get(to as usize).ok_or(Lost::NoEndpoint)?)
+            }
+            Place::Slots(members) => Rc::as_ptr(&members.node_for(to, sender)?),
+        };
+        Ok(Over {
+            shard: shard.addr(),
+            number: self.common.number(sender.client),
+        })
     }
 
     /// A connection for one client alone.
