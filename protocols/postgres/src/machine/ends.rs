@@ -29,9 +29,10 @@ impl Relay {
             flight.rows = complete.rows().unwrap_or(0);
         }
         let frees = flight.frees;
-        let is_noted = matches!(complete.tag, b"DISCARD ALL" | b"RESET" | b"SET");
-        if is_noted && !flight.touches.is_empty() {
-            self.touched.add(mem::take(&mut flight.touches));
+        let place = flight.completed;
+        flight.completed += 1;
+        if !flight.touches.is_empty() {
+            self.touched.add(&mut flight.touches, place);
         }
         match complete.tag {
             b"DISCARD ALL" => {
@@ -44,14 +45,14 @@ impl Relay {
                 // Nothing of the session is left, so nothing ties it to this connection; DISCARD ALL is refused in transactions.
                 // A library stays.
                 self.pins = self.pins.only(Pins::SESSION.and(Pins::LOADED));
-                self.touched_for_good = true;
+                self.touched.keep();
             }
             b"DEALLOCATE ALL" => {
                 self.statements.clear();
                 link.statements.clear();
             }
             b"DEALLOCATE" => self.on_deallocated(link),
-            b"COMMIT" => self.touched_for_good |= !self.rolled_back,
+            b"COMMIT" if !self.rolled_back => self.touched.keep(),
             // Of a transaction or to a savepoint: its status will tell.
             b"ROLLBACK" => self.rolled_back = true,
             _ => {}
@@ -159,7 +160,7 @@ impl Relay {
             self.barrier = 0;
         }
         if self.touched.is_empty() {
-            (self.touched_for_good, self.rolled_back) = (false, false);
+            self.rolled_back = false;
         } else {
             self.settle_touched(failed, link);
         }
@@ -183,11 +184,13 @@ impl Relay {
     /// What was given back: the client has its own values again, as soon as what is due has been carried out. What failed was rolled
     /// back whole, but for what was committed before.
     fn settle_touched(&mut self, failed: bool, link: &mut Link) {
-        let touched = mem::take(&mut self.touched);
+        let mut touched = mem::take(&mut self.touched);
         let is_idle = self.status == TransactionStatus::Idle;
-        let is_gone = !self.touched_for_good && (failed || (self.rolled_back && is_idle));
-        self.forget_touched();
-        if is_gone || self.status == TransactionStatus::Failed || !touched.undoes() {
+        if failed || (self.rolled_back && is_idle) {
+            touched.forget();
+        }
+        self.rolled_back = false;
+        if self.status == TransactionStatus::Failed || !touched.undoes() {
             return;
         }
         self.due = touched.due(&self.start);
@@ -206,7 +209,6 @@ impl Relay {
 
     pub(super) fn forget_touched(&mut self) {
         self.touched = Touched::default();
-        self.touched_for_good = false;
         self.rolled_back = false;
     }
 

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::pins::Pins;
-use super::touched::Touch;
+use super::touched::Touches;
 use crate::request::StatementRequest;
 use crate::sql::{Analysis, Class, Effects, Fingerprint, ParameterValue, Verb};
 use crate::sqlstate::SqlState;
@@ -29,8 +29,10 @@ pub struct Flight {
     pub effects: Effects,
     /// It gives parameters the values that a session begins with.
     pub resets: bool,
-    /// What it does to parameters.
-    pub touches: Vec<Touch>,
+    /// What its statements do to parameters.
+    pub touches: Touches,
+    /// How many of its statements were carried out.
+    pub(super) completed: usize,
     /// What no longer ties the client to its server connection when it has succeeded.
     pub frees: Pins,
     /// The number that the filters know it by; 0 for none.
@@ -65,7 +67,8 @@ impl Flight {
             text: None,
             effects,
             resets: resets(analysis, effects),
-            touches: Vec::new(),
+            touches: Touches::new(),
+            completed: 0,
             frees: Pins::freed_by(analysis),
             judged: 0,
             rows: 0,
@@ -93,6 +96,11 @@ impl Flight {
             .union(Effects::DISCARD)
             .union(Effects::EXECUTE);
         self.resets || !self.frees.is_empty() || self.effects.intersects(takes)
+    }
+
+    /// Whether the server may read COPY data for it, as far as can be told.
+    pub(super) fn may_copy(&self) -> bool {
+        self.effects.contains(Effects::COPY_IN) || self.class == Class::Unknown
     }
 
     /// Whether it may leave something behind in the server's session, as far as can be told.

@@ -138,6 +138,8 @@ pub(super) struct Owed {
     last_named: u64,
     /// The same for the unnamed statement.
     last_unnamed: u64,
+    /// The number of the last that may have the server read COPY data.
+    last_copy: u64,
 }
 
 impl Owed {
@@ -154,6 +156,11 @@ impl Owed {
         self.pushed += 1;
         if reply.ends_skipping() {
             self.last_sync = self.pushed;
+        }
+        if let Reply::Query { flight, .. } | Reply::Execute(flight) = &reply
+            && flight.may_copy()
+        {
+            self.last_copy = self.pushed;
         }
         self.queue.push_back(reply);
         self.pushed
@@ -179,6 +186,12 @@ impl Owed {
             self.last_named
         };
         self.is_owed(number) && number < self.last_sync
+    }
+
+    /// Whether the server may be reading COPY data when it comes to what is sent next: then it has to see each message, since most
+    /// are a fault there.
+    pub(super) fn may_copy(&self) -> bool {
+        self.is_owed(self.last_copy)
     }
 
     /// Whether the reply of this number has not come.

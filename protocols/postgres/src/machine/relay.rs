@@ -150,8 +150,6 @@ pub struct Relay {
     pub(super) barrier: u64,
     /// What statements since the last ReadyForQuery have set or given back.
     pub(super) touched: Touched,
-    /// It lasts, whatever follows.
-    pub(super) touched_for_good: bool,
     /// Something was rolled back after it, a transaction or to a savepoint.
     pub(super) rolled_back: bool,
     /// SQL that gives the client its own settings again.
@@ -218,7 +216,6 @@ impl Relay {
             large_unnamed: 0,
             barrier: 0,
             touched: Touched::default(),
-            touched_for_good: false,
             rolled_back: false,
             due: None,
             held_ready: None,
@@ -326,6 +323,23 @@ impl Relay {
     #[must_use]
     pub const fn pins(&self) -> Pins {
         self.pins
+    }
+
+    /// How many statements the client has prepared under names, by the protocol.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// How many statements are prepared under names on the client's server connection, as far as that is seen: where names go as
+    /// they are, those are its own.
+    #[must_use]
+    pub fn names_there(&self, link: &Link, setup: &Setup) -> usize {
+        if setup.names_are_ours() {
+            link.statements.len()
+        } else {
+            self.names()
+        }
     }
 
     /// What [`Want::Statement`] is about.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::shape::Shape;
-use crate::sql::{Analysis, Effects, ParameterValue};
+use crate::sql::{Analysis, Effects, ParameterValue, StatementInfo};
 
 /// What one statement does to a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,61 +26,80 @@ impl Touch {
     }
 }
 
+/// What the statements of a text do to parameters, each with its place in the text.
+pub(super) type Touches = Vec<(usize, Touch)>;
+
 /// What the statements of `text` do to parameters, in order.
-pub(super) fn of(analysis: &Analysis, text: &[u8]) -> Vec<Touch> {
-    let statements = analysis.statements.iter();
+pub(super) fn of(analysis: &Analysis, text: &[u8]) -> Touches {
+    let statements = analysis.statements.iter().enumerate();
     statements
-        .filter_map(|statement| {
-            if statement.effects.contains(Effects::DISCARD_ALL) {
-                return Some(Touch::All);
-            }
-            let undoes = statement.effects.contains(Effects::RESET);
-            let Some(parameter) = &statement.parameter else {
-                return undoes.then_some(Touch::All);
-            };
-            // Gone with the transaction.
-            if parameter.local {
-                return None;
-            }
-            let name = parameter.name(text);
-            if undoes || parameter.value == ParameterValue::Default {
-                return Some(if name.is_empty() {
-                    Touch::All
-                } else {
-                    Touch::Reset(name.to_ascii_lowercase().into())
-                });
-            }
-            Some(Touch::Set(name.to_ascii_lowercase().into()))
-        })
+        .filter_map(|(place, statement)| Some((place, one(statement, text)?)))
         .collect()
+}
+
+/// What one statement does.
+fn one(statement: &StatementInfo, text: &[u8]) -> Option<Touch> {
+    if statement.effects.contains(Effects::DISCARD_ALL) {
+        return Some(Touch::All);
+    }
+    let undoes = statement.effects.contains(Effects::RESET);
+    let Some(parameter) = &statement.parameter else {
+        return undoes.then_some(Touch::All);
+    };
+    // Gone with the transaction.
+    if parameter.local {
+        return None;
+    }
+    let name = parameter.name(text);
+    if undoes || parameter.value == ParameterValue::Default {
+        return Some(if name.is_empty() {
+            Touch::All
+        } else {
+            Touch::Reset(name.to_ascii_lowercase().into())
+        });
+    }
+    Some(Touch::Set(name.to_ascii_lowercase().into()))
 }
 
 /// What statements since the last ReadyForQuery have touched.
 #[derive(Debug, Default)]
-pub(super) struct Touched(Vec<Touch>);
+pub(super) struct Touched {
+    all: Vec<Touch>,
+    /// How many of them last, whatever follows.
+    kept: usize,
+}
 
 impl Touched {
-    pub(super) fn add(&mut self, touches: Vec<Touch>) {
-        if self.0.is_empty() {
-            self.0 = touches;
-        } else {
-            self.0.extend(touches);
-        }
+    /// The statement at this place of a text has been carried out, and all before it.
+    pub(super) fn add(&mut self, touches: &mut Touches, place: usize) {
+        let count = touches.partition_point(|(at, _)| *at <= place);
+        self.all
+            .extend(touches.drain(..count).map(|(_, touch)| touch));
+    }
+
+    /// What there is was committed.
+    pub(super) fn keep(&mut self) {
+        self.kept = self.all.len();
+    }
+
+    /// What was not committed is gone.
+    pub(super) fn forget(&mut self) {
+        self.all.truncate(self.kept);
     }
 
     /// Whether nothing was touched.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Whether anything went back.
     pub(super) fn undoes(&self) -> bool {
-        self.0.iter().any(Touch::undoes)
+        self.all.iter().any(Touch::undoes)
     }
 
     /// Whether this parameter has gone back, and was not set after that.
     pub(super) fn has_reset(&self, name: &[u8]) -> bool {
-        let last = self.0.iter().rev().find(|touch| match touch {
+        let last = self.all.iter().rev().find(|touch| match touch {
             Touch::All => true,
             Touch::Reset(touched) | Touch::Set(touched) => **touched == *name,
         });
@@ -111,7 +130,9 @@ mod tests {
     fn touched(text: &str) -> Touched {
         let mut analysis = Analysis::default();
         analyse(text.as_bytes(), &Options::default(), &mut analysis);
-        Touched(of(&analysis, text.as_bytes()))
+        let mut touched = Touched::default();
+        touched.add(&mut of(&analysis, text.as_bytes()), usize::MAX);
+        touched
     }
 
     #[test]
@@ -139,9 +160,27 @@ mod tests {
     #[test]
     fn texts_add_up() {
         let mut all = touched("SET a = 1");
-        all.add(vec![Touch::All]);
+        all.add(&mut vec![(0, Touch::All)], 0);
         assert!(all.has_reset(b"a"));
-        all.add(vec![Touch::Set((*b"a").into())]);
+        all.add(&mut vec![(0, Touch::Set((*b"a").into()))], 0);
         assert!(!all.has_reset(b"a") && all.has_reset(b"b"));
+    }
+
+    #[test]
+    fn only_what_was_carried_out_and_committed_counts() {
+        let mut analysis = Analysis::default();
+        let text = b"SET a = 1; RESET b; RESET c";
+        analyse(text, &Options::default(), &mut analysis);
+        let mut touches = of(&analysis, text);
+        let mut touched = Touched::default();
+        touched.add(&mut touches, 0);
+        assert!(!touched.undoes());
+        touched.add(&mut touches, 1);
+        assert!(touched.has_reset(b"b") && !touched.has_reset(b"c"));
+        touched.keep();
+        touched.add(&mut touches, 2);
+        assert!(touched.has_reset(b"c"));
+        touched.forget();
+        assert!(touched.has_reset(b"b") && !touched.has_reset(b"c"));
     }
 }

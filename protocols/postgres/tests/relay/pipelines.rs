@@ -263,13 +263,61 @@ fn only_what_was_reset_goes_back_to_the_start() {
     for (text, due) in rows {
         let mut talk = transaction().shaped((*shape).clone());
         talk.client(&query(text));
-        let event = talk.server(&[complete("RESET"), ready()].concat()).unwrap();
+        let done = text
+            .split("; ")
+            .map(|one| complete(one.split(' ').next().unwrap()));
+        let answer = done.chain([ready()]).collect::<Vec<_>>().concat();
+        let event = talk.server(&answer).unwrap();
         let sql = talk.relay.take_due().unwrap_or_default();
         let sql = String::from_utf8(sql).unwrap();
         assert_eq!(event == Event::Reapply, due.is_some(), "{text}");
         for name in ["work_mem", "timezone"] {
             assert_eq!(sql.contains(name), due == Some(name), "{text}: {sql}");
         }
+    }
+}
+
+#[test]
+fn what_a_text_did_not_come_to_gives_nothing_back() {
+    let opening = [(&b"user"[..], &b"u"[..]), (b"timezone", b"UTC")];
+    let shape = Opening::read(opening.into_iter()).unwrap().shape;
+    let rows = [
+        ("SET work_mem = '1MB'; COMMIT; DISCARD ALL", 2, false),
+        ("RESET timezone; COMMIT; DISCARD ALL", 2, true),
+        ("RESET timezone; SELEC", 1, false),
+        ("COMMIT; RESET timezone; SELEC", 2, false),
+    ];
+    for (text, count, is_due) in rows {
+        let mut talk = transaction().shaped((*shape).clone());
+        talk.client(&query(text));
+        let done = text.split("; ").take(count);
+        let done = done.map(|one| complete(one.split(' ').next().unwrap()));
+        let fails = [error("25001").to_vec(), ready()];
+        let answer = done.chain(fails).collect::<Vec<_>>().concat();
+        let event = talk.server(&answer).unwrap();
+        assert_eq!(event == Event::Reapply, is_due, "{text}");
+    }
+}
+
+#[test]
+fn a_server_that_reads_copy_data_hears_what_is_no_data() {
+    let close = one(|dst| encoder::close_statement(b"a", dst));
+    for message in [close, parse("b", "SELECT 1")] {
+        let mut talk = transaction();
+        prepare(&mut talk, "a", "SELECT 1");
+        talk.client(&[parse("", "COPY t FROM STDIN"), bind(""), execute()].concat());
+        talk.sent();
+        talk.client(&message);
+        let sent = talk.sent_bytes();
+        assert_eq!(super::talk::tags(&sent).len(), 1, "it is a fault there");
+        let name = b"portcullis_";
+        let is_named = sent
+            .windows(name.len() + 1)
+            .any(|part| part.starts_with(name) && part[name.len()].is_ascii_digit());
+        assert!(!is_named, "nobody's statement is touched");
+        talk.server(&[PARSED, BOUND, &copy_in(), &error("08P01")[..]].concat())
+            .unwrap();
+        assert_eq!(talk.heard(), "12GE");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::machine::error::RelayError;
 use crate::machine::owed::Reply;
 use crate::machine::pins::Pins;
 use crate::machine::relay::{Mode, Relay, Setup, Turn, Want};
-use crate::machine::statements::{Prepared, ServerStatements, Undo};
+use crate::machine::statements::{PREFIX, Prepared, ServerStatements, Undo};
 use crate::message::backend::TransactionStatus;
 use crate::sql::{self, Analysis};
 use crate::sqlstate::SqlState;
@@ -151,12 +151,14 @@ impl Relay {
         let Some(link) = turn.link.as_deref_mut() else {
             return;
         };
-        if self.status == TransactionStatus::Failed {
-            // The server says so, under a name for which it does not matter.
+        let is_known = link.statements.use_one(statement.id());
+        let is_failed = self.status == TransactionStatus::Failed;
+        if is_failed || (is_known && self.owed.may_copy()) {
+            // The server says what is wrong, under a name for which it does not matter.
             link.statements.unnamed = ServerStatements::ANY;
             statement.put_parse(true, turn.upstream);
             self.owed.push_change(parse_reply(0, false, undo), false);
-        } else if link.statements.use_one(statement.id()) {
+        } else if is_known {
             self.answer_here(PARSE_COMPLETE, undo, turn.downstream);
         } else {
             make_room(statement, link, turn.setup, turn.upstream, &mut self.owed);
@@ -220,7 +222,9 @@ impl Relay {
         if is_named && self.owed.is_in_doubt(false) {
             return Ok(Step::Stays(Want::Replies));
         }
-        if is_named && turn.setup.names_are_ours() && self.statements.find(name).is_some() {
+        let is_ours =
+            is_named && turn.setup.names_are_ours() && self.statements.find(name).is_some();
+        if is_ours && !self.owed.may_copy() {
             // Others may use it on this connection: only the client's name goes.
             let undo = self.statements.remove(name);
             self.answer_here(CLOSE_COMPLETE, undo, turn.downstream);
@@ -251,7 +255,13 @@ impl Relay {
         {
             link.statements.unnamed = 0;
         }
-        forward(input, frame.len(), turn.upstream);
+        if is_ours {
+            // As far as it matters to the server: it has no such name.
+            self.drop_front(frame, input);
+            encoder::close_statement(PREFIX, turn.upstream);
+        } else {
+            forward(input, frame.len(), turn.upstream);
+        }
         if is_statement {
             self.owed.push_change(Reply::close(undo), !is_named);
         } else {

@@ -366,7 +366,12 @@ impl<'c> Site<'c> {
         connection.holder = Some(at);
         let shape = Arc::clone(self.clients[at].relay.shape());
         if let Some(sql) = shape.changes(&connection.link.shape) {
-            execute(connection, &sql);
+            if !execute(connection, &sql) {
+                // It is closed, and there will be another.
+                assert!(connection.lied, "parameters are refused");
+                self.connections[found] = self.connection();
+                return self.attach(at, target);
+            }
             connection.link.shape = shape;
         }
         self.clients[at].lease = Some(Lease {
