@@ -183,6 +183,51 @@ fn clients_and_servers_are_listed_one_by_one() {
     while cells(&console("SHOW CLIENTS")).len() > 1 {}
 }
 
+/// What the console says of prepared statements: each client's number, and each server connection's.
+fn prepared(site: &Site) -> (Vec<String>, Vec<String>) {
+    let console = |sql: &str| psql(site.address(), "postgres", "pgbouncer", sql).unwrap();
+    let numbers = |text: &str, database: &str| {
+        let rows = cells(text).into_iter();
+        let mut numbers: Vec<String> = rows
+            .filter(|row| row[2] == database)
+            .map(|row| row[18].to_owned())
+            .collect();
+        numbers.sort();
+        numbers
+    };
+    (
+        numbers(&console("SHOW CLIENTS"), "postgres"),
+        numbers(&console("SHOW SERVERS"), "postgres"),
+    )
+}
+
+#[test]
+fn prepared_statements_are_counted_on_both_sides() {
+    // Where a connection changes hands its statements stay for the next; where it is reset they go.
+    for (mode, left) in [("transaction", "2"), ("session", "0")] {
+        let keys = format!("pool: {{ mode: {mode}, size: 1 }}\nconsole: {{ admins: [postgres] }}");
+        let Some(site) = Site::start(&keys) else {
+            return;
+        };
+        let shown = |clients: &[&str], servers: &[&str]| {
+            let lists = [clients, servers].map(|list| list.iter().map(|it| (*it).to_owned()));
+            let [clients, servers] = lists.map(Iterator::collect::<Vec<_>>);
+            prepared(&site) == (clients, servers)
+        };
+        let mut one = connect(site.address());
+        let texts = ["SELECT 1", "SELECT 2"];
+        let kept = texts.map(|text| one.prepare(text).unwrap());
+        assert!(shown(&["2"], &["2"]), "{mode}: {:?}", prepared(&site));
+        if mode == "transaction" {
+            let mut other = connect(site.address());
+            let _alike = other.prepare(texts[0]).unwrap();
+            assert!(shown(&["1", "2"], &["2"]), "{:?}", prepared(&site));
+        }
+        drop((kept, one));
+        while !shown(&[], &[left]) {}
+    }
+}
+
 #[test]
 fn reload_does_what_the_admin_address_does() {
     let Some(server) = Postgres::start() else {

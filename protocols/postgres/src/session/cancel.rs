@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 
 use super::open;
 use super::pools::OpenOptions;
+use super::served::Shown;
 use crate::machine::Opening;
 use crate::request::StatementRequest;
 
@@ -59,6 +60,8 @@ pub(super) struct Client {
     /// Cancels that are on their way to the server connection. Raised before it is looked at which one that is, and looked at when
     /// that is given back: in the one order that all threads see, a cancel comes before that or finds nothing.
     under_way: AtomicU32,
+    /// Statements that it has prepared under names.
+    prepared: Shown,
     /// Wakes its session.
     waker: OnceLock<Waker>,
 }
@@ -86,6 +89,8 @@ pub(super) struct Seen {
     pub(super) waits: Option<Duration>,
     /// When it got one last.
     pub(super) asked: Option<SystemTime>,
+    /// Statements that it has prepared under names.
+    pub(super) prepared: u64,
 }
 
 /// A server connection, as far as others than its client need to know it: where to cancel, and what it is.
@@ -104,6 +109,8 @@ pub(super) struct Server {
     pub(super) options: OpenOptions,
     /// It can be found by its number.
     pub(super) listed: OnceLock<()>,
+    /// Statements that are prepared on it under names.
+    pub(super) prepared: Shown,
 }
 
 /// Keeps a client's key known while it lives.
@@ -137,6 +144,7 @@ impl CancelKeys {
             waiting: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
+            prepared: Shown::default(),
             waker: OnceLock::new(),
         });
         self.lock()
@@ -207,6 +215,7 @@ impl CancelKeys {
                 server: self.server(server),
                 waits: (waiting > 0).then(|| ago(waiting)).flatten(),
                 asked: (asked > 0).then(|| wall.checked_sub(ago(asked)?)).flatten(),
+                prepared: client.prepared.number(),
             }
         };
         self.all().into_iter().map(seen).collect()
@@ -349,6 +358,12 @@ impl Registered {
     pub(super) fn on_wait(&self, since: Option<Instant>) {
         let since = since.map_or(0, |since| self.keys.nanos(since));
         self.client.waiting.store(since, Ordering::Relaxed);
+    }
+
+    /// So many statements has the client prepared under names.
+    #[inline]
+    pub(super) fn on_prepared(&self, count: usize) {
+        self.client.prepared.set(count);
     }
 
     /// This is its session, to be woken when its server connection is killed. One task serves a client for all its life.

@@ -12,6 +12,7 @@ use portcullis_net::{ConnectError, SocketAddress, Stream, clock, connect};
 use super::cancel::Server;
 use super::connection::{Lost, Parameters, ServerConnection};
 use super::pools::OpenOptions;
+use super::served::Shown;
 use crate::auth::{
     Answer, EndPointHash, ScramKeys, Secret, ServerAuth, ServerPolicy, ServerRequest, ServerSetup,
 };
@@ -152,6 +153,7 @@ pub(super) async fn open(request: Request<'_>) -> Result<ServerConnection, OpenE
                 key: Bytes::new(),
                 options: request.options,
                 listed: std::sync::OnceLock::new(),
+                prepared: Shown::default(),
             }),
             served: Arc::default(),
             _permit: permit,

@@ -24,8 +24,20 @@ impl Session {
         {
             lease.held.connection.link.shape = Arc::clone(self.relay.shape());
         }
+        self.show_prepared();
         if self.relay.is_free() {
             self.release();
+        }
+    }
+
+    /// Keeps up to date what the console says of prepared statements.
+    fn show_prepared(&self) {
+        self.cancel.on_prepared(self.relay.names());
+        if let Some(lease) = &self.lease {
+            let connection = &lease.held.connection;
+            let setup = &self.server.setup;
+            let count = self.relay.names_there(&connection.link, setup);
+            connection.server.prepared.set(count);
         }
     }
 
@@ -142,6 +154,7 @@ async fn reset(mut held: Held<Pooled>, worker: usize, stats: &super::stats::Post
     let done = super::within(RESET, held.connection.execute(b"DISCARD ALL")).await;
     if let Some(Ok(Ok(()))) = done {
         held.connection.link.on_reset();
+        held.connection.server.prepared.set(0);
         held.connection.shrink();
         checkin(held, worker);
         return;

@@ -162,6 +162,8 @@ impl Session {
         let want = self.relay.handle_client(&mut self.input, &mut turn);
         let stats = &self.server.stats;
         self.relay.take_refusals(|reason| stats.on_rejected(reason));
+        // A name that is closed takes no server.
+        self.cancel.on_prepared(self.relay.names());
         debug_assert!(nowhere.is_empty(), "bytes for a server that is not there");
         if self.input.len() < before {
             self.last_heard = now;

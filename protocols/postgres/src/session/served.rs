@@ -6,6 +6,32 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// A number that one writes and others look at.
+#[derive(Debug, Default)]
+pub(super) struct Shown(AtomicU64);
+
+impl Shown {
+    /// Shows another number. Mostly it is the same.
+    #[inline]
+    pub(super) fn set(&self, number: usize) {
+        let number = number as u64;
+        if self.0.load(Ordering::Relaxed) != number {
+            self.0.store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// The number as it was shown last.
+    pub(super) fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Shown {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.number()))
+    }
+}
+
 /// What clients of a pool have had from it, in all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Served {

@@ -52,6 +52,7 @@ fn client(seen: &Seen) -> ClientRow {
             .map_or_else(String::new, |server| number(server.id)),
         tls: tls.map_or_else(String::new, |tls| format!("{}/{}", tls.version, tls.cipher)),
         application: Arc::clone(&who.application),
+        prepared_statements: seen.prepared,
         ..ClientRow::default()
     }
 }
@@ -99,6 +100,7 @@ pub(super) fn servers(common: &Common) -> Vec<ServerRow> {
             link: client.map_or_else(String::new, |seen| number(seen.who.id)),
             remote_pid: u64::try_from(server.process).unwrap_or_default(),
             application: client.map_or_else(Arc::default, |seen| Arc::clone(&seen.who.application)),
+            prepared_statements: server.prepared.number(),
             ..ServerRow::default()
         }
     };
