@@ -151,6 +151,7 @@ impl Relay {
         let failed = mem::take(&mut self.errors) > 0;
         self.status = status;
         if status == TransactionStatus::Idle {
+            self.unsettled &= !self.owed.is_empty();
             self.portals.on_end(|number| self.owed.is_owed(number));
         }
         // What is on its way behind this one is not settled by it.

@@ -61,6 +61,8 @@ impl Relay {
         self.taken_name = None;
         self.portals.on_end(|_| false);
         self.barrier = 0;
+        self.unsettled = false;
+        self.reading.in_doubt = false;
         self.forget_touched();
         self.due = None;
         self.setting = None;

@@ -148,6 +148,8 @@ pub struct Relay {
     pub(super) large_unnamed: u64,
     /// The number of a statement on its way that changes what later messages mean: nothing follows it until its end. 0 for none.
     pub(super) barrier: u64,
+    /// How texts are read may change with what is under way or with the end of the transaction: nothing is read before it is known.
+    pub(super) unsettled: bool,
     /// What statements since the last ReadyForQuery have set or given back.
     pub(super) touched: Touched,
     /// Something was rolled back after it, a transaction or to a savepoint.
@@ -215,6 +217,7 @@ impl Relay {
             executed: false,
             large_unnamed: 0,
             barrier: 0,
+            unsettled: false,
             touched: Touched::default(),
             rolled_back: false,
             due: None,

@@ -450,7 +450,10 @@ impl Relay {
             .map_err(RelayError::ServerMessage)?;
         link.parameters
             .push((status.name.into(), status.value.into()));
+        let was = self.reading;
         self.on_reported(status.name, status.value);
+        // Done in a transaction, it goes back if that does.
+        self.unsettled |= was != self.reading && !self.owed.is_empty();
         Ok(Verdict::Forward)
     }
 

@@ -30,6 +30,8 @@ pub struct Prepared {
     rest: Box<[u8]>,
     /// How much of that is the text.
     text: usize,
+    /// The text is the same however it is read.
+    is_plain: bool,
     /// What else decides how the text is read; see [`Reading`].
     reading: Reading,
     /// What the text does.
@@ -45,6 +47,8 @@ pub struct Reading {
     pub escapes: bool,
     /// In this encoding bytes that look like ASCII may be halves of characters.
     pub multibyte: bool,
+    /// What is on its way may have changed any of this, so that nobody knows.
+    pub in_doubt: bool,
 }
 
 impl SharedText for Prepared {
@@ -74,6 +78,12 @@ impl Prepared {
     #[must_use]
     pub fn is(&self, rest: &[u8], reading: Reading) -> bool {
         *self.rest == *rest && self.reading == reading
+    }
+
+    /// Whether a server that is told the text now would understand what was understood here when it was prepared.
+    #[must_use]
+    pub fn means_the_same(&self, reading: Reading) -> bool {
+        self.is_plain || (self.reading == reading && !reading.in_doubt)
     }
 
     /// How many bytes it keeps.
@@ -143,7 +153,8 @@ impl Registry {
     ) -> Arc<Prepared> {
         let mut hasher = FixedState::with_seed(11).build_hasher();
         hasher.write(rest);
-        hasher.write_u64(reading.encoding ^ u64::from(reading.escapes));
+        let flags = u64::from(reading.escapes) | u64::from(reading.in_doubt) << 1;
+        hasher.write_u64(reading.encoding ^ flags);
         let hash = hasher.finish();
         let same = |known: &Arc<Prepared>| known.is(rest, reading);
         let mut statements = self
@@ -175,10 +186,13 @@ impl Registry {
     }
 
     fn make(&self, rest: &[u8], reading: Reading, analysis: Analysis) -> Prepared {
+        let length = memchr::memchr(0, rest).unwrap_or(rest.len());
+        let text = rest.get(..length).unwrap_or_default();
         Prepared {
             id: self.number(),
             rest: rest.into(),
-            text: memchr::memchr(0, rest).unwrap_or(rest.len()),
+            text: length,
+            is_plain: text.is_ascii() && memchr::memchr(b'\\', text).is_none(),
             reading,
             analysis,
         }
@@ -364,6 +378,12 @@ impl ServerStatements {
         };
         known.used = self.turn;
         true
+    }
+
+    /// Whether it knows the statement, be it as the unnamed one.
+    #[must_use]
+    pub fn knows(&self, id: u64) -> bool {
+        self.unnamed == id || self.known.contains_key(&id)
     }
 
     /// It will know the statement. The answer is one that has to go for it.

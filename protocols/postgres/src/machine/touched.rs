@@ -37,6 +37,22 @@ pub(super) fn of(analysis: &Analysis, text: &[u8]) -> Touches {
         .collect()
 }
 
+/// Whether statements of `text` may change how texts behind it are read.
+pub(super) fn moves_reading(analysis: &Analysis, text: &[u8]) -> bool {
+    let any = Effects::SET_CONFIG_CALL.union(Effects::DISCARD_ALL);
+    let moves = |statement: &StatementInfo| {
+        let Some(parameter) = &statement.parameter else {
+            return statement.effects.intersects(any.union(Effects::RESET));
+        };
+        let name = parameter.name(text).to_ascii_lowercase();
+        name.is_empty() || READING.contains(&&*name)
+    };
+    !analysis.complete || analysis.statements.iter().any(moves)
+}
+
+/// The parameters that decide how texts are read.
+const READING: [&[u8]; 2] = [b"standard_conforming_strings", b"client_encoding"];
+
 /// What one statement does.
 fn one(statement: &StatementInfo, text: &[u8]) -> Option<Touch> {
     if statement.effects.contains(Effects::DISCARD_ALL) {

@@ -150,6 +150,18 @@ fn syncs_in_a_copy_that_succeeds_are_not_answered() {
 }
 
 #[test]
+fn a_sync_behind_copy_data_is_waited_for_by_the_server() {
+    let mut talk = transaction();
+    let text = "COPY t FROM STDIN; RESET ALL";
+    talk.client(&[parse("", text), bind(""), execute(), sync()].concat());
+    talk.server(&[PARSED, BOUND, &copy_in()].concat()).unwrap();
+    talk.sent();
+    // It ignores the first, and keeps back what it has to say of the end.
+    talk.client(&[one(encoder::copy_done), sync()].concat());
+    assert_eq!(talk.sent(), "cSCS");
+}
+
+#[test]
 fn half_a_message_is_not_nothing() {
     let mut talk = transaction();
     talk.client(&query("COPY t FROM STDIN"));

@@ -104,6 +104,12 @@ impl Relay {
         Ok(Step::Done)
     }
 
+    /// Whether the connection knows the statement, or can be told without its becoming another: the same text may mean something
+    /// else after a change of `standard_conforming_strings` or `client_encoding`.
+    pub(super) fn can_use(&self, statement: &Prepared, link: &Link) -> bool {
+        statement.means_the_same(self.reading) || link.statements.knows(statement.id())
+    }
+
     /// Sends a message that names a statement, with the name that it has on this connection. A name of which nothing is known goes as
     /// it is: the server says so itself.
     #[allow(clippy::too_many_arguments)] // the message, the statement, and where it goes
@@ -119,11 +125,13 @@ impl Relay {
     ) {
         let is_unnamed = at.is_empty();
         match statement {
-            Some(statement) if is_unnamed => {
+            Some(statement) if is_unnamed && self.can_use(statement, link) => {
                 // It goes with any simple query of the gateway's own, in any mode.
                 know_unnamed(statement, link, upstream, &mut self.owed);
             }
-            Some(statement) if setup.names_are_ours() => {
+            Some(statement)
+                if !is_unnamed && setup.names_are_ours() && self.can_use(statement, link) =>
+            {
                 know(statement, link, setup, upstream, &mut self.owed);
                 rename(statement, at, frame, input, upstream);
                 return;
@@ -161,6 +169,7 @@ impl Relay {
         let (portal, _) = split_name(body(input, frame))?;
         let mut flight = Box::new(self.bound_flight(portal, turn.now, turn.router));
         let mut is_barrier = false;
+        let mut moves = false;
         if flight.leaves_traces() {
             let bound = self.portals.find(portal).cloned();
             let (sql, analysis) = bound.as_ref().map_or_else(
@@ -168,9 +177,11 @@ impl Relay {
                 |(statement, _)| (statement.sql(), &statement.analysis),
             );
             flight.touches = touched::of(analysis, sql);
+            moves = touched::moves_reading(analysis, sql);
             let setting = self.replayable(sql, analysis, turn.setup);
             is_barrier = self.on_effects(&flight, setting, link, turn.setup);
         }
+        is_barrier |= self.on_reading(moves);
         self.executed = true;
         let number = self.owed.push(Reply::Execute(flight));
         if is_barrier {

@@ -38,7 +38,9 @@ impl Relay {
         if self.barrier == 0 || self.copy_in || turn.link.is_none() || ends {
             return None;
         }
-        if !self.segment || self.owed.is_flushed() {
+        // A Sync that was sent while COPY data was read has ended nothing.
+        let is_inside = self.segment || self.owed.ends_in_copy();
+        if !is_inside || self.owed.is_flushed() {
             return Some(Want::Replies);
         }
         if tag == frontend::SYNC || tag == frontend::FLUSH {

@@ -189,6 +189,7 @@ impl Relay {
         let analyse = || {
             let mut analysis = Analysis::default();
             sql::analyse(text, options, &mut analysis);
+            analysis.complete &= !reading.in_doubt;
             analysis
         };
         if name.is_empty() {

@@ -68,6 +68,9 @@ impl Relay {
         self.options.truncated = matches!(frame, Frame::Begin { .. });
         sql::analyse_shared(text, &self.options, &mut self.analysis);
         self.options.truncated = false;
+        if self.reading.in_doubt {
+            Rc::make_mut(&mut self.analysis).complete = false;
+        }
         let verb = self.analysis.statements.first().map(|first| first.verb);
         let may_name = matches!(verb, Some(Verb::Execute | Verb::Deallocate));
         if may_name && self.owed.is_in_doubt(false) {
@@ -106,15 +109,26 @@ impl Relay {
             flight.text = self.counted(executed, text, turn.router);
         }
         let Some(link) = turn.link.as_deref_mut().filter(|_| flight.leaves_traces()) else {
-            return (flight, false);
+            return (flight, self.on_reading(false));
         };
-        flight.touches = match executed {
-            Some((_, _, prepared)) => touched::of(&prepared.analysis, prepared.sql()),
-            None => touched::of(&self.analysis, text),
+        let (analysis, sql) = match executed {
+            Some((_, _, prepared)) => (&prepared.analysis, prepared.sql()),
+            None => (&*self.analysis, text),
         };
+        flight.touches = touched::of(analysis, sql);
+        let moves = touched::moves_reading(analysis, sql);
         let setting = self.replayable(text, &self.analysis, turn.setup);
         let is_barrier = self.on_effects(&flight, setting, link, turn.setup);
-        (flight, is_barrier)
+        (flight, self.on_reading(moves) || is_barrier)
+    }
+
+    /// Something is sent that changes how texts behind it are read, or, while that is not settled, that may take the change back with
+    /// its transaction. Whether nothing may follow it before its end is known. A server says what it has changed behind the Sync only,
+    /// so that texts of the same segment cannot be read at all.
+    pub(super) fn on_reading(&mut self, moves: bool) -> bool {
+        self.unsettled |= moves;
+        self.reading.in_doubt |= self.unsettled && self.segment;
+        self.unsettled
     }
 
     /// What a text counts as, if that has to be said.
@@ -157,6 +171,7 @@ impl Relay {
         };
         if let Some((at, _, statement)) = &named
             && turn.setup.names_are_ours()
+            && self.can_use(statement, link)
         {
             let is_new = know(statement, link, turn.setup, turn.upstream, &mut self.owed);
             // Should it fail, the server must not read over the query; in a segment the client's own Sync is still to come.
@@ -212,6 +227,10 @@ impl Relay {
             link.tainted = true;
         }
         let mut pins = Pins::of(effects);
+        if self.reading.in_doubt && flight.class == Class::Unknown {
+            // It may have set anything.
+            pins = pins.and(Pins::SET);
+        }
         let is_barrier = flight.is_barrier() || setting.is_some();
         if self.setting.take().is_some() {
             // More happens in its transaction: whether it lasts cannot be told any more.
@@ -316,7 +335,10 @@ impl Relay {
         }
         forward(input, frame.len(), turn.upstream);
         self.executed |= self.segment;
-        self.owed.push(Reply::Function);
+        let number = self.owed.push(Reply::Function);
+        if self.on_reading(true) {
+            self.barrier = number;
+        }
         Step::Done
     }
 }

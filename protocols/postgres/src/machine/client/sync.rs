@@ -29,6 +29,7 @@ impl Relay {
         forward(input, frame.len(), turn.upstream);
         self.segment = false;
         self.executed = false;
+        self.reading.in_doubt = false;
         if self.copy_in {
             self.owed.push(Reply::StraySync);
             return Step::Done;
