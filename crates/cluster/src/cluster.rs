@@ -151,13 +151,42 @@ impl Cluster {
         Ok(Picked { endpoint })
     }
 
+    /// As [`pick`](Self::pick), of an endpoint in whose place no other may be taken, such as the one that has a part of the
+    /// data: failures do not take it out of the choice, since that would help nobody and keep it away when it is back.
+    /// Checks do.
+    pub fn pick_named(&self, name: &str, cx: &PickContext<'_>) -> Result<Picked, PickError> {
+        let core = &self.core;
+        let mut view = core.view.borrow_mut();
+        view.refresh(&core.shared, &core.stats, cx.now);
+        let endpoint = view
+            .named(name, cx.random)
+            .inspect_err(|&error| core.stats.on_pick_error(error))?;
+        endpoint.on_start();
+        Ok(Picked { endpoint })
+    }
+
     /// Counts an attempt at an endpoint that no configuration names: a protocol found it by asking those that are named.
     /// It is counted as `label`, and never checked or ejected; to TLS it is the cluster's first endpoint.
     pub fn found(&self, label: &str, address: ResolvedAddress) -> Picked {
         let view = self.core.view.borrow();
         let first = view.config().endpoints.first();
         let name = first.map_or_else(|| label.into(), |first| first.address.to_string().into());
-        let endpoint = Endpoint::found(name, label.into(), address);
+        Self::attempt(&view, Endpoint::found(name, label.into(), address))
+    }
+
+    /// As [`found`](Self::found), of an endpoint that is known by the name in `name`, which is `host:port`: to TLS it is
+    /// itself, so that it has to prove that name, unless the configuration says another for all.
+    pub fn found_by_name(&self, name: &str, address: ResolvedAddress) -> Picked {
+        let view = self.core.view.borrow();
+        let tls = view.config().tls.as_ref();
+        if tls.is_some_and(|tls| tls.sni.is_some()) {
+            drop(view);
+            return self.found(name, address);
+        }
+        Self::attempt(&view, Endpoint::found(name.into(), name.into(), address))
+    }
+
+    fn attempt(view: &View, endpoint: Endpoint) -> Picked {
         let endpoint = Rc::new(LocalEndpoint::new(Arc::new(endpoint), view.shard()));
         endpoint.on_start();
         Picked { endpoint }

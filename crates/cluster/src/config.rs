@@ -25,7 +25,7 @@ pub use self::http::{
     FrameBudget, UpstreamGuard, UpstreamHttp, UpstreamKeepAlive, UpstreamVersion,
 };
 pub use self::limits::{CountLimit, LimitsConfig, PoolConfig};
-pub use self::redis::{HashTag, KeyDistribution, KeyHash, RedisTopology, UpstreamRedis};
+pub use self::redis::{HashTag, KeyDistribution, KeyHash, ReadFrom, RedisTopology, UpstreamRedis};
 pub use self::tls::{ClientCertificate, TrustedRoots, UpstreamTls, UpstreamTlsVersion};
 
 /// A named set of endpoints and how they are used.

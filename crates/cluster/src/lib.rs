@@ -37,8 +37,9 @@ pub use config::{
     AddressFamily, BalanceConfig, ClientCertificate, ClusterConfig, CountLimit, DnsConfig,
     EjectionConfig, EndpointConfig, EndpointRole, FrameBudget, HashTag, HealthCheckConfig,
     HealthProbe, InitialHealth, KeyDistribution, KeyHash, LimitsConfig, PoolConfig, ProtocolProbe,
-    ProxyProtocolVersion, RedisTopology, StatusRange, TrustedRoots, UpstreamGuard, UpstreamHttp,
-    UpstreamKeepAlive, UpstreamRedis, UpstreamTls, UpstreamTlsVersion, UpstreamVersion,
+    ProxyProtocolVersion, ReadFrom, RedisTopology, StatusRange, TrustedRoots, UpstreamGuard,
+    UpstreamHttp, UpstreamKeepAlive, UpstreamRedis, UpstreamTls, UpstreamTlsVersion,
+    UpstreamVersion,
 };
 pub use dns::{Lookup, Resolution};
 pub use endpoint::{

@@ -6,7 +6,8 @@
 //! Start at [`RedisConfig`] for what can be set, [`machine`] for what becomes of a command, and `Redis` for how the gateway
 //! runs it. Below them: [`request`] for what clients send, [`reply`] for where a server's replies begin and end, [`message`]
 //! for a reply that is opened, [`encoder`] for what the gateway says itself, [`command`] for what a command is, [`hash`] for
-//! where a key lives, [`cluster`] for what a Redis Cluster says of itself, [`renaming`] for what keys are called upstream, and [`acl`] for who may do what.
+//! where a key lives, [`cluster`] and [`sentinel`] for what a Redis Cluster and sentinels say of servers, [`renaming`] for what
+//! keys are called upstream, and [`acl`] for who may do what.
 
 pub mod acl;
 pub mod chain;
@@ -25,6 +26,7 @@ pub mod renaming;
 pub mod reply;
 pub mod request;
 pub mod route;
+pub mod sentinel;
 #[cfg(feature = "session")]
 mod session;
 pub mod sketch;

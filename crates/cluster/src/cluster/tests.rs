@@ -454,3 +454,25 @@ fn what_a_protocol_found_is_counted_and_in_no_set() {
     assert_eq!(f.gauge("portcullis_endpoint_requests_active", &endpoint), 0);
     assert_eq!(f.reachable().len(), 1);
 }
+
+#[test]
+fn one_that_nobody_can_stand_in_for_is_there_although_it_failed() {
+    let f = Fixture::new(2, r#""panic_threshold": "0%""#);
+    let named = |name: &str| {
+        let cx = PickContext {
+            now: f.now,
+            random: 42,
+            hash: None,
+            tried: &[],
+            accept: None,
+        };
+        let picked = f.cluster.pick_named(name, &cx);
+        picked.map(|picked| picked.id().0)
+    };
+    f.fail(0, 5);
+    assert_eq!(f.reachable(), HashSet::from([1]), "it is ejected");
+    assert_eq!(named("10.0.0.1:80"), Ok(0));
+    assert_eq!(named("10.0.0.3:80"), Err(PickError::NoEndpoints));
+    f.set_healthy(0, false);
+    assert_eq!(named("10.0.0.1:80"), Err(PickError::NoneAvailable));
+}

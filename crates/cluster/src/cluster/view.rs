@@ -101,6 +101,20 @@ impl View {
         picked.ok_or_else(|| self.why_none(cx))
     }
 
+    /// One of the addresses that this name stands for, if checks find it well. `random` chooses among several.
+    pub(super) fn named(&self, name: &str, random: u64) -> Result<Rc<LocalEndpoint>, PickError> {
+        let is_it = |endpoint: &&Rc<LocalEndpoint>| **endpoint.name() == *name;
+        if !self.endpoints.iter().any(|endpoint| is_it(&endpoint)) {
+            return Err(PickError::NoEndpoints);
+        }
+        let is_well = |endpoint: &&Rc<LocalEndpoint>| self.panic || endpoint.state().is_healthy();
+        let well = || self.endpoints.iter().filter(is_it).filter(is_well);
+        let count = well().count() as u64;
+        let index = random.checked_rem(count).unwrap_or(0);
+        let found = well().nth(index as usize).cloned();
+        found.ok_or(PickError::NoneAvailable)
+    }
+
     fn why_none(&self, cx: &PickContext<'_>) -> PickError {
         if self.endpoints.is_empty() {
             PickError::NoEndpoints

@@ -17,8 +17,18 @@ pub struct EndpointConfig {
     pub address: TargetAddress,
     /// Its share of requests relative to the others, from 1 to 65535. Default 1.
     pub weight: NonZeroU16,
-    /// What it is said to be. Default: nothing is.
+    /// What it is said to be. Default: nothing is, but that one with `replica_of` is a replica.
     pub role: Option<EndpointRole>,
+    /// The endpoint that it follows, where there are several primaries.
+    pub replica_of: Option<TargetAddress>,
+}
+
+impl EndpointConfig {
+    /// Whether it is said to be a replica.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.role == Some(EndpointRole::Replica)
+    }
 }
 
 /// What an endpoint is among others that hold the same data.
@@ -53,6 +63,9 @@ struct WeightedEndpoint {
     /// What it is among others that hold the same data, for protocols that tell reads from writes: `primary` or `replica`.
     /// Default: unknown, until the protocol finds out; what it finds out counts for more than what is written here.
     role: Option<EndpointRole>,
+    /// The endpoint that this one is a replica of, by its address as it is written here. Only Redis with `topology: shards`
+    /// needs it: there each shard has replicas of its own.
+    replica_of: Option<TargetAddress>,
 }
 
 impl<'de> Deserialize<'de> for EndpointConfig {
@@ -77,6 +90,7 @@ impl<'de> Visitor<'de> for EitherForm {
             address: text.parse().map_err(E::custom)?,
             weight: default_weight(),
             role: None,
+            replica_of: None,
         })
     }
 
@@ -85,11 +99,17 @@ impl<'de> Visitor<'de> for EitherForm {
             address,
             weight,
             role,
+            replica_of,
         } = WeightedEndpoint::deserialize(MapAccessDeserializer::new(map))?;
+        if role == Some(EndpointRole::Primary) && replica_of.is_some() {
+            return Err(A::Error::custom("a primary is no replica of another"));
+        }
+        let role = role.or_else(|| replica_of.as_ref().map(|_| EndpointRole::Replica));
         Ok(EndpointConfig {
             address,
             weight,
             role,
+            replica_of,
         })
     }
 }

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU16;
 
-use portcullis_config::{Diagnostics, Duration, Located};
+use portcullis_config::{Diagnostics, Duration, Located, Secret, TargetAddress, Timeout};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -28,27 +28,65 @@ pub struct UpstreamRedis {
     /// How many connections one worker shares among its clients, to each endpoint and database. Default 1: replies of
     /// many clients come in one read. More help where single replies are large.
     pub connections: NonZeroU16,
-    /// With `redis_cluster`: how long the map of slots is used before a node is asked for it again, less a quarter at
-    /// random. It is asked at once when a node says that a slot has moved, or is gone. Default 10s, in which a failover is
-    /// noticed that no command has run into.
+    /// With `redis_cluster` and `sentinel`: how long the map of slots, or what a sentinel said, is used before it is asked
+    /// for again, less a quarter at random. It is asked for at once when a node says that a slot has moved, or is gone, and
+    /// when a sentinel tells of a new primary. Default 10s, in which a failover is noticed that no command has run into.
     pub refresh_interval: Duration,
     /// With `redis_cluster`: whether redirections are followed to nodes that the map does not have. Default false: a node
     /// could lead the gateway, and its password, anywhere.
     pub follow_unknown_nodes: bool,
+    /// With `sentinel`: the name that the sentinels know the primary by.
+    pub master: Option<String>,
+    /// With `sentinel`: who the gateway is to the sentinels. Default: their `default`. What it is to the servers themselves
+    /// is the listener's `upstream`.
+    pub sentinel_user: Option<String>,
+    /// With `sentinel`: that user's password. Default: nobody logs in.
+    pub sentinel_password: Option<Secret>,
+    /// Where commands go that only read. Default `primary`: replicas are behind, and a client may not find what it wrote.
+    pub read_from: ReadFrom,
+    /// How long it takes until a replica that was away has its share of reads again. Default 10s: its caches are cold, and
+    /// so are the connections to it. `off`: at once.
+    pub slow_start: Timeout,
+}
+
+/// Where commands go that only read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadFrom {
+    /// To the primary.
+    #[default]
+    Primary,
+    /// To the primary; to replicas while it cannot be reached.
+    PreferPrimary,
+    /// To replicas. An error where none can be used.
+    Replica,
+    /// To replicas; to the primary where none can be used.
+    PreferReplica,
+}
+
+impl ReadFrom {
+    /// Whether replicas are ever read from.
+    #[must_use]
+    pub fn has_replicas(self) -> bool {
+        self != Self::Primary
+    }
 }
 
 /// What Redis endpoints are to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RedisTopology {
-    /// One server that has everything.
+    /// One server that has everything. Others may be its replicas (`role: replica`).
     Standalone,
-    /// Each has a part of the keys, chosen by hashing here.
+    /// Each has a part of the keys, chosen by hashing here. Others may be replicas of one (`replica_of`).
     Shards,
     /// Nodes of a Redis Cluster: each says which node has which slot, so that a few of them are enough. One database;
     /// redirections (`MOVED`, `ASK`) are followed here and not shown to clients. With `tls`, a node shows a certificate for the
-    /// name of the first endpoint, or for `sni`.
+    /// name that it is known by, if it is one; else for the name of the first endpoint; with `sni` for that.
     RedisCluster,
+    /// Sentinels, which say who the primary is, and who its replicas are. A primary is used once it says itself that it is
+    /// one. With `tls`, sentinels and servers are all encrypted, and show certificates as the nodes of a Redis Cluster do.
+    Sentinel,
 }
 
 /// How keys are spread over shards.
@@ -163,14 +201,22 @@ impl Default for UpstreamRedis {
             connections: NonZeroU16::MIN,
             refresh_interval: Duration::from_secs(10),
             follow_unknown_nodes: false,
+            master: None,
+            sentinel_user: None,
+            sentinel_password: None,
+            read_from: ReadFrom::default(),
+            slow_start: SLOW_START,
         }
     }
 }
 
+const SLOW_START: Timeout = Timeout::from_secs(10);
+
 impl UpstreamRedis {
     /// The topology, where it is said or plain.
-    pub fn topology(&self, endpoints: usize) -> Option<RedisTopology> {
-        let single = (endpoints == 1).then_some(RedisTopology::Standalone);
+    pub fn topology(&self, endpoints: &[Located<EndpointConfig>]) -> Option<RedisTopology> {
+        let primaries = endpoints.iter().filter(|endpoint| !endpoint.is_replica());
+        let single = (primaries.count() == 1).then_some(RedisTopology::Standalone);
         self.topology.or(single)
     }
 }
@@ -181,11 +227,37 @@ pub(super) fn check(
     endpoints: &[Located<EndpointConfig>],
     diagnostics: &mut Diagnostics,
 ) {
-    if redis.topology == Some(RedisTopology::Standalone) && endpoints.len() > 1 {
+    let primaries = endpoints.iter().filter(|endpoint| !endpoint.is_replica());
+    let primaries = primaries.count();
+    if redis.topology == Some(RedisTopology::Standalone) && primaries > 1 {
         diagnostics
             .error(redis.span, "a standalone server is one endpoint")
-            .help("`topology: shards` spreads keys over several, `redis_cluster` finds the nodes of a Redis Cluster");
+            .help(
+                "`role: replica` makes others its replicas; `topology: shards` spreads keys over several, \
+                 `redis_cluster` finds the nodes of a Redis Cluster, `sentinel` asks sentinels",
+            );
     }
+    if redis.topology.is_some() && primaries == 0 && !endpoints.is_empty() {
+        diagnostics.error(
+            redis.span,
+            "all endpoints are replicas, and none is what they follow",
+        );
+    }
+    check_spread(redis, diagnostics);
+    check_asking(redis, diagnostics);
+    check_sentinel(redis, diagnostics);
+    check_replicas(redis, endpoints, diagnostics);
+    if redis.slow_start != SLOW_START && !redis.read_from.has_replicas() {
+        diagnostics
+            .error(
+                redis.span,
+                "`slow_start` is for replicas that are read from",
+            )
+            .help("`read_from` says where reads go");
+    }
+}
+
+fn check_spread(redis: &Located<UpstreamRedis>, diagnostics: &mut Diagnostics) {
     let spread = redis.distribution != KeyDistribution::default()
         || redis.hash != KeyHash::default()
         || redis.hash_tag != HashTag::default();
@@ -197,14 +269,141 @@ pub(super) fn check(
             )
             .help("`distribution`, `hash` and `hash_tag` go with it");
     }
-    let defaults = UpstreamRedis::default();
-    let asks = redis.refresh_interval != defaults.refresh_interval || redis.follow_unknown_nodes;
-    if asks && redis.topology != Some(RedisTopology::RedisCluster) {
+}
+
+fn check_asking(redis: &Located<UpstreamRedis>, diagnostics: &mut Diagnostics) {
+    let is_cluster = redis.topology == Some(RedisTopology::RedisCluster);
+    let asks = is_cluster || redis.topology == Some(RedisTopology::Sentinel);
+    let interval = UpstreamRedis::default().refresh_interval;
+    if redis.refresh_interval != interval && !asks {
+        diagnostics
+            .error(
+                redis.span,
+                "servers are found only with `topology: redis_cluster` and `sentinel`",
+            )
+            .help("`refresh_interval` goes with them");
+    }
+    if redis.follow_unknown_nodes && !is_cluster {
         diagnostics
             .error(
                 redis.span,
                 "nodes are found only with `topology: redis_cluster`",
             )
-            .help("`refresh_interval` and `follow_unknown_nodes` go with it");
+            .help("`follow_unknown_nodes` goes with it");
+    }
+}
+
+/// The longest name of a primary: longer than any that people write, and a question stays small.
+const MOST_NAME: usize = 256;
+
+fn check_sentinel(redis: &Located<UpstreamRedis>, diagnostics: &mut Diagnostics) {
+    let is_sentinel = redis.topology == Some(RedisTopology::Sentinel);
+    let has_login = redis.sentinel_user.is_some() || redis.sentinel_password.is_some();
+    if !is_sentinel {
+        if has_login || redis.master.is_some() {
+            diagnostics
+                .error(
+                    redis.span,
+                    "sentinels are asked only with `topology: sentinel`",
+                )
+                .help("`master`, `sentinel_user` and `sentinel_password` go with it");
+        }
+        return;
+    }
+    // A sentinel takes letters, digits, dots, dashes and underscores.
+    let is_name = |name: &str| {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=MOST_NAME).contains(&name.len()) && name.bytes().all(is_fine)
+    };
+    match &redis.master {
+        None => {
+            diagnostics
+                .error(
+                    redis.span,
+                    "sentinels know several primaries, each by a name",
+                )
+                .expected("`master: NAME`, as of `sentinel monitor NAME …`");
+        }
+        Some(name) if !is_name(name) => {
+            diagnostics
+                .error(redis.span, format!("'{name}' is no name of a primary"))
+                .expected("letters, digits, `.`, `-` and `_`");
+        }
+        Some(_) => {}
+    }
+    if redis.sentinel_user.is_some() && redis.sentinel_password.is_none() {
+        diagnostics
+            .error(redis.span, "a user without a password cannot log in")
+            .expected("`sentinel_password` beside `sentinel_user`");
+    }
+}
+
+fn check_replicas(
+    redis: &Located<UpstreamRedis>,
+    endpoints: &[Located<EndpointConfig>],
+    diagnostics: &mut Diagnostics,
+) {
+    let is_primary = |address: &TargetAddress| {
+        let mut primaries = endpoints.iter().filter(|endpoint| !endpoint.is_replica());
+        primaries.any(|endpoint| endpoint.address == *address)
+    };
+    for endpoint in endpoints {
+        if let Some(of) = &endpoint.replica_of
+            && !is_primary(of)
+        {
+            diagnostics
+                .error(endpoint.span, format!("{of} is no primary of this cluster"))
+                .help("a replica follows an endpoint that is listed beside it, by the address that is written there");
+        }
+    }
+    let has_any = endpoints.iter().any(|endpoint| endpoint.is_replica());
+    let wants = redis.read_from.has_replicas();
+    match redis.topology(endpoints) {
+        Some(RedisTopology::RedisCluster | RedisTopology::Sentinel) if has_any => {
+            diagnostics
+                .error(redis.span, "here replicas are found, and not listed")
+                .help("`read_from` says whether they are used");
+        }
+        Some(RedisTopology::Shards) => {
+            check_shards(redis, endpoints, diagnostics);
+        }
+        Some(RedisTopology::Standalone) if wants && !has_any => {
+            diagnostics
+                .error(redis.span, "`read_from` needs replicas")
+                .help("list them among the endpoints, with `role: replica`");
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Each replica is of a shard; where replicas alone are read from, each shard has some.
+fn check_shards(
+    redis: &Located<UpstreamRedis>,
+    endpoints: &[Located<EndpointConfig>],
+    diagnostics: &mut Diagnostics,
+) {
+    let replicas = || endpoints.iter().filter(|endpoint| endpoint.is_replica());
+    for replica in replicas().filter(|replica| replica.replica_of.is_none()) {
+        diagnostics
+            .error(replica.span, "this is a replica of none of the shards")
+            .expected("`replica_of: ADDRESS`");
+    }
+    if redis.read_from.has_replicas() && replicas().next().is_none() {
+        diagnostics
+            .error(redis.span, "`read_from` needs replicas")
+            .help("list them among the endpoints, with `replica_of`");
+        return;
+    }
+    if redis.read_from != ReadFrom::Replica {
+        return;
+    }
+    for shard in endpoints.iter().filter(|endpoint| !endpoint.is_replica()) {
+        let is_of =
+            |replica: &Located<EndpointConfig>| replica.replica_of.as_ref() == Some(&shard.address);
+        if !replicas().any(is_of) {
+            diagnostics
+                .error(shard.span, "a shard without replicas cannot be read from")
+                .help("list some for it, or say `read_from: prefer_replica`");
+        }
     }
 }

@@ -56,6 +56,9 @@ fn what_is_accepted() {
         r#""redis": {"topology": "shards", "distribution": "maglev", "hash": "murmur", "hash_tag": "()", "connections": 2}"#,
         r#""redis": {"topology": "shards", "distribution": "modula", "hash": "one_at_a_time", "hash_tag": ""}"#,
         r#""redis": {"topology": "redis_cluster", "refresh_interval": "1m", "follow_unknown_nodes": true}"#,
+        r#""redis": {"topology": "redis_cluster", "read_from": "prefer_replica", "slow_start": "off"}"#,
+        r#""redis": {"topology": "sentinel", "master": "my-primary", "refresh_interval": "1s", "read_from": "replica"}"#,
+        r#""redis": {"topology": "sentinel", "master": "a", "sentinel_user": "b", "sentinel_password": "c"}"#,
         r#""http": {"version": "http2", "max_streams": 10, "initial_window": "1MiB", "keep_alive": {"interval": "30s"}, "guard": {"ping": {"rate": "1/s", "burst": 2}}}"#,
     ];
     for case in cases {
@@ -232,6 +235,144 @@ fn what_the_check_finds() {
 }
 
 #[test]
+fn what_the_check_finds_of_redis() {
+    let cases = [
+        (r#"["a:1"]"#, r#""topology": "sentinel""#, 1, "a name"),
+        (
+            r#"["a:1", "b:1"]"#,
+            r#""topology": "sentinel", "master": "a""#,
+            0,
+            "",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""topology": "sentinel", "master": "a b""#,
+            1,
+            "no name",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""topology": "sentinel", "master": """#,
+            1,
+            "no name",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""topology": "sentinel", "master": "a", "sentinel_user": "u""#,
+            1,
+            "without a password",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""topology": "sentinel", "master": "a", "hash": "md5""#,
+            1,
+            "topology: shards",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""topology": "sentinel", "master": "a", "follow_unknown_nodes": true"#,
+            1,
+            "redis_cluster",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""topology": "redis_cluster", "master": "a""#,
+            1,
+            "topology: sentinel",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""sentinel_password": "a""#,
+            1,
+            "topology: sentinel",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""refresh_interval": "1s""#,
+            1,
+            "refresh_interval",
+        ),
+        (
+            r#"["a:1"]"#,
+            r#""read_from": "replica""#,
+            1,
+            "needs replicas",
+        ),
+        (r#"["a:1"]"#, r#""slow_start": "1s""#, 1, "slow_start"),
+        (
+            r#"["a:1", {"address": "b:1", "role": "replica"}]"#,
+            r#""read_from": "replica", "slow_start": "1s""#,
+            0,
+            "",
+        ),
+        (
+            r#"["a:1", {"address": "b:1", "replica_of": "a:1"}]"#,
+            r#""topology": "standalone""#,
+            0,
+            "",
+        ),
+        (
+            r#"["a:1", {"address": "b:1", "replica_of": "c:1"}]"#,
+            r#""read_from": "replica""#,
+            1,
+            "no primary",
+        ),
+        (
+            r#"[{"address": "b:1", "role": "replica"}]"#,
+            r#""topology": "standalone""#,
+            1,
+            "all endpoints are replicas",
+        ),
+        (
+            r#"["a:1", {"address": "b:1", "role": "replica"}]"#,
+            r#""topology": "redis_cluster""#,
+            1,
+            "found, and not listed",
+        ),
+        (
+            r#"["a:1", {"address": "b:1", "role": "replica"}]"#,
+            r#""topology": "shards""#,
+            1,
+            "none of the shards",
+        ),
+        (
+            r#"["a:1", "b:1"]"#,
+            r#""topology": "shards", "read_from": "prefer_replica""#,
+            1,
+            "needs replicas",
+        ),
+        (
+            r#"["a:1", "b:1", {"address": "c:1", "replica_of": "a:1"}]"#,
+            r#""topology": "shards", "read_from": "prefer_replica""#,
+            0,
+            "",
+        ),
+        (
+            r#"["a:1", "b:1", {"address": "c:1", "replica_of": "a:1"}]"#,
+            r#""topology": "shards", "read_from": "replica""#,
+            1,
+            "without replicas",
+        ),
+    ];
+    for (endpoints, redis, expected, words) in cases {
+        let text = format!(r#"{{"endpoints": {endpoints}, "redis": {{{redis}}}}}"#);
+        let (config, mut diagnostics) = testing::read(&text);
+        config.unwrap().check(&mut diagnostics);
+        assert_eq!(diagnostics.count(), expected, "{text}");
+        assert!(
+            expected == 0 || diagnostics.render(false).contains(words),
+            "{text}"
+        );
+    }
+    let (config, diagnostics) = testing::read(
+        r#"{"endpoints": [{"address": "a:1", "role": "primary", "replica_of": "b:1"}]}"#,
+    );
+    assert!(config.is_none());
+    let error = diagnostics.render(false);
+    assert!(error.contains("no replica of another"), "{error}");
+}
+
+#[test]
 fn every_option_has_a_description() {
     let schema = schemars::schema_for!(ClusterConfig).to_value();
     let check = &schema["$defs"]["HealthCheckConfig"];
@@ -243,6 +384,7 @@ fn every_option_has_a_description() {
         &schema["$defs"]["UpstreamHttp"],
         &schema["$defs"]["UpstreamKeepAlive"],
         &schema["$defs"]["UpstreamGuard"],
+        &schema["$defs"]["UpstreamRedis"],
     ] {
         let properties = part["properties"].as_object().unwrap();
         assert!(!properties.is_empty());

@@ -73,13 +73,22 @@ impl ClientTls {
         endpoint: &str,
         offer: AlpnOffer,
     ) -> Result<ClientConnection, Error> {
-        let name = self.names.get(endpoint);
+        let name = self.names.get(endpoint).cloned();
+        // One that a protocol has found: the cluster decides under which name, see `Cluster::found_by_name`.
+        let name = name.or_else(|| name_of(endpoint));
         let name = name.ok_or_else(|| Error::General("an endpoint without a name".into()))?;
         let alpn = self.alpn.clone().unwrap_or_else(|| {
             let names = offer.names().iter();
             names.map(|name| name.to_vec()).collect()
         });
         let config = Arc::clone(&self.config.load());
-        ClientConnection::new_with_alpn(config, name.clone(), alpn)
+        ClientConnection::new_with_alpn(config, name, alpn)
     }
+}
+
+/// What `host:port` has to prove. `None` if it is no name of DNS.
+fn name_of(endpoint: &str) -> Option<ServerName<'static>> {
+    let (host, _) = endpoint.rsplit_once(':')?;
+    let name = ServerName::try_from(host.to_owned()).ok()?;
+    matches!(name, ServerName::DnsName(_)).then_some(name)
 }

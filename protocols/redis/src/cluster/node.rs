@@ -34,6 +34,12 @@ impl NodeAddress {
         &self.host
     }
 
+    /// Whether the host is a name, which is to be resolved and can be proved, and no address.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        self.host.parse::<std::net::IpAddr>().is_err()
+    }
+
     /// The port; never 0.
     #[must_use]
     pub const fn port(&self) -> u16 {

@@ -47,6 +47,19 @@ impl RefreshPolicy {
         self.is_wanted = true;
     }
 
+    /// As [`want`](Self::want), because somebody who knows says so: the pauses that grew while nobody had an answer begin
+    /// anew.
+    pub const fn want_anew(&mut self) {
+        self.is_wanted = true;
+        self.failures = 0;
+    }
+
+    /// Whether somebody wants an answer, beyond the one that is under way.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// When to ask next, which may be in the past. `None` while a question is under way.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
@@ -164,6 +177,9 @@ mod tests {
         }
         let expected = [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000];
         assert_eq!(pauses, expected);
+        assert!(policy.is_wanted());
+        policy.want_anew();
+        assert!(policy.due(now).unwrap() < now, "the pauses are over");
         policy.on_start(now);
         policy.on_end(true, now, 0);
         policy.want();

@@ -3,7 +3,7 @@
 //! Of `CLUSTER SLOTS`, which every version has, and of `CLUSTER SHARDS` (7.0), which also knows nodes without slots: a slot
 //! may be on its way to one of those. Start at [`SlotMap::read`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::NodeAddress;
 use crate::hash::SLOTS;
@@ -53,6 +53,8 @@ pub struct SlotMap {
     owners: Box<[u16]>,
     /// Those that have slots, in the order of those.
     primaries: Vec<u16>,
+    /// For nodes that have slots, who has a copy.
+    replicas: BTreeMap<u16, BTreeSet<u16>>,
 }
 
 /// A range of slots and who has it.
@@ -60,6 +62,7 @@ struct Range {
     first: u16,
     last: u16,
     owner: u16,
+    replicas: Vec<u16>,
 }
 
 impl SlotMap {
@@ -98,6 +101,7 @@ impl SlotMap {
             nodes: nodes.list,
             owners: vec![NOBODY; SLOTS.into()].into(),
             primaries: Vec::new(),
+            replicas: BTreeMap::new(),
         };
         ranges.iter().try_for_each(|range| map.take(range))?;
         Ok(map)
@@ -113,6 +117,10 @@ impl SlotMap {
         if !self.primaries.contains(&range.owner) {
             self.primaries.push(range.owner);
         }
+        if !range.replicas.is_empty() {
+            let replicas = self.replicas.entry(range.owner).or_default();
+            replicas.extend(&range.replicas);
+        }
         Ok(())
     }
 
@@ -126,6 +134,11 @@ impl SlotMap {
     #[must_use]
     pub fn primaries(&self) -> &[u16] {
         &self.primaries
+    }
+
+    /// Who has a copy of what this node has, by its number.
+    pub fn replicas(&self, node: u16) -> impl Iterator<Item = u16> {
+        self.replicas.get(&node).into_iter().flatten().copied()
     }
 
     /// Who has a slot. `None`: nobody.
@@ -228,15 +241,25 @@ impl Range {
             return Err(MapError::Slot);
         }
         let mut owner = None;
+        let mut replicas = Vec::new();
         for node in owners {
             let number = match address_of(node, seed)? {
                 Some(address) => nodes.number(address)?,
                 None => NOBODY,
             };
-            owner.get_or_insert(number);
+            match owner {
+                None => owner = Some(number),
+                Some(owner) if number == NOBODY || number == owner => {}
+                Some(_) => replicas.push(number),
+            }
         }
         let owner = owner.ok_or(MapError::Shape)?;
-        Ok(Self { first, last, owner })
+        Ok(Self {
+            first,
+            last,
+            owner,
+            replicas,
+        })
     }
 }
 

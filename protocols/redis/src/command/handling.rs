@@ -3,7 +3,7 @@
 //! This is where opinions are; facts are in `table.rs`. Nothing is done here: the session reads these answers. How a command
 //! is handled and whether it is denied are apart, since an operator may allow what is denied by default.
 
-use super::CommandId;
+use super::{CommandId, Flags};
 
 /// What the gateway does with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,6 +255,27 @@ impl CommandId {
             Self::SAVE | Self::BGSAVE | Self::BGREWRITEAOF => (Endpoints, Merge::Same),
             _ => return None,
         })
+    }
+
+    /// Whether a replica may answer it: it only reads, and what it answers is about the keys.
+    ///
+    /// A cursor is of one server. What a server remembers of its own, such as when a key was used or which scripts it was
+    /// given, another does not know.
+    #[must_use]
+    #[inline]
+    pub fn is_replicas(self) -> bool {
+        let is_own = matches!(
+            self,
+            Self::SCAN
+                | Self::SSCAN
+                | Self::HSCAN
+                | Self::ZSCAN
+                | Self::TOUCH
+                | Self::OBJECT_FREQ
+                | Self::OBJECT_IDLETIME
+                | Self::EVALSHA_RO
+        );
+        self.flags().contains(Flags::READONLY) && !is_own
     }
 
     /// Why it is refused unless the configuration allows it. `None` if it is not.

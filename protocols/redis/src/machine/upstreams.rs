@@ -152,6 +152,15 @@ pub enum Lost {
     /// The command shows or changes more than keys with the prefix of its route.
     #[error("command cannot be kept to keys with the prefix of its route")]
     BeyondPrefix,
+    /// No replica can be read from, and nothing else may be.
+    #[error("no replica available")]
+    NoReplica,
+    /// The server is not the primary that it was taken for.
+    #[error("upstream is not the primary")]
+    Role,
+    /// Another server has become the primary.
+    #[error("upstream has a new primary")]
+    Switched,
 }
 
 impl Lost {
@@ -170,6 +179,9 @@ impl Lost {
             Self::Redirect => "redirect_refused",
             Self::KeyPrefix => "key_prefix",
             Self::BeyondPrefix => "beyond_prefix",
+            Self::NoReplica => "no_replica",
+            Self::Role => "upstream_role",
+            Self::Switched => "upstream_switched",
         }
     }
 }

@@ -49,6 +49,7 @@ fn asking(connection: &Connection, busy_since: Instant) -> Asking {
         client: connection.id,
         busy_since,
         address: connection.client_ip(),
+        is_read: false,
     }
 }
 
@@ -357,7 +358,8 @@ impl Session {
         if self.cell.state.borrow().machine.is_settled() {
             self.busy_since = flight.started;
         }
-        let asking = asking(&self.connection, self.busy_since);
+        let mut asking = asking(&self.connection, self.busy_since);
+        asking.is_read = id.is_replicas();
         let flow = act(&self.cell, &mut self.pins, asking, |machine, reach| {
             let flow = machine.execute(call, flight, reach)?;
             Ok((flow, machine.is_known()))

@@ -13,7 +13,7 @@ use portcullis_net::{Stream, Timer, clock, within};
 
 use super::members::Members;
 use super::open::open;
-use super::shard::Target;
+use super::shard::{Part, Target};
 use crate::cluster::SlotMap;
 use crate::encoder;
 use crate::machine::{Lost, Speaks};
@@ -117,7 +117,9 @@ impl Members {
             let number = primaries.get(index as usize)?;
             map.nodes().get(*number as usize)
         });
-        known.map_or(Target::Any, |known| Target::Found(Rc::new(known.clone())))
+        known.map_or(Target::Any, |known| {
+            Target::Found(Rc::new(known.clone()), Part::Node)
+        })
     }
 
     async fn ask_one(&self, target: &Target) -> Result<SlotMap, NoMap> {

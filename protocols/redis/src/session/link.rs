@@ -9,17 +9,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use portcullis_net::{Stream, Timer, clock};
 use smallvec::SmallVec;
 
 use super::cell::Cell;
-use super::members::{Members, Turned};
+use super::judge::{Aside, judge, look};
+use super::members::Members;
+pub(super) use super::pending::{Pending, Replay};
 use super::receiver::Receiver;
-use super::shard::{Home, Shard};
-use crate::cluster::ClusterError;
+use super::shard::{Home, Of, Shard};
 use crate::limits::ReplyLimits;
-use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Speaks, Ticket};
+use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Speaks};
 
 /// Bytes that wait for a server before commands for it are refused.
 const MOST_OUT: usize = 64 << 20;
@@ -30,66 +31,23 @@ const MOST_PENDING: usize = 1 << 20;
 /// Room that is kept for the next commands.
 const KEPT: usize = 64 << 10;
 
-/// Whose reply comes when.
-pub(super) struct Pending {
-    pub(super) client: Receiver,
-    pub(super) ticket: Ticket,
-    /// What to send to another node, where one may answer that another is to be asked.
-    pub(super) replay: Option<Box<Replay>>,
-}
-
-/// A command that may have to be sent again.
-pub(super) struct Replay {
-    pub(super) wire: Bytes,
-    /// Whose it is: it decides about the connection.
-    pub(super) client: u64,
-    /// How often it was sent on.
-    pub(super) hops: u8,
-    /// It may wait, and must have a connection of its own.
-    pub(super) is_own: bool,
-}
-
-impl Replay {
-    pub(super) fn new(wire: &[u8], client: u64) -> Self {
-        Self {
-            wire: Bytes::copy_from_slice(wire),
-            client,
-            hops: 0,
-            is_own: false,
-        }
-    }
-}
-
-impl Pending {
-    /// Of a command that is sent once.
-    #[inline]
-    pub(super) const fn new(client: Receiver, ticket: Ticket) -> Self {
-        Self {
-            client,
-            ticket,
-            replay: None,
-        }
-    }
-
-    /// Bytes that are kept of the command.
-    #[inline]
-    fn kept(&self) -> usize {
-        self.replay.as_ref().map_or(0, |replay| replay.wire.len())
-    }
-
-    /// Tells the client that there will be no reply.
-    pub(super) fn lose(self, lost: Lost) {
-        self.client.on_piece(self.ticket, Piece::Lost(lost));
-        self.client.flush();
-    }
-}
-
 /// A connection to a server, from before it is open until after it is closed.
 pub(super) struct Link {
     state: RefCell<State>,
     speaks: Speaks,
-    /// The Redis Cluster that it leads into.
+    /// Where the server was found.
     home: Option<Home>,
+}
+
+/// Whether commands can go over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// They are written at once.
+    Open,
+    /// They wait until it is open.
+    Opening,
+    /// Not any more.
+    Closed,
 }
 
 struct State {
@@ -162,9 +120,24 @@ impl Link {
         self.state.borrow().out.len()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether commands can go over it.
+    #[inline]
+    pub(super) fn condition(&self) -> Condition {
         let state = self.state.borrow();
-        state.closed.is_some() || state.is_retiring
+        match () {
+            () if state.closed.is_some() || state.is_retiring => Condition::Closed,
+            () if state.is_open => Condition::Open,
+            () => Condition::Opening,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.condition() == Condition::Closed
+    }
+
+    /// Whether it is closed, and nothing that was put in waits any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.borrow().closed.is_some()
     }
 
     /// Whether nothing is under way and it could be somebody else's.
@@ -179,19 +152,33 @@ impl Link {
         self.speaks
     }
 
-    /// The node of a Redis Cluster that it leads to.
+    /// Where its server was found, if it was.
+    pub(super) const fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
+    }
+
+    /// The server that it leads to, if that was found.
     pub(super) fn node(&self) -> Option<Rc<Shard>> {
         self.home.as_ref()?.node.upgrade()
     }
 
-    /// That Redis Cluster.
+    /// The Redis Cluster that it leads into.
     pub(super) fn members(&self) -> Option<Rc<Members>> {
-        self.home.as_ref()?.members.upgrade()
+        match &self.home.as_ref()?.of {
+            Of::Cluster(members) => members.upgrade(),
+            Of::Sentinels(_) => None,
+        }
     }
 
     /// Whether it leads into a Redis Cluster.
     pub(super) const fn is_clustered(&self) -> bool {
-        self.home.is_some()
+        matches!(
+            &self.home,
+            Some(Home {
+                of: Of::Cluster(_),
+                ..
+            })
+        )
     }
 
     /// Opens the connection that its owner's command goes on over, and that ends with this one.
@@ -231,7 +218,11 @@ impl Link {
         };
         let (pending, owner) = pending;
         let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
-        for Pending { client, ticket, .. } in pending {
+        for pending in pending {
+            let Err(pending) = pending.ask_again(lost.label(), self.speaks) else {
+                continue;
+            };
+            let Pending { client, ticket, .. } = pending;
             client.on_piece(ticket, Piece::Lost(lost));
             note(&mut dirty, client);
         }
@@ -382,7 +373,7 @@ fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Los
 /// Hands out the replies that are here, and sends them to their clients.
 fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
     let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
-    let mut turned = Vec::new();
+    let mut aside = Aside::default();
     let result = {
         let mut state = link.state.borrow_mut();
         let state = &mut *state;
@@ -390,19 +381,26 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
         let owner = state.owner.as_ref();
         state.pipeline.on_bytes(input, |delivery| match delivery {
             Delivery::Last(pending, piece) => {
-                let pending = match &link.home {
-                    None => Some(pending),
-                    Some(home) => {
-                        state.kept = state.kept.saturating_sub(pending.kept());
-                        judge(home, pending, piece, &mut turned)
-                    }
+                let pending = if link.home.is_none() && pending.replay.is_none() {
+                    Some(pending)
+                } else {
+                    state.kept = state.kept.saturating_sub(pending.kept());
+                    judge(link.home.as_ref(), pending, piece, &mut aside)
                 };
                 if let Some(Pending { client, ticket, .. }) = pending {
                     client.on_piece(ticket, piece);
                     note(&mut dirty, client);
                 }
             }
-            Delivery::Part(Pending { client, ticket, .. }, piece) => {
+            Delivery::Part(pending, piece) => {
+                let Pending {
+                    client,
+                    ticket,
+                    replay,
+                } = pending;
+                if let Some(replay) = replay {
+                    replay.is_begun.set(true);
+                }
                 client.on_piece(*ticket, piece);
                 note(&mut dirty, client.clone());
             }
@@ -416,70 +414,12 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
         })
     };
     dirty.iter().for_each(Receiver::flush);
-    if !turned.is_empty() {
-        redirect(link, turned);
-    }
+    aside.send_on(link);
     match result {
         Ok(()) => None,
         Err(error) => {
             tracing::warn!(reason = error.label(), "a Redis server does not speak RESP");
             Some(Lost::Protocol)
-        }
-    }
-}
-
-/// Looks whether a node of a Redis Cluster answers that another is to be asked. A command that can be sent on is put aside;
-/// the client of any other is to have the answer.
-fn judge(
-    home: &Home,
-    pending: Pending,
-    piece: Piece<'_>,
-    turned: &mut Vec<Turned>,
-) -> Option<Pending> {
-    let (Piece::Whole { kind, bytes }, true) = (piece, pending.ticket != Ticket::Own) else {
-        return Some(pending);
-    };
-    if !kind.is_error() {
-        return Some(pending);
-    }
-    match ClusterError::read(bytes) {
-        None | Some(ClusterError::TryAgain) => {}
-        Some(ClusterError::Redirect(redirect)) if pending.replay.is_some() => {
-            let reply = Bytes::copy_from_slice(bytes);
-            turned.push(Turned {
-                pending,
-                redirect,
-                reply,
-            });
-            return None;
-        }
-        Some(ClusterError::Redirect(_) | ClusterError::Down) => {
-            if let Some(members) = home.members.upgrade() {
-                members.want_map();
-            }
-        }
-    }
-    Some(pending)
-}
-
-/// A node that ends a subscription to a sharded channel has the slot no more.
-fn look(home: Option<&Home>, piece: Piece<'_>) {
-    if let (Some(home), Piece::Whole { bytes, .. }) = (home, piece)
-        && bytes.starts_with(b">3\r\n$12\r\nsunsubscribe\r\n")
-        && let Some(members) = home.members.upgrade()
-    {
-        members.want_map();
-    }
-}
-
-/// Sends commands on to the nodes that were named, in the order of their answers.
-#[cold]
-fn redirect(link: &Rc<Link>, turned: Vec<Turned>) {
-    let members = link.members();
-    for turned in turned {
-        match &members {
-            Some(members) => members.redirect(link, turned),
-            None => turned.pending.lose(Lost::Closed),
         }
     }
 }

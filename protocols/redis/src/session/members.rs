@@ -6,6 +6,8 @@
 //!
 //! Start at [`Members::locate`], [`Members::node`] and [`Members::redirect`].
 
+mod nodes;
+
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -15,10 +17,12 @@ use bytes::Bytes;
 use portcullis_cluster::ClusterConfig;
 use portcullis_net::{clock, spawn_local};
 
+use self::nodes::{Node, free_id};
 use super::cell::Cell;
 use super::discovery;
+use super::group::Group;
 use super::link::{Link, Pending};
-use super::shard::{Common, Shard, Target};
+use super::shard::{Common, Shard};
 use super::upstream::Sender;
 use crate::cluster::{
     Moves, NodeAddress, Redirect, RedirectKind, RefreshPolicy, RefreshTimes, SlotMap,
@@ -43,6 +47,8 @@ pub(super) struct Members {
     pub(super) common: Rc<Common>,
     pub(super) has_tls: bool,
     follows_unknown: bool,
+    /// Replicas may be read from.
+    has_readers: bool,
     me: Weak<Self>,
     pub(super) state: RefCell<State>,
 }
@@ -65,12 +71,6 @@ pub(super) struct State {
     waiting: Vec<Rc<Cell>>,
     /// Of the task that asks.
     pub(super) waker: Option<Waker>,
-}
-
-/// A node, and its number for as long as it is there: maps number them anew.
-struct Node {
-    id: u16,
-    shard: Rc<Shard>,
 }
 
 /// A command whose answer was a redirection.
@@ -104,6 +104,7 @@ impl Members {
             common,
             has_tls: config.has_tls(),
             follows_unknown: config.redis.follow_unknown_nodes,
+            has_readers: config.redis.read_from.has_replicas(),
             me: Weak::clone(me),
             state: RefCell::new(State {
                 map: None,
@@ -196,6 +197,22 @@ impl Members {
         self.node(to, sender.client)
     }
 
+    /// The node for a slot, or of a number, with its replicas, if those may be read from and it has any.
+    #[inline]
+    pub(super) fn group(&self, to: u16) -> Option<Rc<Group>> {
+        if !self.has_readers {
+            return None;
+        }
+        let state = self.state.borrow();
+        let node = if Self::is_slot(to) {
+            let owner = state.map.as_ref()?.owner(to)?;
+            state.nodes.get(owner as usize)
+        } else {
+            state.nodes.iter().find(|node| SLOTS + node.id == to)
+        };
+        node?.group.clone()
+    }
+
     /// Whether it is one of the nodes still.
     pub(super) fn has(&self, node: &Rc<Shard>) -> bool {
         let state = self.state.borrow();
@@ -239,10 +256,8 @@ impl Members {
             return turned.answer();
         }
         let node = from.node();
-        let host = node
-            .as_ref()
-            .and_then(|node| node.host())
-            .unwrap_or_default();
+        let address = node.as_ref().and_then(|node| node.address());
+        let host = address.map(NodeAddress::host).unwrap_or_default();
         let Some(address) = turned.redirect.node(host) else {
             return turned.answer();
         };
@@ -267,8 +282,8 @@ impl Members {
             None if self.follows_unknown => {
                 let number = map.add(address)?;
                 let id = free_id(&mut state.next_id, [&state.nodes, &[]]);
-                let shard = Shard::node(address.clone(), &self.me);
-                state.nodes.push(Node { id, shard });
+                let node = Node::new(id, address, &self.me);
+                state.nodes.push(node);
                 number
             }
             None => return None,
@@ -342,7 +357,13 @@ impl Members {
         let is_map = map.is_some();
         state.policy.on_end(is_map, clock::now(), random);
         let map = map.filter(|_| !state.is_closed);
-        let gone = map.map(|map| state.replace(map, &self.me));
+        let gone = map.map(|map| {
+            let gone = state.replace(map, &self.me);
+            if self.has_readers {
+                state.regroup(&self.common, &self.me);
+            }
+            gone
+        });
         state.is_failed = state.map.is_none();
         let asked = state.asked;
         let waiting = std::mem::take(&mut state.waiting);
@@ -378,7 +399,7 @@ impl Members {
         }
         drop(state);
         for node in nodes {
-            node.shard.close();
+            node.close();
         }
         if waiting.is_empty() && held.is_empty() {
             return;
@@ -409,61 +430,6 @@ impl State {
         self.policy.on_start(clock::now());
         self.asked += 1;
     }
-
-    /// Takes a new map. Nodes that stay keep their connections; the others are returned.
-    fn replace(&mut self, map: SlotMap, members: &Weak<Members>) -> Vec<Rc<Shard>> {
-        let mut old = std::mem::take(&mut self.nodes);
-        let before: Vec<_> = old.iter().map(|node| Rc::clone(&node.shard)).collect();
-        for address in map.nodes() {
-            let is_it = |node: &Node| node.shard.address() == Some(address);
-            let node = if let Some(index) = old.iter().position(is_it) {
-                old.swap_remove(index)
-            } else {
-                let id = free_id(&mut self.next_id, [&self.nodes, &old]);
-                let shard = Shard::node(address.clone(), members);
-                Node { id, shard }
-            };
-            self.nodes.push(node);
-        }
-        self.compare(&map, &before);
-        self.map = Some(map);
-        old.into_iter().map(|node| node.shard).collect()
-    }
-}
-
-impl State {
-    /// Notes which slots are another node's than before. Those of nodes that are gone are nobody's to wait for.
-    fn compare(&mut self, new: &SlotMap, before: &[Rc<Shard>]) {
-        let now = clock::now();
-        let is_there = |shard: &Rc<Shard>| {
-            let mut nodes = self.nodes.iter();
-            nodes.any(|node| Rc::ptr_eq(&node.shard, shard))
-        };
-        self.moves.expire(now, is_there);
-        let Some(map) = &self.map else { return };
-        for slot in 0..SLOTS {
-            let (old, new) = (map.owner(slot), new.owner(slot));
-            let old = old.and_then(|old| before.get(old as usize));
-            let new = new.and_then(|new| self.nodes.get(new as usize));
-            if let (Some(old), Some(new)) = (old, new)
-                && !Rc::ptr_eq(old, &new.shard)
-                && is_there(old)
-            {
-                self.moves.record(slot, Rc::clone(old), now);
-            }
-        }
-    }
-}
-
-/// A number that no node has, as late as possible the one that another had.
-fn free_id(next: &mut u16, nodes: [&[Node]; 2]) -> u16 {
-    loop {
-        let id = *next;
-        *next = (id + 1) % (Members::ANY - SLOTS);
-        if nodes.into_iter().flatten().all(|node| node.id != id) {
-            return id;
-        }
-    }
 }
 
 impl Turned {
@@ -474,19 +440,5 @@ impl Turned {
         let bytes = &self.reply;
         client.on_piece(ticket, Piece::Whole { kind, bytes });
         client.flush();
-    }
-}
-
-impl Shard {
-    /// Where a node of a Redis Cluster is.
-    pub(super) fn address(&self) -> Option<&NodeAddress> {
-        match &self.target {
-            Target::Found(address) => Some(address),
-            Target::Any | Target::Named(_) => None,
-        }
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.address().map(NodeAddress::host)
     }
 }

@@ -16,6 +16,7 @@ use super::reach::Reach;
 use super::receiver::Receiver;
 use super::server::Lead;
 use super::stats::RedisStats;
+use super::upstream::Sender;
 use crate::command::CommandId;
 use crate::command::handling::Scope;
 use crate::config::MirrorConfig;
@@ -140,13 +141,17 @@ fn send(reach: &Reach<'_>, to: Destination, speaks: Speaks, wire: &[u8]) {
     let Some(copied) = mirror.and_then(|mirror| mirror.begin(wire.len())) else {
         return;
     };
+    let sender = Sender {
+        is_read: false,
+        ..reach.sender()
+    };
     let ticket = Ticket::Slot {
         slot: SlotId::default(),
         part: 0,
     };
     let pending = Pending::new(Receiver::Copied(copied), ticket);
     let upstream = server.upstream(to.upstream);
-    let sent = upstream.and_then(|at| at.send(to.shard, speaks, reach.sender(), wire, pending));
+    let sent = upstream.and_then(|at| at.send(to.shard, speaks, sender, wire, pending));
     if sent.is_err() {
         server.stats.on_copy("lost");
     }

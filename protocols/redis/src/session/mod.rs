@@ -3,6 +3,8 @@
 //! ```text
 //! server ─▶ client (one task each) ─▶ reach ─▶ upstream ─▶ shard ─▶ link (one task for each upstream connection)
 //!              ▲                                 members               │ (nodes of a Redis Cluster)
+//!              │                                 followed              │ (what sentinels say)
+//!              │                                 group                 │ (reads from replicas)
 //!              └───────────── cell: replies, written at once ◀─────────┘
 //! ```
 //!
@@ -13,11 +15,17 @@ mod cell;
 mod client;
 mod control;
 mod discovery;
+mod followed;
+mod following;
+mod group;
+mod health;
+mod judge;
 mod keys;
 mod link;
 mod members;
 mod mirror;
 mod open;
+mod pending;
 mod reach;
 mod receiver;
 mod server;

@@ -5,24 +5,24 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use portcullis_cluster::{
-    AddressFamily, Cluster, ConnectionPermit, Endpoint, Outcome, PickContext, Picked,
-    ResolvedAddress,
+    AddressFamily, Cluster, ConnectionPermit, Outcome, PickContext, Picked, ResolvedAddress,
 };
 use portcullis_net::connect::to_endpoint;
 use portcullis_net::resolve::Resolver;
 use portcullis_net::tls::AlpnOffer;
-use portcullis_net::{Stream, clock};
+use portcullis_net::{Stream, clock, within};
 
-use super::shard::{Common, Target};
+use super::shard::{Common, Part, Target};
 use crate::cluster::NodeAddress;
 use crate::config::UpstreamConfig;
 use crate::encoder;
 use crate::limits::ReplyLimits;
 use crate::machine::{Lost, Speaks};
-use crate::message::RespVersion;
+use crate::message::{RespVersion, parse};
 use crate::reply::{ReplyFrame, ReplyScanner};
+use crate::sentinel::Role;
 
 /// An open connection, and what is kept while it lasts.
 pub(super) struct Opened {
@@ -43,18 +43,31 @@ impl Opened {
 
 /// Connects to a shard.
 pub(super) async fn open(common: &Common, target: &Target, speaks: Speaks) -> Result<Opened, Lost> {
-    let (cluster, credentials) = (&common.cluster, &common.credentials);
+    let cluster = &common.cluster;
     let permit = cluster.try_connection().map_err(|_| Lost::Overflow)?;
     let picked = match target {
-        Target::Any => pick(common, None)?,
-        Target::Named(name) => pick(common, Some(name))?,
-        Target::Found(address) => {
+        Target::Any => pick(common)?,
+        Target::Named(name) | Target::Sentinel(name) => pick_named(common, name)?,
+        Target::Found(address, _) => {
             let resolved = resolve(common, address).await?;
-            cluster.found(&address.to_string(), resolved)
+            let label = address.to_string();
+            if address.is_name() {
+                cluster.found_by_name(&label, resolved)
+            } else {
+                cluster.found(&label, resolved)
+            }
         }
     };
+    let credentials = match target {
+        Target::Sentinel(_) => &common.sentinel,
+        Target::Any | Target::Named(_) | Target::Found(..) => &common.credentials,
+    };
+    let part = match target {
+        Target::Found(_, part) => Some(*part),
+        Target::Any | Target::Named(_) | Target::Sentinel(_) => None,
+    };
     let started = clock::now();
-    let connected = connect(cluster, &picked, credentials, speaks).await;
+    let connected = connect(cluster, &picked, &Preamble::new(credentials, speaks, part)).await;
     let now = clock::now();
     let outcome = match &connected {
         Ok(_) => Outcome::Success,
@@ -73,17 +86,26 @@ pub(super) async fn open(common: &Common, target: &Target, speaks: Speaks) -> Re
     })
 }
 
-/// One of the configured endpoints, or the one of this name.
-fn pick(common: &Common, name: Option<&str>) -> Result<Picked, Lost> {
-    let is_it = |endpoint: &Endpoint| name.is_none_or(|name| **endpoint.name() == *name);
-    let cx = PickContext {
+/// One of the configured endpoints.
+fn pick(common: &Common) -> Result<Picked, Lost> {
+    let picked = common.cluster.pick(&choice(common));
+    picked.map_err(|_| Lost::NoEndpoint)
+}
+
+/// The endpoint of this name: nobody can stand in for it.
+fn pick_named(common: &Common, name: &str) -> Result<Picked, Lost> {
+    let picked = common.cluster.pick_named(name, &choice(common));
+    picked.map_err(|_| Lost::NoEndpoint)
+}
+
+fn choice(common: &Common) -> PickContext<'static> {
+    PickContext {
         now: clock::now(),
         random: common.random.next(),
         hash: None,
         tried: &[],
-        accept: Some(&is_it),
-    };
-    common.cluster.pick(&cx).map_err(|_| Lost::NoEndpoint)
+        accept: None,
+    }
 }
 
 /// The address of a node, which may have said a name.
@@ -106,7 +128,7 @@ async fn resolve_name(resolver: &Resolver, host: &str, family: AddressFamily) ->
             tracing::debug!(
                 host,
                 reason = error.label(),
-                "a node of a Redis Cluster has no address"
+                "a Redis server that was found has no address"
             );
             None
         }
@@ -116,8 +138,7 @@ async fn resolve_name(resolver: &Resolver, host: &str, family: AddressFamily) ->
 async fn connect(
     cluster: &Rc<Cluster>,
     picked: &Picked,
-    credentials: &UpstreamConfig,
-    speaks: Speaks,
+    preamble: &Preamble,
 ) -> Result<Stream, Lost> {
     // TLS is not told what goes through it. Nobody's name is in a PROXY header: clients share the connection.
     let stream = to_endpoint(cluster, picked, AlpnOffer::None, None).await;
@@ -125,15 +146,17 @@ async fn connect(
         tracing::debug!(endpoint = %picked.label(), reason = error.label(), "a Redis server cannot be connected");
         Lost::Connect
     })?;
-    let mut wire = BytesMut::new();
-    let count = preamble(credentials, speaks, &mut wire);
-    if count == 0 {
+    if preamble.count == 0 {
         return Ok(stream);
     }
     let timeout = cluster.with_config(|config| config.connect_timeout.get());
-    let spoken = portcullis_net::within(timeout, converse(&mut stream, &wire, count));
+    let spoken = within(timeout, converse(&mut stream, preamble));
     match spoken.await {
-        Some(Ok(())) => Ok(stream),
+        Some(Ok(last)) if preamble.is_satisfied(&last) => Ok(stream),
+        Some(Ok(_)) => {
+            tracing::debug!(endpoint = %picked.label(), "a Redis server has another role than it was found with");
+            Err(Lost::Role)
+        }
         Some(Err(Refusal::Said(error))) => {
             let error = String::from_utf8_lossy(&error).trim_end().to_owned();
             tracing::warn!(endpoint = %picked.label(), error, "a Redis server refused the gateway's connection");
@@ -143,27 +166,58 @@ async fn connect(
     }
 }
 
-/// Writes what is said first. How many replies there will be.
-fn preamble(credentials: &UpstreamConfig, speaks: Speaks, wire: &mut BytesMut) -> usize {
-    let mut count = 0;
-    let mut say = |words: &[&[u8]]| {
-        encoder::command(words, wire);
-        count += 1;
-    };
-    let user = credentials.user.as_ref().map(String::as_bytes);
-    let password = credentials.password.as_ref();
-    match (user, password.map(|password| password.expose().as_bytes())) {
-        (Some(user), Some(password)) => say(&[b"AUTH", user, password]),
-        (None, Some(password)) => say(&[b"AUTH", password]),
-        (_, None) => {}
+/// What is said first.
+struct Preamble {
+    wire: BytesMut,
+    /// How many replies there will be.
+    count: usize,
+    /// What the server must say that it is: the last reply.
+    role: Option<Part>,
+}
+
+impl Preamble {
+    fn new(credentials: &UpstreamConfig, speaks: Speaks, part: Option<Part>) -> Self {
+        let mut preamble = Self {
+            wire: BytesMut::new(),
+            count: 0,
+            role: part.filter(|part| matches!(part, Part::Primary | Part::Replica)),
+        };
+        let user = credentials.user.as_ref().map(String::as_bytes);
+        let password = credentials.password.as_ref();
+        match (user, password.map(|password| password.expose().as_bytes())) {
+            (Some(user), Some(password)) => preamble.say(&[b"AUTH", user, password]),
+            (None, Some(password)) => preamble.say(&[b"AUTH", password]),
+            (_, None) => {}
+        }
+        if speaks.version == RespVersion::Resp3 {
+            preamble.say(&[b"HELLO", b"3"]);
+        }
+        if speaks.database != 0 {
+            preamble.say(&[b"SELECT", speaks.database.to_string().as_bytes()]);
+        }
+        if part == Some(Part::Reader) {
+            preamble.say(&[b"READONLY"]);
+        }
+        if preamble.role.is_some() {
+            preamble.say(&[b"ROLE"]);
+        }
+        preamble
     }
-    if speaks.version == RespVersion::Resp3 {
-        say(&[b"HELLO", b"3"]);
+
+    fn say(&mut self, words: &[&[u8]]) {
+        encoder::command(words, &mut self.wire);
+        self.count += 1;
     }
-    if speaks.database != 0 {
-        say(&[b"SELECT", speaks.database.to_string().as_bytes()]);
+
+    /// Whether the last reply says what it must.
+    fn is_satisfied(&self, last: &Bytes) -> bool {
+        let role = || Role::read(&parse(last.clone()).ok()?);
+        match self.role {
+            Some(Part::Primary) => role() == Some(Role::Primary),
+            Some(Part::Replica) => role() == Some(Role::Replica { is_linked: true }),
+            Some(Part::Node | Part::Reader) | None => true,
+        }
     }
-    count
 }
 
 /// Why the conversation came to nothing.
@@ -172,12 +226,14 @@ enum Refusal {
     Broke,
 }
 
-async fn converse(stream: &mut Stream, wire: &[u8], count: usize) -> Result<(), Refusal> {
+/// Says what is said first. The last reply.
+async fn converse(stream: &mut Stream, preamble: &Preamble) -> Result<Bytes, Refusal> {
     let broke = |_| Refusal::Broke;
-    stream.write_all(wire).await.map_err(broke)?;
+    stream.write_all(&preamble.wire).await.map_err(broke)?;
     let mut scanner = ReplyScanner::new(ReplyLimits::default());
     let mut input = BytesMut::new();
-    let mut left = count;
+    let mut last = Bytes::new();
+    let mut left = preamble.count;
     while left > 0 {
         match scanner.next(&input) {
             Ok(Some(ReplyFrame::Whole { kind, len, .. })) => {
@@ -185,6 +241,7 @@ async fn converse(stream: &mut Stream, wire: &[u8], count: usize) -> Result<(), 
                 if kind.is_error() {
                     return Err(Refusal::Said(reply.to_vec()));
                 }
+                last = reply.freeze();
                 left -= 1;
             }
             Ok(None) => {
@@ -197,7 +254,7 @@ async fn converse(stream: &mut Stream, wire: &[u8], count: usize) -> Result<(), 
     }
     // What comes unasked is nobody's.
     if input.is_empty() {
-        Ok(())
+        Ok(last)
     } else {
         Err(Refusal::Broke)
     }

@@ -70,6 +70,8 @@ pub(super) struct Asking {
     /// Since when it has had something under way, or had.
     pub(super) busy_since: Instant,
     pub(super) address: IpAddr,
+    /// The command that it says now only reads, and a replica may answer it.
+    pub(super) is_read: bool,
 }
 
 /// Lets a client's machine act on all that it reaches, and counts what is over then.
@@ -120,6 +122,7 @@ impl<'a> Reach<'a> {
         Sender {
             client: self.asking.client,
             busy_since: self.asking.busy_since,
+            is_read: self.asking.is_read && self.may_read_elsewhere,
         }
     }
 
@@ -235,9 +238,10 @@ impl Upstreams for Reach<'_> {
         if !server.ways.find(to.way).is_some_and(Way::collapses) {
             return self.send(to, speaks, wire, ticket);
         }
-        let over = server
-            .upstream(to.upstream)?
-            .over(to.shard, self.sender())?;
+        let upstream = server.upstream(to.upstream)?;
+        let Some(over) = upstream.over(to.shard, self.sender())? else {
+            return self.send(to, speaks, wire, ticket);
+        };
         let asked = shared::Asked {
             to,
             speaks,

@@ -16,7 +16,6 @@ use serde_json::Value;
 use super::cell::Cell;
 use super::client;
 use super::keys::{Keys, Sketch};
-use super::members::Members;
 use super::shared::SharedReads;
 use super::stats::RedisStats;
 use super::upstream::Upstream;
@@ -232,29 +231,32 @@ impl RedisServer {
         (next, renewed)
     }
 
-    /// Whether the nodes of a Redis Cluster are being asked for the first time.
+    /// Whether servers that are found by asking are being asked for, for the first time.
     pub(super) fn is_awaiting_nodes(&self) -> bool {
         let upstreams = self.upstreams.borrow();
-        let mut members = self.awaited(&upstreams);
-        members.next().is_some()
+        let mut awaited = self.awaited(&upstreams);
+        awaited.next().is_some()
     }
 
-    /// Redis Clusters whose nodes are not known yet. Nobody waits for those that only get copies.
+    /// Those of whom no server is known yet, and one is asked for. Nobody waits for those that only get copies.
     fn awaited<'a>(
         &'a self,
         upstreams: &'a [Rc<Upstream>],
-    ) -> impl Iterator<Item = &'a Rc<Members>> {
+    ) -> impl Iterator<Item = &'a Rc<Upstream>> {
         let leads = self.rules.iter().flat_map(Rule::leads);
         let upstreams = leads.filter_map(|lead| upstreams.get(lead.get() as usize));
-        let members = upstreams.filter_map(|upstream| upstream.members());
-        members.filter(|members| members.is_awaited())
+        upstreams.filter(|upstream| upstream.is_awaited())
     }
 
     /// As [`is_awaiting_nodes`](Self::is_awaiting_nodes); the client is woken when that is over.
     #[inline]
     pub(super) fn awaits_nodes(&self, client: &Rc<Cell>) -> bool {
-        let has_nodes = |upstream: &Rc<Upstream>| upstream.members().is_some();
-        if !self.upstreams.borrow().iter().any(has_nodes) {
+        if !self
+            .upstreams
+            .borrow()
+            .iter()
+            .any(|upstream| upstream.asks())
+        {
             return false;
         }
         // What a reload has changed is asked for before a command needs it.
@@ -263,7 +265,7 @@ impl RedisServer {
         }
         let upstreams = self.upstreams.borrow();
         let awaited = self.awaited(&upstreams);
-        awaited.inspect(|members| members.wait(client)).count() > 0
+        awaited.inspect(|upstream| upstream.wait(client)).count() > 0
     }
 
     /// What filters know of a connection.

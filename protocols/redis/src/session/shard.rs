@@ -3,26 +3,24 @@
 //! Which place that is, is not decided here: see [`super::upstream`] and [`super::members`]. Start at [`Shard::send`] and
 //! [`Shard::pin`].
 
-use std::cell::{Cell as Value, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_cluster::Cluster;
 use portcullis_filter::Random;
 use portcullis_net::resolve::Resolver;
 use portcullis_net::{clock, spawn_local};
 
-use super::link::{self, Link, Pending};
+use super::followed::Followed;
+use super::health::Health;
+use super::link::{self, Condition, Link, Pending};
 use super::members::Members;
-use super::open::open;
+use super::open::{Opened, open};
 use super::stats::RedisStats;
 use crate::cluster::NodeAddress;
 use crate::config::UpstreamConfig;
 use crate::machine::{Lost, PinEnd, Speaks};
-
-/// The pause after a connection that failed; it doubles, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How many connections that nobody has for himself are kept for each shard.
 const KEPT_PINS: usize = 16;
@@ -31,6 +29,8 @@ const KEPT_PINS: usize = 16;
 pub(super) struct Common {
     pub(super) cluster: Rc<Cluster>,
     pub(super) credentials: UpstreamConfig,
+    /// Who the gateway is to sentinels.
+    pub(super) sentinel: UpstreamConfig,
     pub(super) stats: Rc<RedisStats>,
     pub(super) random: Rc<Random>,
     /// Connections of each kind that clients share.
@@ -55,15 +55,48 @@ pub(super) enum Target {
     Any,
     /// The endpoint that is configured so.
     Named(Rc<str>),
-    /// What a node of a Redis Cluster said.
-    Found(Rc<NodeAddress>),
+    /// A server that another named, and what it is to be.
+    Found(Rc<NodeAddress>, Part),
+    /// The sentinel that is configured so.
+    Sentinel(Rc<str>),
 }
 
-/// The Redis Cluster that a shard is a node of.
+/// What a server that was found is to be. What it is by its own word is asked where nothing else would tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A node of a Redis Cluster.
+    Node,
+    /// A node of a Redis Cluster, to be read from though it is a replica.
+    Reader,
+    /// A primary, as it says itself.
+    Primary,
+    /// A replica, as it says itself.
+    Replica,
+}
+
+/// Where a shard was found, to be told of what its links notice.
 #[derive(Clone)]
 pub(super) struct Home {
-    pub(super) members: Weak<Members>,
+    pub(super) of: Of,
     pub(super) node: Weak<Shard>,
+}
+
+/// Who found a shard.
+#[derive(Clone)]
+pub(super) enum Of {
+    Cluster(Weak<Members>),
+    Sentinels(Weak<Followed>),
+}
+
+/// Whether a shard has a connection that a command could go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// It is open.
+    Open,
+    /// It is being opened, and did not fail of late.
+    Fresh,
+    /// It cannot be opened, or could not the last time.
+    Away,
 }
 
 /// One shard.
@@ -74,53 +107,6 @@ pub(super) struct Shard {
     /// Connections that were somebody's own.
     idle: RefCell<Vec<(Speaks, Rc<Link>)>>,
     health: Rc<Health>,
-}
-
-/// Whether connections can be opened.
-#[derive(Default)]
-struct Health {
-    /// None is opened before this.
-    not_before: Value<Option<Instant>>,
-    pause: Value<Duration>,
-    /// The server would have none of these: not asked again before this.
-    refused: RefCell<Vec<(Speaks, Instant)>>,
-}
-
-impl Health {
-    fn on_failed(&self, now: Instant, random: u64) {
-        let pause = (self.pause.get() * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.pause.set(pause);
-        // Between half and all of it, so that workers do not come back together.
-        let share = 0.5 + (random >> 40) as f64 / (1_u64 << 25) as f64;
-        self.not_before
-            .set(now.checked_add(pause.mul_f64(share.min(1.0))));
-    }
-
-    fn on_open(&self) {
-        self.pause.set(Duration::ZERO);
-        self.not_before.set(None);
-    }
-
-    /// A server that is there refused to go where commands were to go: a database that it has not, a version.
-    fn on_refused(&self, speaks: Speaks, now: Instant) {
-        let mut refused = self.refused.borrow_mut();
-        refused.retain(|(spoken, time)| *spoken != speaks && *time > now);
-        if let Some(time) = now.checked_add(LONGEST_PAUSE) {
-            refused.push((speaks, time));
-        }
-    }
-
-    fn check(&self, speaks: Speaks, now: Instant) -> Result<(), Lost> {
-        if self.not_before.get().is_some_and(|time| now < time) {
-            return Err(Lost::Connect);
-        }
-        let refused = self.refused.borrow();
-        let is_refused = |(spoken, time): &(Speaks, Instant)| *spoken == speaks && now < *time;
-        if refused.iter().any(is_refused) {
-            return Err(Lost::Refused);
-        }
-        Ok(())
-    }
 }
 
 impl Shard {
@@ -135,18 +121,32 @@ impl Shard {
         }
     }
 
-    /// A node of a Redis Cluster: its links tell that of redirections.
-    pub(super) fn node(address: NodeAddress, members: &Weak<Members>) -> Rc<Self> {
+    /// A server that was found: its links tell whoever found it of what they notice.
+    pub(super) fn found(address: NodeAddress, part: Part, of: Of) -> Rc<Self> {
         Rc::new_cyclic(|node| Self {
             home: Some(Home {
-                members: Weak::clone(members),
+                of,
                 node: Weak::clone(node),
             }),
-            ..Self::new(Target::Found(Rc::new(address)))
+            ..Self::new(Target::Found(Rc::new(address), part))
         })
     }
 
-    /// Sends a command over a connection that clients share.
+    /// Where it is, if it was found.
+    pub(super) fn address(&self) -> Option<&NodeAddress> {
+        match &self.target {
+            Target::Found(address, _) => Some(address),
+            Target::Any | Target::Named(_) | Target::Sentinel(_) => None,
+        }
+    }
+
+    /// Whether it can be connected.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Sends a command over a connection that clients share. While that is being opened commands wait in it; but not if the
+    /// last attempt failed: then all but the first fail at once.
     #[inline]
     pub(super) fn send(
         &self,
@@ -161,10 +161,13 @@ impl Shard {
         let known = shared
             .iter()
             .position(|(spoken, at, _)| *spoken == speaks && *at == number);
-        if let Some((_, _, link)) = known.and_then(|index| shared.get(index))
-            && !link.is_closed()
-        {
-            return link.push(wire, Some(pending));
+        if let Some((_, _, link)) = known.and_then(|index| shared.get(index)) {
+            match link.condition() {
+                Condition::Open => return link.push(wire, Some(pending)),
+                Condition::Opening if self.health.is_failing() => return Err(Lost::Connect),
+                Condition::Opening => return link.push(wire, Some(pending)),
+                Condition::Closed => {}
+            }
         }
         if let Some(index) = known {
             shared.swap_remove(index);
@@ -172,6 +175,37 @@ impl Shard {
         let link = self.open(common, speaks, common.patience)?;
         shared.push((speaks, number, Rc::clone(&link)));
         link.push(wire, Some(pending))
+    }
+
+    /// Makes sure that a connection which this client shares is being opened, if none is open and it may be tried.
+    pub(super) fn prepare(&self, common: &Rc<Common>, speaks: Speaks, client: u64) -> Readiness {
+        let number = (client % u64::from(common.connections)) as u16;
+        let mut shared = self.shared.borrow_mut();
+        let known = shared
+            .iter()
+            .position(|(spoken, at, _)| *spoken == speaks && *at == number);
+        let opening = if self.health.is_failing() {
+            Readiness::Away
+        } else {
+            Readiness::Fresh
+        };
+        if let Some((_, _, link)) = known.and_then(|index| shared.get(index)) {
+            match link.condition() {
+                Condition::Open => return Readiness::Open,
+                Condition::Opening => return opening,
+                Condition::Closed => {}
+            }
+        }
+        if let Some(index) = known {
+            shared.swap_remove(index);
+        }
+        match self.open(common, speaks, common.patience) {
+            Ok(link) => {
+                shared.push((speaks, number, link));
+                opening
+            }
+            Err(_) => Readiness::Away,
+        }
     }
 
     /// Opens a connection in a task of its own; commands may be put into it already.
@@ -252,18 +286,10 @@ struct Opening {
 
 impl Opening {
     async fn run(self) {
-        let common = &self.common;
-        let lost = match open(common, &self.target, self.speaks).await {
-            Err(lost) => {
-                let now = clock::now();
-                match lost {
-                    Lost::Refused => self.health.on_refused(self.speaks, now),
-                    _ => self.health.on_failed(now, common.random.next()),
-                }
-                lost
-            }
+        let lost = match self.dial().await {
+            Err(lost) => lost,
             Ok(mut opened) => {
-                self.health.on_open();
+                let common = &self.common;
                 let _counted = common.stats.on_link();
                 let idle = common
                     .cluster
@@ -271,12 +297,47 @@ impl Opening {
                 link::run(&self.link, &mut opened.stream, Some(idle)).await
             }
         };
-        // A node that is gone: others know more. An end alone may be the node's, or nobody's, wish.
-        if lost != Lost::Closed
-            && let Some(members) = self.link.members()
-        {
-            members.want_map();
+        // A server that is gone: others know more. An end alone may be the server's, or nobody's, wish.
+        if let Some(home) = self.link.home().filter(|_| lost != Lost::Closed) {
+            home.on_lost();
         }
         self.link.close(lost);
+    }
+
+    /// Opens the connection, when it is its turn.
+    async fn dial(&self) -> Result<Opened, Lost> {
+        let turn = self.health.turn().await;
+        let Some(_turn) = turn else {
+            return Err(Lost::Connect);
+        };
+        if self.link.is_over() {
+            return Err(Lost::Closed);
+        }
+        let opened = open(&self.common, &self.target, self.speaks).await;
+        let now = clock::now();
+        match &opened {
+            Ok(_) => self.health.on_open(now),
+            Err(Lost::Refused) => self.health.on_refused(self.speaks, now),
+            Err(_) => self.health.on_failed(now, self.common.random.next()),
+        }
+        opened
+    }
+}
+
+impl Home {
+    /// A link to the shard was lost.
+    fn on_lost(&self) {
+        match &self.of {
+            Of::Cluster(members) => {
+                if let Some(members) = members.upgrade() {
+                    members.want_map();
+                }
+            }
+            Of::Sentinels(followed) => {
+                if let Some(followed) = followed.upgrade() {
+                    followed.doubt();
+                }
+            }
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct RedisStats {
     maps: ByLabel,
     copies: ByLabel,
     collapsed: Counter,
+    /// Of sentinels.
+    answers: ByLabel,
 }
 
 impl RedisStats {
@@ -89,6 +91,7 @@ impl RedisStats {
                 "Commands that took the reply to another client's.",
                 &[],
             ),
+            answers: ByLabel::default(),
             shard: shard.clone(),
         }
     }
@@ -221,9 +224,47 @@ impl RedisStats {
         });
     }
 
+    /// A sentinel was asked.
+    pub(super) fn on_answer(&self, result: &'static str) {
+        self.answers.inc(result, || {
+            self.shard.counter(
+                "portcullis_redis_sentinel_questions_total",
+                "Questions to sentinels for a primary and its replicas, by result.",
+                &[("result", result)],
+            )
+        });
+    }
+
     /// A command was answered by the reply to another client's.
     pub(super) fn on_collapsed(&self) {
         self.collapsed.inc();
+    }
+
+    /// A cluster has another primary.
+    pub(super) fn on_switch(&self, cluster: &str) {
+        let switches = self.shard.counter(
+            "portcullis_redis_primary_switches_total",
+            "Changes of a primary that sentinels watch over, by cluster.",
+            &[("cluster", cluster)],
+        );
+        switches.inc();
+    }
+
+    /// The counters of reads of a cluster whose replicas are read from.
+    pub(super) fn reads(&self, cluster: &str) -> ReadStats {
+        let of = |role| {
+            self.shard.counter(
+                "portcullis_redis_reads_total",
+                "Commands that only read, of clusters whose replicas may be read from, by the role of the server that was asked.",
+                &[("cluster", cluster), ("role", role)],
+            )
+        };
+        ReadStats {
+            primary: of("primary"),
+            replica: of("replica"),
+            again: ByLabel::default(),
+            shard: self.shard.scoped(&[("cluster", cluster)]),
+        }
     }
 
     /// A connection to a server is open.
@@ -241,6 +282,27 @@ impl RedisStats {
     /// It has it no more.
     pub(super) fn on_unpin(&self) {
         self.pinned.dec();
+    }
+}
+
+/// The counters of reads of one cluster.
+pub(super) struct ReadStats {
+    pub(super) primary: Counter,
+    pub(super) replica: Counter,
+    again: ByLabel,
+    shard: Shard,
+}
+
+impl ReadStats {
+    /// A command that only reads was asked of another server, for this reason.
+    pub(super) fn on_again(&self, reason: &'static str) {
+        self.again.inc(reason, || {
+            self.shard.counter(
+                "portcullis_redis_reads_again_total",
+                "Commands that only read and were asked of another server, by the reason why the first did not answer.",
+                &[("reason", reason)],
+            )
+        });
     }
 }
 

@@ -8,18 +8,22 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_cluster::{Cluster, ClusterConfig, KeyDistribution, RedisTopology, UpstreamRedis};
+use portcullis_cluster::{
+    Cluster, ClusterConfig, EndpointConfig, KeyDistribution, RedisTopology, UpstreamRedis,
+};
 use portcullis_config::TargetAddress;
 use portcullis_filter::Random;
 use portcullis_net::{clock, spawn_local};
 
 use super::cell::Cell;
+use super::followed::Followed;
+use super::group::Group;
 use super::link::{Link, Pending, Replay};
 use super::members::Members;
 use super::shard::{Common, Shard, Target};
 use super::stats::RedisStats;
 use crate::command::CommandId;
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, UpstreamConfig};
 use crate::hash::{self, Distribution, HashTag, Placement};
 use crate::machine::{Lost, PinEnd, PinId, Purpose, Speaks};
 
@@ -30,6 +34,8 @@ pub(super) struct Sender {
     pub(super) client: u64,
     /// Since when the client has had something under way.
     pub(super) busy_since: Instant,
+    /// The command only reads, and a replica may answer it.
+    pub(super) is_read: bool,
 }
 
 /// Which of the connections that clients share: of a shard, by its place in memory, and of those to it.
@@ -43,6 +49,8 @@ pub(super) struct Over {
 pub(super) struct Upstream {
     common: Rc<Common>,
     place: Place,
+    /// The shards with their replicas, in the order of the shards, where those are configured and read from.
+    groups: Box<[Rc<Group>]>,
     /// What it was made of.
     settings: RefCell<Arc<ClusterConfig>>,
     /// When the cluster was last asked for news.
@@ -54,11 +62,13 @@ pub(super) struct Upstream {
 /// Where things are.
 enum Place {
     /// All at one.
-    One(Shard),
+    One(Rc<Shard>),
     /// Spread by hashing here.
-    Hashed(Placement, Box<[Shard]>),
+    Hashed(Placement, Box<[Rc<Shard>]>),
     /// The nodes of a Redis Cluster know.
     Slots(Rc<Members>),
+    /// All at one, and sentinels know which.
+    Followed(Rc<Followed>),
 }
 
 impl Upstream {
@@ -71,16 +81,20 @@ impl Upstream {
     ) -> Result<Self, String> {
         let settings = cluster.config();
         let redis = &settings.redis;
-        let topology = redis.topology(settings.endpoints.len()).ok_or_else(|| {
+        let topology = redis.topology(&settings.endpoints).ok_or_else(|| {
             format!(
                 "cluster '{}' has several endpoints and does not say what they are to each other: \
-                 write `redis: {{ topology: shards }}` or `redis_cluster`",
+                 write `redis: {{ topology: shards }}`, `redis_cluster` or `sentinel`",
                 cluster.name()
             )
         })?;
         let common = Rc::new(Common {
             cluster,
             credentials: config.upstream.clone(),
+            sentinel: UpstreamConfig {
+                user: redis.sentinel_user.clone(),
+                password: redis.sentinel_password.clone(),
+            },
             stats,
             random: Rc::clone(random),
             connections: redis.connections.get(),
@@ -88,17 +102,21 @@ impl Upstream {
             resolver: OnceCell::new(),
         });
         let place = match topology {
-            RedisTopology::Standalone => Place::One(Shard::new(Target::Any)),
+            RedisTopology::Standalone => Place::One(Rc::new(Shard::new(only(&settings)))),
             RedisTopology::Shards => {
                 let (placement, names) = shards(&settings, redis);
-                let targets = names.into_iter().map(|name| Target::Named(name.into()));
-                Place::Hashed(placement, targets.map(Shard::new).collect())
+                let shards = names.into_iter().map(|name| named(&name));
+                Place::Hashed(placement, shards.collect())
             }
             RedisTopology::RedisCluster => {
                 Place::Slots(Members::start(Rc::clone(&common), &settings))
             }
+            RedisTopology::Sentinel => {
+                Place::Followed(Followed::start(Rc::clone(&common), &settings))
+            }
         };
         Ok(Self {
+            groups: groups(&common, &place, &settings),
             common,
             place,
             settings: RefCell::new(settings),
@@ -166,7 +184,39 @@ impl Upstream {
     pub(super) const fn members(&self) -> Option<&Rc<Members>> {
         match &self.place {
             Place::Slots(members) => Some(members),
-            Place::One(_) | Place::Hashed(..) => None,
+            Place::One(_) | Place::Hashed(..) | Place::Followed(_) => None,
+        }
+    }
+
+    /// Whether it finds its servers by asking.
+    pub(super) const fn asks(&self) -> bool {
+        matches!(self.place, Place::Slots(_) | Place::Followed(_))
+    }
+
+    /// Whether no server is known yet, and one is being asked for.
+    pub(super) fn is_awaited(&self) -> bool {
+        match &self.place {
+            Place::Slots(members) => members.is_awaited(),
+            Place::Followed(followed) => followed.is_awaited(),
+            Place::One(_) | Place::Hashed(..) => false,
+        }
+    }
+
+    /// Wakes the client when the first question for servers is answered.
+    pub(super) fn wait(&self, client: &Rc<Cell>) {
+        match &self.place {
+            Place::Slots(members) => members.wait(client),
+            Place::Followed(followed) => followed.wait(client),
+            Place::One(_) | Place::Hashed(..) => {}
+        }
+    }
+
+    /// The primary at a place and its replicas, if those may be read from.
+    fn group(&self, to: u16) -> Option<Rc<Group>> {
+        match &self.place {
+            Place::One(_) | Place::Hashed(..) => self.groups.get(to as usize).cloned(),
+            Place::Followed(followed) => followed.group().cloned(),
+            Place::Slots(members) => members.group(to),
         }
     }
 
@@ -174,7 +224,7 @@ impl Upstream {
     #[inline]
     pub(super) fn locate(&self, id: CommandId, key: &[u8]) -> Result<u16, Lost> {
         match &self.place {
-            Place::One(_) => Ok(0),
+            Place::One(_) | Place::Followed(_) => Ok(0),
             Place::Hashed(placement, _) => placement
                 .shard(key)
                 .map(|shard| shard as u16)
@@ -186,7 +236,7 @@ impl Upstream {
     /// Where a command of this client goes that may go anywhere: always the same, so that what it says first is done first.
     pub(super) fn anywhere(&self, client: u64) -> u16 {
         match &self.place {
-            Place::One(_) => 0,
+            Place::One(_) | Place::Followed(_) => 0,
             Place::Hashed(_, shards) => (client % shards.len().max(1) as u64) as u16,
             Place::Slots(_) => Members::ANY,
         }
@@ -195,7 +245,7 @@ impl Upstream {
     /// All shards that a command is for that is for all.
     pub(super) fn everywhere(&self, id: CommandId) -> Result<Vec<u16>, Lost> {
         match &self.place {
-            Place::One(_) => Ok(vec![0]),
+            Place::One(_) | Place::Followed(_) => Ok(vec![0]),
             Place::Hashed(_, shards) => Ok((0..shards.len() as u16).collect()),
             Place::Slots(members) => members.everywhere(id),
         }
@@ -212,7 +262,16 @@ impl Upstream {
         mut pending: Pending,
     ) -> Result<(), Lost> {
         let (common, client) = (&self.common, sender.client);
+        if sender.is_read
+            && let Some(group) = self.group(to)
+        {
+            return group.send(speaks, client, wire, pending);
+        }
         match &self.place {
+            Place::Followed(followed) => {
+                let primary = followed.primary()?;
+                primary.send(common, speaks, client, wire, pending)
+            }
             Place::One(shard) => shard.send(common, speaks, client, wire, pending),
             Place::Hashed(_, shards) => {
                 let shard = shards.get(to as usize).ok_or(Lost::NoEndpoint)?;
@@ -228,19 +287,23 @@ impl Upstream {
         }
     }
 
-    /// Which connection a command would be sent over.
-    pub(super) fn over(&self, to: u16, sender: Sender) -> Result<Over, Lost> {
+    /// Which connection a command would be sent over. `None` if a replica may answer it, and so any of several.
+    pub(super) fn over(&self, to: u16, sender: Sender) -> Result<Option<Over>, Lost> {
+        if sender.is_read && self.group(to).is_some() {
+            return Ok(None);
+        }
         let shard = match &self.place {
-            Place::One(shard) => std::ptr::from_ref(shard),
+            Place::Followed(followed) => Rc::as_ptr(&followed.primary()?),
+            Place::One(shard) => Rc::as_ptr(shard),
             Place::Hashed(_, shards) => {
-                std::ptr::from_ref(shards.get(to as usize).ok_or(Lost::NoEndpoint)?)
+                Rc::as_ptr(shards.get(to as usize).ok_or(Lost::NoEndpoint)?)
             }
             Place::Slots(members) => Rc::as_ptr(&members.node_for(to, sender)?),
         };
-        Ok(Over {
+        Ok(Some(Over {
             shard: shard.addr(),
             number: self.common.number(sender.client),
-        })
+        }))
     }
 
     /// A connection for one client alone.
@@ -263,6 +326,11 @@ impl Upstream {
             Place::Slots(members) => {
                 let node = members.node(to, client.1)?;
                 node.pin(common, speaks, patience)?
+            }
+            Place::Followed(followed) => {
+                let link = followed.primary()?.pin(common, speaks, patience)?;
+                followed.note_pin(&link, purpose);
+                link
             }
         };
         link.set_owner(Some((Rc::clone(client.0), pin)));
@@ -299,6 +367,10 @@ impl Upstream {
                 Some(shard) => shard.unpin(common, speaks, link, end),
                 None => link.abandon(),
             },
+            Place::Followed(followed) => match link.node() {
+                Some(shard) if followed.has(&shard) => shard.unpin(common, speaks, link, end),
+                _ => link.abandon(),
+            },
             // Its slot may be another node's by now.
             Place::Slots(members) => match link.node() {
                 Some(node) if members.has(&node) => node.unpin(common, speaks, link, end),
@@ -311,17 +383,20 @@ impl Upstream {
     pub(super) fn close(&self) {
         match &self.place {
             Place::One(shard) => shard.close(),
-            Place::Hashed(_, shards) => shards.iter().for_each(Shard::close),
+            Place::Hashed(_, shards) => shards.iter().for_each(|shard| shard.close()),
             Place::Slots(members) => members.close(),
+            Place::Followed(followed) => followed.close(),
+        }
+        for group in &self.groups {
+            group.replicas().iter().for_each(|replica| replica.close());
         }
     }
 }
 
 /// The shards that keys are spread over: each configured endpoint is one.
 fn shards(settings: &ClusterConfig, redis: &UpstreamRedis) -> (Placement, Vec<String>) {
-    let ring: Vec<hash::Shard> = settings
-        .endpoints
-        .iter()
+    let primaries = || settings.endpoints.iter().filter(|at| !at.is_replica());
+    let ring: Vec<hash::Shard> = primaries()
         .map(|endpoint| hash::Shard {
             name: match &endpoint.address {
                 TargetAddress::Tcp { host, port } => hash::shard_name(&host.to_string(), *port),
@@ -341,7 +416,50 @@ fn shards(settings: &ClusterConfig, redis: &UpstreamRedis) -> (Placement, Vec<St
         .map(|(open, close)| HashTag { open, close });
     let hash = hash::KeyHash::of(redis.hash.name()).unwrap_or_default();
     let placement = Placement::new(&ring, distribution, hash, tag);
-    let names = settings.endpoints.iter();
-    let names = names.map(|endpoint| endpoint.address.to_string());
+    let names = primaries().map(|endpoint| endpoint.address.to_string());
     (placement, names.collect())
+}
+
+/// Where a single server is: at any of the addresses of the only endpoint, or at the one that is no replica.
+fn only(settings: &ClusterConfig) -> Target {
+    let mut primaries = settings.endpoints.iter().filter(|at| !at.is_replica());
+    match primaries.next() {
+        Some(primary) if settings.endpoints.len() > 1 => {
+            Target::Named(primary.address.to_string().into())
+        }
+        _ => Target::Any,
+    }
+}
+
+fn named(name: &str) -> Rc<Shard> {
+    Rc::new(Shard::new(Target::Named(name.into())))
+}
+
+/// The shards with the replicas that are configured for them, if those are read from.
+fn groups(common: &Rc<Common>, place: &Place, settings: &ClusterConfig) -> Box<[Rc<Group>]> {
+    if !settings.redis.read_from.has_replicas() {
+        return Box::default();
+    }
+    let group = |shard: &Rc<Shard>, is_of: &dyn Fn(&EndpointConfig) -> bool| {
+        let replicas = settings.endpoints.iter();
+        let replicas = replicas.filter(|at| at.is_replica() && is_of(at));
+        let replicas = replicas.map(|at| named(&at.address.to_string()));
+        let group = Group::new(Rc::clone(common));
+        group.set(Some(Rc::clone(shard)), replicas.collect());
+        group
+    };
+    match place {
+        Place::One(shard) => Box::new([group(shard, &|_| true)]),
+        Place::Hashed(_, shards) => {
+            let primaries = settings.endpoints.iter().filter(|at| !at.is_replica());
+            let all = primaries.zip(shards.iter());
+            let all = all.map(|(primary, shard)| {
+                group(shard, &|at| {
+                    at.replica_of.as_ref() == Some(&primary.address)
+                })
+            });
+            all.collect()
+        }
+        Place::Slots(_) | Place::Followed(_) => Box::default(),
+    }
 }

@@ -76,6 +76,30 @@ fn a_map_of_three_with_replicas() {
         .map(|node| map.nodes()[usize::from(*node)].port())
         .collect();
     assert_eq!(ports, [7000, 7001, 7002]);
+    let replicas = map.primaries().iter().map(|primary| {
+        let replicas = map.replicas(*primary);
+        let ports = replicas.map(|node| map.nodes()[usize::from(node)].port());
+        ports.collect()
+    });
+    let replicas: Vec<Vec<u16>> = replicas.collect();
+    assert_eq!(replicas, [vec![7003], vec![7004], vec![]]);
+}
+
+#[test]
+fn replicas_are_there_once_and_are_not_their_primary() {
+    let map = read(
+        "[[0 1 [a 1 x] [b 2 y] [? 3 z] [c 4 w] [a 1 x]]
+          [5 6 [a 1 x] [b 2 y] [b 2 y]]
+          [7 8 [? 9 v] [b 2 y]]]",
+    );
+    let map = map.unwrap();
+    let ports: Vec<u16> = map
+        .replicas(0)
+        .map(|node| map.nodes()[usize::from(node)].port())
+        .collect();
+    assert_eq!(ports, [2, 4]);
+    assert_eq!(map.replicas(1).count(), 0);
+    assert_eq!(map.replicas(u16::MAX).count(), 0);
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! A command that waits for its reply, and what is kept of it where it may have to be sent again.
+//!
+//! Start at [`Pending`].
+
+use std::cell::Cell as Value;
+
+use bytes::Bytes;
+
+use super::group::Again;
+use super::receiver::Receiver;
+use crate::machine::{Lost, Piece, Speaks, Ticket};
+
+/// Whose reply comes when.
+pub(super) struct Pending {
+    pub(super) client: Receiver,
+    pub(super) ticket: Ticket,
+    /// What to send to another node, where one may answer that another is to be asked.
+    pub(super) replay: Option<Box<Replay>>,
+}
+
+/// A command that may have to be sent again.
+pub(super) struct Replay {
+    pub(super) wire: Bytes,
+    /// Whose it is: it decides about the connection.
+    pub(super) client: u64,
+    /// How often it was sent on.
+    pub(super) hops: u8,
+    /// It may wait, and must have a connection of its own.
+    pub(super) is_own: bool,
+    /// It only reads, and may be asked of another server.
+    pub(super) again: Option<Again>,
+    /// A part of its reply is on its way to the client.
+    pub(super) is_begun: Value<bool>,
+}
+
+impl Replay {
+    pub(super) fn new(wire: &[u8], client: u64) -> Self {
+        Self {
+            wire: Bytes::copy_from_slice(wire),
+            client,
+            hops: 0,
+            is_own: false,
+            again: None,
+            is_begun: Value::new(false),
+        }
+    }
+}
+
+impl Pending {
+    /// Of a command that is sent once.
+    #[inline]
+    pub(super) const fn new(client: Receiver, ticket: Ticket) -> Self {
+        Self {
+            client,
+            ticket,
+            replay: None,
+        }
+    }
+
+    /// Bytes that are kept of the command.
+    #[inline]
+    pub(super) fn kept(&self) -> usize {
+        self.replay.as_ref().map_or(0, |replay| replay.wire.len())
+    }
+
+    /// Notes that it only reads, so that another server may be asked.
+    pub(super) fn read(&mut self, wire: &[u8], client: u64, again: Again) {
+        let replay = self
+            .replay
+            .get_or_insert_with(|| Box::new(Replay::new(wire, client)));
+        replay.again.get_or_insert(again);
+    }
+
+    /// Whether another server may be asked in place of one that did not answer.
+    pub(super) fn may_ask_again(&self) -> bool {
+        let again = |replay: &Replay| {
+            let again = replay.again.as_ref().is_some_and(Again::is_left);
+            again && !replay.is_begun.get()
+        };
+        self.replay.as_ref().is_some_and(|replay| again(replay))
+    }
+
+    /// The server that was asked has no data to read.
+    pub(super) fn shun(&self) {
+        let replay = self.replay.as_ref();
+        if let Some(again) = replay.and_then(|replay| replay.again.as_ref()) {
+            again.shun();
+        }
+    }
+
+    /// Asks another server, for this reason, if that may be. Gives itself back if not.
+    #[cold]
+    pub(super) fn ask_again(mut self, reason: &'static str, speaks: Speaks) -> Result<(), Self> {
+        if !self.may_ask_again() {
+            return Err(self);
+        }
+        let Some(replay) = &mut self.replay else {
+            return Err(self);
+        };
+        let Some(again) = &mut replay.again else {
+            return Err(self);
+        };
+        let group = again.spend(reason);
+        let (wire, client) = (replay.wire.clone(), replay.client);
+        group.again(speaks, client, &wire, self);
+        Ok(())
+    }
+
+    /// Tells the client that there will be no reply.
+    pub(super) fn lose(self, lost: Lost) {
+        self.client.on_piece(self.ticket, Piece::Lost(lost));
+        self.client.flush();
+    }
+}
