@@ -30,6 +30,7 @@ mod origin;
 pub mod postgres;
 pub mod redis;
 pub mod redis_cluster;
+pub mod redis_sentinel;
 mod scratch;
 mod script;
 mod stats;

@@ -10,11 +10,18 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use crate::CEILING;
 use crate::origin::ClosedPort;
 use crate::scratch::Scratch;
 use crate::tools::tool;
 use crate::watched::Watched;
+use crate::{CEILING, eventually};
+
+/// What a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Server,
+    Sentinel,
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -37,37 +44,67 @@ impl Redis {
         let program = tool("redis-server")?;
         // Another process may take the port first: then on the next.
         let free = || ClosedPort::new().address();
-        let mut tries = (0..10).filter_map(|_| Self::run(&program, free(), settings));
+        let mut tries = (0..10).filter_map(|_| Self::run(&program, free(), settings, Kind::Server));
         Some(tries.next().expect("a Redis server that starts"))
+    }
+
+    /// Starts a server that has what another has, and follows it, with more settings. It has it all when this is over.
+    #[must_use]
+    pub fn replica(of: SocketAddr, settings: &[&str]) -> Option<Self> {
+        let follows = format!("replicaof {} {}", of.ip(), of.port());
+        let mut all = vec![&*follows, "repl-diskless-sync-delay 0"];
+        all.extend_from_slice(settings);
+        let replica = Self::with(&all)?;
+        eventually("the replica has what its primary has", || {
+            let info = replica.client().call(&["INFO", "replication"]).text();
+            info.contains("master_link_status:up")
+        });
+        Some(replica)
+    }
+
+    /// Starts a sentinel.
+    #[must_use]
+    pub fn sentinel(settings: &[&str]) -> Option<Self> {
+        let program = tool("redis-server")?;
+        let free = || ClosedPort::new().address();
+        let mut tries =
+            (0..10).filter_map(|_| Self::run(&program, free(), settings, Kind::Sentinel));
+        Some(tries.next().expect("a sentinel that starts"))
     }
 
     /// Starts a server at an address of the caller's choice.
     #[must_use]
     pub fn at(address: SocketAddr) -> Option<Self> {
         let program = tool("redis-server")?;
-        Some(Self::run(&program, address, &[]).expect("a Redis server that starts"))
+        Some(Self::run(&program, address, &[], Kind::Server).expect("a Redis server that starts"))
     }
 
-    fn run(program: &Path, address: SocketAddr, settings: &[&str]) -> Option<Self> {
+    fn run(program: &Path, address: SocketAddr, settings: &[&str], kind: Kind) -> Option<Self> {
         let scratch = Scratch::new();
         let mut file = String::new();
-        for setting in ["save \"\"", "appendonly no", "protected-mode no"] {
-            writeln!(file, "{setting}").unwrap();
+        writeln!(file, "protected-mode no").unwrap();
+        if kind == Kind::Server {
+            writeln!(file, "save \"\"\nappendonly no").unwrap();
         }
         writeln!(file, "bind {}\nport {}", address.ip(), address.port()).unwrap();
         writeln!(file, "dir {}", scratch.path().display()).unwrap();
         for setting in settings {
             writeln!(file, "{setting}").unwrap();
         }
+        let (option, ready) = match kind {
+            Kind::Server => (None, "eady to accept connections"),
+            Kind::Sentinel => (Some("--sentinel"), "Sentinel ID is"),
+        };
         let mut child = Command::new(program)
             .arg(scratch.write("redis.conf", file))
+            .args(option)
             .current_dir(scratch.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        if is_ready(child.stdout.take().unwrap()) {
+        if is_ready(child.stdout.take().unwrap(), ready) {
             return Some(Self {
                 child,
                 scratch,
@@ -113,12 +150,12 @@ impl Drop for Redis {
 
 /// Waits until a server says that it is ready. False if it ends before. What it says later is read and dropped, so that it
 /// never waits for a reader.
-fn is_ready(output: ChildStdout) -> bool {
+fn is_ready(output: ChildStdout, phrase: &'static str) -> bool {
     let heard = Arc::new(Watched::<Option<bool>>::default());
     let writer = Arc::clone(&heard);
     thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            if String::from_utf8_lossy(&line).contains("eady to accept connections") {
+            if String::from_utf8_lossy(&line).contains(phrase) {
                 writer.update(|ready| *ready = Some(true));
             }
         }

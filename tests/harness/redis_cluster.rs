@@ -6,7 +6,10 @@
 use std::net::SocketAddr;
 
 use crate::eventually;
+use crate::origin::ClosedPort;
 use crate::redis::{Redis, RedisClient, RedisReply};
+use crate::scratch::Scratch;
+use crate::tls::Authority;
 
 /// How many slots there are.
 const SLOTS: usize = 16_384;
@@ -17,6 +20,8 @@ pub struct RedisCluster {
     /// `None` of those that were killed.
     nodes: Vec<Option<Redis>>,
     addresses: Vec<SocketAddr>,
+    /// Where nodes listen for TLS, if they do: then that is where they say they are.
+    encrypted: Vec<SocketAddr>,
     ids: Vec<String>,
 }
 
@@ -24,13 +29,55 @@ impl RedisCluster {
     /// So many primaries, ready. `None` is to skip the test.
     #[must_use]
     pub fn start(primaries: usize) -> Option<Self> {
+        Self::of(primaries, |_| node())
+    }
+
+    /// As [`start`](Self::start), of nodes that are encrypted towards clients and each other. Each has a certificate for the name
+    /// `node-0.localhost`, by its number, and is known by that. They listen unencrypted too, for the test.
+    #[must_use]
+    pub fn encrypted(primaries: usize, authority: &Authority) -> Option<Self> {
+        let scratch = Scratch::new();
+        let mut encrypted = Vec::new();
+        let mut cluster = Self::of(primaries, |index| {
+            let name = format!("node-{index}.localhost");
+            let issued = authority.issue(&[&name]);
+            let file = |kind: &str, text: &str| {
+                let path = scratch.write(&format!("{index}.{kind}"), text);
+                path.display().to_string()
+            };
+            // The bus of a node is at its port and 10000.
+            let mut free = std::iter::repeat_with(|| ClosedPort::new().address());
+            let address = free.find(|address| address.port() < 55_000)?;
+            encrypted.push(address);
+            let settings = [
+                format!("tls-port {}", address.port()),
+                format!("tls-cert-file {}", file("pem", &issued.cert)),
+                format!("tls-key-file {}", file("key", &issued.key)),
+                format!("tls-ca-cert-file {}", file("ca", &authority.pem())),
+                "tls-auth-clients no".to_owned(),
+                "tls-cluster yes".to_owned(),
+                "tls-replication yes".to_owned(),
+                format!("cluster-announce-hostname {name}"),
+                "cluster-preferred-endpoint-type hostname".to_owned(),
+            ];
+            let mut all = NODE.to_vec();
+            all.extend(settings.iter().map(String::as_str));
+            Redis::with(&all)
+        })?;
+        cluster.encrypted = encrypted;
+        cluster.settle();
+        Some(cluster)
+    }
+
+    fn of(primaries: usize, mut node: impl FnMut(usize) -> Option<Redis>) -> Option<Self> {
         let mut cluster = Self {
             nodes: Vec::new(),
             addresses: Vec::new(),
+            encrypted: Vec::new(),
             ids: Vec::new(),
         };
         for index in 0..primaries {
-            let node = node()?;
+            let node = node(index)?;
             let share = |index: usize| (index * SLOTS / primaries).to_string();
             let last = ((index + 1) * SLOTS / primaries - 1).to_string();
             let mut client = node.client();
@@ -67,7 +114,13 @@ impl RedisCluster {
         self.ids.push(client.call(&["CLUSTER", "MYID"]).text());
         self.addresses.push(node.address());
         if let Some(first) = self.addresses.first().filter(|_| !self.nodes.is_empty()) {
+            let mut first_client = RedisClient::connect(*first);
             let (ip, port) = (first.ip().to_string(), first.port().to_string());
+            let own = first_client.call(&["CONFIG", "GET", "tls-port"]).array();
+            let port = match own[1].clone().text() {
+                none if none == "0" => port,
+                port => port,
+            };
             expect_ok(&client.call(&["CLUSTER", "MEET", &ip, &port]));
         }
         self.nodes.push(Some(node));
@@ -89,6 +142,12 @@ impl RedisCluster {
     #[must_use]
     pub fn address(&self, node: usize) -> SocketAddr {
         self.addresses[node]
+    }
+
+    /// Where a node listens for TLS.
+    #[must_use]
+    pub fn encrypted_address(&self, node: usize) -> SocketAddr {
+        self.encrypted[node]
     }
 
     /// A connection to a node.
@@ -177,15 +236,18 @@ impl RedisCluster {
     }
 }
 
+/// What all nodes are set to.
+const NODE: [&str; 6] = [
+    "cluster-enabled yes",
+    "cluster-node-timeout 5000",
+    "cluster-require-full-coverage no",
+    "cluster-allow-replica-migration no",
+    "cluster-replica-no-failover yes",
+    "repl-diskless-sync-delay 0",
+];
+
 fn node() -> Option<Redis> {
-    Redis::with(&[
-        "cluster-enabled yes",
-        "cluster-node-timeout 5000",
-        "cluster-require-full-coverage no",
-        "cluster-allow-replica-migration no",
-        "cluster-replica-no-failover yes",
-        "repl-diskless-sync-delay 0",
-    ])
+    Redis::with(&NODE)
 }
 
 #[track_caller]

@@ -56,7 +56,7 @@ impl Node {
 }
 
 /// The words of one command; `None` at the end.
-fn command(connection: &mut Connection) -> io::Result<Option<Vec<String>>> {
+pub(super) fn command(connection: &mut Connection) -> io::Result<Option<Vec<String>>> {
     if connection.buffered().is_empty() && connection.fill()? == 0 {
         return Ok(None);
     }

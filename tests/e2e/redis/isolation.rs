@@ -13,7 +13,7 @@ use super::Site;
 const STEPS: usize = 120;
 
 /// A number from the environment.
-fn from_environment(name: &str) -> Option<u64> {
+pub(super) fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
