@@ -102,7 +102,12 @@ impl Group {
     }
 
     fn push(&self, whose: Whose, wire: &[u8], mut pending: Pending) -> Result<(), Lost> {
-        let choice = self.choose(whose, clock::now())?;
+        let again = pending
+            .replay
+            .as_ref()
+            .and_then(|replay| replay.again.as_ref());
+        let asked = again.and_then(|again| again.asked.clone());
+        let choice = self.choose(whose, asked.as_ref(), clock::now())?;
         let shard = match &choice {
             Choice::Primary(shard) => {
                 self.stats.primary.inc();
@@ -123,17 +128,23 @@ impl Group {
         shard.send(&self.common, whose.speaks, whose.client, wire, pending)
     }
 
-    fn choose(&self, whose: Whose, now: Instant) -> Result<Choice, Lost> {
-        let primary = self.primary();
-        let primary = || primary.clone().ok_or(Lost::NoEndpoint);
+    /// Who is asked; not again who was asked last, if there is anybody else.
+    fn choose(
+        &self,
+        whose: Whose,
+        asked: Option<&Rc<Shard>>,
+        now: Instant,
+    ) -> Result<Choice, Lost> {
+        let primary = || self.primary().ok_or(Lost::NoEndpoint);
         match self.policy {
             ReadFrom::Primary => Ok(Choice::Primary(primary()?)),
             ReadFrom::Replica => {
-                let (ready, spare) = self.replica(whose, now);
+                let (ready, spare) = self.replica(whose, asked, now);
                 let replica = ready.or(spare);
+                let replica = replica.or_else(|| asked.cloned());
                 replica.map(Choice::Replica).ok_or(Lost::NoReplica)
             }
-            ReadFrom::PreferReplica => match self.replica(whose, now) {
+            ReadFrom::PreferReplica => match self.replica(whose, asked, now) {
                 (Some(replica), _) => Ok(Choice::Replica(replica)),
                 // What is too much for one that has just come back is the primary's to do.
                 (None, Some(spare)) => Ok(match self.usable_primary(whose) {
@@ -143,10 +154,11 @@ impl Group {
                 (None, None) => Ok(Choice::Primary(primary()?)),
             },
             ReadFrom::PreferPrimary => {
-                if let Some(primary) = self.usable_primary(whose) {
+                let usable = self.usable_primary(whose);
+                if let Some(primary) = usable.filter(|primary| !is_it(primary, asked)) {
                     return Ok(Choice::Primary(primary));
                 }
-                let (ready, spare) = self.replica(whose, now);
+                let (ready, spare) = self.replica(whose, asked, now);
                 match ready.or(spare) {
                     Some(replica) => Ok(Choice::Replica(replica)),
                     None => Ok(Choice::Primary(primary()?)),
@@ -169,7 +181,12 @@ impl Group {
     /// The replica whose turn it is, of those that can be read from; and one to be taken if there is nothing better. That is
     /// one that has just come back, which lets others go first, more often than not at the beginning; or one that is being
     /// connected and has not failed.
-    fn replica(&self, whose: Whose, now: Instant) -> (Option<Rc<Shard>>, Option<Rc<Shard>>) {
+    fn replica(
+        &self,
+        whose: Whose,
+        asked: Option<&Rc<Shard>>,
+        now: Instant,
+    ) -> (Option<Rc<Shard>>, Option<Rc<Shard>>) {
         let replicas = self.replicas();
         let first = self.turn.get();
         self.turn.set(first.wrapping_add(1));
@@ -180,7 +197,7 @@ impl Group {
                 continue;
             };
             match replica.prepare(&self.common, whose.speaks, whose.client) {
-                _ if replica.health().is_shunned(now) => {}
+                _ if is_it(replica, asked) || replica.health().is_shunned(now) => {}
                 Readiness::Open => {
                     let share = replica.health().share(now, self.slow_start);
                     if share >= 1.0 || self.throw() < share {
@@ -211,6 +228,10 @@ impl Group {
             Pending::new(client, ticket).lose(lost);
         }
     }
+}
+
+fn is_it(shard: &Rc<Shard>, asked: Option<&Rc<Shard>>) -> bool {
+    asked.is_some_and(|asked| Rc::ptr_eq(asked, shard))
 }
 
 impl Again {
