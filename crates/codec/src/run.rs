@@ -1,4 +1,4 @@
-//! Runs of characters, eight bytes at a time.
+//! Runs of characters, eight or sixteen bytes at a time.
 //!
 //! Not a parser: each function says how far a run of the characters of HTTP's grammar reaches. The bit tricks are exact for the first byte that
 //! stops a run, which is the only one asked for. Start at [`text_run`].
@@ -12,6 +12,7 @@ const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 pub fn text_run(bytes: &[u8]) -> usize {
     let mut length = 0;
     loop {
+        length += texts(bytes.get(length..).unwrap_or_default());
         let rest = bytes.get(length..).unwrap_or_default();
         length += run(
             rest,
@@ -23,6 +24,18 @@ pub fn text_run(bytes: &[u8]) -> usize {
         }
         length += 1;
     }
+}
+
+/// How many bytes at the front are whole sixteens of text: written so that the compiler looks at sixteen at once.
+#[inline]
+fn texts(bytes: &[u8]) -> usize {
+    let (sixteens, _) = bytes.as_chunks::<16>();
+    let is_text = |sixteen: &&[u8; 16]| {
+        !sixteen
+            .iter()
+            .fold(false, |any, &byte| any | (byte < b' ') | (byte == 0x7f))
+    };
+    sixteens.iter().take_while(is_text).count() * 16
 }
 
 /// How many bytes at the front may stand in a request target: visible ASCII without `#`.
@@ -53,8 +66,17 @@ fn run(bytes: &[u8], stops: impl Fn(u64) -> u64, stops_at: impl Fn(u8) -> bool) 
             return index * 8 + hits.trailing_zeros() as usize / 8;
         }
     }
+    if let Some(word) = bytes.last_chunk::<8>() {
+        // Together with bytes that were looked at, and do not stop a run, the tail fills a word.
+        let hits = stops(u64::from_le_bytes(*word));
+        return if hits == 0 {
+            bytes.len()
+        } else {
+            bytes.len() - 8 + hits.trailing_zeros() as usize / 8
+        };
+    }
     let rest = tail.iter().position(|&byte| stops_at(byte));
-    words.len() * 8 + rest.unwrap_or(tail.len())
+    rest.unwrap_or(tail.len())
 }
 
 /// Marks bytes below `bound` (at most 128). A borrow may mark bytes above the first that is meant.
@@ -77,8 +99,8 @@ mod tests {
     #[test]
     fn runs_stop_where_their_definition_says() {
         for byte in 0..=u8::MAX {
-            for at in 0..20 {
-                let mut bytes = [b'a'; 20];
+            for at in 0..44 {
+                let mut bytes = [b'a'; 44];
                 bytes[at] = byte;
                 let stops = |is_stop: bool| if is_stop { at } else { bytes.len() };
                 let control = (byte < b' ' && byte != b'\t') || byte == 0x7f;

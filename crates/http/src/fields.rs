@@ -24,13 +24,18 @@ pub struct Fields {
     extra: Vec<u8>,
     /// On the heap: heads are moved more often than they are made.
     lines: Vec<Line>,
-    /// The known fields that are there, and [`MIXED`].
+    /// Where the lines of the block stand, one behind the other unless they are [`MIXED`].
+    run: Range<u32>,
+    /// The known fields that are there, [`MIXED`] and [`UNKNOWN`].
     present: u64,
 }
 
 /// Beside the bits of known fields: the lines are not simply a run of the block and then the edits. One was removed or
 /// changed, or cannot be written as it stands.
 const MIXED: u64 = 1 << 63;
+
+/// Beside them: there is, or was, a field that is none of the known ones.
+const UNKNOWN: u64 = 1 << 62;
 
 /// One line: where its name and value stand, in the block or among the edits.
 #[derive(Debug, Clone, Copy)]
@@ -116,13 +121,16 @@ impl Fields {
         known: Option<KnownField>,
         whole: bool,
     ) {
-        if let Some(field) = known {
-            self.present |= field.bit();
-        }
-        let follows = |last: &Line| last.place == Place::Block && last.end() == name.start;
-        if !whole || !self.lines.last().is_none_or(follows) {
+        self.present |= known.map_or(UNKNOWN, KnownField::bit);
+        if self.lines.is_empty() {
+            self.run.start = name.start as u32;
+        } else if self.run.end != name.start as u32 || !self.extra.is_empty() {
             self.present |= MIXED;
         }
+        if !whole {
+            self.present |= MIXED;
+        }
+        self.run.end = (value.end as u32).wrapping_add(2);
         self.lines.push(Line {
             name: name.start as u32,
             name_len: (name.end - name.start) as u32,
@@ -160,6 +168,20 @@ impl Fields {
         self.present & field.bit() != 0
     }
 
+    /// Whether one of the known fields is present whose [bits](KnownField::bit) are in `fields`.
+    #[must_use]
+    #[inline]
+    pub const fn contains_any(&self, fields: u64) -> bool {
+        self.present & fields != 0
+    }
+
+    /// Whether there may be a field that is none of the known ones.
+    #[must_use]
+    #[inline]
+    pub const fn may_have_unknown(&self) -> bool {
+        self.present & UNKNOWN != 0
+    }
+
     /// The first value of a known field.
     #[must_use]
     #[inline]
@@ -168,6 +190,13 @@ impl Fields {
             return None;
         }
         self.get_all(field).next()
+    }
+
+    /// Whether there is more than one line of a known field.
+    #[must_use]
+    #[inline]
+    pub fn is_repeated(&self, field: KnownField) -> bool {
+        self.contains(field) && self.get_all(field).nth(1).is_some()
     }
 
     /// The first value of a known field as shared bytes: a slice of the block where it stands there.
@@ -282,7 +311,7 @@ impl Fields {
             [] => Ok(()),
             lines => put(Run::Lines(lines)),
         };
-        let mut block = self.untouched();
+        let mut block = self.run.start as usize..self.run.end as usize;
         let mut extra = 0..self.extra.len();
         if self.present & skipped != 0 {
             for line in self.lines.iter().filter(|line| line.is_one_of(skipped)) {
@@ -298,17 +327,6 @@ impl Fields {
         }
         put(Place::Block, block)?;
         put(Place::Extra, extra)
-    }
-
-    /// Where the lines stand that are in the block, given that they follow each other and none was removed.
-    fn untouched(&self) -> Range<usize> {
-        let is_there = |line: &&Line| line.place == Place::Block;
-        let first = self.lines.first().filter(is_there);
-        let last = self.lines.iter().rev().find(is_there);
-        match (first, last) {
-            (Some(first), Some(last)) => first.name as usize..last.end(),
-            _ => 0..0,
-        }
     }
 
     /// Bytes that the fields would take on an HTTP/1 wire: names, values, separators.

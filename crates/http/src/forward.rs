@@ -42,9 +42,11 @@ pub fn identify(request: &mut Request, cx: &Context, config: &ForwardConfig) -> 
     strip_hop_by_hop(&mut request.head.fields, Direction::Request);
     let peer = cx.connection.client_ip();
     if !config.is_trusted(peer) {
-        for field in FORWARDING {
-            request.head.fields.remove(field);
-        }
+        remove_all(
+            &mut request.head.fields,
+            &FORWARDING,
+            const { bits(&FORWARDING) },
+        );
         return peer;
     }
     if let Some(scheme) = client::scheme(&request.head.fields) {
@@ -176,14 +178,34 @@ fn strip_hop_by_hop(fields: &mut Fields, direction: Direction) {
         strip_named(fields);
         fields.remove(KnownField::Connection);
     }
-    for field in HOP_BY_HOP {
-        fields.remove(field);
-    }
+    remove_all(fields, &HOP_BY_HOP, const { bits(&HOP_BY_HOP) });
     if direction == Direction::Response {
         fields.remove(KnownField::Te);
     } else if fields.contains(KnownField::Te) {
         settle_te(fields);
     }
+}
+
+/// Removes the fields of a list, given their bits: mostly none of them is there.
+#[inline]
+fn remove_all(fields: &mut Fields, list: &[KnownField], bits: u64) {
+    if fields.contains_any(bits) {
+        for &field in list {
+            fields.remove(field);
+        }
+    }
+}
+
+/// The [bits](KnownField::bit) of the fields of a list.
+#[allow(clippy::indexing_slicing)] // evaluated at compile time: an index out of range does not compile
+const fn bits(list: &[KnownField]) -> u64 {
+    let mut bits = 0;
+    let mut index = 0;
+    while index < list.len() {
+        bits |= list[index].bit();
+        index += 1;
+    }
+    bits
 }
 
 const HOP_BY_HOP: [KnownField; 6] = [

@@ -220,11 +220,11 @@ fn settle_target(request: &mut Request, config: NormalizeConfig) -> Result<(), R
 }
 
 fn check_names(request: &mut Request, underscores: Underscores) -> Result<(), RequestError> {
-    if underscores == Underscores::Keep {
-        return Ok(());
-    }
     let fields = &mut request.head.fields;
     // No known name has one.
+    if underscores == Underscores::Keep || !fields.may_have_unknown() {
+        return Ok(());
+    }
     let has_underscore =
         |field: &crate::Field<'_>| field.known.is_none() && field.name.contains(&b'_');
     if !fields.iter().any(|field| has_underscore(&field)) {

@@ -20,6 +20,8 @@ pub struct RetryBudget {
     epoch: Instant,
     /// The number of the newest slot since the epoch.
     newest: Cell<u64>,
+    /// When the next slot begins.
+    next: Cell<Instant>,
     slots: [Cell<Slot>; SLOTS],
     /// The sum of the slots.
     total: Cell<Slot>,
@@ -44,6 +46,7 @@ impl RetryBudget {
             floor: u64::from(min_per_second) * SLOTS as u64,
             epoch: now,
             newest: Cell::new(0),
+            next: Cell::new(now),
             slots: Default::default(),
             total: Cell::default(),
         }
@@ -74,8 +77,18 @@ impl RetryBudget {
     }
 
     /// Empties the slots that have left the window. An earlier `now` than before counts into the newest slot.
+    #[inline]
     fn advance(&self, now: Instant) {
+        // As nearly always.
+        if now >= self.next.get() {
+            self.move_on(now);
+        }
+    }
+
+    fn move_on(&self, now: Instant) {
         let current = now.saturating_duration_since(self.epoch).as_secs() / SLOT.as_secs();
+        let next = SLOT.saturating_mul(u32::try_from(current + 1).unwrap_or(u32::MAX));
+        self.next.set(self.epoch.checked_add(next).unwrap_or(now));
         let newest = self.newest.get();
         if current <= newest {
             return;

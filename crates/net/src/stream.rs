@@ -7,8 +7,8 @@ mod again;
 mod async_io;
 mod detached;
 mod idle;
+mod scratch;
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -26,19 +26,7 @@ use crate::tls::TlsStream;
 
 pub use detached::Detached;
 pub use idle::Idle;
-
-/// The most that one read takes: what a fast sender has waiting, without spoiling the processor's cache. More than
-/// 64 KiB, so that a message whose body has that popular size comes in one read with its head.
-pub(crate) const SCRATCH_BYTES: usize = 80 * 1024;
-
-/// Up to this a read is copied out of the worker's buffer into an allocation of its own size; a larger one takes the
-/// buffer along. Bounds the memory that a kept piece can hold in vain to four times its size.
-const COPY_BYTES: usize = 16 * 1024;
-
-thread_local! {
-    /// What was just read from a socket; empty between two reads.
-    pub(crate) static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-}
+pub(crate) use scratch::{SCRATCH, SCRATCH_BYTES, deliver};
 
 /// A connected socket of this worker.
 #[derive(Debug)]
@@ -459,21 +447,6 @@ fn tried<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
-}
-
-/// Moves what was read to the caller's buffer and leaves the worker's empty.
-pub(crate) fn deliver(scratch: &mut BytesMut, dst: &mut BytesMut) {
-    if scratch.len() > COPY_BYTES && dst.is_empty() {
-        *dst = scratch.split();
-        return;
-    }
-    if dst.capacity() == 0 {
-        // Made in one step; growing from nothing takes several.
-        *dst = BytesMut::from(&**scratch);
-    } else {
-        dst.extend_from_slice(scratch);
-    }
-    scratch.clear();
 }
 
 #[cfg(test)]

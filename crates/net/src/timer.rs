@@ -42,10 +42,8 @@ impl Timer {
         let Some(deadline) = deadline else {
             return Poll::Pending;
         };
-        if deadline <= clock::now() {
-            return Poll::Ready(());
-        }
         let wanted = tokio::time::Instant::from_std(deadline);
+        // Asked first, since it is so nearly always: whoever is woken in time need not know the time.
         if let Some(armed) = &self.armed
             && armed.sleep.deadline() <= wanted
             && armed.task.will_wake(cx.waker())
@@ -53,6 +51,9 @@ impl Timer {
             && !armed.sleep.is_elapsed()
         {
             return Poll::Pending;
+        }
+        if deadline <= clock::now() {
+            return Poll::Ready(());
         }
         self.arm(cx, wanted)
     }

@@ -20,6 +20,8 @@ pub struct HostIndex {
     /// By the suffix without `*.`; each list already holds the rules of every shorter suffix of its own.
     wildcard: HashMap<Box<[u8]>, Vec<u32>, RandomState>,
     any: Vec<u32>,
+    /// A bit for each length, modulo 64, that exact names have: hosts of other lengths are not worth hashing.
+    exact_lengths: u64,
     /// Longest wildcard suffix, in bytes: longer remainders of a host are not worth hashing.
     longest_suffix: usize,
 }
@@ -37,6 +39,7 @@ impl HostIndex {
                 match pattern.form() {
                     HostForm::Any => index.any.push(rule),
                     HostForm::Exact(name) => {
+                        index.exact_lengths |= 1 << (name.len() % 64);
                         index.exact.entry(name.clone()).or_default().push(rule);
                     }
                     HostForm::Wildcard(suffix) => wildcards.entry(suffix).or_default().push(rule),
@@ -62,7 +65,7 @@ impl HostIndex {
     /// `host` is as it came, without a port; case and one final dot do not matter. A name longer than DNS
     /// allows only finds rules for any host.
     pub fn candidates(&self, host: &[u8]) -> Candidates<'_> {
-        if self.exact.is_empty() && self.wildcard.is_empty() {
+        if self.wildcard.is_empty() && !self.has_exact_length(host) {
             return self.any_host();
         }
         if is_folded(host) {
@@ -72,6 +75,12 @@ impl HostIndex {
             Some(folded) => self.candidates_folded(folded.as_bytes()),
             None => self.any_host(),
         }
+    }
+
+    /// Whether an exact name may be so long, a final dot not counted.
+    fn has_exact_length(&self, host: &[u8]) -> bool {
+        let length = host.strip_suffix(b".").unwrap_or(host).len();
+        self.exact_lengths & 1 << (length % 64) != 0
     }
 
     /// The rules for any host alone.

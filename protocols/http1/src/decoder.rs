@@ -13,7 +13,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use portcullis_codec::Decoder;
 use portcullis_codec::scan::Scanner;
-use portcullis_http::{Fields, Method, RequestHead, ResponseHead, Target, TargetForm};
+use portcullis_http::{Fields, Method, RequestHead, ResponseHead, Status, Target, TargetForm};
 
 use crate::error::HeadError;
 use crate::grammar::{self, RequestLine, StatusLine, TargetSpans};
@@ -364,7 +364,10 @@ fn request_head(block: Bytes, line: &RequestLine, fields: Fields) -> RequestHead
 #[inline]
 fn response_head(line: StatusLine, fields: Fields) -> ResponseHead {
     let reason = line.reason_start..line.reason_start + line.reason_len;
-    let usual = line.status.canonical_reason().as_bytes();
+    let usual: &[u8] = match line.status {
+        Status::OK => b"OK",
+        status => status.canonical_reason().as_bytes(),
+    };
     ResponseHead {
         reason: if fields.block().get(reason.clone()) == Some(usual) {
             Bytes::from_static(usual)

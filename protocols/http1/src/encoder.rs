@@ -150,8 +150,12 @@ pub fn encode_request_head(
     }
     let start = dst.written();
     dst.make_room(head.fields.block().len() + SLACK);
-    dst.put(method);
-    dst.put(b" ");
+    if head.method == Method::Get {
+        dst.put(b"GET ");
+    } else {
+        dst.put(method);
+        dst.put(b" ");
+    }
     dst.put(target);
     dst.put(b" HTTP/1.1\r\n");
     put_rest(&head.fields, options, dst).inspect_err(|_| dst.cut(start))
@@ -264,11 +268,7 @@ fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(
     match options.framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Chunked => dst.put(b"transfer-encoding: chunked\r\n"),
-        Framing::Length(length) => {
-            dst.put(b"content-length: ");
-            put_decimal(length, dst);
-            dst.put(b"\r\n");
-        }
+        Framing::Length(length) => put_length(length, dst),
     }
     dst.put(match options.connection {
         Connection::Implied => b"\r\n",
@@ -304,6 +304,15 @@ fn put_field(field: Field<'_>, dst: &mut impl Output) -> Result<(), EncodeError>
 }
 
 fn put_status_line(head: &ResponseHead, dst: &mut impl Output) {
+    let reason: &[u8] = if head.reason.is_empty() {
+        head.status.canonical_reason().as_bytes()
+    } else {
+        &head.reason
+    };
+    if head.status == Status::OK && reason == b"OK" {
+        dst.put(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
     let code = head.status.code();
     let digit = |place: u16| b'0' + (code / place % 10) as u8;
     let [hundreds, tens, units] = [digit(100), digit(10), digit(1)];
@@ -311,27 +320,34 @@ fn put_status_line(head: &ResponseHead, dst: &mut impl Output) {
         b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, units, b' ',
     ];
     dst.put(&line);
-    if head.reason.is_empty() {
-        dst.put(head.status.canonical_reason().as_bytes());
-    } else {
-        dst.put(&head.reason);
-    }
+    dst.put(reason);
     dst.put(b"\r\n");
 }
 
-fn put_decimal(number: u64, dst: &mut impl Output) {
-    let mut digits = [0_u8; 20];
-    let mut left = number;
-    let mut count = 0;
-    for slot in digits.iter_mut().rev() {
-        *slot = b'0' + (left % 10) as u8;
+/// The line of `content-length`, put together from its end.
+fn put_length(length: u64, dst: &mut impl Output) {
+    const LONGEST: usize = b"content-length: 18446744073709551615\r\n".len();
+    const NAME: &[u8; 16] = b"content-length: ";
+    let mut line = [0; LONGEST];
+    let mut start = LONGEST;
+    let mut put = |bytes: &[u8]| {
+        let end = start;
+        start -= bytes.len();
+        if let Some(place) = line.get_mut(start..end) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(b"\r\n");
+    let mut left = length;
+    loop {
+        put(&[b'0' + (left % 10) as u8]);
         left /= 10;
-        count += 1;
         if left == 0 {
             break;
         }
     }
-    dst.put(digits.get(digits.len() - count..).unwrap_or_default());
+    put(NAME);
+    dst.put(line.get(start..).unwrap_or_default());
 }
 
 const fn hexadecimal_digit(nibble: u8) -> u8 {

@@ -51,6 +51,9 @@ pub(crate) fn request_line(
     line: &[u8],
     target_bytes: usize,
 ) -> Result<(RequestLine, usize), HeadError> {
+    if let Some(parts) = plain_request_line(line, target_bytes) {
+        return Ok(parts);
+    }
     let target = |input| target::run(input, target_bytes);
     let (rest, (method, target, version, ())) = (
         method,
@@ -68,10 +71,38 @@ pub(crate) fn request_line(
     Ok((parts, line.len() - rest.len()))
 }
 
+/// The line of nearly all requests: GET, a path, HTTP/1.1. `None` for all others, right or wrong.
+#[inline]
+fn plain_request_line(line: &[u8], target_bytes: usize) -> Option<(RequestLine, usize)> {
+    const METHOD: &[u8] = b"GET ";
+    const VERSION: &[u8] = b" HTTP/1.1\r\n";
+    let rest = line.strip_prefix(METHOD)?;
+    let length = run::target_run(rest);
+    let is_plain = rest.starts_with(b"/")
+        && length <= target_bytes
+        && rest.get(length..)?.starts_with(VERSION);
+    let end = METHOD.len() + length;
+    let parts = RequestLine {
+        method_len: METHOD.len() - 1,
+        target: TargetSpans::origin(METHOD.len(), end),
+        version: Version::Http11,
+    };
+    is_plain.then_some((parts, end + VERSION.len()))
+}
+
 /// Parses one complete status line, line end included (RFC 9112 section 4). The answer is how long it is, too; nothing
 /// behind it is looked at.
 #[inline]
 pub(crate) fn status_line(line: &[u8]) -> Result<(StatusLine, usize), HeadError> {
+    if line.starts_with(USUAL) {
+        let parts = StatusLine {
+            version: Version::Http11,
+            status: Status::OK,
+            reason_start: USUAL.len() - "OK\r\n".len(),
+            reason_len: "OK".len(),
+        };
+        return Ok((parts, USUAL.len()));
+    }
     status_prefix(line)?;
     let (rest, (version, status, reason, ())) = (
         status_version,
@@ -90,6 +121,9 @@ pub(crate) fn status_line(line: &[u8]) -> Result<(StatusLine, usize), HeadError>
     };
     Ok((parts, line.len() - rest.len()))
 }
+
+/// The line of most responses.
+const USUAL: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 /// How long the method at the front of `bytes` is; `None` while the space behind it has not been seen.
 ///

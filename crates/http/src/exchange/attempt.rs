@@ -38,7 +38,7 @@ impl Exchange<'_> {
         if self.record.request.collect_body.is_some() {
             Box::pin(self.collect_body(route)).await?;
         }
-        target.budget.on_request(self.downstream.now());
+        target.budget.on_request(self.cx.now);
         let mut attempts = Attempts::default();
         let mut earlier = None;
         loop {

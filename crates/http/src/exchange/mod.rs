@@ -55,13 +55,24 @@ pub fn exchange<'a>(
 ) -> impl Future<Output = Ended> + 'a {
     // Made before the future, which would hold the head twice otherwise: as an argument and in here.
     let mut exchange = Exchange::new(service, downstream, head, framing, cx);
-    async move {
-        service.stats.active.inc();
-        let result = exchange.run().await;
-        let ended = exchange.conclude(result).await;
-        service.stats.active.dec();
-        ended
-    }
+    async move { exchange.carry_out().await }
+}
+
+/// As [`exchange`], of the head in `place`, which is empty afterwards: a future that is made small is moved at little cost, and
+/// what it works with is made where it stays. Without a head nothing is done.
+pub async fn exchange_in<'a>(
+    service: &'a HttpService,
+    downstream: &'a mut dyn DownstreamStream,
+    place: &'a mut Option<RequestHead>,
+    framing: Framing,
+    cx: &'a mut Context,
+) -> Ended {
+    let Some(head) = place.take() else {
+        return Ended::Aborted;
+    };
+    Exchange::new(service, downstream, head, framing, cx)
+        .carry_out()
+        .await
 }
 
 /// Everything that one exchange knows.
@@ -160,6 +171,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// All of it, counted as under way.
+    async fn carry_out(&mut self) -> Ended {
+        let active = &self.service.stats.active;
+        active.inc();
+        let result = self.run().await;
+        let ended = self.conclude(result).await;
+        active.dec();
+        ended
+    }
+
     /// The phases in order.
     async fn run(&mut self) -> Result<(), Halt> {
         self.settle()?;
@@ -245,6 +266,18 @@ mod tests {
         size_of::<F>()
     }
 
+    const fn size_of_future_in_place<'a, F: Future>(
+        _: fn(
+            &'a HttpService,
+            &'a mut dyn DownstreamStream,
+            &'a mut Option<RequestHead>,
+            Framing,
+            &'a mut Context,
+        ) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
     const fn size_of_proxy<'a, F: Future>(
         _: fn(&'a mut Exchange<'a>, &'a Rc<Route>, &'a Target) -> F,
     ) -> usize {
@@ -256,6 +289,7 @@ mod tests {
     fn an_exchange_takes_small_blocks() {
         for (name, size) in [
             ("exchange", size_of_future(exchange)),
+            ("exchange in place", size_of_future_in_place(exchange_in)),
             ("proxy", size_of_proxy(Exchange::proxy)),
         ] {
             assert!(size <= 1024, "{name}: {size} bytes");

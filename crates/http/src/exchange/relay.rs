@@ -137,6 +137,11 @@ impl Exchange<'_> {
         if self.upload.flushed {
             return Ok(None);
         }
+        if self.upload.sent {
+            // As from the start where there is no body.
+            self.flush_upload(relay, task);
+            return Ok(None);
+        }
         let was_full = relay.upstream.is_full();
         while !self.upload.read && !self.upload.sent && !relay.upstream.is_full() {
             let Poll::Ready(piece) = self.downstream.poll_body(task) else {

@@ -4,7 +4,7 @@
 //! [`Fields::append`].
 
 use super::parts::is_token;
-use super::{Field, Fields, Line, MIXED, Name, Place, is_field_value};
+use super::{Field, Fields, Line, MIXED, Name, Place, UNKNOWN, is_field_value};
 use crate::name::KnownField;
 
 impl Fields {
@@ -22,6 +22,7 @@ impl Fields {
 
     /// Adds a field at the end whose value is `parts`, one behind the other, and is known to be printable text on one
     /// line: it is not looked at. Never what a peer or a person wrote.
+    #[inline]
     pub(crate) fn append_known(&mut self, field: KnownField, parts: &[&[u8]]) {
         let start = self.extra.len();
         let name = field.line_start().as_bytes();
@@ -34,6 +35,7 @@ impl Fields {
     }
 
     /// As [`Fields::append_known`], given the whole line: the lower-case name, a colon, a space, the value and CRLF.
+    #[inline]
     pub(crate) fn append_line(&mut self, field: KnownField, line: &[u8]) {
         let start = self.extra.len();
         let name = field.line_start();
@@ -137,7 +139,9 @@ impl Fields {
             .iter()
             .filter(|line| !line.removed)
             .filter_map(|line| line.known)
-            .fold(self.present & MIXED, |word, field| word | field.bit());
+            .fold(self.present & (MIXED | UNKNOWN), |word, field| {
+                word | field.bit()
+            });
     }
 
     fn remove_from(&mut self, name: Name<'_>, start: usize) -> bool {
@@ -168,6 +172,7 @@ impl Fields {
                 (field.line_start().len() - 2, Some(field))
             }
             Name::Other(bytes) => {
+                self.present |= UNKNOWN;
                 self.extra.extend_from_slice(bytes);
                 self.extra.extend_from_slice(b": ");
                 (bytes.len(), None)

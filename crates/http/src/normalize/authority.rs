@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 
 use bytes::Bytes;
-use portcullis_codec::{ByteSet, run};
+use portcullis_codec::ByteSet;
 
 use super::{RequestError, default_port};
 use crate::head::{Method, Scheme, Version};
@@ -45,7 +45,7 @@ const fn plain_bytes() -> [u8; 256] {
 /// Sets [`Request::authority`] and makes Host say the same.
 pub(super) fn settle(request: &mut Request) -> Result<(), RequestError> {
     let fields = &request.head.fields;
-    if fields.get_all(KnownField::Host).nth(1).is_some() {
+    if fields.is_repeated(KnownField::Host) {
         return Err(RequestError::SeveralHosts);
     }
     let named = fields.get_bytes(KnownField::Host);
@@ -136,19 +136,23 @@ fn parse(authority: Bytes) -> Result<Bytes, RequestError> {
 /// Whether it is right as it stands: a name or IPv4 address in lower case, with or without a port. Most are, and
 /// this looks at each byte once.
 fn is_plain(authority: &[u8]) -> bool {
-    let (host, port) = authority.split_at(run::colon(authority));
     let mut before = DOT;
-    for &byte in host {
+    let mut length = 0;
+    for &byte in authority {
         let class = PLAIN.get(usize::from(byte)).copied().unwrap_or(0);
         if class == 0 || class & before == DOT {
-            return false;
+            break;
         }
         before = class;
+        length += 1;
     }
-    (1..=255).contains(&host.len())
-        && port
-            .split_first()
-            .is_none_or(|(_, port)| port_number(port).is_some())
+    // What has stopped it must be the colon of a port.
+    (1..=255).contains(&length)
+        && match authority.get(length..) {
+            None | Some([]) => true,
+            Some([b':', port @ ..]) => port_number(port).is_some(),
+            Some(_) => false,
+        }
 }
 
 /// Host and port of an authority. Brackets stay with the host. `Some("")` is a colon with nothing behind it.

@@ -65,7 +65,8 @@ impl Match<Request> for Predicate {
     fn matches(&self, request: &Request) -> bool {
         let query = &self.query.0;
         self.methods.matches(request.head.method.as_bytes())
-            && self.paths.matches(request.head.target.path())
+            // Most rules ask for no path: then it need not be told from the query.
+            && (self.paths.is_none() || self.paths.matches(request.head.target.path()))
             && self.fields.matches(request)
             && self.grpc.matches(request)
             && query.iter().all(|wanted| query_matches(wanted, request))

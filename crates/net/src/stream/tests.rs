@@ -47,6 +47,29 @@ fn small_reads_get_an_allocation_of_their_size() {
 }
 
 #[test]
+fn short_reads_share_a_block_and_give_it_back() {
+    run(async {
+        let (mut near, mut far) = unix_pair();
+        let mut addresses = Vec::new();
+        let mut kept = BytesMut::new();
+        for number in 0..100_u8 {
+            far.write_all(&[number; 300]).await.unwrap();
+            let mut input = BytesMut::new();
+            assert_eq!(near.read(&mut input).await.unwrap(), 300);
+            assert_eq!(input, vec![number; 300]);
+            assert_eq!(input.capacity(), 300, "nothing of its neighbours");
+            addresses.push(input.as_ptr() as usize);
+            // Whoever goes on with a piece does not write over what comes after it.
+            kept.extend_from_slice(b"more");
+            kept = input;
+        }
+        addresses.sort_unstable();
+        let (first, last) = (addresses[0], addresses[99]);
+        assert!(last - first < 100 * 300, "blocks are used again");
+    });
+}
+
+#[test]
 fn large_reads_take_the_buffer_and_give_it_back() {
     run(async {
         let (mut near, mut far) = unix_pair();

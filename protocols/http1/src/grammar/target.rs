@@ -24,6 +24,17 @@ pub(crate) struct TargetSpans {
 }
 
 impl TargetSpans {
+    /// Those of a target in origin-form that stands from `start` to `end`.
+    #[inline]
+    pub(super) const fn origin(start: usize, end: usize) -> Self {
+        Self {
+            form: TargetForm::Origin,
+            scheme: None,
+            authority: (0, 0),
+            path: (start, end),
+        }
+    }
+
     /// The same parts for a target that begins at `offset`.
     #[inline]
     pub(super) const fn shifted(mut self, offset: usize) -> Self {
@@ -63,12 +74,7 @@ fn refusal(input: &[u8], length: usize) -> HeadError {
 pub(super) fn spans(method: &[u8], target: &[u8]) -> Result<TargetSpans, HeadError> {
     let connect = method == b"CONNECT";
     if target.starts_with(b"/") && !connect {
-        return Ok(TargetSpans {
-            form: TargetForm::Origin,
-            scheme: None,
-            authority: (0, 0),
-            path: (0, target.len()),
-        });
+        return Ok(TargetSpans::origin(0, target.len()));
     }
     uncommon_spans(method, target, connect).ok_or(HeadError::Target)
 }

@@ -1,9 +1,10 @@
 //! What waits to be written on one connection.
 //!
 //! Heads, chunk framing and small pieces are copied together, so that they leave in one write; one large piece at
-//! a time is kept as it is and leaves with what stands before and behind it in one vectored write. Not a
-//! stream: it writes to the one it is given. Start at [`Output::push_data`] and [`Output::poll_flush`].
+//! a time is kept as it is and leaves with what stands before and behind it in one vectored write. Once all is
+//! written, its buffer serves other connections. Not a stream: it writes to the one it is given. Start at [`Output::push_data`] and [`Output::poll_flush`].
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -27,6 +28,9 @@ const SMALL: usize = 8 * 1024;
 /// What a queue allocates at first: a head with a small body.
 const FIRST: usize = 1024;
 
+/// Buffers up to this go from queue to queue.
+const LENT: usize = 4 * FIRST;
+
 /// Copied bytes that may wait before the queue is full.
 const HIGH_WATER: usize = 32 * 1024;
 
@@ -35,8 +39,7 @@ impl Output {
     pub(crate) fn push_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if self.large.is_empty() {
             if self.before.capacity() == 0 {
-                // Not `reserve`, which is made for buffers that grow.
-                self.before = Vec::with_capacity(FIRST);
+                self.before = first();
             }
             write(&mut self.before)
         } else {
@@ -94,7 +97,7 @@ impl Output {
             self.total += written as u64;
             if written == self.before.len() && self.large.is_empty() && self.behind.is_empty() {
                 // As nearly always: all of it at once.
-                self.before.clear();
+                give_back(&mut self.before);
                 self.written = 0;
                 break;
             }
@@ -131,5 +134,30 @@ impl Output {
                 self.written = 0;
             }
         }
+    }
+}
+
+thread_local! {
+    /// The buffer of the queue that was emptied last, which most often serves the next one, while it is in the processor's
+    /// cache.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer for a queue that has none.
+fn first() -> Vec<u8> {
+    let spare = SPARE.take();
+    if spare.capacity() == 0 {
+        // Not `reserve`, which is made for buffers that grow.
+        return Vec::with_capacity(FIRST);
+    }
+    spare
+}
+
+/// Empties the buffer of a queue that was written. Another queue may have it then, unless it has grown: a queue that needs a
+/// large one will need it again.
+fn give_back(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() <= LENT {
+        SPARE.set(std::mem::take(buffer));
     }
 }

@@ -3,6 +3,7 @@
 //! It balances nothing: the exchange names the endpoint. Start at [`pool_of`].
 
 use std::cell::RefCell;
+use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -89,12 +90,11 @@ impl Pool {
 
     /// Keeps a connection for another request, if there is room.
     pub(crate) fn put(&self, upstream: Box<Upstream>) {
-        let served = upstream.requests;
-        let limit = self.cluster.with_config(|config| config.pool.max_requests);
-        if self.speaks_for_one_client()
-            || limit.is_some_and(|limit| served >= limit.get())
-            || !self.cluster.has_endpoint(upstream.endpoint)
-        {
+        let is_worn = |limit: NonZeroU64| upstream.requests >= limit.get();
+        let is_done = self.cluster.with_config(|config| {
+            config.proxy_protocol.is_some() || config.pool.max_requests.is_some_and(is_worn)
+        });
+        if is_done || !self.cluster.has_endpoint(upstream.endpoint) {
             return;
         }
         let endpoint = upstream.endpoint;

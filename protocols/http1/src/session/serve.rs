@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
-use portcullis_http::exchange::{Ended, exchange};
+use portcullis_http::exchange::{Ended, exchange_in};
 use portcullis_http::head::{RequestHead, Status};
 use portcullis_http::service::{HttpService, ServiceHandle};
 use portcullis_http::{Framing, ResponseBody, local_reply};
@@ -95,8 +95,8 @@ impl Life {
 
     /// Waits for the first byte of a request. The answer is whether there is one.
     async fn idle(&mut self, first: bool) -> bool {
-        let limits = self.session.service.current();
-        let timeouts = limits.timeouts();
+        let service = self.session.service.current();
+        let timeouts = service.timeouts();
         // Until it has sent anything, a new connection is held to the shorter deadline of a head.
         let patience = if first {
             timeouts.head()
@@ -107,8 +107,8 @@ impl Life {
             clock::now().checked_add(patience),
             HttpService::deadline(self.accepted, timeouts.max_connection_age()),
         );
-        let random = limits.environment.random.next();
-        drop(limits);
+        drop(service);
+        let mut random = None;
         poll_fn(|task| {
             match self.connection.poll_fill(task) {
                 Poll::Ready(Ok(true)) => return Poll::Ready(true),
@@ -117,7 +117,12 @@ impl Life {
             }
             // Idle connections close over the whole drain window, so that their clients do not all come back at once.
             let closing = match self.draining.poll_draining(task) {
-                Poll::Ready(()) => self.session.drain.close_at(random),
+                Poll::Ready(()) => {
+                    let service = &self.session.service;
+                    let chosen = || service.current().environment.random.next();
+                    let random = *random.get_or_insert_with(chosen);
+                    self.session.drain.close_at(random)
+                }
                 Poll::Pending => None,
             };
             self.timer
@@ -193,7 +198,7 @@ impl Requests<'_> {
             target_bytes: limits.uri_bytes(),
             fields: limits.fields(),
         });
-        let deadline = clock::now().checked_add(service.timeouts().head());
+        let mut deadline = None;
         let connection = &mut *self.connection;
         let timer = &mut *self.timer;
         poll_fn(|task| {
@@ -217,6 +222,9 @@ impl Requests<'_> {
                     Poll::Pending => break,
                 }
             }
+            // Most heads are there at once: no time is set for those.
+            let patience = || clock::now().checked_add(service.timeouts().head());
+            let deadline = *deadline.get_or_insert_with(patience);
             ready!(timer.poll_expired(task, deadline));
             Poll::Ready(Received::Refused(Status::REQUEST_TIMEOUT, "head_timeout"))
         })
@@ -233,7 +241,7 @@ impl Requests<'_> {
             }
             None => return false,
         };
-        let Some(head) = place.take() else {
+        let Some(head) = place else {
             return false;
         };
         let now = clock::now();
@@ -249,14 +257,21 @@ impl Requests<'_> {
         let mut downstream = Downstream::new(
             self.connection,
             self.timer,
-            &head,
+            head,
             framing,
             limits,
             service.config.limits.pipelined_bytes(),
             lifetime,
         );
         let mut cx = Context::new(Rc::clone(self.facts), now);
-        let ended = Box::pin(exchange(service, &mut downstream, head, framing, &mut cx)).await;
+        let ended = Box::pin(exchange_in(
+            service,
+            &mut downstream,
+            place,
+            framing,
+            &mut cx,
+        ))
+        .await;
         drop(cx);
         let keeps = downstream.keeps();
         match ended {

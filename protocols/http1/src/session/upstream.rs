@@ -265,8 +265,7 @@ impl UpstreamStream for Upstream {
             return;
         }
         self.requests += 1;
-        // The output keeps its buffer: idle upstream connections are few, and the next request needs it at once.
-        self.connection.input = bytes::BytesMut::new();
+        self.connection.shrink();
         debug_assert!(self.connection.shutdown == Shutdown::No);
         if let Some(pool) = self.pool.upgrade() {
             pool.put(self);
