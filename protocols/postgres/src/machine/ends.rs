@@ -78,6 +78,7 @@ impl Relay {
     /// COPY has come to its end, if it was that.
     pub(super) fn end_copy(&mut self, is_done: bool) {
         self.copy_in = false;
+        self.complained = false;
         if mem::take(&mut self.copying) {
             self.owed.end_copy(is_done);
         }
@@ -101,11 +102,15 @@ impl Relay {
         let state = fields.sqlstate();
         self.end_copy(false);
         let verdict = match self.owed.front() {
-            Some(Reply::Refused(error)) => Verdict::Replace(error.clone()),
-            Some(Reply::Query {
-                instead: Some(error),
-                ..
-            }) => Verdict::Replace(error.clone()),
+            // Not about the message.
+            Some(_) if link.leaving => Verdict::Forward,
+            Some(
+                Reply::Refused(error)
+                | Reply::Query {
+                    instead: Some(error),
+                    ..
+                },
+            ) => Verdict::Replace(error.clone()),
             Some(_) => Verdict::Forward,
             // Of a server that goes away, to whoever is there.
             None if link.leaving => return Ok(Verdict::Swallow),

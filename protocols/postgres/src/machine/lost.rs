@@ -68,6 +68,7 @@ impl Relay {
         self.setting = None;
         self.copying = false;
         self.copy_in = false;
+        self.complained = false;
         self.cut = None;
         self.mute = false;
         self.large = None;

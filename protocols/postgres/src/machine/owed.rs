@@ -188,10 +188,11 @@ impl Owed {
         self.is_owed(number) && number < self.last_sync
     }
 
-    /// Whether the server may be reading COPY data when it comes to what is sent next: then it has to see each message, since most
-    /// are a fault there.
-    pub(super) fn may_copy(&self) -> bool {
-        self.is_owed(self.last_copy)
+    /// Whether the server has to see what is sent next, even if nothing is to be done for it: it may be reading COPY data, where most
+    /// messages are a fault, or it cannot be told how many Syncs it answers before it comes to that.
+    pub(super) fn needs_server(&self) -> bool {
+        let mut replies = self.queue.iter();
+        self.is_owed(self.last_copy) || replies.any(|reply| matches!(reply, Reply::StraySync))
     }
 
     /// Whether the reply of this number has not come.

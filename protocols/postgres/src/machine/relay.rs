@@ -142,6 +142,8 @@ pub struct Relay {
     pub(super) copying: bool,
     /// It does, and the client has not sent the end of it.
     pub(super) copy_in: bool,
+    /// The server was shown that the client has something else to say.
+    pub(super) complained: bool,
     /// Something was executed since the last Sync of the segment.
     pub(super) executed: bool,
     /// The number of the client's unnamed statement if that is too large to be kept; 0 for none.
@@ -214,6 +216,7 @@ impl Relay {
             shape_changed: false,
             copying: false,
             copy_in: false,
+            complained: false,
             executed: false,
             large_unnamed: 0,
             barrier: 0,

@@ -150,6 +150,58 @@ fn syncs_in_a_copy_that_succeeds_are_not_answered() {
 }
 
 #[test]
+fn what_waits_behind_a_copy_without_an_end_is_a_fault_there() {
+    let mut talk = transaction();
+    let set = "SET client_encoding = 'UTF8'";
+    let copy = [parse("", "COPY t FROM STDIN"), bind(""), execute()];
+    talk.client(&[query("BEGIN"), query(set)].concat());
+    for tag in ["BEGIN", "SET"] {
+        talk.server(&[complete(tag), in_transaction()].concat())
+            .unwrap();
+        talk.client(&[]);
+    }
+    talk.client(&[copy.concat(), parse("", "SELECT 1")].concat());
+    talk.server(&[PARSED, BOUND, &copy_in()].concat()).unwrap();
+    talk.sent();
+    assert_eq!(talk.client(&[]), Want::Replies);
+    assert_eq!(talk.sent(), "C", "the server is shown");
+    assert_eq!(talk.client(&[]), Want::Replies);
+    assert_eq!(talk.sent(), "", "once");
+    talk.server(&error("08P01")).unwrap();
+    assert!(!talk.lose());
+}
+
+#[test]
+fn a_name_is_closed_in_its_turn_where_nobody_knows_how_many_syncs_are_answered() {
+    let mut talk = transaction();
+    prepare(&mut talk, "a", "SELECT 1");
+    talk.client(&[parse("", "COPY t FROM STDIN"), bind(""), execute(), sync()].concat());
+    let fails = one(|dst| encoder::copy_fail(b"no", dst));
+    talk.client(&[fails, sync()].concat());
+    talk.server(&[PARSED, BOUND, &copy_in(), &error("57014"), &ready()].concat())
+        .unwrap();
+    talk.client(&[one(|dst| encoder::close_statement(b"a", dst)), sync()].concat());
+    // The first Sync was ignored, so that nothing comes for the second.
+    talk.server(&[CLOSED, &ready()].concat()).unwrap();
+    assert_eq!(talk.heard(), "12GEZ3Z");
+    assert!(talk.relay.is_free());
+}
+
+#[test]
+fn the_last_words_of_a_server_are_not_hidden_by_a_refusal() {
+    let mut talk = transaction();
+    talk.setup.inspect = true;
+    talk.client(&parse("", "SELECT 1"));
+    talk.client(&bind(""));
+    talk.relay.reject(error("42501"));
+    talk.client(&[]);
+    let fields = [(b'S', &b"FATAL"[..]), (b'C', b"57P01"), (b'M', b"x")];
+    let fatal = one(|dst| encoder::error_response(fields, dst));
+    talk.server(&[PARSED, &fatal].concat()).unwrap();
+    assert!(talk.heard_bytes().ends_with(&fatal));
+}
+
+#[test]
 fn a_sync_behind_copy_data_is_waited_for_by_the_server() {
     let mut talk = transaction();
     let text = "COPY t FROM STDIN; RESET ALL";

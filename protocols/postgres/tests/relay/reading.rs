@@ -46,15 +46,21 @@ fn statements(talk: &Talk) -> usize {
 
 #[test]
 fn nothing_is_read_before_it_is_known_how() {
-    let call = one(|dst| {
-        let call = encoder::FunctionCall {
-            function: 2078,
-            formats: &[],
-            arguments: &[],
-            result_format: Format::TEXT,
-        };
-        encoder::function_call(&call, dst);
-    });
+    let call = |function| {
+        one(|dst| {
+            let call = encoder::FunctionCall {
+                function,
+                formats: &[],
+                arguments: &[],
+                result_format: Format::TEXT,
+            };
+            encoder::function_call(&call, dst);
+        })
+    };
+    let calls = [
+        ("set_config()", call(2078), true),
+        ("lo_creat()", call(957), false),
+    ];
     let texts = [
         ("SET standard_conforming_strings = off", true),
         ("SET \"standard_conforming_strings\" TO off", true),
@@ -71,7 +77,7 @@ fn nothing_is_read_before_it_is_known_how() {
         ("SELECT 'standard_conforming_strings'", false),
     ];
     let texts = texts.map(|(text, waits)| (text, query(text), waits));
-    for (name, message, waits) in texts.into_iter().chain([("a call", call, true)]) {
+    for (name, message, waits) in texts.into_iter().chain(calls) {
         for mode in [Mode::Transaction, Mode::Session] {
             let mut talk = inspected(mode);
             let want = send(&mut talk, &[message.clone(), query(TEXT)].concat());

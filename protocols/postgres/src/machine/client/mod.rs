@@ -72,6 +72,9 @@ impl Relay {
                         // Nothing may come that would show it.
                         self.fence(None, turn.upstream);
                     }
+                    if want == Want::Replies && self.copy_in {
+                        self.complain(turn.upstream);
+                    }
                     return Ok(want);
                 }
             }

@@ -153,7 +153,7 @@ impl Relay {
         };
         let is_known = link.statements.use_one(statement.id());
         let is_failed = self.status == TransactionStatus::Failed;
-        if is_failed || (is_known && self.owed.may_copy()) {
+        if is_failed || (is_known && self.owed.needs_server()) {
             // The server says what is wrong, under a name for which it does not matter.
             link.statements.unnamed = ServerStatements::ANY;
             statement.put_parse(true, turn.upstream);
@@ -225,7 +225,7 @@ impl Relay {
         }
         let is_ours =
             is_named && turn.setup.names_are_ours() && self.statements.find(name).is_some();
-        if is_ours && !self.owed.may_copy() {
+        if is_ours && !self.owed.needs_server() {
             // Others may use it on this connection: only the client's name goes.
             let undo = self.statements.remove(name);
             self.answer_here(CLOSE_COMPLETE, undo, turn.downstream);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::send::{forward, know, query_text, rename};
+use super::send::{body, forward, know, query_text, rename};
 use super::{Step, refuse, unknown_demand};
 use crate::encoder;
 use crate::frame::{Frame, HEADER};
@@ -24,6 +24,9 @@ use crate::machine::touched;
 use crate::message::backend::TransactionStatus;
 use crate::request::{SharedText, StatementRequest};
 use crate::sql::{self, Analysis, Class, Effects, ParameterValue, Verb};
+
+/// The number of the function `set_config`, as a FunctionCall begins.
+const SET_CONFIG: [u8; 4] = 2078_u32.to_be_bytes();
 
 /// A prepared statement that a text names: where the name stands in the message, the name as it is folded, the statement.
 type Named = (Range<usize>, Box<[u8]>, Arc<Prepared>);
@@ -333,10 +336,11 @@ impl Relay {
             // Any function: it may leave anything behind.
             link.tainted = true;
         }
+        let moves = body(input, frame).starts_with(&SET_CONFIG);
         forward(input, frame.len(), turn.upstream);
         self.executed |= self.segment;
         let number = self.owed.push(Reply::Function);
-        if self.on_reading(true) {
+        if self.on_reading(moves) {
             self.barrier = number;
         }
         Step::Done

@@ -52,6 +52,14 @@ impl Relay {
         self.owed.push(Reply::UnaskedSync);
     }
 
+    /// The server waits for COPY data, and the client has something else to say, which waits for the server. That is a fault
+    /// ("COPY Operations"), and the server says so of any other message as well.
+    pub(super) fn complain(&mut self, upstream: &mut BytesMut) {
+        if !std::mem::replace(&mut self.complained, true) {
+            encoder::close_statement(PREFIX, upstream);
+        }
+    }
+
     /// Outside of a segment there is nothing that a server would hold back.
     pub(super) fn on_flush(
         &mut self,

@@ -131,9 +131,10 @@ impl State {
             }
             ["SET", "LOCAL", name, "TO", value] => {
                 if self.status == TransactionStatus::InTransaction {
-                    let old = self.now.settings.get(name).cloned();
-                    self.local.entry(name.into()).or_insert(old);
-                    self.now.settings.insert(name.into(), text(value));
+                    let name = parameter(name);
+                    let old = self.now.settings.get(&name).cloned();
+                    self.local.entry(name.clone()).or_insert(old);
+                    self.now.settings.insert(name, text(value));
                 }
                 done("SET")
             }
@@ -147,8 +148,8 @@ impl State {
                 done("RESET")
             }
             ["RESET", name] => {
-                self.now.settings.remove(name.trim_matches('"'));
-                self.local.remove(name.trim_matches('"'));
+                self.now.settings.remove(&parameter(name));
+                self.local.remove(&parameter(name));
                 done("RESET")
             }
             ["SHOW", name] => rows(vec![self.value(name).to_owned()]),
@@ -204,9 +205,9 @@ impl State {
     }
 
     fn set(&mut self, name: &str, value: &str) {
-        let name = name.trim_matches('"');
-        self.local.remove(name);
-        self.now.settings.insert(name.into(), text(value));
+        let name = parameter(name);
+        self.local.remove(&name);
+        self.now.settings.insert(name, text(value));
     }
 
     fn select(&mut self, sql: &str) -> Result<Outcome, Failure> {
@@ -284,6 +285,11 @@ impl State {
         }
         traces
     }
+}
+
+/// A parameter is the same in any case, and in quotes.
+fn parameter(name: &str) -> String {
+    name.trim_matches('"').to_ascii_lowercase()
 }
 
 /// There is none of this name.
