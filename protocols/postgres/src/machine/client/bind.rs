@@ -21,6 +21,9 @@ use crate::machine::relay::{Mode, Relay, Router, Setup, Stage, Subject, Turn, Wa
 use crate::machine::statements::Prepared;
 use crate::machine::touched;
 
+/// A whole Sync.
+const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
+
 impl Relay {
     pub(super) fn on_bind(
         &mut self,
@@ -186,6 +189,11 @@ impl Relay {
         let number = self.owed.push(Reply::Execute(flight));
         if is_barrier {
             self.barrier = number;
+        } else if input.get(frame.len()..) == Some(SYNC) {
+            // As most segments end, and nothing stands behind.
+            forward(input, frame.len() + SYNC.len(), turn.upstream);
+            self.end_segment(turn);
+            return Ok(Step::Done);
         }
         forward(input, frame.len(), turn.upstream);
         Ok(Step::Done)

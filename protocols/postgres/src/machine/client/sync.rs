@@ -27,12 +27,18 @@ impl Relay {
             return Step::Done;
         }
         forward(input, frame.len(), turn.upstream);
+        self.end_segment(turn);
+        Step::Done
+    }
+
+    /// A Sync is sent.
+    pub(super) fn end_segment(&mut self, turn: &mut Turn<'_>) {
         self.segment = false;
         self.executed = false;
         self.reading.in_doubt = false;
         if self.copy_in {
             self.owed.push(Reply::StraySync);
-            return Step::Done;
+            return;
         }
         // How many are answered cannot be told if a COPY fails: the answer to something else shows where that ends.
         let is_fenced = self.owed.ends_in_copy();
@@ -41,7 +47,6 @@ impl Relay {
         if name.is_some() || is_fenced {
             self.fence(name.as_deref(), turn.upstream);
         }
-        Step::Done
     }
 
     /// Asks the server for something whose answer shows that all before it was answered, and takes this name of the gateway's away.

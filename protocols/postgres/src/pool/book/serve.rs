@@ -139,7 +139,15 @@ impl<C, W> PoolCore<C, W> {
     }
 
     /// Gives permissions to open to those who are first, as long as there is room and need.
+    #[inline]
     pub(super) fn settle(&mut self, now: Instant) {
+        // Mostly all connections are there, or nobody waits.
+        if self.live() < self.limits.ceiling() && !self.queue.is_empty() {
+            self.offer_openings(now);
+        }
+    }
+
+    fn offer_openings(&mut self, now: Instant) {
         while let Some((ticket, since)) = self.queue.first_unopened() {
             if !self.may_open(now, self.queue.len(), since) {
                 break;

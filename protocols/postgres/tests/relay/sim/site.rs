@@ -10,7 +10,7 @@ use portcullis_postgres::encoder;
 use portcullis_postgres::limits::FrameLimits;
 use portcullis_postgres::machine::relay::Router;
 use portcullis_postgres::machine::{
-    Demand, Event, Link, Mode, Opening, Pins, Reading, Registry, Relay, Setup, StatePolicy,
+    Demand, Event, Link, Mode, Opening, Pins, Reading, Recent, Registry, Relay, Setup, StatePolicy,
     StatementLimits, Subject, Target, Turn, Want,
 };
 use portcullis_postgres::message::backend::TransactionStatus;
@@ -106,6 +106,7 @@ impl<'c> Site<'c> {
             client_frames: FrameLimits::default(),
             sql: sql::Options::default(),
             registry: Arc::new(Registry::new()),
+            unnamed: Recent::default(),
         };
         let connections = choices.below(3) + 1;
         let clients = choices.below(4) + 1;
@@ -367,10 +368,15 @@ impl<'c> Site<'c> {
         let shape = Arc::clone(self.clients[at].relay.shape());
         if let Some(sql) = shape.changes(&connection.link.shape) {
             if !execute(connection, &sql) {
-                // It is closed, and there will be another.
-                assert!(connection.lied, "parameters are refused");
-                self.connections[found] = self.connection();
-                return self.attach(at, target);
+                if connection.lied {
+                    // It is closed, and there will be another.
+                    self.connections[found] = self.connection();
+                    return self.attach(at, target);
+                }
+                assert!(self.clients[at].hostile, "parameters are refused");
+                connection.holder = None;
+                self.leave(at);
+                return false;
             }
             connection.link.shape = shape;
         }

@@ -116,6 +116,11 @@ impl State {
         }
         self.begin();
         match words[..] {
+            ["SET", name, "TO", _] | ["SET", "LOCAL", name, "TO", _] | ["RESET", name]
+                if !is_parameter(name) =>
+            {
+                Err(("42601", format!("syntax error: {sql}")))
+            }
             ["BEGIN"] => {
                 self.status = TransactionStatus::InTransaction;
                 done("BEGIN")
@@ -290,6 +295,11 @@ impl State {
 /// A parameter is the same in any case, and in quotes.
 fn parameter(name: &str) -> String {
     name.trim_matches('"').to_ascii_lowercase()
+}
+
+fn is_parameter(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    parameter(name).bytes().all(is_letter)
 }
 
 /// There is none of this name.
