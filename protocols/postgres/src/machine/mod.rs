@@ -30,4 +30,4 @@ pub use pins::Pins;
 pub use relay::{Demand, Event, Mode, Relay, Setup, StatePolicy, Subject, Target, Turn, Want};
 pub use server::Judge;
 pub use shape::{Opening, OpeningError, Replication, Shape};
-pub use statements::{Prepared, Reading, Registry, StatementLimits};
+pub use statements::{Prepared, Reading, Recent, Registry, StatementLimits};

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::statements::{Registry, StatementLimits};
+use super::statements::{Recent, Registry, StatementLimits};
 use crate::limits::FrameLimits;
 use crate::sql::{self, Analysis, Fingerprint};
 
@@ -85,6 +85,8 @@ pub struct Setup {
     pub sql: sql::Options,
     /// The texts of the process.
     pub registry: Arc<Registry>,
+    /// Those that were prepared without a name lately.
+    pub unnamed: Recent,
 }
 
 impl Setup {

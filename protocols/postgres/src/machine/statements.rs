@@ -4,6 +4,7 @@
 //! finds it wherever it is sent. Texts are common to the process, names are a client's, and which texts a server connection
 //! knows is the connection's. Whether a message is sent at all is [`super::relay`]'s. Start at [`Registry::intern`].
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{BufMut as _, BytesMut};
 use foldhash::fast::{FixedState, RandomState};
+use smallvec::SmallVec;
 
 use crate::encoder;
 use crate::frame::frontend;
@@ -199,6 +201,42 @@ impl Registry {
     }
 }
 
+/// Unnamed statements that a worker's clients have prepared lately: most clients of an application say the same, and then have one
+/// statement together.
+#[derive(Debug, Default)]
+pub struct Recent(RefCell<Vec<Option<Arc<Prepared>>>>);
+
+/// How many are remembered.
+const RECENT: usize = 64;
+
+/// Longer ones are not: so little is kept for nobody.
+const RECENT_LENGTH: usize = 4 * 1024;
+
+impl Recent {
+    /// The statement with this `rest` and reading, which `make` makes if it is new.
+    pub fn find(
+        &self,
+        rest: &[u8],
+        reading: Reading,
+        make: impl FnOnce() -> Arc<Prepared>,
+    ) -> Arc<Prepared> {
+        if rest.len() > RECENT_LENGTH {
+            return make();
+        }
+        let hash = FixedState::with_seed(17).hash_one(rest);
+        let mut slots = self.0.borrow_mut();
+        if slots.is_empty() {
+            slots.resize(RECENT, None);
+        }
+        let slot = slots.get_mut(hash as usize % RECENT);
+        match slot {
+            Some(Some(known)) if known.is(rest, reading) => Arc::clone(known),
+            Some(slot) => Arc::clone(slot.insert(make())),
+            None => make(),
+        }
+    }
+}
+
 /// How much a client may keep prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatementLimits {
@@ -218,7 +256,7 @@ pub struct ClientStatements {
     named: Option<Box<Names>>,
     unnamed: Option<Arc<Prepared>>,
     /// What messages on their way make of the unnamed statement, oldest first, each with a number.
-    unnamed_next: Vec<(u64, Option<Arc<Prepared>>)>,
+    unnamed_next: SmallVec<[(u64, Option<Arc<Prepared>>); 1]>,
     changes: u64,
     bytes: usize,
 }

@@ -28,7 +28,7 @@ use super::stats::PostgresStats;
 use super::users::{Asked, Users};
 use crate::config::{self, PostgresConfig};
 use crate::limits::FrameLimits;
-use crate::machine::{Mode, Registry, Rooms, Setup, StatePolicy, StatementLimits};
+use crate::machine::{Mode, Recent, Registry, Rooms, Setup, StatePolicy, StatementLimits};
 use crate::request::{PostgresMessages, Record, StatementRequest};
 use crate::sql;
 use crate::stats::{StatementTables, TableLimits, WorkerStatements};
@@ -309,6 +309,7 @@ fn setup(
         },
         sql: sql_options(config),
         registry: Arc::clone(&common.registry),
+        unnamed: Recent::default(),
     }
 }
 

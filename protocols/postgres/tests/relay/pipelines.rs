@@ -451,6 +451,23 @@ fn nobody_uses_the_unnamed_statement_of_another() {
 }
 
 #[test]
+fn clients_that_say_the_same_have_one_unnamed_statement() {
+    let mut one = transaction();
+    prepare(&mut one, "", "SELECT 1");
+    let mut other = transaction();
+    other.setup = one.setup;
+    for (text, sent) in [("SELECT 1", "BS"), ("SELECT 2", "PBS")] {
+        prepare(&mut other, "", text);
+        let own = std::mem::replace(&mut other.link, one.link.take());
+        other.client(&[bind(""), sync()].concat());
+        assert_eq!(other.sent(), sent, "{text}");
+        let parsed = if sent == "BS" { b"" } else { PARSED };
+        other.server(&[parsed, BOUND, &ready()].concat()).unwrap();
+        one.link = std::mem::replace(&mut other.link, own);
+    }
+}
+
+#[test]
 fn filters_see_what_a_name_stands_for_or_nothing() {
     let rows = [
         ("the same again", "SELECT 1", true),

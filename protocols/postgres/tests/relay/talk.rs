@@ -12,7 +12,7 @@ use portcullis_postgres::encoder;
 use portcullis_postgres::limits::FrameLimits;
 use portcullis_postgres::machine::relay::Router;
 use portcullis_postgres::machine::{
-    Demand, Event, Judge, Link, Mode, Reading, Registry, Relay, RelayError, Setup, Shape,
+    Demand, Event, Judge, Link, Mode, Reading, Recent, Registry, Relay, RelayError, Setup, Shape,
     StatePolicy, StatementLimits, Target, Turn, Want,
 };
 use portcullis_postgres::message::backend::TransactionStatus;
@@ -48,6 +48,7 @@ pub fn setup(mode: Mode) -> Setup {
         client_frames: FrameLimits::default(),
         sql: sql::Options::default(),
         registry: Arc::new(Registry::new()),
+        unnamed: Recent::default(),
     }
 }
 

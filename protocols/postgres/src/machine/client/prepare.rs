@@ -193,7 +193,8 @@ impl Relay {
             analysis
         };
         if name.is_empty() {
-            setup.registry.alone(rest, reading, analyse())
+            let make = || setup.registry.alone(rest, reading, analyse());
+            setup.unnamed.find(rest, reading, make)
         } else {
             setup.registry.intern(rest, reading, analyse)
         }
