@@ -10,6 +10,7 @@ mod cluster_hostile;
 mod cluster_isolation;
 mod cluster_tls;
 mod faults;
+mod filters;
 mod isolation;
 mod prefixes;
 mod replicas;

@@ -140,9 +140,8 @@ impl Facts for RedisMessages {
                 Box::new(|request, _, key| key.write(request.command.name().as_bytes()))
             }
             "redis.category" => Box::new(|request, _, key| {
-                // Of the many that most are in, the one that says what it does to data.
-                let first = request.command.categories().names().next();
-                key.write(first.unwrap_or_default().as_bytes());
+                let category = request.command.categories().foremost();
+                key.write(category.as_bytes());
             }),
             "redis.key" => Box::new(|request, _, key| match request.keys().next() {
                 Some(first) => key.write(first),
@@ -209,6 +208,31 @@ mod tests {
         ];
         for (arguments, expected) in cases {
             assert_eq!(request(arguments).key_prefix(), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_category_of_a_command_is_what_it_does() {
+        let rows = [
+            ("set", "write"),
+            ("incr", "write"),
+            ("del", "write"),
+            ("flushall", "write"),
+            ("blpop", "write"),
+            ("get", "read"),
+            ("keys", "read"),
+            ("xread", "read"),
+            ("eval", "scripting"),
+            ("publish", "pubsub"),
+            ("multi", "transaction"),
+            ("ping", "connection"),
+            ("config|get", "admin"),
+            ("info", "dangerous"),
+            ("time", "fast"),
+        ];
+        for (name, category) in rows {
+            let command = CommandId::of_full_name(name.as_bytes()).unwrap();
+            assert_eq!(command.categories().foremost(), category, "{name}");
         }
     }
 

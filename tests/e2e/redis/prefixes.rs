@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use harness::Gateway;
 use harness::redis::{Redis, RedisClient, RedisReply};
+use harness::redis_cluster::RedisCluster;
 use portcullis_testkit::Random;
 
 use super::ways::gateway;
@@ -174,6 +175,55 @@ fn messages_of_keys_are_not_shown_to_tenants() {
     );
     let heard = one.read().array();
     assert_eq!(heard[2..], [bulk("news"), bulk("hello")]);
+}
+
+/// Slots are those of the names that keys have upstream.
+#[test]
+fn keys_with_a_prefix_are_where_their_slots_are() {
+    let Some(cluster) = RedisCluster::start(3) else {
+        return;
+    };
+    let Some(mirrored) = Redis::start() else {
+        return;
+    };
+    let keys = "routes:
+  - { match: { key: \"plain:*\" }, cluster: mirrored, mirror: { cluster: main, commands: all } }
+  - { cluster: main, key: { add_prefix: \"p:\" }, collapse: true }";
+    let topology = ", redis: { topology: redis_cluster }";
+    let gateway = gateway(
+        keys,
+        &[
+            ("main", cluster.address(0), topology),
+            ("mirrored", mirrored.address(), ""),
+        ],
+    );
+    let mut client = RedisClient::connect(gateway.addr("cache"));
+    let names: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+    let mut set = vec!["MSET".to_owned()];
+    for name in &names {
+        set.extend([name.clone(), name.clone()]);
+    }
+    assert_eq!(client.call(&set), ok());
+    for name in &names {
+        assert_eq!(client.call(&["GET", name]), bulk(name));
+    }
+    let listed = self::names(client.call(&["KEYS", "*"]));
+    assert_eq!(listed, names.iter().cloned().collect());
+    // Copies of what is split for one server are split again, by slots.
+    let mut set = vec!["MSET".to_owned()];
+    for number in 0..50 {
+        set.extend([format!("plain:{number}"), "1".to_owned()]);
+    }
+    assert_eq!(client.call(&set), ok());
+    harness::eventually("all copies are there", || {
+        let sizes = (0..3).map(|node| cluster.client(node).call(&["DBSIZE"]).integer());
+        sizes.sum::<i64>() == 150
+    });
+    let redirects = [("listener", "cache"), ("kind", "moved")];
+    let redirects = gateway
+        .stats()
+        .counter("portcullis_redis_redirects_total", &redirects);
+    assert_eq!(redirects, 0);
 }
 
 /// A command of a seeded run, on few keys, so that tenants would meet if they could.

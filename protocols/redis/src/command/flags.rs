@@ -165,6 +165,23 @@ mod categories {
                 .find(|(_, text)| text.as_bytes().eq_ignore_ascii_case(name))
                 .map(|(category, _)| *category)
         }
+
+        /// Of the many that most commands are in, the name of the one that says what is done: `write` or `read`, and where no
+        /// data is touched `scripting`, `pubsub`, `transaction`, `connection`, `admin`; else the first.
+        #[must_use]
+        pub fn foremost(self) -> &'static str {
+            const ORDER: [Categories; 7] = [
+                Categories::WRITE,
+                Categories::READ,
+                Categories::SCRIPTING,
+                Categories::PUBSUB,
+                Categories::TRANSACTION,
+                Categories::CONNECTION,
+                Categories::ADMIN,
+            ];
+            let found = ORDER.into_iter().find(|one| self.contains(*one));
+            found.unwrap_or(self).names().next().unwrap_or_default()
+        }
     }
 }
 

@@ -211,3 +211,37 @@ pub(super) fn check_prefixes(routes: &[Prefixed<'_>], cx: &mut ReadContext<'_>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_copied_that_do_what_is_asked_for() {
+        use MirrorCommands::{All, Reads, Writes};
+        let rows = [
+            ("set", true, false),
+            ("flushdb", true, false),
+            ("eval", true, false),
+            ("evalsha", true, false),
+            ("fcall", true, false),
+            ("script|load", true, false),
+            ("xreadgroup", true, false),
+            ("sort", true, false),
+            ("get", false, true),
+            ("mget", false, true),
+            ("eval_ro", false, true),
+            ("sort_ro", false, true),
+            ("publish", false, false),
+            ("ping", false, false),
+            ("info", false, false),
+            ("multi", false, false),
+        ];
+        for (name, is_write, is_read) in rows {
+            let command = CommandId::of_full_name(name.as_bytes()).unwrap();
+            assert_eq!(Writes.takes(command), is_write, "{name}");
+            assert_eq!(Reads.takes(command), is_read, "{name}");
+            assert_eq!(All.takes(command), is_write || is_read, "{name}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::acl::Glob;
 use crate::command::channels::{ChannelUse, channels};
 use crate::command::{Arguments, Categories, CommandId, keys};
 use crate::encoder;
-use crate::machine::Lost;
+use crate::machine::{Call, Lost};
 use crate::request::CommandRef;
 
 /// A command as it goes upstream.
@@ -33,17 +33,17 @@ pub type Words<'a> = Vec<Cow<'a, [u8]>>;
 type Replaced = SmallVec<[(u32, Vec<u8>); 4]>;
 
 impl Renaming {
-    /// A command with its keys as servers know them. `arguments` are those of `call`, and of a large command also say how
+    /// A command with its keys as servers know them. `arguments` are those of the call, and of a large command also say how
     /// many there will be: its keys must be in the front that is here.
     ///
     /// # Errors
     /// [`Lost::KeyPrefix`] or, where it would show or change keys that have another prefix, [`Lost::BeyondPrefix`].
     pub fn command<'a, A: Arguments>(
         &self,
-        id: CommandId,
+        call: &Call<'a>,
         arguments: &A,
-        call: CommandRef<'a>,
     ) -> Result<Renamed<'a>, Lost> {
+        let (id, call) = (call.id, call.command);
         if self.reaches_beyond(id, &call) {
             return Err(Lost::BeyondPrefix);
         }
@@ -173,6 +173,8 @@ impl Renaming {
                 is_notification(call.argument(1).unwrap_or_default())
             }
             _ if id.own_name() == "help" => false,
+            // Nobody knows what it does.
+            _ if categories == Categories::NONE => true,
             _ if categories.contains(Categories::SCRIPTING) => !self.allows_scripts,
             _ if !id.key_specs().is_empty() => false,
             _ => [

@@ -4,7 +4,7 @@ use portcullis_testkit::Random;
 
 use super::*;
 use crate::command::CommandId;
-use crate::machine::Lost;
+use crate::machine::{Call, Lost};
 use crate::request::Command;
 
 fn renaming(strip: &str, add: &str) -> Renaming {
@@ -20,8 +20,11 @@ fn sent(renaming: &Renaming, words: &str) -> Result<(String, Option<Names>), Los
     let words: Vec<&str> = words.split(' ').collect();
     let command = Command::new(&words);
     let id = CommandId::resolve(&command).unwrap();
-    let call = command.as_ref();
-    let Renamed { wire, names } = renaming.command(id, &call, call)?;
+    let call = Call {
+        id,
+        command: command.as_ref(),
+    };
+    let Renamed { wire, names } = renaming.command(&call, &call.command)?;
     let mut decoder = crate::request::RequestDecoder::new(crate::limits::RequestLimits::default());
     decoder.set_known(true);
     let mut src = bytes::BytesMut::from(&*wire);

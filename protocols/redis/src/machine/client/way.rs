@@ -33,7 +33,7 @@ impl<'a> Outgoing<'a> {
                 named: None,
             });
         };
-        let Renamed { wire, names } = renaming.command(call.id, arguments, call.command)?;
+        let Renamed { wire, names } = renaming.command(call, arguments)?;
         let named = names.map(|names| Named { renaming, names });
         Ok(Self { wire, named })
     }
