@@ -202,7 +202,8 @@ impl RedisCluster {
             if keys.is_empty() {
                 return;
             }
-            let mut call = ["MIGRATE", &ip, &port, "", "0", "5000", "KEYS"]
+            // What a node kept of a slot that it lost, in a failover say, is older.
+            let mut call = ["MIGRATE", &ip, &port, "", "0", "5000", "REPLACE", "KEYS"]
                 .map(str::to_owned)
                 .to_vec();
             call.extend(keys.into_iter().map(RedisReply::text));

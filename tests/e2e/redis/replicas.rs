@@ -10,6 +10,8 @@ use harness::{ClosedPort, Gate, Gateway, Origin, eventually};
 use super::cluster_hostile::command;
 use super::{Site, bulk, document, is_error, ok};
 
+const FAILURES: &str = "portcullis_endpoint_failures_total";
+
 /// Servers that each know their own name, so that it shows who answered: replicas in name only.
 fn named(names: &[&str]) -> Option<Vec<Redis>> {
     let start = |name: &&str| {
@@ -143,6 +145,40 @@ fn replicas_stand_in_for_a_primary_that_is_gone() {
     eventually("the primary answers again", || {
         client.call(&["GET", "who"]) == RedisReply::Nil
     });
+}
+
+#[test]
+fn a_replica_that_comes_back_has_its_share_by_and_by() {
+    for (slow_start, is_slow) in [("1h", true), ("off", false)] {
+        let Some(mut servers) = named(&["a", "b", "c"]) else {
+            return;
+        };
+        let all = addresses(&servers);
+        let settings = format!("read_from: replica, slow_start: {slow_start}");
+        let site = over(all[0], &all[1..], &settings);
+        let mut client = site.client();
+        wait_for(&mut client, &["b", "c"]);
+        servers.remove(2);
+        // Until it is known that it cannot be connected, and not only that a connection is gone.
+        let failed = || {
+            site.gateway
+                .stats()
+                .counter(FAILURES, &[("cluster", "main")])
+        };
+        eventually("it is tried in vain", || {
+            wait_for(&mut client, &["b"]);
+            failed() > 0
+        });
+        let Some(again) = Redis::at(all[2]) else {
+            return;
+        };
+        assert_eq!(again.client().call(&["SET", "who", "c"]), ok());
+        eventually("it is used again", || who(&mut client, 50).contains("c"));
+        let answers = (0..400).map(|_| client.call(&["GET", "who"]).text());
+        let share = answers.filter(|name| name == "c").count();
+        // A tenth of a half at first; else a half.
+        assert_eq!(share < 100, is_slow, "{slow_start}: {share} of 400");
+    }
 }
 
 #[test]

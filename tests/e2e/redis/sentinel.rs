@@ -115,7 +115,7 @@ fn the_primary_is_found_before_the_first_command() {
 }
 
 #[test]
-fn f8_the_primary_dies_under_load() {
+fn the_primary_dies_under_load() {
     let Some(mut all) = start("") else { return };
     let mut waiting = all.site.client();
     waiting.send(&["BLPOP", "nothing", "0"]);

@@ -132,10 +132,10 @@ impl Followed {
         state.wake();
     }
 
-    /// Something may have been missed.
+    /// A sentinel listens again: something may have been missed.
     pub(super) fn want(&self) {
         let mut state = self.state.borrow_mut();
-        state.policy.want();
+        state.policy.want_anew();
         state.wake();
     }
 
