@@ -11,14 +11,17 @@ mod cluster_isolation;
 mod cluster_tls;
 mod faults;
 mod filters;
+mod foreign;
 mod isolation;
 mod prefixes;
 mod replicas;
 mod scripted;
+mod scripts;
 mod sentinel;
 mod sentinel_fake;
 mod shards;
 mod state;
+mod tracking;
 mod ways;
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use portcullis_filter::{Fact, Facts, Messages};
 use smallvec::SmallVec;
 
-use crate::command::{CommandId, keys};
+use crate::command::{Categories, CommandId, Foreign, keys};
 use crate::request::{CommandRef, Span};
 
 /// The messages of Redis.
@@ -31,6 +31,8 @@ pub struct ErrorText(pub String);
 pub struct CommandRequest {
     /// The command.
     pub command: CommandId,
+    /// What it is, if it is [`CommandId::FOREIGN`].
+    pub foreign: Option<Arc<Foreign>>,
     /// The client's user.
     pub user: Arc<[u8]>,
     /// The database that it selected.
@@ -62,6 +64,7 @@ impl CommandRequest {
     ) -> Self {
         let mut request = Self {
             command,
+            foreign: None,
             user: Arc::clone(user),
             database,
             wire: Vec::new(),
@@ -77,6 +80,7 @@ impl CommandRequest {
     pub fn set(&mut self, command: CommandId, call: CommandRef<'_>, large: Option<Large>) {
         self.command = command;
         self.large = large;
+        self.foreign = None;
         self.wire.clear();
         self.wire.extend_from_slice(call.wire());
         self.arguments.clear();
@@ -84,6 +88,26 @@ impl CommandRequest {
         self.keys.clear();
         // A server says what is wrong with one whose keys cannot be told.
         let _ = keys(command, &call, &mut self.keys);
+    }
+
+    /// Takes in what a command is that is not in the table.
+    pub fn set_foreign(&mut self, foreign: Arc<Foreign>) {
+        let mut keys = SmallVec::new();
+        let _ = foreign.keys(&self.call(), &mut keys);
+        self.keys = keys;
+        self.foreign = Some(foreign);
+    }
+
+    /// Its name, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let foreign = self.foreign.as_ref();
+        foreign.map_or_else(|| self.command.name(), |foreign| &foreign.name)
+    }
+
+    fn categories(&self) -> Categories {
+        let foreign = self.foreign.as_ref();
+        foreign.map_or_else(|| self.command.categories(), |foreign| foreign.categories)
     }
 
     /// The command and its arguments.
@@ -136,11 +160,9 @@ impl Facts for RedisMessages {
 
     fn fact(name: &str) -> Option<Fact<Self>> {
         Some(match name {
-            "redis.command" => {
-                Box::new(|request, _, key| key.write(request.command.name().as_bytes()))
-            }
+            "redis.command" => Box::new(|request, _, key| key.write(request.name().as_bytes())),
             "redis.category" => Box::new(|request, _, key| {
-                let category = request.command.categories().foremost();
+                let category = request.categories().foremost();
                 key.write(category.as_bytes());
             }),
             "redis.key" => Box::new(|request, _, key| match request.keys().next() {
@@ -171,6 +193,8 @@ pub struct Record {
     pub duration: Duration,
     /// The command; `None` of one that there is not.
     pub command: Option<CommandId>,
+    /// What it is, if it is [`CommandId::FOREIGN`].
+    pub foreign: Option<Arc<Foreign>>,
     /// How many arguments it had, its name among them.
     pub arguments: usize,
     /// The client's user.

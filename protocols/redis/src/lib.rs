@@ -26,6 +26,7 @@ pub mod renaming;
 pub mod reply;
 pub mod request;
 pub mod route;
+pub mod script;
 pub mod sentinel;
 #[cfg(feature = "session")]
 mod session;

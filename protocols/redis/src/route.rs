@@ -11,13 +11,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::acl::Glob;
-use crate::command::{Categories, CommandId};
+use crate::command::{Categories, CommandId, Foreign};
 
 /// What a rule may ask about.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The command.
     pub command: CommandId,
+    /// What it is, if it is [`CommandId::FOREIGN`].
+    pub foreign: Option<&'a Foreign>,
     /// The key; `None` of a command without.
     pub key: Option<&'a [u8]>,
     /// The database that the client selected.
@@ -53,7 +55,10 @@ impl Condition {
                 .key
                 .is_some_and(|key| any.0.iter().any(|pattern| pattern.0.matches(key)))
         };
-        let command = |any: &AnyOf<CommandPattern>| any.0.iter().any(|it| it.takes(asked.command));
+        let command = |any: &AnyOf<CommandPattern>| {
+            let mut all = any.0.iter();
+            all.any(|it| it.takes(asked.command, asked.foreign))
+        };
         let user = |any: &AnyOf<ValuePattern>| any.0.iter().any(|it| it.matches(Some(asked.user)));
         let network = |any: &AnyOf<InNetwork>| any.0.iter().any(|it| it.0.contains(asked.address));
         let database = |list: &Vec<u32>| list.contains(&asked.database);
@@ -136,12 +141,14 @@ impl JsonSchema for KeyPattern {
 }
 
 /// Commands: one, with its subcommands, or those of a category.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandPattern {
     /// `get`, `config`, `config|get`.
     Command(CommandId),
     /// `@read`.
     Category(Categories),
+    /// `ft.search`: of a module, whose commands have a dot in their names. In lower case.
+    Foreign(Box<str>),
 }
 
 impl CommandPattern {
@@ -154,19 +161,26 @@ impl CommandPattern {
                 .map(Self::Category)
                 .ok_or_else(|| format!("there is no category '{name}'"));
         }
-        let command = CommandId::of_full_name(text.as_bytes());
-        command
-            .map(Self::Command)
+        if let Some(command) = CommandId::of_full_name(text.as_bytes()) {
+            return Ok(Self::Command(command));
+        }
+        let foreign = Foreign::name_of(text.as_bytes()).filter(|name| name.contains('.'));
+        foreign
+            .map(Self::Foreign)
             .ok_or_else(|| format!("there is no command '{text}'"))
     }
 
     /// Whether the command is one of them.
     #[must_use]
     #[inline]
-    pub fn takes(self, command: CommandId) -> bool {
+    pub fn takes(&self, command: CommandId, foreign: Option<&Foreign>) -> bool {
         match self {
-            Self::Command(one) => command == one || command.parent() == Some(one),
-            Self::Category(category) => command.categories().contains(category),
+            Self::Command(one) => command == *one || command.parent() == Some(*one),
+            Self::Category(category) => {
+                let categories = foreign.map_or_else(|| command.categories(), |it| it.categories);
+                categories.contains(*category)
+            }
+            Self::Foreign(name) => foreign.is_some_and(|foreign| foreign.name == *name),
         }
     }
 }
@@ -174,8 +188,8 @@ impl CommandPattern {
 impl Covers for CommandPattern {
     fn covers(&self, other: &Self) -> bool {
         match other {
-            Self::Command(one) => self.takes(*one),
-            Self::Category(_) => self == other,
+            Self::Command(one) => self.takes(*one, None),
+            Self::Category(_) | Self::Foreign(_) => self == other,
         }
     }
 }
@@ -197,6 +211,6 @@ impl JsonSchema for CommandPattern {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["get", "config|get", "@read"] })
+        json_schema!({ "type": "string", "examples": ["get", "config|get", "@read", "ft.search"] })
     }
 }

@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use super::password::PasswordHash;
-use super::selector::{KeyPattern, Selector};
+use super::selector::{KeyPattern, Named, Selector};
 use super::{Glob, User};
-use crate::command::{Categories, CommandId};
+use crate::command::{Categories, CommandId, Foreign};
 
 /// What is wrong with a rule. Said in Redis's words where it has any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -226,6 +226,14 @@ fn rule_of_command(selector: &mut Selector, name: &str, allowed: bool) -> Result
     let (parent, rest) = name
         .split_once('|')
         .map_or((name, None), |(parent, rest)| (parent, Some(rest)));
+    // A module's have a dot in their names. Whether there is such a module, its server knows.
+    if rest.is_none()
+        && name.contains('.')
+        && let Some(name) = Foreign::name_of(name.as_bytes())
+    {
+        selector.set_foreign(Named::Command(name), allowed);
+        return Ok(());
+    }
     let parent = CommandId::of(parent.as_bytes()).ok_or(unknown)?;
     let Some(rest) = rest else {
         selector.set(parent, allowed);

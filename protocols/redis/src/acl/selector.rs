@@ -4,7 +4,7 @@
 
 use super::{Denied, Glob};
 use crate::command::channels::ChannelUse;
-use crate::command::{Arguments, Categories, CommandId, KeyFlags, channels, each_key};
+use crate::command::{Arguments, Categories, CommandId, Foreign, KeyFlags, channels, each_key};
 
 const WORDS: usize = CommandId::COUNT.div_ceil(64);
 
@@ -12,14 +12,33 @@ const WORDS: usize = CommandId::COUNT.div_ceil(64);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selector {
     commands: [u64; WORDS],
-    /// Commands that are not in the table: those of modules, and of later servers.
-    unknown_commands: bool,
+    /// What was said that is about commands that are not in the table, too: the last that fits decides.
+    foreign: Vec<(Named, bool)>,
     /// Commands that are allowed with these first arguments only, such as `SELECT 0`.
     first_arguments: Vec<(CommandId, Box<[u8]>)>,
     pub(super) all_keys: bool,
     pub(super) keys: Vec<KeyPattern>,
     pub(super) all_channels: bool,
     pub(super) channels: Vec<Glob>,
+}
+
+/// What a rule names, of commands that are not in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Named {
+    All,
+    Category(Categories),
+    /// In lower case.
+    Command(Box<str>),
+}
+
+impl Named {
+    fn is(&self, foreign: &Foreign) -> bool {
+        match self {
+            Self::All => true,
+            Self::Category(category) => foreign.categories.contains(*category),
+            Self::Command(name) => *name == foreign.name,
+        }
+    }
 }
 
 /// Keys, and what may be done with them.
@@ -52,12 +71,19 @@ impl Selector {
         CommandId::all()
             .filter(|command| command.categories().contains(category))
             .for_each(|command| self.set(command, allowed));
+        self.set_foreign(Named::Category(category), allowed);
+    }
+
+    /// Allows or forbids commands that are not in the table.
+    pub(super) fn set_foreign(&mut self, named: Named, allowed: bool) {
+        self.foreign.retain(|(known, _)| *known != named);
+        self.foreign.push((named, allowed));
     }
 
     /// Allows or forbids all commands, those that nobody knows yet too.
     pub(super) fn set_all(&mut self, allowed: bool) {
         self.commands = [if allowed { u64::MAX } else { 0 }; WORDS];
-        self.unknown_commands = allowed;
+        self.foreign = vec![(Named::All, allowed)];
         self.first_arguments.clear();
     }
 
@@ -79,15 +105,18 @@ impl Selector {
     }
 
     /// As `check`, of a command that is not in the table, with the indexes of its keys.
-    pub(super) fn check_unknown<A: Arguments + ?Sized>(
+    pub(super) fn check_foreign<A: Arguments + ?Sized>(
         &self,
+        foreign: &Foreign,
         args: &A,
         keys: &[u32],
     ) -> Result<(), Denied> {
-        if !self.unknown_commands {
+        let mut said = self.foreign.iter().rev();
+        let last = said.find(|(named, _)| named.is(foreign));
+        if !last.is_some_and(|(_, allowed)| *allowed) {
             return Err(Denied::UnknownCommand);
         }
-        let used = KeyFlags::ACCESS.and(KeyFlags::UPDATE);
+        let used = foreign.key_flags();
         let denied = keys
             .iter()
             .find(|index| !self.allows_key(args.at(**index as usize), used));

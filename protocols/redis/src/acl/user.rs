@@ -4,7 +4,7 @@ use super::Denied;
 use super::password::PasswordHash;
 use super::rules::{self, RuleError, RulesError};
 use super::selector::Selector;
-use crate::command::{Arguments, CommandId, Flags};
+use crate::command::{Arguments, CommandId, Flags, Foreign};
 
 /// A user and its rules.
 #[derive(Debug, Clone, Default)]
@@ -113,12 +113,17 @@ impl User {
         self.any(|selector| selector.check(command, args))
     }
 
-    /// Whether it may call a command that is not in the table, with keys at these indexes (taken as read and written).
+    /// Whether it may call a command that is not in the table, with keys at these indexes.
     ///
     /// # Errors
     /// It may not.
-    pub fn may_unknown<A: Arguments + ?Sized>(&self, args: &A, keys: &[u32]) -> Result<(), Denied> {
-        self.any(|selector| selector.check_unknown(args, keys))
+    pub fn may_foreign<A: Arguments + ?Sized>(
+        &self,
+        foreign: &Foreign,
+        args: &A,
+        keys: &[u32],
+    ) -> Result<(), Denied> {
+        self.any(|selector| selector.check_foreign(foreign, args, keys))
     }
 
     /// Allowed if one set of permissions allows all; else the reason of the one that got furthest.

@@ -1,7 +1,7 @@
 //! What the gateway knows of each command of Redis 7.0: its name, arity, flags, keys, categories, and what is done with it.
 //!
 //! It runs no command and opens no reply; arguments are read, never copied. What is not in the table (commands of modules
-//! and of later servers) is [`Unknown`], and is the caller's to decide about.
+//! and of later servers) is [`Unknown`], and may be a [`Foreign`] command that a server knows.
 //!
 //! Start at [`CommandId::resolve`] (which command is this?), then [`arity`] (may it be called so?), [`keys()`] (which
 //! arguments are keys?), and [`handling`] (what is to be done with it?). The facts are rows in `table.rs`.
@@ -9,6 +9,7 @@
 pub mod arity;
 pub mod channels;
 mod flags;
+pub mod foreign;
 pub mod handling;
 mod keys;
 mod lookup;
@@ -18,6 +19,7 @@ mod table;
 
 pub use channels::{Channels, channels};
 pub use flags::{Categories, Flags, KeyFlags};
+pub use foreign::Foreign;
 pub use handling::{Denial, Handling};
 pub use keys::{KeysError, each_key, keys};
 pub use patterns::each_pattern;
@@ -112,6 +114,9 @@ pub enum Unknown {
 impl CommandId {
     /// How many commands and subcommands the table has.
     pub const COUNT: usize = ROWS.len();
+
+    /// What is not in the table, as a whole: what it is, a [`Foreign`] says. Its index is [`COUNT`](Self::COUNT).
+    pub const FOREIGN: Self = Self(ROWS.len() as u16);
 
     /// The command of this name, in any case: `get`, `CONFIG`; not `config|get`.
     #[must_use]
@@ -238,8 +243,7 @@ impl CommandId {
 
     #[inline]
     fn row(self) -> &'static Row {
-        // Ids are made from the table alone, so the first row is never what is taken instead.
-        ROWS.get(self.index()).unwrap_or(&ROWS[0])
+        ROWS.get(self.index()).unwrap_or(&FOREIGN)
     }
 }
 
@@ -248,6 +252,15 @@ impl std::fmt::Debug for CommandId {
         formatter.write_str(self.name())
     }
 }
+
+/// What stands for all that is in no row.
+static FOREIGN: Row = Row {
+    name: "foreign",
+    arity: -1,
+    flags: Flags::NONE,
+    categories: Categories::NONE,
+    keys: &[],
+};
 
 /// One row of the table.
 #[derive(Debug)]

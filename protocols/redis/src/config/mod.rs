@@ -4,6 +4,7 @@
 //! [`RedisConfig::read`].
 
 mod auth;
+mod commands;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use self::auth::{AuthConfig, UserConfig};
+pub use self::commands::UnknownCommands;
+use self::commands::{CommandRule, read_foreign};
 pub use self::routes::{MatchConfig, RouteConfig};
 use self::routes::{RouteRule, read_targets};
 pub use self::way::{MirrorCommands, MirrorConfig, WayConfig};
 use crate::chain::RedisMessages;
-use crate::command::CommandId;
+use crate::command::{CommandId, Foreign};
 use crate::filters::registry;
 use crate::limits::RequestLimits;
 use crate::machine::Policy;
@@ -37,6 +40,10 @@ pub struct RedisConfig {
     pub upstream: UpstreamConfig,
     /// Commands that are refused by default and allowed here.
     pub allow_commands: Vec<CommandId>,
+    /// What commands are that the gateway does not know.
+    pub commands: Vec<Arc<Foreign>>,
+    /// What becomes of all others.
+    pub unknown_commands: UnknownCommands,
     /// How many databases a client may select among.
     pub databases: NonZeroU32,
     /// How long things may take.
@@ -97,6 +104,9 @@ pub struct LimitsConfig {
     pub value: ByteSize,
     /// The most arguments of a command. Default 1048576.
     pub arguments: NonZeroU32,
+    /// Bytes of scripts that are remembered, so that EVALSHA finds them on every server. Default 8MiB, for all clients of the
+    /// listener; those that were not used for longest are forgotten first. `0B` remembers none, and NOSCRIPT is shown.
+    pub scripts: ByteSize,
     /// Whether plain lines are taken for commands, for people with telnet. Default false: every protocol of lines could be
     /// made to speak it.
     pub inline: bool,
@@ -109,6 +119,7 @@ impl Default for LimitsConfig {
             output: ByteSize::mib(64),
             value: ByteSize::mib(512),
             arguments: const { NonZeroU32::new(1 << 20).unwrap() },
+            scripts: ByteSize::mib(8),
             inline: false,
         }
     }
@@ -141,6 +152,13 @@ struct RedisKeys {
     /// and what would harm others over shared connections.
     #[serde(default)]
     allow_commands: Vec<Located<String>>,
+    /// What commands are that the gateway does not know, such as those of modules: which of their arguments are keys.
+    /// Servers need not be asked about these, and they are carried out whatever servers say.
+    #[serde(default)]
+    commands: Vec<CommandRule>,
+    /// What becomes of a command that neither the gateway nor `commands` knows. Default `ask`: a server says what it is.
+    #[serde(default)]
+    unknown_commands: UnknownCommands,
     /// How many databases a client may select among. Default 16, as a server's.
     #[serde(default = "default_databases")]
     databases: NonZeroU32,
@@ -178,11 +196,14 @@ impl RedisConfig {
                 .expected("`password` beside `user`");
         }
         let allow_commands = read_commands(&keys.allow_commands, cx.diagnostics);
+        let commands = read_foreign(&keys.commands, cx.diagnostics);
         let routes = read_targets(raw, keys.cluster.as_ref(), keys.routes.as_ref(), cx);
         Some(Self {
             auth: keys.auth.into_inner(),
             upstream: keys.upstream.into_inner(),
             allow_commands,
+            commands,
+            unknown_commands: keys.unknown_commands,
             databases: keys.databases,
             timeouts: keys.timeouts,
             limits: keys.limits,

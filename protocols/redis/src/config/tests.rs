@@ -190,6 +190,31 @@ fn mistakes_are_found_and_named() {
             "a word in capital letters",
         ),
         ("cluster: cache\nlimits: { pipeline: 0 }", "pipeline"),
+        (
+            "cluster: cache\ncommands: [{ name: get }]",
+            "'get' is a command of Redis",
+        ),
+        (
+            "cluster: cache\ncommands: [{ name: \"a b\" }]",
+            "is no name of a command",
+        ),
+        (
+            "cluster: cache\ncommands: [{ name: ft.search }, { name: FT.SEARCH }]",
+            "two rules are about 'ft.search'",
+        ),
+        (
+            "cluster: cache\ncommands: [{ name: a.b, categories: [reed] }]",
+            "there is no category 'reed'",
+        ),
+        (
+            "cluster: cache\ncommands: [{ name: a.b, keys: { first: 0 } }]",
+            "keys begin behind the name",
+        ),
+        (
+            "cluster: cache\ncommands: [{ name: a.b, keys: { first: 2, last: 1 } }]",
+            "the last key is before the first",
+        ),
+        ("cluster: cache\nunknown_commands: no", "unknown_commands"),
     ];
     for (yaml, expected) in cases {
         let (_, problems) = read(yaml);

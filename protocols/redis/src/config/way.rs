@@ -10,7 +10,7 @@ use portcullis_filter::ReadContext;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::command::{Categories, CommandId, Flags};
+use crate::command::{Categories, CommandId, Flags, Foreign};
 use crate::renaming::Renaming;
 
 /// The longest prefix, in bytes: it is sent with every key.
@@ -61,6 +61,17 @@ impl MirrorCommands {
             Self::Writes => may_write(command),
             Self::Reads => command.flags().contains(Flags::READONLY),
             Self::All => command.flags().contains(Flags::READONLY) || may_write(command),
+        }
+    }
+
+    /// The same of a command that is not in the table. What does not only read may write.
+    #[must_use]
+    pub const fn takes_foreign(self, foreign: &Foreign) -> bool {
+        let only_reads = foreign.flags.contains(Flags::READONLY);
+        match self {
+            Self::Writes => !only_reads,
+            Self::Reads => only_reads,
+            Self::All => true,
         }
     }
 }

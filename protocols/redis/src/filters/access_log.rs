@@ -76,7 +76,10 @@ fn writer(name: &str) -> Option<fn(&Record, ValueWriter<'_>)> {
         // As Envoy counts: received from downstream, sent to it.
         "BYTES_RECEIVED" => |record, value| value.number(record.bytes_up),
         "BYTES_SENT" => |record, value| value.number(record.bytes_down),
-        "COMMAND" => |record, value| value.optional(record.command.map(CommandId::name)),
+        "COMMAND" => |record, value| match &record.foreign {
+            Some(foreign) => value.optional(Some(&*foreign.name)),
+            None => value.optional(record.command.map(CommandId::name)),
+        },
         "DATABASE" => |record, value| value.number(record.database.into()),
         "DURATION" => |record, value| value.number(clamp(record.duration.as_millis())),
         "DURATION_MICROS" => |record, value| value.number(clamp(record.duration.as_micros())),

@@ -35,7 +35,7 @@ impl DenyConfig {
     }
 
     fn means(&self, request: &CommandRequest, cx: &Context) -> bool {
-        let command = |it: &CommandPattern| it.takes(request.command);
+        let command = |it: &CommandPattern| it.takes(request.command, request.foreign.as_deref());
         let key = |it: &KeyPattern| request.keys().any(|key| it.0.matches(key));
         let client = |it: &Network| it.contains(cx.client_ip);
         let long = |size: ByteSize| request.longest() > size.get();

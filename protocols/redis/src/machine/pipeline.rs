@@ -27,6 +27,8 @@ pub struct Pipeline<T> {
     scanner: ReplyScanner,
     pending: VecDeque<T>,
     streaming: Streaming,
+    /// Replies that nobody asked for are pushes.
+    is_listening: bool,
 }
 
 /// Something that came.
@@ -70,7 +72,13 @@ impl<T> Pipeline<T> {
             scanner: ReplyScanner::new(limits),
             pending: VecDeque::new(),
             streaming: Streaming::No,
+            is_listening: false,
         }
+    }
+
+    /// From now on replies that nobody asked for are pushes: the server is told to MONITOR.
+    pub const fn listen(&mut self) {
+        self.is_listening = true;
     }
 
     /// A command was sent; its reply is for `ticket`.
@@ -129,14 +137,18 @@ impl<T> Pipeline<T> {
         deliver: &mut impl FnMut(Delivery<'_, T>),
     ) -> Result<(), PipelineError> {
         match frame {
-            ReplyFrame::Whole { kind, .. } if kind.is_push() => {
+            ReplyFrame::Whole { kind, .. }
+                if kind.is_push() || (self.is_listening && self.pending.is_empty()) =>
+            {
                 deliver(Delivery::Push(Piece::Whole { kind, bytes }));
             }
             ReplyFrame::Whole { kind, .. } => {
                 let ticket = self.pending.pop_front().ok_or(PipelineError::Unasked)?;
                 deliver(Delivery::Last(ticket, Piece::Whole { kind, bytes }));
             }
-            ReplyFrame::Begin { kind, .. } if kind.is_push() => {
+            ReplyFrame::Begin { kind, .. }
+                if kind.is_push() || (self.is_listening && self.pending.is_empty()) =>
+            {
                 self.streaming = Streaming::Push;
                 deliver(Delivery::Push(Piece::Begin { kind, bytes }));
             }

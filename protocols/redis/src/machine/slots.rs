@@ -166,6 +166,19 @@ impl<T> Slots<T> {
         self.queue.is_empty()
     }
 
+    /// Whether something that came waits for what is before it.
+    #[must_use]
+    pub fn has_held(&self) -> bool {
+        let is_held = |slot: &Slot<T>| !matches!(slot.state, State::Owed);
+        self.queue.iter().any(is_held)
+    }
+
+    /// Whether this is the last that is owed.
+    #[must_use]
+    pub fn is_last(&self, id: SlotId) -> bool {
+        self.first + self.queue.len() as u64 == id.0 + 1
+    }
+
     /// Whether a large reply is half with the client.
     #[must_use]
     pub const fn is_open(&self) -> bool {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::slots::SlotId;
-use crate::command::CommandId;
 use crate::command::handling::Scope;
+use crate::command::{Arguments, CommandId, Flags, Foreign, KeysError, keys};
 use crate::message::RespVersion;
 use crate::renaming::Renaming;
 use crate::reply::ReplyKind;
@@ -34,6 +34,52 @@ pub struct Call<'a> {
     pub id: CommandId,
     /// Its bytes and arguments.
     pub command: CommandRef<'a>,
+    /// What it is, if it is [`CommandId::FOREIGN`].
+    pub foreign: Option<&'a Foreign>,
+}
+
+impl<'a> Call<'a> {
+    /// A command of the table.
+    #[must_use]
+    #[inline]
+    pub const fn new(id: CommandId, command: CommandRef<'a>) -> Self {
+        Self {
+            id,
+            command,
+            foreign: None,
+        }
+    }
+
+    /// What kind of command it is.
+    #[must_use]
+    #[inline]
+    pub fn flags(&self) -> Flags {
+        self.foreign
+            .map_or_else(|| self.id.flags(), |foreign| foreign.flags)
+    }
+
+    /// Its name, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.foreign
+            .map_or_else(|| self.id.name(), |foreign| &foreign.name)
+    }
+
+    /// Appends the indexes of those of `args` that are keys: its own, or what is known of them.
+    ///
+    /// # Errors
+    /// They cannot be what the command wants.
+    #[inline]
+    pub fn keys<A: Arguments + ?Sized>(
+        &self,
+        args: &A,
+        found: &mut SmallVec<[u32; 8]>,
+    ) -> Result<(), KeysError> {
+        match self.foreign {
+            None => keys(self.id, args, found),
+            Some(foreign) => foreign.keys(args, found),
+        }
+    }
 }
 
 /// What a connection was brought to before a client's commands go there.
@@ -57,6 +103,10 @@ pub enum Ticket {
     },
     /// A command that the machine added itself, such as MULTI: an error ends the pinned connection.
     Own,
+    /// As [`Own`](Self::Own), about tracking: without it the client would not hear of changes.
+    Tracking,
+    /// A question of the owner's, whose answer is no matter of the machine's.
+    Asked,
 }
 
 /// A connection of this client alone.
@@ -77,6 +127,10 @@ pub enum Purpose {
     Subscription,
     /// One command that is too large to be held.
     Large,
+    /// All that a client says to one place while its keys are tracked.
+    Tracking,
+    /// What the server says of all commands: replies that nobody asked for are pushes.
+    Monitor,
 }
 
 /// What becomes of a connection of a client's own.
@@ -226,6 +280,9 @@ pub trait Upstreams {
     fn renaming(&self, _way: u16) -> Option<Arc<Renaming>> {
         None
     }
+
+    /// All shards that any command may go to. `None` if they are not fixed, as the nodes of a Redis Cluster.
+    fn shards(&mut self) -> Option<Destinations>;
 
     /// Sends a whole command over the connection that clients share. Its reply comes later, never from inside this call.
     ///

@@ -12,7 +12,7 @@ use super::reply::Names;
 use super::{Renaming, is_notification};
 use crate::acl::Glob;
 use crate::command::channels::{ChannelUse, channels};
-use crate::command::{Arguments, Categories, CommandId, keys};
+use crate::command::{Arguments, Categories, CommandId, Foreign, keys};
 use crate::encoder;
 use crate::machine::{Call, Lost};
 use crate::request::CommandRef;
@@ -74,6 +74,29 @@ impl Renaming {
             return Err(Lost::BeyondPrefix);
         }
         splice(call, replaced, names)
+    }
+
+    /// As [`command`](Self::command), of a command that is not in the table. One without keys could reach any.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn foreign<'a, A: Arguments>(
+        &self,
+        foreign: &Foreign,
+        arguments: &A,
+        call: CommandRef<'a>,
+    ) -> Result<Renamed<'a>, Lost> {
+        let mut found = SmallVec::new();
+        let told = foreign.keys(arguments, &mut found);
+        if told.is_err() || found.is_empty() {
+            return Err(Lost::BeyondPrefix);
+        }
+        let mut replaced = Replaced::new();
+        for index in found {
+            let key = call.argument(index as usize).ok_or(Lost::BeyondPrefix)?;
+            replaced.push((index, self.upstream(key)?));
+        }
+        splice(call, replaced, None)
     }
 
     fn keys<A: Arguments>(

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use portcullis_filter::Context;
 use portcullis_net::{Stream, clock};
 
@@ -17,7 +17,7 @@ use super::server::RedisServer;
 use super::spare;
 use crate::chain::Record;
 use crate::command::CommandId;
-use crate::machine::{Client, Finished, Piece, PinId, Ticket};
+use crate::machine::{Client, Finished, Lost, Piece, PinId, SlotId, Ticket};
 
 /// A command under way.
 pub(super) struct Flight {
@@ -48,6 +48,8 @@ pub(super) enum Need {
     Capacity,
     /// That the server has taken most of a large command.
     Drained,
+    /// What a server answers to a question of the gateway's.
+    Answer,
     /// That it is known which nodes there are, or that nobody knows.
     Nodes,
 }
@@ -65,6 +67,8 @@ pub(super) struct State {
     pub(super) waker: Option<Waker>,
     /// How many shared requests had been sent when it was last answered.
     pub(super) answered: u64,
+    /// To a question of the gateway's.
+    pub(super) answer: Option<Box<Result<Bytes, Lost>>>,
     /// Why it is to be closed, once that is so.
     pub(super) ended: Option<&'static str>,
 }
@@ -74,12 +78,20 @@ impl Cell {
     #[inline]
     pub(super) fn on_piece(&self, ticket: Ticket, piece: Piece<'_>) {
         let mut state = self.state.borrow_mut();
+        if ticket == Ticket::Asked {
+            return state.on_answer(piece);
+        }
         let out = state.machine.out();
         if out.capacity() == 0 {
             *out = spare::take();
         }
         state.machine.on_piece(ticket, piece);
         self.after(&mut state);
+    }
+
+    /// Whether this is the last reply that it is owed.
+    pub(super) fn is_last(&self, slot: SlotId) -> bool {
+        self.state.borrow().machine.is_last(slot)
     }
 
     /// A message for this client.
@@ -95,7 +107,7 @@ impl Cell {
     pub(super) fn on_pin_lost(&self, pin: PinId) {
         let mut state = self.state.borrow_mut();
         if state.machine.listens_on(pin) {
-            // Messages may be missed from now on: who subscribes again knows that.
+            // Messages may be missed from now on: who subscribes, or tracks, again knows that.
             state.end("subscription_lost");
         }
     }
@@ -103,6 +115,9 @@ impl Cell {
     /// Counts what is over, and looks whether the client can be kept.
     fn after(&self, state: &mut State) {
         self.count(state);
+        if state.machine.is_broken() {
+            state.end("tracking_lost");
+        }
         let most = self.server.config.limits.output.get();
         if state.machine.out().len() as u64 > most && state.ended.is_none() {
             self.server.stats.on_rejected("output_limit");
@@ -140,7 +155,7 @@ impl Cell {
         held.record.duration = took;
         held.record.bytes_down = finished.bytes;
         held.record.error = finished.error.map(crate::machine::ErrorPrefix::label);
-        held.record.reason = finished.lost.map(crate::machine::Lost::label);
+        held.record.reason = finished.lost.map(Lost::label);
         self.server.chain.on_complete(&held.record, &held.cx);
     }
 
@@ -172,6 +187,7 @@ impl Cell {
             Need::Input => machine.wants_settling(),
             Need::Settled => machine.is_settled(),
             Need::Capacity => machine.owed() < limit,
+            Need::Answer => state.answer.is_some(),
             Need::Drained | Need::Nodes => false,
         };
         if is_met {
@@ -181,6 +197,17 @@ impl Cell {
 }
 
 impl State {
+    /// A server answered a question of the gateway's. Answers that come in pieces are none that it wants.
+    #[cold]
+    fn on_answer(&mut self, piece: Piece<'_>) {
+        let answer = match piece {
+            Piece::Whole { bytes, .. } => Ok(Bytes::copy_from_slice(bytes)),
+            Piece::Begin { .. } | Piece::More { .. } => Err(Lost::Protocol),
+            Piece::Lost(lost) => Err(lost),
+        };
+        self.answer = Some(Box::new(answer));
+    }
+
     /// Closes the client when its task runs next.
     pub(super) fn end(&mut self, reason: &'static str) {
         self.ended.get_or_insert(reason);

@@ -4,10 +4,12 @@
 //! what the machine has to wait for. Start at [`serve`].
 
 mod filter;
+mod foreign;
 mod large;
 mod turn;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
@@ -20,7 +22,7 @@ use super::cell::{Cell, Flight, Need, State};
 use super::reach::{Asking, Pins, act};
 use super::server::RedisServer;
 use crate::chain::Large;
-use crate::command::CommandId;
+use crate::command::{CommandId, Foreign};
 use crate::encoder;
 use crate::error::RequestError;
 use crate::machine::{Call, Client, Flow, PinId, Refusal};
@@ -78,6 +80,15 @@ impl Taken {
     }
 }
 
+/// Whether a command may be carried out.
+enum Admitted {
+    Yes(CommandId, Flight),
+    /// The client was told why not.
+    No,
+    /// A server may know what this is.
+    Foreign(Box<str>),
+}
+
 /// What becomes of the rest of a large command.
 #[derive(Debug, Clone, Copy)]
 enum Rest {
@@ -91,6 +102,8 @@ enum Pause {
     Nodes,
     /// A frame that may have to wait.
     Frame(CommandFrame),
+    /// A command of so many bytes, with a name that the table does not have.
+    Foreign(usize, Box<str>),
     /// A command of so many bytes that filters have to see.
     Filters(usize, CommandId, Flight),
     /// A command of so many bytes that waits for those before it.
@@ -108,6 +121,8 @@ struct Session {
     scanner: CommandScanner,
     input: BytesMut,
     rest: Rest,
+    /// What the command is that is being carried out, if it is not in the table.
+    foreign: Option<Arc<Foreign>>,
     connection: Rc<Connection>,
     /// Since when it has had something under way, or had.
     busy_since: Instant,
@@ -134,6 +149,7 @@ impl Session {
             input: downstream.prefix,
             rest: Rest::Dropped,
             busy_since: downstream.accepted_at,
+            foreign: None,
             connection: cx.connection,
             timer: Timer::new(),
             drain: server.drain.listen(),
@@ -147,6 +163,7 @@ impl Session {
                     need: Need::Input,
                     waker: None,
                     answered: server.shared.number(),
+                    answer: None,
                     ended: None,
                 }),
                 server,
@@ -210,11 +227,12 @@ impl Session {
         }
         let taken = Taken::Front(len);
         let flow = match self.admit(&taken).map_err(Pause::Error)? {
-            None => Flow::Next,
-            Some((id, flight)) if !self.cell.server.chain.is_empty() => {
+            Admitted::No => Flow::Next,
+            Admitted::Foreign(name) => return Err(Pause::Foreign(len, name)),
+            Admitted::Yes(id, flight) if !self.cell.server.chain.is_empty() => {
                 return Err(Pause::Filters(len, id, flight));
             }
-            Some((id, flight)) => self
+            Admitted::Yes(id, flight) => self
                 .execute(id, &taken, flight)
                 .map_err(|flight| Pause::Blocked(len, id, flight))?,
         };
@@ -235,6 +253,10 @@ impl Session {
             Pause::Close => (0, Flow::Close),
             Pause::Error(error) => return Err(self.protocol_error(error).await),
             Pause::Frame(frame) => (frame.len(), self.on_frame(frame).await?),
+            Pause::Foreign(len, name) => {
+                let flow = self.pass_foreign(&name, &Taken::Front(len)).await?;
+                (len, flow)
+            }
             Pause::Filters(len, id, flight) => {
                 let flow = self.pass(id, &Taken::Front(len), flight).await?;
                 (len, flow)
@@ -268,15 +290,33 @@ impl Session {
     async fn whole(&mut self, taken: &Taken) -> Result<Flow, &'static str> {
         self.room().await?;
         match self.admit(taken) {
-            Ok(Some((id, flight))) => self.pass(id, taken, flight).await,
-            Ok(None) => Ok(Flow::Next),
+            Ok(Admitted::Yes(id, flight)) => self.pass(id, taken, flight).await,
+            Ok(Admitted::No) => Ok(Flow::Next),
+            Ok(Admitted::Foreign(name)) => self.pass_foreign(&name, taken).await,
             Err(error) => Err(self.protocol_error(error).await),
         }
     }
 
-    /// Looks whether a command may be carried out at all. `None`: the client was told why not.
+    /// A command that is not in the table.
+    async fn pass_foreign(&mut self, name: &str, taken: &Taken) -> Result<Flow, &'static str> {
+        match self.foreign(name, taken, None).await? {
+            Some((id, flight)) => self.pass(id, taken, flight).await,
+            None => Ok(Flow::Next),
+        }
+    }
+
+    /// What the command is that is being carried out, if it is not in the table.
     #[inline]
-    fn admit(&mut self, taken: &Taken) -> Result<Option<(CommandId, Flight)>, RequestError> {
+    fn foreign_of(&self, id: CommandId) -> Option<Arc<Foreign>> {
+        self.foreign
+            .as_ref()
+            .filter(|_| id == CommandId::FOREIGN)
+            .cloned()
+    }
+
+    /// Looks whether a command may be carried out at all.
+    #[inline]
+    fn admit(&mut self, taken: &Taken) -> Result<Admitted, RequestError> {
         let command = taken.command(&self.scanner, &self.input);
         let admitted = self.cell.state.borrow().machine.admit(&command);
         let id = match admitted {
@@ -284,9 +324,12 @@ impl Session {
             // Redis closes on these in any form.
             Err(_) if command.is_cross_protocol() => return Err(RequestError::CrossProtocol),
             Err((refusal, text)) => {
+                if let Some(name) = self.foreign_name(command) {
+                    return Ok(Admitted::Foreign(name));
+                }
                 let id = CommandId::resolve(&command).ok();
                 self.refuse(id, taken.len(), refusal, &text);
-                return Ok(None);
+                return Ok(Admitted::No);
             }
         };
         let flight = Flight {
@@ -296,7 +339,7 @@ impl Session {
             sampled: self.cell.server.keys.sample(id, command, taken.len()),
             held: None,
         };
-        Ok(Some((id, flight)))
+        Ok(Admitted::Yes(id, flight))
     }
 
     /// Carries a command out, if the filters let it pass.
@@ -351,16 +394,22 @@ impl Session {
     /// Carries a command out, unless it has to wait.
     #[inline]
     fn execute(&mut self, id: CommandId, taken: &Taken, flight: Flight) -> Result<Flow, Flight> {
+        let foreign = self.foreign_of(id);
         let call = Call {
             id,
             command: taken.command(&self.scanner, &self.input),
+            foreign: foreign.as_deref(),
         };
+        let is_queued = self.cell.state.borrow().machine.is_in_transaction();
+        let scripts = &self.cell.server.scripts;
+        let script = scripts.on_command(id, call.command, is_queued);
         if self.cell.state.borrow().machine.is_settled() {
             self.busy_since = flight.started;
         }
         let mut asking = asking(&self.connection, self.busy_since);
         asking.is_read = id.is_replicas();
         let flow = act(&self.cell, &mut self.pins, asking, |machine, reach| {
+            reach.script = script;
             let flow = machine.execute(call, flight, reach)?;
             Ok((flow, machine.is_known()))
         });

@@ -105,7 +105,13 @@ impl Followed {
 
     /// Remembers a client's own connection to the primary: it ends with that.
     pub(super) fn note_pin(&self, link: &Rc<Link>, purpose: Purpose) {
-        let waits = matches!(purpose, Purpose::Blocking { .. } | Purpose::Subscription);
+        let waits = matches!(
+            purpose,
+            Purpose::Blocking { .. }
+                | Purpose::Subscription
+                | Purpose::Tracking
+                | Purpose::Monitor
+        );
         let pins = &mut self.state.borrow_mut().pins;
         if pins.len() == pins.capacity() {
             pins.retain(|(link, _)| link.strong_count() > 0);

@@ -29,7 +29,8 @@ pub(super) fn judge(
     piece: Piece<'_>,
     aside: &mut Aside,
 ) -> Option<Pending> {
-    let (Piece::Whole { kind, bytes }, true) = (piece, pending.ticket != Ticket::Own) else {
+    let is_the_clients = matches!(pending.ticket, Ticket::Slot { .. });
+    let (Piece::Whole { kind, bytes }, true) = (piece, is_the_clients) else {
         return Some(pending);
     };
     if !kind.is_error() {

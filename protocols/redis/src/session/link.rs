@@ -18,6 +18,7 @@ use super::judge::{Aside, judge, look};
 use super::members::Members;
 pub(super) use super::pending::{Pending, Replay};
 use super::receiver::Receiver;
+use super::scripts::{self, Sent};
 use super::shard::{Home, Of, Shard};
 use crate::limits::ReplyLimits;
 use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Speaks};
@@ -63,6 +64,8 @@ struct State {
     waker: Option<Waker>,
     /// Whose own it is.
     owner: Option<(Rc<Cell>, PinId)>,
+    /// Scripts that it was given.
+    scripts: Option<Box<Sent>>,
     /// The connection to another node that the owner's command went on over.
     successor: Option<Rc<Link>>,
     /// How long the server may say nothing. `None`: for ever.
@@ -86,6 +89,7 @@ impl Link {
                 is_retiring: false,
                 waker: None,
                 owner: None,
+                scripts: None,
                 successor: None,
                 patience,
                 since: clock::now(),
@@ -95,7 +99,7 @@ impl Link {
 
     /// Sends bytes; with `pending` they begin a command.
     #[inline]
-    pub(super) fn push(&self, wire: &[u8], pending: Option<Pending>) -> Result<(), Lost> {
+    pub(super) fn push(&self, wire: &[u8], mut pending: Option<Pending>) -> Result<(), Lost> {
         let mut state = self.state.borrow_mut();
         if let Some(lost) = state.closed {
             return Err(lost);
@@ -103,7 +107,14 @@ impl Link {
         if state.out.len() + state.kept > MOST_OUT || state.pipeline.len() >= MOST_PENDING {
             return Err(Lost::Overflow);
         }
-        state.out.extend_from_slice(wire);
+        let in_full = pending.as_mut().and_then(|pending| {
+            pending.script.as_ref()?;
+            let sent = state.scripts.get_or_insert_default();
+            sent.prepare(pending, wire)
+        });
+        state
+            .out
+            .extend_from_slice(in_full.as_deref().unwrap_or(wire));
         if let Some(pending) = pending {
             if state.pipeline.is_empty() {
                 state.since = clock::now();
@@ -192,6 +203,11 @@ impl Link {
         next.set_owner(Some(owner));
         state.successor = Some(Rc::clone(&next));
         Ok(next)
+    }
+
+    /// Replies that nobody asked for are what the owner wants to hear.
+    pub(super) fn listen(&self) {
+        self.state.borrow_mut().pipeline.listen();
     }
 
     /// Makes it one client's own, or nobody's.
@@ -374,6 +390,7 @@ fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Los
 fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
     let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
     let mut aside = Aside::default();
+    let mut lacking = Vec::new();
     let result = {
         let mut state = link.state.borrow_mut();
         let state = &mut *state;
@@ -387,6 +404,9 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                     state.kept = state.kept.saturating_sub(pending.kept());
                     judge(link.home.as_ref(), pending, piece, &mut aside)
                 };
+                let pending = pending.and_then(|pending| {
+                    scripts::judge(pending, piece, &mut state.scripts, &mut lacking)
+                });
                 if let Some(Pending { client, ticket, .. }) = pending {
                     client.on_piece(ticket, piece);
                     note(&mut dirty, client);
@@ -397,6 +417,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                     client,
                     ticket,
                     replay,
+                    ..
                 } = pending;
                 if let Some(replay) = replay {
                     replay.is_begun.set(true);
@@ -415,6 +436,9 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
     };
     dirty.iter().for_each(Receiver::flush);
     aside.send_on(link);
+    if !lacking.is_empty() {
+        scripts::send_again(link, lacking);
+    }
     match result {
         Ok(()) => None,
         Err(error) => {

@@ -17,7 +17,6 @@ use super::receiver::Receiver;
 use super::server::Lead;
 use super::stats::RedisStats;
 use super::upstream::Sender;
-use crate::command::CommandId;
 use crate::command::handling::Scope;
 use crate::config::MirrorConfig;
 use crate::machine::{
@@ -65,9 +64,14 @@ impl Mirror {
     }
 
     /// Whether this command is to be copied, this time.
-    fn picks(&self, command: CommandId, random: &Random) -> bool {
+    fn picks(&self, call: &Call<'_>, random: &Random) -> bool {
         let percent = self.config.percent.millionths();
-        self.config.commands.takes(command) && random.happens(percent)
+        let commands = self.config.commands;
+        let is_one = match call.foreign {
+            None => commands.takes(call.id),
+            Some(foreign) => commands.takes_foreign(foreign),
+        };
+        is_one && random.happens(percent)
     }
 
     /// Room for one more copy, if there is any.
@@ -168,14 +172,14 @@ struct Mirrored<'a, 'b> {
 }
 
 impl<'a> Mirrored<'a, '_> {
-    fn mirror(&mut self, command: CommandId, way: u16) -> Option<&'a Mirror> {
+    fn mirror(&mut self, call: &Call<'_>, way: u16) -> Option<&'a Mirror> {
         let server = &self.reach.cell.server;
         let mirror = server.ways.find(way)?.mirror()?;
         let known = self.picked.iter().find(|(known, _)| *known == way);
         let is_picked = if let Some((_, is_picked)) = known {
             *is_picked
         } else {
-            let is_picked = mirror.picks(command, &server.random);
+            let is_picked = mirror.picks(call, &server.random);
             self.picked.push((way, is_picked));
             is_picked
         };
@@ -189,7 +193,7 @@ impl<'a> Mirrored<'a, '_> {
         shard: impl FnOnce(&super::upstream::Upstream) -> Result<u16, Lost>,
     ) -> Result<Destination, Lost> {
         let way = self.reach.rule(call, key)?.way;
-        let Some(mirror) = self.mirror(call.id, way) else {
+        let Some(mirror) = self.mirror(call, way) else {
             return Ok(Destination {
                 upstream: NOWHERE,
                 shard: 0,
@@ -225,6 +229,10 @@ impl Upstreams for Mirrored<'_, '_> {
         })?;
         let all = shards.into_iter().map(|shard| Destination { shard, ..to });
         Ok(all.collect())
+    }
+
+    fn shards(&mut self) -> Option<Destinations> {
+        None
     }
 
     fn renaming(&self, way: u16) -> Option<std::sync::Arc<Renaming>> {

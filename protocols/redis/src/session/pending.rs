@@ -3,11 +3,13 @@
 //! Start at [`Pending`].
 
 use std::cell::Cell as Value;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::group::Again;
 use super::receiver::Receiver;
+use super::scripts::ScriptCall;
 use crate::machine::{Lost, Piece, Speaks, Ticket};
 
 /// Whose reply comes when.
@@ -16,6 +18,8 @@ pub(super) struct Pending {
     pub(super) ticket: Ticket,
     /// What to send to another node, where one may answer that another is to be asked.
     pub(super) replay: Option<Box<Replay>>,
+    /// The script that it calls, or shows.
+    pub(super) script: Option<Rc<ScriptCall>>,
 }
 
 /// A command that may have to be sent again.
@@ -54,6 +58,7 @@ impl Pending {
             client,
             ticket,
             replay: None,
+            script: None,
         }
     }
 

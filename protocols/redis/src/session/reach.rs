@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::cell::{Cell, Flight};
 use super::link::{Link, Pending, Replay};
 use super::receiver::Receiver;
+use super::scripts::ScriptCall;
 use super::server::{RedisServer, Rule};
 use super::upstream::Sender;
 use super::way::Way;
@@ -60,6 +61,8 @@ pub(super) struct Reach<'a> {
     pub(super) answered: u64,
     /// It is in no transaction and watches nothing.
     pub(super) may_read_elsewhere: bool,
+    /// The script of the command that is carried out.
+    pub(super) script: Option<Rc<ScriptCall>>,
 }
 
 /// The client that asks.
@@ -92,6 +95,7 @@ pub(super) fn act<R>(
         database: state.machine.database(),
         answered: state.answered,
         may_read_elsewhere: !state.machine.holds_transaction(),
+        script: None,
     };
     let result = act(&mut state.machine, &mut reach);
     cell.count(&mut state);
@@ -112,7 +116,8 @@ impl<'a> Reach<'a> {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
-        let pending = Pending::new(receiver, ticket);
+        let mut pending = Pending::new(receiver, ticket);
+        pending.script = self.script_for(ticket);
         self.server()
             .upstream(to.upstream)?
             .send(to.shard, speaks, self.sender(), wire, pending)
@@ -143,11 +148,19 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// What the machine says of its own has no script.
+    #[inline]
+    fn script_for(&self, ticket: Ticket) -> Option<Rc<ScriptCall>> {
+        let is_the_clients = matches!(ticket, Ticket::Slot { .. });
+        self.script.clone().filter(|_| is_the_clients)
+    }
+
     /// The rule for a command with this key, or without.
     #[inline]
     pub(super) fn rule(&self, call: &Call<'_>, key: Option<&[u8]>) -> Result<&Rule, Lost> {
         let asked = Asked {
             command: call.id,
+            foreign: call.foreign,
             key,
             database: self.database,
             user: self.user,
@@ -162,7 +175,7 @@ impl<'a> Reach<'a> {
     /// Whether a command may go where commands go that only read. Scripts may not: nobody looks at what they do.
     fn reads(&self, call: &Call<'_>) -> bool {
         self.may_read_elsewhere
-            && call.id.flags().contains(Flags::READONLY)
+            && call.flags().contains(Flags::READONLY)
             && !call.id.categories().contains(Categories::SCRIPTING)
     }
 }
@@ -213,6 +226,29 @@ impl Upstreams for Reach<'_> {
             return None;
         }
         self.server().ways.find(way)?.renaming().cloned()
+    }
+
+    fn shards(&mut self) -> Option<Destinations> {
+        let mut all = Destinations::new();
+        let server = self.server();
+        for rule in &server.rules {
+            for reads in [false, true] {
+                // What is wrong with a rule was said.
+                let (upstream, at) = server.current(rule.lead(reads)).ok()?;
+                let way = rule.way;
+                let is_it = |known: &Destination| known.upstream == upstream && known.way == way;
+                if all.iter().any(is_it) {
+                    continue;
+                }
+                let shards = 0..at.shards()?;
+                all.extend(shards.map(|shard| Destination {
+                    upstream,
+                    shard,
+                    way,
+                }));
+            }
+        }
+        Some(all)
     }
 
     #[inline]
@@ -286,7 +322,9 @@ impl Upstreams for Reach<'_> {
         let pinned = pins.find(|pinned| pinned.id == pin).ok_or(Lost::Closed)?;
         let mut pending = ticket.map(|ticket| {
             let receiver = Receiver::Client(Rc::clone(self.cell));
-            Pending::new(receiver, ticket)
+            let mut pending = Pending::new(receiver, ticket);
+            pending.script = self.script_for(ticket);
+            pending
         });
         if pinned.is_blocking
             && pinned.link.is_clustered()

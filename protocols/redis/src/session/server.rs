@@ -15,7 +15,9 @@ use serde_json::Value;
 
 use super::cell::Cell;
 use super::client;
+use super::foreign::Foreigners;
 use super::keys::{Keys, Sketch};
+use super::scripts::{Remembered, Scripts};
 use super::shared::SharedReads;
 use super::stats::RedisStats;
 use super::upstream::Upstream;
@@ -99,6 +101,8 @@ impl Protocol for Redis {
             upstreams: RefCell::new(upstreams.into_iter().map(Rc::new).collect()),
             stats,
             keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
+            foreigners: Foreigners::new(config),
+            scripts: Scripts::new(cx.common(Remembered::default), config.limits.scripts.get()),
             config: config.clone(),
             drain: cx.drain.clone(),
             is_watched: cell::Cell::new(false),
@@ -150,6 +154,8 @@ pub struct RedisServer {
     upstreams: RefCell<Vec<Rc<Upstream>>>,
     pub(super) stats: Rc<RedisStats>,
     pub(super) keys: Keys,
+    pub(super) scripts: Scripts,
+    pub(super) foreigners: Foreigners,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
     /// Whether [`watch`] runs.

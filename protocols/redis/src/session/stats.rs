@@ -40,6 +40,7 @@ pub(super) struct RedisStats {
     collapsed: Counter,
     /// Of sentinels.
     answers: ByLabel,
+    scripts: ByLabel,
 }
 
 impl RedisStats {
@@ -79,7 +80,7 @@ impl RedisStats {
                 "Connections to servers that one client has for itself.",
                 &[],
             ),
-            commands: RefCell::new((0..CommandId::COUNT).map(|_| None).collect()),
+            commands: RefCell::new((0..=CommandId::COUNT).map(|_| None).collect()),
             errors: ByLabel::default(),
             rejected: ByLabel::default(),
             ended: ByLabel::default(),
@@ -92,6 +93,7 @@ impl RedisStats {
                 &[],
             ),
             answers: ByLabel::default(),
+            scripts: ByLabel::default(),
             shard: shard.clone(),
         }
     }
@@ -231,6 +233,17 @@ impl RedisStats {
                 "portcullis_redis_sentinel_questions_total",
                 "Questions to sentinels for a primary and its replicas, by result.",
                 &[("result", result)],
+            )
+        });
+    }
+
+    /// A script that was called by its hash was said in full, since the server lacked it.
+    pub(super) fn on_script(&self, kind: &'static str) {
+        self.scripts.inc(kind, || {
+            self.shard.counter(
+                "portcullis_redis_scripts_total",
+                "Calls of scripts that were sent with their text, in their turn or again after NOSCRIPT.",
+                &[("kind", kind)],
             )
         });
     }

@@ -251,6 +251,15 @@ impl Upstream {
         }
     }
 
+    /// How many shards there are. `None`: the nodes of a Redis Cluster come and go.
+    pub(super) fn shards(&self) -> Option<u16> {
+        match &self.place {
+            Place::One(_) | Place::Followed(_) => Some(1),
+            Place::Hashed(_, shards) => Some(shards.len() as u16),
+            Place::Slots(_) => None,
+        }
+    }
+
     /// Sends a command over a connection that clients share.
     #[inline]
     pub(super) fn send(
@@ -335,7 +344,13 @@ impl Upstream {
         };
         link.set_owner(Some((Rc::clone(client.0), pin)));
         common.stats.on_pin();
-        if purpose == Purpose::Subscription {
+        if purpose == Purpose::Monitor {
+            link.listen();
+        }
+        if matches!(
+            purpose,
+            Purpose::Subscription | Purpose::Tracking | Purpose::Monitor
+        ) {
             let mut listening = self.listening.borrow_mut();
             listening.retain(|link| link.strong_count() > 0);
             listening.push(Rc::downgrade(&link));
@@ -352,7 +367,9 @@ impl Upstream {
                 .zip(patience)
                 .map(|(wait, patience)| wait.saturating_add(patience)),
             Purpose::Subscription => None,
-            Purpose::Transaction | Purpose::Large => patience,
+            // Of its answer: what it hears then may take any time.
+            Purpose::Monitor => patience,
+            Purpose::Transaction | Purpose::Large | Purpose::Tracking => patience,
         }
     }
 

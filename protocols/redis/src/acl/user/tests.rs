@@ -1,5 +1,7 @@
 use super::super::{NO_AUTHENTICATION, RulesError, Users, WRONG_PASSWORD};
 use super::*;
+use crate::command::Categories;
+use crate::command::foreign::ForeignKeys;
 
 // SHA-256 of `secret`, as `printf secret | sha256sum` prints it.
 const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -93,7 +95,7 @@ fn commands_that_nobody_knows_are_for_those_who_may_all() {
         &'static [u32],
         Result<(), Denied>,
     );
-    let rows: [Row; 6] = [
+    let rows: [Row; 11] = [
         ("all", "+@all ~*", &["json.get", "a"], &[1], Ok(())),
         ("its keys", "+@all ~a", &["json.get", "a"], &[1], Ok(())),
         (
@@ -118,17 +120,64 @@ fn commands_that_nobody_knows_are_for_those_who_may_all() {
             Ok(()),
         ),
         (
-            "every category",
+            "its category",
             "+@read +@write ~*",
+            &["json.get"],
+            &[],
+            Ok(()),
+        ),
+        (
+            "another category",
+            "+@read ~*",
             &["json.get"],
             &[],
             Err(Denied::UnknownCommand),
         ),
+        (
+            "all but a category of it",
+            "+@all -@slow ~*",
+            &["json.get"],
+            &[],
+            Err(Denied::UnknownCommand),
+        ),
+        (
+            "the last decides",
+            "+@all -@slow +json.get ~*",
+            &["json.get"],
+            &[],
+            Ok(()),
+        ),
+        (
+            "all but it",
+            "+@all -JSON.GET ~*",
+            &["json.get"],
+            &[],
+            Err(Denied::UnknownCommand),
+        ),
+        (
+            "all again",
+            "-json.get +@all ~*",
+            &["json.get"],
+            &[],
+            Ok(()),
+        ),
     ];
+    let mut foreign = Foreign {
+        name: "json.get".into(),
+        arity: -2,
+        flags: Flags::WRITE,
+        categories: Categories::WRITE.and(Categories::SLOW),
+        keys: ForeignKeys::None,
+        is_configured: false,
+    };
     for (name, rules, args, keys, expected) in rows {
         let user = User::parse(rules).unwrap();
-        assert_eq!(user.may_unknown(args, keys), expected, "{name}");
+        assert_eq!(user.may_foreign(&foreign, args, keys), expected, "{name}");
     }
+    foreign.flags = Flags::READONLY;
+    let reader = User::parse("+@all %R~a").unwrap();
+    let call = ["json.get", "a"];
+    assert_eq!(reader.may_foreign(&foreign, &call, &[1]), Ok(()));
     let mut said = Vec::new();
     Denied::UnknownCommand.write(&["js\r\non"], &mut said);
     assert_eq!(

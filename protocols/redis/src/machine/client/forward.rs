@@ -12,7 +12,7 @@ use super::way::{self, Outgoing};
 use super::{Assembly, Client, Flow, How, Named};
 use crate::command::channels::{Wait, wait};
 use crate::command::handling::{Handling, Merge, Scope, Split};
-use crate::command::{Arguments, CommandId, KeysError, keys};
+use crate::command::{Arguments, CommandId, KeysError};
 use crate::encoder;
 use crate::machine::assembly::split_cursor;
 use crate::machine::upstreams::{
@@ -56,7 +56,7 @@ pub(super) fn bound_place(
     up: &mut impl Upstreams,
 ) -> Result<Option<Destination>, NoPlace> {
     let mut found = SmallVec::new();
-    keys(call.id, &call.command, &mut found)
+    call.keys(&call.command, &mut found)
         .map_err(|error| NoPlace::Answer(error.text().as_bytes()))?;
     let mut at = None;
     for index in &found {
@@ -107,12 +107,19 @@ impl<T> Client<T> {
         let slot = self.slots.push(of, is_silent);
         let ticket = Ticket::Slot { slot, part: 0 };
         let sent = match self.transaction.pin_at(to) {
+            _ if self.is_tracked_now() => self.send_tracked(to, wire, ticket, up),
             Some(pin) => up.send_pinned(pin, wire, Some(ticket)),
             None => up.send(to, self.speaks, wire, ticket),
         };
         if let Err(lost) = sent {
             self.on_piece(ticket, Piece::Lost(lost));
         }
+    }
+
+    /// Whether commands go over connections on which keys are tracked. (In a transaction its own is one of them.)
+    #[inline]
+    pub(super) const fn is_tracked_now(&self) -> bool {
+        self.tracking.is_some() && !self.transaction.is_open()
     }
 
     /// Takes a command apart by key, unless all keys are at one place.
@@ -161,7 +168,13 @@ impl<T> Client<T> {
         let slot = self.slots.push_merging(of, is_silent, assembly);
         for (part, (to, wire)) in (0..).zip(parts) {
             let ticket = Ticket::Slot { slot, part };
-            if let Err(lost) = up.send(to, self.speaks, wire.as_ref(), ticket) {
+            let wire = wire.as_ref();
+            let sent = if self.is_tracked_now() {
+                self.send_tracked(to, wire, ticket, up)
+            } else {
+                up.send(to, self.speaks, wire, ticket)
+            };
+            if let Err(lost) = sent {
                 self.on_piece(ticket, Piece::Lost(lost));
             }
         }
@@ -258,7 +271,11 @@ impl<T> Client<T> {
         let is_plain = matches!(call.id.handling(), Handling::Forward | Handling::Split(_));
         let found = seen_place(&call, &front, up);
         let (to, pin) = match found {
-            _ if !is_plain || self.transaction.is_open() || !self.subscriptions.is_empty() => {
+            _ if !is_plain
+                || self.transaction.is_open()
+                || self.is_subscribed()
+                || self.escapes_tracking(&call) =>
+            {
                 self.refuse(TOO_LARGE, of);
                 return Ok(None);
             }
@@ -336,6 +353,10 @@ impl<T> Client<T> {
             self.send(to, call, of, up);
             return Ok(Flow::Next);
         }
+        if self.escapes_tracking(&call) {
+            self.refuse(b"ERR waiting is not supported while keys are tracked", of);
+            return Ok(Flow::Next);
+        }
         let outgoing = Outgoing::new(to.way, &call, &call.command, up);
         let pinned = outgoing.and_then(|outgoing| {
             let pin = up.pin(to, self.speaks, Purpose::Blocking { at_most })?;
@@ -367,7 +388,7 @@ fn seen_place(
 ) -> Result<Destination, NoPlace> {
     let mut found = SmallVec::new();
     let answer = |error: KeysError| NoPlace::Answer(error.text().as_bytes());
-    keys(call.id, front, &mut found).map_err(answer)?;
+    call.keys(front, &mut found).map_err(answer)?;
     let mut at = None;
     for index in &found {
         let key = front

@@ -94,6 +94,10 @@ impl<T> Client<T> {
             let text = b"ERR HELLO cannot change the protocol while keys are watched";
             return self.refuse(text, of);
         }
+        if self.tracking.is_some() && wanted.version != self.speaks.version {
+            let text = b"ERR HELLO cannot change the protocol while keys are tracked";
+            return self.refuse(text, of);
+        }
         if let Some((name, password)) = wanted.auth
             && let Err(text) = self.log_in(name, password)
         {
@@ -160,8 +164,7 @@ impl<T> Client<T> {
 
     /// As a fresh connection, but for what was already answered.
     fn reset(&mut self, of: T, up: &mut impl Upstreams) {
-        self.end_transaction_now(up);
-        self.end_subscriptions_now(up);
+        self.end_all_now(up);
         self.user = self.policy.users.at_first().cloned();
         self.user_name = self.policy.users.default_name();
         self.name = Bytes::new();
@@ -187,6 +190,9 @@ impl<T> Client<T> {
             // The connection that watches them stays where it is: what was sent there would be about other keys.
             Ok(number) if self.transaction.has_connection() && number != self.speaks.database => {
                 self.refuse(b"ERR SELECT is not supported while keys are watched", of);
+            }
+            Ok(number) if self.tracking.is_some() && number != self.speaks.database => {
+                self.refuse(b"ERR SELECT is not supported while keys are tracked", of);
             }
             Ok(number) if number < self.policy.databases => {
                 self.speaks.database = number;

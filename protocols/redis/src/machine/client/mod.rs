@@ -6,9 +6,11 @@
 mod copy;
 mod forward;
 mod local;
+mod monitor;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod transaction;
 mod way;
 
@@ -20,14 +22,16 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use self::monitor::Monitor;
 use self::subscription::Subscriptions;
+use self::tracking::Tracking;
 use self::transaction::Transaction;
 use super::assembly::{Assembly, How, Named};
-use super::slots::{ErrorPrefix, Finished, Slots};
+use super::slots::{ErrorPrefix, Finished, SlotId, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
 use crate::acl::{NO_AUTHENTICATION, User, Users};
 use crate::command::handling::{Denial, Handling, Pin};
-use crate::command::{Arguments, CommandId, Flags, Unknown, arity};
+use crate::command::{Arguments, CommandId, Flags, Foreign, Unknown, arity};
 use crate::encoder;
 use crate::message::RespVersion;
 
@@ -84,6 +88,8 @@ pub struct Client<T> {
     slots: Slots<T>,
     transaction: Transaction,
     subscriptions: Subscriptions,
+    tracking: Option<Box<Tracking>>,
+    monitor: Option<Box<Monitor>>,
     replies: Replies,
     /// Connections of its own that go back when all replies are here.
     ending: SmallVec<[(PinId, PinEnd); 1]>,
@@ -120,6 +126,8 @@ impl<T> Client<T> {
             slots: Slots::default(),
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
+            tracking: None,
+            monitor: None,
             replies: Replies::On,
             ending: SmallVec::new(),
             is_closing: false,
@@ -170,6 +178,12 @@ impl<T> Client<T> {
         self.slots.len()
     }
 
+    /// Whether nothing is under way behind this.
+    #[must_use]
+    pub fn is_last(&self, slot: SlotId) -> bool {
+        self.slots.is_last(slot)
+    }
+
     /// Whether nothing is under way: a command that had to wait may be tried again.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -179,13 +193,34 @@ impl<T> Client<T> {
     /// Whether [`settle`](Self::settle) has something to do.
     #[must_use]
     pub fn wants_settling(&self) -> bool {
-        self.slots.is_empty() && (!self.ending.is_empty() || self.subscriptions.has_unused())
+        let is_due = |client: &Self| {
+            !client.ending.is_empty() || client.subscriptions.has_unused() || client.is_asking()
+        };
+        self.slots.is_empty() && is_due(self)
+    }
+
+    /// Whether commands are queued for EXEC.
+    #[must_use]
+    pub const fn is_in_transaction(&self) -> bool {
+        self.transaction.is_open()
     }
 
     /// Whether it may stay connected without a command: it waits for messages.
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
-        !self.subscriptions.is_empty()
+        !self.subscriptions.is_empty() || self.monitor.is_some()
+    }
+
+    /// Whether it waits to hear whether tracking, or MONITOR, has begun.
+    fn is_asking(&self) -> bool {
+        self.tracking.as_ref().is_some_and(|it| it.is_asking())
+            || self.monitor.as_ref().is_some_and(|it| it.is_asking())
+    }
+
+    /// Whether what servers do for it is no more what it was told: it is to be closed.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.tracking.as_ref().is_some_and(|it| it.is_broken())
     }
 
     /// Whether it holds a connection of its own, or state that is more than a drain may cut.
@@ -209,6 +244,8 @@ impl<T> Client<T> {
             if self.subscriptions.has_unused() {
                 self.end_subscriptions_now(up);
             }
+            self.settle_tracking(up);
+            self.settle_monitor(up);
         }
     }
 
@@ -217,10 +254,17 @@ impl<T> Client<T> {
         for (pin, _) in self.ending.drain(..) {
             up.unpin(pin, PinEnd::Dirty);
         }
-        self.end_transaction_now(up);
-        self.end_subscriptions_now(up);
+        self.end_all_now(up);
         self.is_closing = true;
         self.slots.take_all().collect()
+    }
+
+    /// Ends all that it has connections of its own for.
+    fn end_all_now(&mut self, up: &mut impl Upstreams) {
+        self.end_transaction_now(up);
+        self.end_subscriptions_now(up);
+        self.end_tracking_now(up);
+        self.end_monitor_now(up);
     }
 
     /// Whether a command may be carried out at all: it exists, has its arguments, and the client may do it. If not, the
@@ -257,6 +301,44 @@ impl<T> Client<T> {
         }
     }
 
+    /// As [`admit`](Self::admit), of a command that is not in the table.
+    ///
+    /// # Errors
+    /// It may not be carried out.
+    #[cold]
+    pub fn admit_foreign<A: Arguments>(
+        &self,
+        foreign: &Foreign,
+        command: &A,
+    ) -> Result<(), (Refusal, Vec<u8>)> {
+        let name = &foreign.name;
+        let says = |text: String| move |to: &mut Vec<u8>| to.extend_from_slice(text.as_bytes());
+        if !foreign.fits(command.len()) {
+            let text = format!("ERR wrong number of arguments for '{name}' command");
+            return Err(refused("arguments", says(text)));
+        }
+        let mut keys = SmallVec::new();
+        if let Err(error) = foreign.keys(command, &mut keys) {
+            return Err(refused(error.label(), says(error.text().to_owned())));
+        }
+        let Some(user) = &self.user else {
+            return Err(refused(
+                "unauthenticated",
+                says(NO_AUTHENTICATION.to_owned()),
+            ));
+        };
+        if let Err(denied) = user.may_foreign(foreign, command, &keys) {
+            return Err(refused(denied.label(), |text| denied.write(command, text)));
+        }
+        match foreign.refusal() {
+            None => Ok(()),
+            Some(refusal) => {
+                let text = format!("ERR command '{name}' {refusal}");
+                Err(refused(refusal.label(), says(text)))
+            }
+        }
+    }
+
     #[cold]
     fn unknown<A: Arguments>(&self, unknown: Unknown, command: &A) -> (Refusal, Vec<u8>) {
         if self.user.is_none() {
@@ -272,6 +354,9 @@ impl<T> Client<T> {
     /// fails.
     pub fn refuse(&mut self, text: &[u8], of: T) {
         self.transaction.poison();
+        if let Some(tracking) = &mut self.tracking {
+            tracking.on_refused();
+        }
         self.answer(of, |_, reply| encoder::error(text, reply));
     }
 
@@ -280,17 +365,31 @@ impl<T> Client<T> {
     /// # Errors
     /// It must wait until the client [is settled](Self::is_settled), and is to be tried again then.
     pub fn execute(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
-        if !self.ending.is_empty() {
+        if !self.ending.is_empty() || self.is_asking() {
             if !self.slots.is_empty() {
                 return Err(of);
             }
             self.settle(up);
         }
+        let flow = self.carry_out(call, of, up)?;
+        if let Some(tracking) = &mut self.tracking
+            && !self.transaction.is_open()
+        {
+            tracking.on_executed(call.id);
+        }
+        Ok(flow)
+    }
+
+    fn carry_out(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
+        if self.monitor.is_some() && !monitor::is_allowed(call.id) {
+            self.answer(of, |_, reply| encoder::error(monitor::REFUSAL, reply));
+            return Ok(Flow::Next);
+        }
         if self.speaks.version == RespVersion::Resp2
             && !self.subscriptions.is_empty()
             && !subscription::is_allowed(call.id)
         {
-            let text = subscription::refusal(call.id);
+            let text = subscription::refusal(call.name());
             self.answer(of, |_, reply| encoder::error(text.as_bytes(), reply));
             return Ok(Flow::Next);
         }
@@ -316,7 +415,9 @@ impl<T> Client<T> {
             Handling::Pin(Pin::Subscription) => {
                 return self.subscription_command(call, of, up);
             }
-            Handling::Pin(Pin::Tracking | Pin::Monitor | Pin::Replication) => {
+            Handling::Pin(Pin::Tracking) => return self.tracking_command(call, of, up),
+            Handling::Pin(Pin::Monitor) => return self.monitor(call, of, up),
+            Handling::Pin(Pin::Replication) => {
                 let name = call.id.name();
                 let text = format!("ERR command '{name}' is not supported by the gateway");
                 self.refuse(text.as_bytes(), of);
@@ -335,15 +436,40 @@ impl<T> Client<T> {
         }
         match ticket {
             Ticket::Slot { slot, part } => {
+                self.note_answer(piece);
                 let (version, over) = (self.speaks.version, &mut self.over);
                 let mut over = |of, finished| over.push((of, finished));
                 self.slots
                     .on_piece(slot, part, piece, version, &mut self.out, &mut over);
             }
             Ticket::Own => self.on_own_reply(piece),
+            Ticket::Tracking => {
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.on_own_reply(piece);
+                }
+            }
+            Ticket::Asked => {}
         }
         self.subscriptions
             .write_late(self.slots.is_open(), &mut self.out);
+        if let Some(tracking) = &mut self.tracking
+            && tracking.has_late()
+            && !self.slots.is_open()
+            && !self.slots.has_held()
+        {
+            tracking.write_late(&mut self.out);
+        }
+    }
+
+    /// Looks what servers say to what changes how the client is served.
+    #[inline]
+    fn note_answer(&mut self, piece: Piece<'_>) {
+        if let Some(tracking) = &mut self.tracking {
+            tracking.note(piece);
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(piece);
+        }
     }
 
     /// A server answered what the machine said of its own: what it did not take must not be carried out by halves.

@@ -165,10 +165,9 @@ pub(super) const fn is_allowed(id: CommandId) -> bool {
 }
 
 /// What a server says to anything else.
-pub(super) fn refusal(id: CommandId) -> String {
+pub(super) fn refusal(name: &str) -> String {
     format!(
-        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-        id.name()
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
     )
 }
 
@@ -335,6 +334,8 @@ impl<T> Client<T> {
     pub fn listens_on(&self, pin: PinId) -> bool {
         let listening = self.subscriptions.listening.as_ref();
         listening.is_some_and(|listening| listening.links.iter().any(|link| link.pin == pin))
+            || self.tracking.as_ref().is_some_and(|it| it.has(pin))
+            || self.monitor.as_ref().is_some_and(|it| it.has(pin))
     }
 
     pub(super) fn end_subscriptions_now(&mut self, up: &mut impl Upstreams) {
@@ -345,6 +346,9 @@ impl<T> Client<T> {
 
     /// Something that a server said unasked, over a connection of the client's own.
     pub fn on_push(&mut self, pin: PinId, piece: Piece<'_>) {
+        if self.on_tracking_push(pin, piece) || self.on_monitor_push(pin, piece) {
+            return;
+        }
         let links = &mut self.subscriptions.listening().links;
         let Some(link) = links.iter_mut().find(|link| link.pin == pin) else {
             return;

@@ -58,6 +58,11 @@ fn keys_with_other_names_upstream() {
 }
 
 #[test]
+fn tracking_and_monitor() {
+    check_file(format!("{TALKS}/tracking.md"), talk);
+}
+
+#[test]
 fn what_is_large_or_waits() {
     check_file(format!("{TALKS}/long.md"), talk);
 }
@@ -106,7 +111,7 @@ impl Talk {
         }
         let policy = Policy {
             users,
-            allowed: vec![CommandId::FLUSHDB],
+            allowed: vec![CommandId::FLUSHDB, CommandId::MONITOR],
             databases: 2,
             is_cluster: vector.has("cluster"),
         };
@@ -155,6 +160,9 @@ impl Talk {
         if self.client.wants_settling() {
             self.client.settle(&mut self.up);
         }
+        if self.client.is_broken() {
+            self.up.said.push("  closes".to_owned());
+        }
         let heard = self.client.out().split();
         if !heard.is_empty() {
             self.up.said.push(format!("  heard: {}", shown(&heard)));
@@ -189,7 +197,7 @@ impl Talk {
                 return true;
             }
         };
-        let call = Call { id, command: words };
+        let call = Call::new(id, words);
         match self.client.execute(call, of, &mut self.up) {
             Ok(Flow::Next) => true,
             Ok(Flow::Close) => {
@@ -222,7 +230,7 @@ impl Talk {
                 return self.client.refuse(&text, self.commands);
             }
         };
-        let call = Call { id, command };
+        let call = Call::new(id, command);
         let begun = self
             .client
             .begin_large(call, declared, self.commands, &mut self.up);
@@ -391,6 +399,19 @@ impl Upstreams for Script {
 
     fn renaming(&self, way: u16) -> Option<Arc<Renaming>> {
         self.renaming.clone().filter(|_| way == 1)
+    }
+
+    fn shards(&mut self) -> Option<Destinations> {
+        let shards = 0..self.shards;
+        Some(
+            shards
+                .map(|shard| Destination {
+                    upstream: 0,
+                    shard,
+                    way: 0,
+                })
+                .collect(),
+        )
     }
 
     fn send(

@@ -188,7 +188,10 @@ impl<T> Client<T> {
             if !self.slots.is_empty() {
                 return Err(Unable::Wait);
             }
-            let pin = up.pin(to, self.speaks, Purpose::Transaction);
+            let pin = match self.tracked_pin(to, up) {
+                Some(pin) => pin,
+                None => up.pin(to, self.speaks, Purpose::Transaction),
+            };
             let pin = pin.map_err(NoPlace::Lost)?;
             self.transaction.own = Some((to, pin));
         }
@@ -226,7 +229,7 @@ impl<T> Client<T> {
                     return self.queue(call, of, up);
                 }
                 Handling::FanOut(..) | Handling::Local(_) | Handling::Pin(_) => {
-                    let name = call.id.name();
+                    let name = call.name();
                     let text = format!("ERR command '{name}' is not supported inside MULTI");
                     self.refuse(text.as_bytes(), of);
                 }
@@ -262,11 +265,15 @@ impl<T> Client<T> {
 
     /// Tells the server of MULTI, if it does not know. If that cannot be sent, nothing may be that comes behind it.
     fn begin(&mut self, up: &mut impl Upstreams) -> Result<(), Lost> {
-        if let (Some(open), Some((_, pin))) = (&mut self.transaction.open, self.transaction.own)
-            && !open.is_sent
-        {
+        let Some((_, pin)) = self.transaction.own else {
+            return Ok(());
+        };
+        if self.transaction.open.is_some_and(|open| !open.is_sent) {
+            self.begin_tracked(pin, up)?;
             up.send_pinned(pin, MULTI, Some(Ticket::Own))?;
-            open.is_sent = true;
+            if let Some(open) = &mut self.transaction.open {
+                open.is_sent = true;
+            }
         }
         Ok(())
     }
@@ -314,7 +321,7 @@ impl<T> Client<T> {
         let sent = up.send_pinned(pin, command, Some(ticket));
         // What was not sent does not end it.
         let end = sent.map_or(PinEnd::Dirty, |()| PinEnd::Clean);
-        self.ending.push((pin, end));
+        self.give_back(pin, end);
         if let Err(lost) = sent {
             self.on_piece(ticket, Piece::Lost(lost));
         }
@@ -329,12 +336,22 @@ impl<T> Client<T> {
         let command = if is_sent { DISCARD } else { UNWATCH };
         let told = up.send_pinned(pin, command, Some(Ticket::Own));
         let end = told.map_or(PinEnd::Dirty, |()| PinEnd::Clean);
-        self.ending.push((pin, end));
+        self.give_back(pin, end);
+    }
+
+    /// The connection is needed no more, unless it is one on which keys are tracked.
+    fn give_back(&mut self, pin: PinId, end: PinEnd) {
+        match &mut self.tracking {
+            Some(tracking) if tracking.has(pin) => tracking.on_transaction_over(end),
+            _ => self.ending.push((pin, end)),
+        }
     }
 
     /// Ends it with the connection.
     pub(super) fn end_transaction_now(&mut self, up: &mut impl Upstreams) {
-        if let Some(pin) = self.transaction.take_pin() {
+        if let Some(pin) = self.transaction.take_pin()
+            && !self.tracking.as_ref().is_some_and(|it| it.has(pin))
+        {
             up.unpin(pin, PinEnd::Dirty);
         }
     }

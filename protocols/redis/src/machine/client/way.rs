@@ -33,7 +33,10 @@ impl<'a> Outgoing<'a> {
                 named: None,
             });
         };
-        let Renamed { wire, names } = renaming.command(call, arguments)?;
+        let Renamed { wire, names } = match call.foreign {
+            None => renaming.command(call, arguments)?,
+            Some(foreign) => renaming.foreign(foreign, arguments, call.command)?,
+        };
         let named = names.map(|names| Named { renaming, names });
         Ok(Self { wire, named })
     }
@@ -84,6 +87,7 @@ impl<T> Client<T> {
         let slot = self.owe(of, named);
         let ticket = Ticket::Slot { slot, part: 0 };
         let sent = match self.transaction.pin_at(to) {
+            _ if self.is_tracked_now() => self.send_tracked(to, &wire, ticket, up),
             Some(pin) => up.send_pinned(pin, &wire, Some(ticket)),
             None if is_shared => up.send_shared(to, self.speaks, &wire, ticket),
             None => up.send(to, self.speaks, &wire, ticket),

@@ -30,6 +30,9 @@ impl Session {
         };
         let command = taken.command(&self.scanner, &self.input);
         let mut request = CommandRequest::new(id, command, large, &user, database);
+        if let Some(foreign) = self.foreign_of(id) {
+            request.set_foreign(foreign);
+        }
         let arguments = request.count();
         let mut cx = Context::new(Rc::clone(&self.connection), clock::now());
         cx.route = self.route(&request);
@@ -47,6 +50,7 @@ impl Session {
             started: cx.now,
             duration: Duration::ZERO,
             command: Some(id),
+            foreign: self.foreign_of(id),
             arguments,
             user,
             database,
@@ -73,6 +77,7 @@ impl Session {
     fn route(&self, request: &CommandRequest) -> Option<Arc<str>> {
         let asked = crate::route::Asked {
             command: request.command,
+            foreign: request.foreign.as_deref(),
             key: request.keys().next(),
             database: request.database,
             user: &request.user,

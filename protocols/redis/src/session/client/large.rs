@@ -23,8 +23,19 @@ impl Session {
             declared: declared as usize,
         };
         let admitted = self.cell.state.borrow().machine.admit(&front);
+        let foreign = match &admitted {
+            Ok(_) => None,
+            Err(_) => self.foreign_name(command),
+        };
         let id = match admitted {
             Ok(id) => id,
+            Err(_) if let Some(name) = foreign => {
+                let taken = Taken::Front(len);
+                match self.foreign(&name, &taken, Some(declared)).await? {
+                    Some((id, _)) => id,
+                    None => return Ok(Flow::Next),
+                }
+            }
             Err((refusal, text)) => {
                 let id = CommandId::resolve(&command).ok();
                 self.refuse(id, len, refusal, &text);
@@ -68,9 +79,11 @@ impl Session {
         flight: Flight,
     ) -> Result<Option<PinId>, Flight> {
         let wire = self.input.get(..len).unwrap_or_default();
+        let foreign = self.foreign_of(id);
         let call = Call {
             id,
             command: self.scanner.command(wire),
+            foreign: foreign.as_deref(),
         };
         let asking = asking(&self.connection, self.busy_since);
         act(&self.cell, &mut self.pins, asking, |machine, reach| {

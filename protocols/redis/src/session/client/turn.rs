@@ -79,6 +79,7 @@ impl Session {
                 }
                 Rest::Dropped => true,
             },
+            Need::Answer => state.answer.is_some(),
             Need::Nodes => !self.cell.server.is_awaiting_nodes(),
         };
         if is_met {

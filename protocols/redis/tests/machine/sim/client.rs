@@ -45,7 +45,12 @@ pub struct Actor {
     scanner: CommandScanner,
     waiting: Waiting,
     rest: Option<PinId>,
-    expected: VecDeque<Expected>,
+    /// And the key, of what reads one.
+    expected: VecDeque<(Expected, Option<Vec<u8>>)>,
+    /// Whether its keys are tracked cannot be told from what it hears.
+    is_unsure: bool,
+    /// What it has read and was not told to forget, while its keys are tracked.
+    kept: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
     under_way: BTreeSet<u64>,
     serial: u64,
     /// Nothing more is read from it.
@@ -86,6 +91,8 @@ impl Actor {
             waiting: Waiting::No,
             rest: None,
             expected: VecDeque::new(),
+            is_unsure: false,
+            kept: None,
             under_way: BTreeSet::new(),
             serial: 0,
             is_closing: false,
@@ -98,7 +105,15 @@ impl Actor {
     /// Says this.
     pub fn say(&mut self, words: &Words) {
         encoder::command(words, &mut self.wire);
-        self.expected.extend(self.twin.hears(words));
+        let is_read = words[0] == b"GET" && !self.twin.is_in_transaction();
+        let key = is_read.then(|| words[1].clone());
+        let expected = self.twin.hears(words);
+        if expected.is_empty() && words[1..] == [&b"TRACKING"[..], b"OFF"] {
+            // Nothing will tell that it is off.
+            self.is_unsure = true;
+        }
+        let expected = expected.into_iter();
+        self.expected.extend(expected.map(|it| (it, key.clone())));
     }
 
     /// So many bytes of what it has said arrive.
@@ -129,7 +144,8 @@ impl Actor {
         }
         self.heard.unsplit(self.machine.out().split());
         self.hear();
-        if self.is_cut || (self.is_closing && self.machine.is_settled()) {
+        let is_over = self.is_closing && self.machine.is_settled();
+        if self.is_cut || self.machine.is_broken() || is_over {
             self.leave(gateway);
         }
     }
@@ -205,7 +221,7 @@ impl Actor {
             }
         };
         let client = self.id;
-        let call = Call { id, command };
+        let call = Call::new(id, command);
         match self
             .machine
             .execute(call, of, &mut Reach { gateway, client })
@@ -238,7 +254,7 @@ impl Actor {
             }
         };
         let client = self.id;
-        let call = Call { id, command };
+        let call = Call::new(id, command);
         let mut reach = Reach { gateway, client };
         match self.machine.begin_large(call, declared, of, &mut reach) {
             Ok(pin) => {
@@ -289,7 +305,7 @@ impl Actor {
             return;
         }
         let said = || reply.escape_ascii().to_string();
-        let Some(expected) = self.expected.pop_front() else {
+        let Some((expected, key)) = self.expected.pop_front() else {
             panic!("client {}: {} answers nothing", self.id, said());
         };
         let is_error = reply.starts_with(b"-");
@@ -300,6 +316,12 @@ impl Actor {
             }
             Expected::Error => assert!(is_error, "client {}: {}", self.id, said()),
             Expected::Any => {}
+            Expected::Tracking { is_on, works } => {
+                assert_ne!(*works, Some(is_error), "client {}: {}", self.id, said());
+                if !is_error {
+                    self.kept = is_on.then(BTreeMap::new);
+                }
+            }
             Expected::Confirmation(bytes) => {
                 if is_error {
                     assert!(self.is_closing, "client {}: {}", self.id, said());
@@ -309,6 +331,12 @@ impl Actor {
                     assert_eq!(said(), expected, "client {}", self.id);
                 }
             }
+        }
+        if reply == b"+RESET\r\n" {
+            self.kept = None;
+        }
+        if let (Some(kept), Some(key), false) = (&mut self.kept, key, is_error) {
+            kept.insert(key, reply.to_vec());
         }
         for other in (0..8).filter(|other| *other != self.id) {
             let mark = Script::mark(other, self.nonce);
@@ -330,6 +358,10 @@ impl Actor {
         let Some(Value::Bulk(kind)) = all.first() else {
             return false;
         };
+        if &**kind == b"invalidate" {
+            self.forget(&all[1]);
+            return true;
+        }
         let at = match &**kind {
             b"message" | b"smessage" => 1,
             b"pmessage" => 2,
@@ -355,6 +387,41 @@ impl Actor {
             assert!(before.is_none_or(|before| before < serial), "{value:?}");
         }
         true
+    }
+
+    /// A message says that keys were changed.
+    fn forget(&mut self, keys: &Value) {
+        let Some(kept) = &mut self.kept else {
+            return;
+        };
+        match keys {
+            Value::Array(keys) => {
+                for key in keys {
+                    if let Value::Bulk(key) = key {
+                        kept.remove(&**key);
+                    }
+                }
+            }
+            _ => kept.clear(),
+        }
+    }
+
+    /// When all is quiet, what it has kept must be what there is.
+    pub fn check_kept(&self, gateway: &Gateway<'_>) {
+        if self.is_gone || self.is_hostile || self.is_unsure {
+            return;
+        }
+        for (key, reply) in self.kept.iter().flatten() {
+            let shard = usize::from(key[0]) % gateway.servers.len();
+            let said = gateway.servers[shard].says(self.twin.database(), key);
+            assert_eq!(
+                reply.escape_ascii().to_string(),
+                said.escape_ascii().to_string(),
+                "client {} was not told of {}",
+                self.id,
+                key.escape_ascii()
+            );
+        }
     }
 
     /// When all is quiet, all must be answered.

@@ -211,6 +211,11 @@ impl Upstreams for Reach<'_, '_> {
         })
     }
 
+    fn shards(&mut self) -> Option<Destinations> {
+        let shards = 0..self.gateway.servers.len();
+        Some(shards.map(|shard| self.destination(shard)).collect())
+    }
+
     fn send(
         &mut self,
         to: Destination,

@@ -34,6 +34,8 @@ pub struct Peer {
     pub watched: Vec<(Key, u64)>,
     /// Channels, patterns, sharded channels.
     pub sets: [BTreeSet<Vec<u8>>; 3],
+    /// The keys that it has read, if it wants to hear of changes.
+    pub tracked: Option<BTreeSet<Key>>,
     /// The keys that it waits for.
     pub blocked: Option<Vec<Vec<u8>>>,
     /// Not carried out yet.
@@ -57,6 +59,7 @@ impl Peer {
             is_dirty: false,
             watched: Vec::new(),
             sets: Default::default(),
+            tracked: None,
             blocked: None,
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -71,6 +74,7 @@ impl Peer {
             (!self.watched.is_empty(), "WATCH"),
             (self.sets.iter().any(|set| !set.is_empty()), "SUBSCRIBE"),
             (self.blocked.is_some(), "BLPOP"),
+            (self.tracked.is_some(), "CLIENT TRACKING"),
         ];
         rows.iter().find(|(is, _)| *is).map(|(_, name)| *name)
     }
@@ -100,6 +104,8 @@ pub struct Server {
     data: BTreeMap<Key, Stored>,
     /// How often each key was changed.
     changes: BTreeMap<Key, u64>,
+    /// Keys that were changed since those who track them were told.
+    changed: Vec<Key>,
     pub peers: BTreeMap<usize, Peer>,
 }
 
@@ -119,7 +125,30 @@ impl Server {
         }
         self.peers.insert(number, peer);
         self.wake();
+        self.tell_changes();
         is_any
+    }
+
+    /// Tells those who track keys of changes, once.
+    fn tell_changes(&mut self) {
+        for key in std::mem::take(&mut self.changed) {
+            for peer in self.peers.values_mut() {
+                let tracked = peer.tracked.as_mut();
+                if tracked.is_some_and(|tracked| tracked.remove(&key)) {
+                    encoder::push(2, RespVersion::Resp3, &mut peer.output);
+                    encoder::bulk(b"invalidate", &mut peer.output);
+                    encoder::array(1, &mut peer.output);
+                    encoder::bulk(&key.1, &mut peer.output);
+                }
+            }
+        }
+    }
+
+    /// What `GET` says of a key now, in RESP3.
+    pub fn says(&self, database: u32, key: &[u8]) -> Vec<u8> {
+        let mut peer = Peer::new(database, RespVersion::Resp3);
+        self.read(&mut peer, key);
+        peer.output.to_vec()
     }
 
     /// Carries out the next command of a connection, and answers something else.
@@ -261,6 +290,14 @@ impl Server {
                     }
                 }
             }
+            (b"CLIENT", [_, mode]) => {
+                if mode == b"ON" {
+                    peer.tracked.get_or_insert_default();
+                } else {
+                    peer.tracked = None;
+                }
+                encoder::ok(&mut peer.output);
+            }
             (b"ECHO", [text]) => encoder::bulk(text, &mut peer.output),
             (b"PING", _) => encoder::simple(b"PONG", &mut peer.output),
             (b"UNWATCH", _) => encoder::ok(&mut peer.output),
@@ -298,6 +335,9 @@ impl Server {
     }
 
     fn read(&self, peer: &mut Peer, key: &[u8]) {
+        if let Some(tracked) = &mut peer.tracked {
+            tracked.insert((peer.database, key.to_vec()));
+        }
         match self.data.get(&(peer.database, key.to_vec())) {
             Some(Stored::Text(text)) => encoder::bulk(text, &mut peer.output),
             _ => encoder::null(peer.version, &mut peer.output),
@@ -305,6 +345,7 @@ impl Server {
     }
 
     fn changed(&mut self, key: Key) {
+        self.changed.push(key.clone());
         *self.changes.entry(key).or_default() += 1;
     }
 
@@ -433,6 +474,7 @@ fn error(peer: &mut Peer, text: &str) {
 
 fn is_known(name: &[u8]) -> bool {
     let names: &[&[u8]] = &[
+        b"CLIENT",
         b"GET",
         b"SET",
         b"INCR",

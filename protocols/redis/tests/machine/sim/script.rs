@@ -19,6 +19,8 @@ pub struct Script {
     serial: usize,
     /// Where a transaction is, which must be one place.
     home: char,
+    /// Whether its keys can be tracked: not where they have other names upstream.
+    pub can_track: bool,
     /// Whether nothing is said that has to fail because of where keys are.
     is_exact: bool,
 }
@@ -30,6 +32,7 @@ impl Script {
             nonce,
             serial: 0,
             home: 'a',
+            can_track: true,
             is_exact,
         }
     }
@@ -61,6 +64,9 @@ impl Script {
         if is_bound && choices.once_in(4) {
             return vec![words(choices.of(&["EXEC", "EXEC", "EXEC", "DISCARD"]))];
         }
+        if self.id % 2 == 1 && !is_bound && choices.once_in(4) && self.may_track(twin) {
+            return vec![words("HELLO 3"), words("CLIENT TRACKING ON")];
+        }
         if choices.once_in(7) {
             let text = self.value();
             return vec![words(&format!("ECHO {text}"))];
@@ -73,6 +79,12 @@ impl Script {
             _ => vec![self.itself(twin, choices)],
         };
         texts.iter().map(|text| words(text)).collect()
+    }
+
+    /// Every second client mostly has its keys tracked, if it is known whether it can.
+    fn may_track(&self, twin: &Twin) -> bool {
+        let is_known = self.is_exact || !twin.is_watching();
+        self.can_track && !twin.is_tracking && !twin.is_subscribed() && is_known
     }
 
     fn data(&mut self, is_bound: bool, choices: &mut Choices<'_>) -> String {
@@ -135,8 +147,8 @@ impl Script {
 
     fn itself(&mut self, twin: &Twin, choices: &mut Choices<'_>) -> String {
         // Where WATCH may have failed, nobody knows whether these will.
-        let is_known = self.is_exact || !twin.is_watching();
-        match choices.below(9) {
+        let is_known = self.is_exact || !(twin.is_watching() || twin.is_tracking);
+        match choices.below(12) {
             0 if is_known => format!("SELECT {}", choices.below(2)),
             1..3 if is_known => format!("HELLO {}", choices.of(&["2", "3", "3"])),
             3 => "RESET".into(),
@@ -144,6 +156,8 @@ impl Script {
             5 => "CLIENT REPLY ON".into(),
             6 => "DBSIZE".into(),
             7 => "NOSUCH".into(),
+            8..10 if self.can_track => "CLIENT TRACKING ON".into(),
+            10 => "CLIENT TRACKING OFF".into(),
             _ => "PING".into(),
         }
     }

@@ -39,8 +39,12 @@ pub fn run(mut choices: Choices<'_>, steps: usize) {
     let mut site = Site {
         actors: actors.collect(),
         gateway: Gateway::new(choices, shards, breaks),
+        has_lied: false,
     };
     site.gateway.renames = site.gateway.choices.once_in(2);
+    for actor in &mut site.actors {
+        actor.script.can_track = !site.gateway.renames;
+    }
     for _ in 0..steps {
         if site.gateway.choices.is_over() {
             break;
@@ -53,6 +57,8 @@ pub fn run(mut choices: Choices<'_>, steps: usize) {
 struct Site<'a> {
     actors: Vec<Actor>,
     gateway: Gateway<'a>,
+    /// A server has said what is not so.
+    has_lied: bool,
 }
 
 impl Site<'_> {
@@ -130,6 +136,7 @@ impl Site<'_> {
             let server = &mut self.gateway.servers[shard];
             // An answer that is missing where several wait, nobody can tell.
             if lies && !(is_shared && nonsense.starts_with(b">")) {
+                self.has_lied = true;
                 server.lie(number, nonsense);
             } else {
                 server.step(number);
@@ -208,6 +215,10 @@ impl Site<'_> {
             actor.leave(&mut self.gateway);
         }
         self.settle();
+        if !self.has_lied {
+            let gateway = &self.gateway;
+            self.actors.iter().for_each(|it| it.check_kept(gateway));
+        }
         for actor in &mut self.actors {
             if !actor.is_gone && !actor.is_hostile {
                 let ending = actor.script.ending();
@@ -248,7 +259,10 @@ impl Site<'_> {
             self.go_on();
             let is_still =
                 |link: &super::gateway::Link| link.out.is_empty() && link.pipeline.is_empty();
-            let is_quiet = self.actors.iter().all(Actor::is_quiet);
+            let mut servers = self.gateway.servers.iter();
+            let mut is_quiet = self.actors.iter().all(Actor::is_quiet);
+            // What a server says unasked is on its way, too.
+            is_quiet &= servers.all(|it| it.peers.values().all(|peer| peer.output.is_empty()));
             if is_quiet && self.gateway.links.values().all(is_still) {
                 return;
             }

@@ -20,6 +20,8 @@ pub enum Expected {
     Error,
     /// One answer, in which no value is another client's.
     Any,
+    /// Whether keys are tracked from now on. Sometimes it is known that they must be, or cannot.
+    Tracking { is_on: bool, works: Option<bool> },
     /// The confirmation of a subscription. If it is an error instead, the client is closed.
     Confirmation(Vec<u8>),
 }
@@ -41,6 +43,8 @@ pub struct Twin {
     is_skip: bool,
     /// All that it has ever wanted to hear.
     pub wanted: BTreeSet<Vec<u8>>,
+    /// It has wanted its keys tracked.
+    pub is_tracking: bool,
     /// Whether nothing breaks, so that the twin knows what is stored.
     is_exact: bool,
 }
@@ -53,6 +57,7 @@ impl Twin {
             replies: Replies::On,
             is_skip: false,
             wanted: BTreeSet::new(),
+            is_tracking: false,
             is_exact,
         }
     }
@@ -114,8 +119,10 @@ impl Twin {
             b"RESET" => {
                 self.peer = Peer::new(0, RespVersion::Resp2);
                 self.replies = Replies::On;
+                self.is_tracking = false;
                 vec![Expected::Exact(b"+RESET\r\n".to_vec())]
             }
+            b"CLIENT" if words[1] == b"TRACKING" => vec![self.tracking(&words[2])],
             b"CLIENT" => {
                 match (&*words[2], self.replies) {
                     (b"ON", _) => self.replies = Replies::On,
@@ -149,13 +156,27 @@ impl Twin {
         }
     }
 
+    fn tracking(&mut self, mode: &[u8]) -> Expected {
+        let is_on = mode == b"ON";
+        let is_possible = !self.is_watching() && (!is_on || self.version() == RespVersion::Resp3);
+        if is_possible {
+            self.is_tracking = is_on;
+        }
+        let works = self.is_exact.then_some(is_possible);
+        Expected::Tracking { is_on, works }
+    }
+
+    pub const fn database(&self) -> u32 {
+        self.peer.database
+    }
+
     fn hello(&mut self, version: &[u8]) -> Expected {
         let version = if version == b"3" {
             RespVersion::Resp3
         } else {
             RespVersion::Resp2
         };
-        if self.is_watching() && version != self.peer.version {
+        if (self.is_watching() || self.is_tracking) && version != self.peer.version {
             return Expected::Error;
         }
         self.peer.version = version;
@@ -164,7 +185,7 @@ impl Twin {
 
     fn select(&mut self, number: &[u8]) -> Expected {
         let number: u32 = std::str::from_utf8(number).unwrap().parse().unwrap();
-        if self.is_watching() && number != self.peer.database {
+        if (self.is_watching() || self.is_tracking) && number != self.peer.database {
             return Expected::Error;
         }
         self.peer.database = number;
