@@ -3,7 +3,8 @@
 use portcullis_testkit::Random;
 
 use super::*;
-use crate::command::CommandId;
+use crate::command::foreign::{Foreign, ForeignKeys};
+use crate::command::{Categories, CommandId, Flags};
 use crate::machine::{Call, Lost};
 use crate::request::Command;
 
@@ -20,10 +21,7 @@ fn sent(renaming: &Renaming, words: &str) -> Result<(String, Option<Names>), Los
     let words: Vec<&str> = words.split(' ').collect();
     let command = Command::new(&words);
     let id = CommandId::resolve(&command).unwrap();
-    let call = Call {
-        id,
-        command: command.as_ref(),
-    };
+    let call = Call::new(id, command.as_ref());
     let Renamed { wire, names } = renaming.command(&call, &call.command)?;
     let mut decoder = crate::request::RequestDecoder::new(crate::limits::RequestLimits::default());
     decoder.set_known(true);
@@ -39,6 +37,32 @@ fn sent(renaming: &Renaming, words: &str) -> Result<(String, Option<Names>), Los
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
     Ok((words.join(" "), names))
+}
+
+#[test]
+fn keys_of_commands_that_only_servers_know_are_renamed() {
+    let foreign = |keys| Foreign {
+        name: "x.do".into(),
+        arity: -1,
+        flags: Flags::WRITE,
+        categories: Categories::WRITE,
+        keys,
+        is_configured: true,
+    };
+    let pairs = ForeignKeys::Range {
+        first: 1,
+        last: -1,
+        step: 2,
+    };
+    let command = Command::new(&["x.do", "a", "a", "b", "b"]);
+    let call = command.as_ref();
+    let renaming = renaming("", "t:");
+    let Renamed { wire, names } = renaming.foreign(&foreign(pairs), &call, call).unwrap();
+    let expected = Command::new(&["x.do", "t:a", "a", "t:b", "b"]);
+    assert_eq!((&*wire, names), (&**expected.wire(), None));
+    // What has no keys could reach any.
+    let without = renaming.foreign(&foreign(ForeignKeys::None), &call, call);
+    assert_eq!(without, Err(Lost::BeyondPrefix));
 }
 
 #[test]

@@ -107,10 +107,7 @@ impl Followed {
     pub(super) fn note_pin(&self, link: &Rc<Link>, purpose: Purpose) {
         let waits = matches!(
             purpose,
-            Purpose::Blocking { .. }
-                | Purpose::Subscription
-                | Purpose::Tracking
-                | Purpose::Monitor
+            Purpose::Blocking { .. } | Purpose::Subscription | Purpose::Tracking | Purpose::Monitor
         );
         let pins = &mut self.state.borrow_mut().pins;
         if pins.len() == pins.capacity() {

@@ -109,9 +109,13 @@ impl Talk {
                 .unwrap();
             users.insert(name.as_bytes(), user);
         }
+        let mut allowed = vec![CommandId::FLUSHDB];
+        if vector.has("monitor") {
+            allowed.push(CommandId::MONITOR);
+        }
         let policy = Policy {
             users,
-            allowed: vec![CommandId::FLUSHDB, CommandId::MONITOR],
+            allowed,
             databases: 2,
             is_cluster: vector.has("cluster"),
         };
@@ -402,16 +406,7 @@ impl Upstreams for Script {
     }
 
     fn shards(&mut self) -> Option<Destinations> {
-        let shards = 0..self.shards;
-        Some(
-            shards
-                .map(|shard| Destination {
-                    upstream: 0,
-                    shard,
-                    way: 0,
-                })
-                .collect(),
-        )
+        Some((0..self.shards).map(|shard| self.at(shard)).collect())
     }
 
     fn send(

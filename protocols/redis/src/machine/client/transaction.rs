@@ -1,9 +1,11 @@
 //! MULTI, EXEC, DISCARD, WATCH and UNWATCH: over a connection of the client's own, to one place.
 //!
-//! MULTI is answered here; the connection is taken when the first key says where. What cannot be queued fails the
-//! transaction, as with a server. Start at [`Client::transaction_command`] and [`Client::in_transaction`].
+//! MULTI is answered here; the connection is taken when the first key says where, and what was said before without a key is
+//! held until then. What cannot be queued fails the transaction, as with a server. Start at [`Client::transaction_command`] and [`Client::in_transaction`].
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::forward::{CROSS_SLOT, NoPlace, bound_place};
 use super::{Client, Flow, Named};
@@ -33,6 +35,28 @@ pub(super) struct Transaction {
     open: Option<Open>,
     /// Keys in the replies that EXEC will bring.
     named: Option<NamedReplies>,
+    /// Commands that any place can carry out, until the first key says which.
+    held: Option<Box<Held>>,
+}
+
+/// Commands that were answered with QUEUED before any server has heard of them.
+#[derive(Debug)]
+struct Held {
+    /// Where they go if no key follows.
+    to: Destination,
+    wires: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// Bytes that are held; what is beyond decides where the transaction is.
+const MOST_HELD: usize = 16 << 10;
+
+/// Whether every server queues it, and does the same then.
+const fn can_be_held(id: CommandId) -> bool {
+    matches!(
+        id,
+        CommandId::PING | CommandId::ECHO | CommandId::TIME | CommandId::UNWATCH
+    )
 }
 
 /// Which replies of a transaction have keys in them, by the places of their commands.
@@ -110,6 +134,7 @@ impl Transaction {
         self.is_watching = false;
         self.is_mixed = false;
         self.named = None;
+        self.held = None;
         self.own.take().map(|(_, pin)| pin)
     }
 
@@ -181,21 +206,53 @@ impl<T> Client<T> {
             // What has no key goes where the others are.
             (_, Some(own)) => own,
             (Some(to), None) => to,
-            (None, None) => up.anywhere(call).map_err(NoPlace::Lost)?,
+            (None, None) => match &self.transaction.held {
+                Some(held) => held.to,
+                None => up.anywhere(call).map_err(NoPlace::Lost)?,
+            },
         };
         if own.is_none() {
-            // What was sent before must be done before.
-            if !self.slots.is_empty() {
-                return Err(Unable::Wait);
-            }
-            let pin = match self.tracked_pin(to, up) {
-                Some(pin) => pin,
-                None => up.pin(to, self.speaks, Purpose::Transaction),
-            };
-            let pin = pin.map_err(NoPlace::Lost)?;
-            self.transaction.own = Some((to, pin));
+            self.take_connection(to, up)?;
         }
         Ok(to)
+    }
+
+    fn take_connection(&mut self, to: Destination, up: &mut impl Upstreams) -> Result<(), Unable> {
+        // What was sent before must be done before.
+        if !self.slots.is_empty() {
+            return Err(Unable::Wait);
+        }
+        let pin = match self.tracked_pin(to, up) {
+            Some(pin) => pin,
+            None => up.pin(to, self.speaks, Purpose::Transaction),
+        };
+        let pin = pin.map_err(NoPlace::Lost)?;
+        self.transaction.own = Some((to, pin));
+        Ok(())
+    }
+
+    /// Keeps a command until a key says where the transaction is, if it is one that can wait for that and there is room.
+    fn hold(&mut self, call: &Call<'_>, up: &mut impl Upstreams) -> Result<bool, Lost> {
+        let wire = call.command.wire();
+        let known = self.transaction.held.as_ref();
+        let bytes = known.map_or(0, |held| held.bytes) + wire.len();
+        let is_early = self.transaction.own.is_none();
+        if !is_early || !can_be_held(call.id) || bytes > MOST_HELD {
+            return Ok(false);
+        }
+        if known.is_none() {
+            let to = up.anywhere(call)?;
+            self.transaction.held = Some(Box::new(Held {
+                to,
+                wires: Vec::new(),
+                bytes: 0,
+            }));
+        }
+        if let Some(held) = &mut self.transaction.held {
+            held.wires.push(Bytes::copy_from_slice(wire));
+            held.bytes = bytes;
+        }
+        Ok(true)
     }
 
     /// A command between MULTI and EXEC.
@@ -206,7 +263,7 @@ impl<T> Client<T> {
         up: &mut impl Upstreams,
     ) -> Result<Flow, T> {
         match call.id {
-            CommandId::EXEC => self.exec(of, up),
+            CommandId::EXEC => return self.exec(of, up),
             CommandId::DISCARD => self.discard(of, up),
             // Wrong, and harmless: the transaction goes on.
             CommandId::MULTI => {
@@ -244,6 +301,20 @@ impl<T> Client<T> {
             self.refuse(b"ERR upstream refused MULTI", of);
             return Ok(Flow::Next);
         }
+        match self.hold(&call, up) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(open) = &mut self.transaction.open {
+                    open.queued += 1;
+                }
+                self.answer(of, |_, reply| encoder::simple(b"QUEUED", reply));
+                return Ok(Flow::Next);
+            }
+            Err(lost) => {
+                self.lose(lost, of);
+                return Ok(Flow::Next);
+            }
+        }
         let to = match self.own_connection(&call, up) {
             Ok(to) => to,
             Err(Unable::Wait) => return Err(of),
@@ -263,7 +334,7 @@ impl<T> Client<T> {
         Ok(Flow::Next)
     }
 
-    /// Tells the server of MULTI, if it does not know. If that cannot be sent, nothing may be that comes behind it.
+    /// Tells the server of MULTI and of what was held, if it does not know. If that cannot be sent, nothing may be that comes behind it.
     fn begin(&mut self, up: &mut impl Upstreams) -> Result<(), Lost> {
         let Some((_, pin)) = self.transaction.own else {
             return Ok(());
@@ -275,18 +346,35 @@ impl<T> Client<T> {
                 open.is_sent = true;
             }
         }
+        let held = self.transaction.held.take();
+        for wire in held.into_iter().flat_map(|held| held.wires) {
+            up.send_pinned(pin, &wire, Some(Ticket::Own))?;
+        }
         Ok(())
     }
 
-    fn exec(&mut self, of: T, up: &mut impl Upstreams) {
+    fn exec(&mut self, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
         let open = self.transaction.open.unwrap_or_default();
         if open.is_poisoned {
             self.abandon(up);
-            return self.answer(of, |_, reply| encoder::error(ABORTED, reply));
+            self.answer(of, |_, reply| encoder::error(ABORTED, reply));
+            return Ok(Flow::Next);
         }
         if self.transaction.own.is_none() {
-            self.transaction.open = None;
-            return self.answer(of, |_, reply| encoder::array(0, reply));
+            let Some(to) = self.transaction.held.as_ref().map(|held| held.to) else {
+                self.transaction.open = None;
+                self.answer(of, |_, reply| encoder::array(0, reply));
+                return Ok(Flow::Next);
+            };
+            match self.take_connection(to, up) {
+                Ok(()) => {}
+                Err(Unable::Wait) => return Err(of),
+                Err(Unable::NoPlace(no_place)) => {
+                    self.abandon(up);
+                    self.nowhere(no_place, of);
+                    return Ok(Flow::Next);
+                }
+            }
         }
         // Watched keys decide even over nothing.
         match self.begin(up) {
@@ -296,6 +384,7 @@ impl<T> Client<T> {
                 self.lose(lost, of);
             }
         }
+        Ok(Flow::Next)
     }
 
     fn discard(&mut self, of: T, up: &mut impl Upstreams) {
@@ -306,7 +395,7 @@ impl<T> Client<T> {
         if self.transaction.has_connection() {
             return self.end_with(UNWATCH, of, up);
         }
-        self.transaction.open = None;
+        self.transaction.take_pin();
         self.answer(of, |_, reply| encoder::ok(reply));
     }
 

@@ -122,7 +122,13 @@ impl Script {
         }
         let key = self.key('k', self.home, choices);
         match choices.below(7) {
-            0..3 => vec!["MULTI".into(), format!("SET {key} {}", self.value())],
+            0..2 => vec!["MULTI".into(), format!("SET {key} {}", self.value())],
+            // What has no key waits for one.
+            2 => vec![
+                "MULTI".into(),
+                "PING".into(),
+                format!("SET {key} {}", self.value()),
+            ],
             3..5 => vec![format!("WATCH {key}")],
             5 => vec!["UNWATCH".into()],
             // What has no key decides where a transaction is, if it is the first.
