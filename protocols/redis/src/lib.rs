@@ -31,6 +31,7 @@ pub mod sentinel;
 #[cfg(feature = "session")]
 mod session;
 pub mod sketch;
+pub mod slow_log;
 
 pub use chain::RedisMessages;
 pub use config::RedisConfig;

@@ -241,6 +241,36 @@ fn keys_that_are_used_much_or_are_large_are_shown() {
 }
 
 #[test]
+fn slow_commands_are_shown() {
+    let keys = "slow_log: { threshold: 50ms, entries: 2, keys: hash }\n\
+                filters:\n  - fault: { delay: { time: 100ms } }";
+    let Some(site) = Site::start(keys) else {
+        return;
+    };
+    let mut client = site.client();
+    for call in [
+        &["SET", "secret", "value"][..],
+        &["GET", "secret"],
+        &["INCR", "secret"],
+    ] {
+        client.call(call);
+    }
+    let page = site.gateway.admin_get("/redis/slowlog").text();
+    assert!(page.contains(": 3 slow commands\n"), "{page}");
+    assert!(
+        page.contains("us incr ") && page.contains(" ERR\n"),
+        "{page}"
+    );
+    assert!(page.contains("us get "), "{page}");
+    assert!(
+        !page.contains("us set ") && !page.contains("secret"),
+        "{page}"
+    );
+    let json = site.gateway.admin_get("/redis/slowlog?format=json").text();
+    assert!(json.contains("127.0.0.1"), "{json}");
+}
+
+#[test]
 fn a_server_is_checked_by_ping() {
     let (Some(server), Some(strict)) = (
         harness::redis::Redis::start(),

@@ -30,6 +30,7 @@ use crate::command::{CommandId, Foreign};
 use crate::filters::registry;
 use crate::limits::RequestLimits;
 use crate::machine::Policy;
+use crate::slow_log::SlowLogConfig;
 
 /// The configuration of a Redis listener.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,8 @@ pub struct RedisConfig {
     pub timeouts: TimeoutsConfig,
     /// How much a client may send, or be owed.
     pub limits: LimitsConfig,
+    /// Which commands are noted for having been slow.
+    pub slow_log: Option<SlowLogConfig>,
     /// Where commands go: rules in order, at least one.
     pub routes: Vec<RouteConfig>,
     /// The filters, in order.
@@ -168,6 +171,8 @@ struct RedisKeys {
     /// How much a client may send, or be owed.
     #[serde(default)]
     limits: LimitsConfig,
+    /// Commands that are noted when they were slow, and shown at `/redis/slowlog` on the admin address. Default: none.
+    slow_log: Option<SlowLogConfig>,
     /// The cluster that everything goes to. Either this or `routes`.
     cluster: Option<Located<String>>,
     /// Rules that say where commands go.
@@ -207,6 +212,7 @@ impl RedisConfig {
             databases: keys.databases,
             timeouts: keys.timeouts,
             limits: keys.limits,
+            slow_log: keys.slow_log,
             routes: routes?,
             filters,
         })

@@ -18,6 +18,7 @@ use super::spare;
 use crate::chain::Record;
 use crate::command::CommandId;
 use crate::machine::{Client, Finished, Lost, Piece, PinId, SlotId, Ticket};
+use crate::slow_log::Noted;
 
 /// A command under way.
 pub(super) struct Flight {
@@ -27,6 +28,8 @@ pub(super) struct Flight {
     pub(super) bytes: u32,
     /// Its key, where this command is one of those that are shown to the picture of keys.
     pub(super) sampled: Option<Box<[u8]>>,
+    /// What is known of it if it turns out to be slow, where that is logged.
+    pub(super) noted: Option<Box<Noted>>,
     /// What filters hold until it is over, where they hold something.
     pub(super) held: Option<Box<Held>>,
 }
@@ -141,6 +144,7 @@ impl Cell {
                 self.server.keys.on_command(key, bytes);
             }
             cut |= finished.is_cut;
+            self.server.slow.on_command(flight.noted, took, &finished);
             if let Some(held) = flight.held {
                 self.complete(held, took, &finished);
             }

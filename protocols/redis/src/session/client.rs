@@ -27,6 +27,7 @@ use crate::encoder;
 use crate::error::RequestError;
 use crate::machine::{Call, Client, Flow, PinId, Refusal};
 use crate::request::{Command, CommandFrame, CommandRef, CommandScanner};
+use crate::slow_log::Noted;
 
 /// Bytes of a large command that may wait for the server before more are read.
 pub(super) const STREAMED: usize = 256 << 10;
@@ -305,6 +306,14 @@ impl Session {
         }
     }
 
+    /// What has to be known of a command if it turns out to be slow.
+    #[inline]
+    fn note(&self, call: &Call<'_>) -> Option<Box<Noted>> {
+        let machine = &self.cell.state.borrow().machine;
+        let slow = &self.cell.server.slow;
+        slow.note(call, machine, &self.connection)
+    }
+
     /// What the command is that is being carried out, if it is not in the table.
     #[inline]
     fn foreign_of(&self, id: CommandId) -> Option<Arc<Foreign>> {
@@ -337,6 +346,7 @@ impl Session {
             started: clock::now(),
             bytes: taken.len() as u32,
             sampled: self.cell.server.keys.sample(id, command, taken.len()),
+            noted: self.note(&Call::new(id, command)),
             held: None,
         };
         Ok(Admitted::Yes(id, flight))
@@ -428,6 +438,7 @@ impl Session {
             started: clock::now(),
             bytes: len as u32,
             sampled: None,
+            noted: None,
             held: None,
         };
         state.machine.refuse(text, flight);

@@ -1,4 +1,4 @@
-//! What Redis does on the control thread: health checks, and the page of keys.
+//! What Redis does on the control thread: health checks, and the pages of keys and of slow commands.
 //!
 //! Start at [`ProbeConfig`].
 
@@ -19,11 +19,15 @@ use crate::limits::ReplyLimits;
 use crate::reply::{ReplyFrame, ReplyScanner};
 
 impl ControlSide for Redis {
-    const ADMIN: &'static [&'static str] = &["GET keys"];
+    const ADMIN: &'static [&'static str] = &["GET keys", "GET slowlog"];
 
     fn admin(request: &AdminRequest<'_>) -> Option<AdminAnswer> {
-        let is_it = request.path == "keys" && !request.is_post;
-        is_it.then(|| super::keys::page(request.shared, request.is_json))
+        match request.path {
+            _ if request.is_post => None,
+            "keys" => Some(super::keys::page(request.shared, request.is_json)),
+            "slowlog" => Some(super::slow::page(request.shared, request.is_json)),
+            _ => None,
+        }
     }
 
     fn probe_schema() -> Option<Value> {

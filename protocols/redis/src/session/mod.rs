@@ -33,6 +33,7 @@ mod scripts;
 mod server;
 mod shard;
 mod shared;
+mod slow;
 mod spare;
 mod stats;
 mod upstream;

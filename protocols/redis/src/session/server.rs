@@ -19,6 +19,7 @@ use super::foreign::Foreigners;
 use super::keys::{Keys, Sketch};
 use super::scripts::{Remembered, Scripts};
 use super::shared::SharedReads;
+use super::slow::{Noticed, Slow};
 use super::stats::RedisStats;
 use super::upstream::Upstream;
 use super::way::Ways;
@@ -101,6 +102,7 @@ impl Protocol for Redis {
             upstreams: RefCell::new(upstreams.into_iter().map(Rc::new).collect()),
             stats,
             keys: Keys::new(cx.common(Sketch::default), Rc::clone(&cx.worker.random)),
+            slow: Slow::new(cx.common(Noticed::default), config.slow_log),
             foreigners: Foreigners::new(config),
             scripts: Scripts::new(cx.common(Remembered::default), config.limits.scripts.get()),
             config: config.clone(),
@@ -156,6 +158,7 @@ pub struct RedisServer {
     pub(super) keys: Keys,
     pub(super) scripts: Scripts,
     pub(super) foreigners: Foreigners,
+    pub(super) slow: Slow,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
     /// Whether [`watch`] runs.

@@ -12,7 +12,7 @@ use super::{Session, Taken, asking};
 use crate::command::foreign::Known;
 use crate::command::{CommandId, Foreign};
 use crate::encoder;
-use crate::machine::{Destination, Front, Lost, Refusal, Speaks, Ticket, Upstreams as _};
+use crate::machine::{Call, Destination, Front, Lost, Refusal, Speaks, Ticket, Upstreams as _};
 use crate::message::parse;
 use crate::request::CommandRef;
 use crate::session::cell::{Flight, Need};
@@ -71,11 +71,17 @@ impl Session {
             return Ok(None);
         }
         self.foreign = learned.ok();
+        let noted = self.note(&Call {
+            id: CommandId::FOREIGN,
+            command,
+            foreign: self.foreign.as_deref(),
+        });
         let flight = Flight {
             command: Some(CommandId::FOREIGN),
             started: clock::now(),
             bytes: taken.len() as u32,
             sampled: None,
+            noted,
             held: None,
         };
         Ok(Some((CommandId::FOREIGN, flight)))

@@ -57,6 +57,7 @@ impl Session {
             started: clock::now(),
             bytes: len as u32,
             sampled: None,
+            noted: None,
             held,
         };
         loop {
