@@ -58,21 +58,38 @@ pub fn exchange<'a>(
     async move { exchange.carry_out().await }
 }
 
-/// As [`exchange`], of the head in `place`, which is empty afterwards: a future that is made small is moved at little cost, and
-/// what it works with is made where it stays. Without a head nothing is done.
-pub async fn exchange_in<'a>(
-    service: &'a HttpService,
-    downstream: &'a mut dyn DownstreamStream,
-    place: &'a mut Option<RequestHead>,
-    framing: Framing,
-    cx: &'a mut Context,
-) -> Ended {
-    let Some(head) = place.take() else {
+/// What an exchange begins with.
+pub struct Arrival<'a> {
+    /// The service of the listener.
+    pub service: &'a HttpService,
+    /// The stream that the head was read from.
+    pub downstream: &'a mut dyn DownstreamStream,
+    /// The head, which is taken from here.
+    pub head: &'a mut Option<RequestHead>,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Fresh for this request.
+    pub cx: &'a mut Context,
+}
+
+/// As [`exchange`], of what has arrived in `place`, which is empty afterwards: a future that begins small is moved at little
+/// cost, and what it works with is made where it stays. Nothing is done where there is nothing.
+pub async fn exchange_in(place: &mut Option<Arrival<'_>>) -> Ended {
+    let Some(arrival) = place.take() else {
         return Ended::Aborted;
     };
-    Exchange::new(service, downstream, head, framing, cx)
-        .carry_out()
-        .await
+    let Some(head) = arrival.head.take() else {
+        return Ended::Aborted;
+    };
+    Exchange::new(
+        arrival.service,
+        arrival.downstream,
+        head,
+        arrival.framing,
+        arrival.cx,
+    )
+    .carry_out()
+    .await
 }
 
 /// Everything that one exchange knows.
@@ -267,13 +284,7 @@ mod tests {
     }
 
     const fn size_of_future_in_place<'a, F: Future>(
-        _: fn(
-            &'a HttpService,
-            &'a mut dyn DownstreamStream,
-            &'a mut Option<RequestHead>,
-            Framing,
-            &'a mut Context,
-        ) -> F,
+        _: fn(&'a mut Option<Arrival<'a>>) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
-use portcullis_http::exchange::{Ended, exchange_in};
+use portcullis_http::exchange::{Arrival, Ended, exchange_in};
 use portcullis_http::head::{RequestHead, Status};
 use portcullis_http::service::{HttpService, ServiceHandle};
 use portcullis_http::{Framing, ResponseBody, local_reply};
@@ -264,14 +264,14 @@ impl Requests<'_> {
             lifetime,
         );
         let mut cx = Context::new(Rc::clone(self.facts), now);
-        let ended = Box::pin(exchange_in(
+        let mut arrival = Some(Arrival {
             service,
-            &mut downstream,
-            place,
+            downstream: &mut downstream,
+            head: place,
             framing,
-            &mut cx,
-        ))
-        .await;
+            cx: &mut cx,
+        });
+        let ended = Box::pin(exchange_in(&mut arrival)).await;
         drop(cx);
         let keeps = downstream.keeps();
         match ended {
