@@ -576,6 +576,18 @@ fn deallocate_takes_the_name_that_it_says() {
 }
 
 #[test]
+fn what_executes_a_deallocate_is_still_there() {
+    let mut talk = transaction();
+    prepare(&mut talk, "a", "DEALLOCATE b");
+    talk.client(&query("EXECUTE a"));
+    talk.server(&[complete("DEALLOCATE"), ready()].concat())
+        .unwrap();
+    talk.sent();
+    talk.client(&parse("a", "SELECT 1"));
+    assert_eq!(talk.sent(), "PP", "the server says that the name is taken");
+}
+
+#[test]
 fn names_in_sql_are_the_servers_in_session_mode() {
     let mut talk = Talk::new(setup(Mode::Session));
     prepare(&mut talk, "a", "SELECT 1");

@@ -189,7 +189,10 @@ impl Relay {
         // The server forgets its unnamed statement with a simple query ("Simple Query").
         let undo = self.statements.remove(b"");
         link.statements.unnamed = 0;
-        let takes = named.filter(|_| flight.effects.contains(Effects::DEALLOCATE));
+        // What is executed may be a DEALLOCATE, but not of that name.
+        let is_execute = flight.effects.contains(Effects::EXECUTE);
+        let takes = !is_execute && flight.effects.contains(Effects::DEALLOCATE);
+        let takes = named.filter(|_| takes);
         self.executed |= self.segment;
         let number = self.owe_query(Reply::Query {
             flight,
