@@ -1,7 +1,10 @@
 //! Which server a statement comes to: row P13 of `ATTACKS.md`. Two servers that know nothing of each other say who they are.
 
-use harness::Gateway;
-use harness::postgres::Postgres;
+use std::net::SocketAddr;
+
+use harness::postgres::{Postgres, psql_command};
+use harness::tls::Authority;
+use harness::{Gateway, Scratch};
 
 use super::wire::{Wire, bind, execute, parse, query, sync, value};
 
@@ -104,4 +107,70 @@ fn p13_a_transaction_stays_where_it_began() {
         "a read of the copy"
     );
     assert_eq!(servers[0].sql("SELECT count(*) FROM log"), "1");
+}
+
+/// Where rules lead a client: the name of the server that it comes to, or what it is told.
+fn place(address: SocketAddr, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = psql_command(address, "postgres", "postgres");
+    command.args(arguments).envs(environment.iter().copied());
+    command.args(["--command", "SELECT name FROM place"]);
+    let output = command.output().expect("run psql");
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).trim_end().to_owned()
+}
+
+#[test]
+fn rules_lead_clients_to_different_clusters() {
+    let (Some(main), Some(copy)) = (Postgres::start(), Postgres::start()) else {
+        return;
+    };
+    for (server, name) in [(&main, "main"), (&copy, "copy")] {
+        server.sql(&format!(
+            "CREATE TABLE place AS SELECT '{name}' AS name; GRANT SELECT ON place TO PUBLIC; CREATE ROLE eve LOGIN"
+        ));
+    }
+    let files = Scratch::new();
+    let issued = Authority::new("test").issue(&["main.test", "copy.test"]);
+    let cert = files.write("cert.pem", &issued.cert);
+    let key = files.write("key.pem", &issued.key);
+    let rules = [
+        "match: { database: shop_* }, cluster: copy, database: postgres",
+        "match: { database: postgres, user: eve }, cluster: copy",
+        "match: { application: [batch, report_*] }, cluster: copy",
+        "match: { sni: copy.test }, cluster: copy",
+        "match: { application: near, network: 127.0.0.0/8 }, cluster: copy",
+        "match: { application: far, network: 10.0.0.0/8 }, cluster: copy",
+        "match: { database: postgres }, cluster: main",
+    ];
+    let rules = rules.map(|rule| format!("      - {{ {rule} }}\n")).concat();
+    let gateway = Gateway::start(&format!(
+        "listeners:\n  db:\n    listen: 127.0.0.1:0\n    protocol: postgres\n    auth: {{ method: trust, require_tls: false }}\n    \
+         upstream: {{ auth_minimum: trust }}\n    pool: {{ mode: transaction, size: 2 }}\n    \
+         tls: {{ certificates: [{{ cert: {}, key: {} }}] }}\n    routes:\n{rules}\
+         clusters:\n  main: {{ endpoints: [\"{}\"] }}\n  copy: {{ endpoints: [\"{}\"] }}\n",
+        cert.display(),
+        key.display(),
+        main.address(),
+        copy.address()
+    ));
+    let named = |name| ["--host", name];
+    let tls = [("PGSSLMODE", "require"), ("PGHOSTADDR", "127.0.0.1")];
+    let address = gateway.addr("db");
+    let nothing: (&[&str], &[(&str, &str)]) = (&[], &[]);
+    let rows = [
+        ("nothing", nothing, "main"),
+        ("a database", (&["--dbname", "shop_1"], &[]), "copy"),
+        ("a user", (&["--username", "eve"], &[]), "copy"),
+        ("an application", (&[], &[("PGAPPNAME", "batch")]), "copy"),
+        ("a pattern", (&[], &[("PGAPPNAME", "report_7")]), "copy"),
+        ("a name in TLS", (&named("copy.test"), &tls), "copy"),
+        ("another name", (&named("main.test"), &tls), "main"),
+        ("a network", (&[], &[("PGAPPNAME", "near")]), "copy"),
+        ("another network", (&[], &[("PGAPPNAME", "far")]), "main"),
+    ];
+    for (name, (arguments, environment), wanted) in rows {
+        assert_eq!(place(address, arguments, environment), wanted, "{name}");
+    }
+    let refused = place(address, &["--dbname", "other"], &[]);
+    assert!(refused.contains("\"other\" does not exist"), "{refused}");
 }
