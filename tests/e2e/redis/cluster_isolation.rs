@@ -3,7 +3,7 @@
 //! What is done is chosen by a seed: `PORTCULLIS_SEED` repeats a run, `PORTCULLIS_STEPS` makes it longer. When it happens is the
 //! machine's to say. Start at [`Tagged`].
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -30,25 +30,40 @@ struct Tagged {
     /// What its next replies must be.
     expected: VecDeque<Expected>,
     count: u64,
+    /// What was confirmed of its keys: nobody else writes them. Where nodes fail, that may be lost.
+    known: HashMap<String, String>,
     /// Whether errors of servers that are gone are to be expected.
     nodes_fail: bool,
 }
 
-/// What a reply may be. An error is always possible where nodes fail.
+/// What a reply may be, besides an error.
 #[derive(Debug)]
 enum Expected {
     Is(RedisReply),
-    /// Its own value, or none.
-    Own,
-    OwnOf(usize),
+    Set(String, String),
+    Get(String),
+    Many([String; 3]),
     Queued,
-    /// The results of a transaction: `OK` and its own value.
-    Results,
-    /// One more than it had, counted by nobody else; or, where nodes fail, any number.
-    Counted,
+    /// The results of a transaction that writes a value and reads it.
+    Results(String, String),
+    /// A number that grows.
+    Counted(String),
 }
 
 impl Tagged {
+    fn new(name: String, seed: u64, dice: Random, site: &Site, nodes_fail: bool) -> Self {
+        Self {
+            name,
+            seed,
+            dice,
+            client: site.client(),
+            expected: VecDeque::new(),
+            count: 0,
+            known: HashMap::new(),
+            nodes_fail,
+        }
+    }
+
     fn value(&mut self) -> String {
         self.count += 1;
         format!("{}:{}", self.name, self.count)
@@ -68,35 +83,50 @@ impl Tagged {
     fn step(&mut self, wire: &mut Vec<u8>) {
         let (key, value) = (self.key(), self.value());
         match self.dice.below(8) {
-            0 | 1 => self.say(&["SET", &key, &value], Expected::Is(ok()), wire),
-            2 | 3 => self.say(&["GET", &key], Expected::Own, wire),
+            0 | 1 => {
+                let expected = Expected::Set(key.clone(), value.clone());
+                self.say(&["SET", &key, &value], expected, wire);
+            }
+            2 | 3 => self.say(&["GET", &key], Expected::Get(key.clone()), wire),
             4 => self.say(&["ECHO", &value], Expected::Is(bulk(&value)), wire),
             5 => {
                 let keys = [self.key(), self.key(), self.key()];
                 let call = ["MGET", &keys[0], &keys[1], &keys[2]];
-                self.say(&call, Expected::OwnOf(3), wire);
+                self.say(&call, Expected::Many(keys.clone()), wire);
             }
             6 => {
                 self.say(&["MULTI"], Expected::Is(ok()), wire);
                 self.say(&["SET", &key, &value], Expected::Queued, wire);
                 self.say(&["GET", &key], Expected::Queued, wire);
-                self.say(&["EXEC"], Expected::Results, wire);
+                self.say(
+                    &["EXEC"],
+                    Expected::Results(key.clone(), value.clone()),
+                    wire,
+                );
             }
             _ => {
                 let tag = TAGS[self.dice.below(TAGS.len())];
                 let counter = format!("{tag}count:{}", self.name);
-                self.say(&["INCR", &counter], Expected::Counted, wire);
+                self.say(
+                    &["INCR", &counter],
+                    Expected::Counted(counter.clone()),
+                    wire,
+                );
             }
         }
     }
 
-    /// Whether it is a string of this client's, or nothing.
-    fn is_own(&self, reply: &RedisReply) -> bool {
+    /// Whether it is what this key may hold.
+    fn may_hold(&self, key: &str, reply: &RedisReply) -> bool {
+        if let RedisReply::Error(text) = reply {
+            return self.may_be(text);
+        }
+        if let Some(known) = self.known.get(key).filter(|_| !self.nodes_fail) {
+            return *reply == bulk(known);
+        }
         match reply {
             RedisReply::Bulk(bytes) => bytes.starts_with(format!("{}:", self.name).as_bytes()),
-            RedisReply::Nil => true,
-            RedisReply::Error(text) => self.may_be(text),
-            _ => false,
+            reply => *reply == RedisReply::Nil,
         }
     }
 
@@ -114,25 +144,44 @@ impl Tagged {
         is_any(&moving) || (self.nodes_fail && is_any(&failing))
     }
 
+    /// Whether the reply is one that may come, and what is known by it.
+    fn accept(&mut self, expected: &Expected, reply: &RedisReply) -> bool {
+        if let RedisReply::Error(text) = reply {
+            if let Expected::Set(key, _) | Expected::Results(key, _) = expected {
+                self.known.remove(key);
+            }
+            return self.may_be(text);
+        }
+        match (expected, reply) {
+            (Expected::Is(wanted), reply) => wanted == reply,
+            (Expected::Set(key, value), reply) => {
+                self.known.insert(key.clone(), value.clone());
+                *reply == ok()
+            }
+            (Expected::Get(key), reply) => self.may_hold(key, reply),
+            (Expected::Many(keys), RedisReply::Array(all)) => {
+                let mut pairs = keys.iter().zip(all);
+                all.len() == keys.len() && pairs.all(|(key, reply)| self.may_hold(key, reply))
+            }
+            (Expected::Queued, RedisReply::Simple(text)) => text == "QUEUED",
+            (Expected::Results(key, value), RedisReply::Array(all)) => {
+                self.known.insert(key.clone(), value.clone());
+                *all == [ok(), bulk(value)]
+            }
+            (Expected::Counted(key), RedisReply::Integer(count)) => {
+                let before = self.known.insert(key.clone(), count.to_string());
+                let before = before.filter(|_| !self.nodes_fail);
+                before.is_none_or(|before| *count > before.parse().unwrap())
+            }
+            _ => false,
+        }
+    }
+
     /// Reads what is owed.
     fn check(&mut self) {
         while let Some(expected) = self.expected.pop_front() {
             let reply = self.client.read();
-            let is_right = match (&expected, &reply) {
-                (Expected::OwnOf(_) | Expected::Own, RedisReply::Error(text)) => self.may_be(text),
-                (Expected::Is(wanted), reply) if wanted == reply => true,
-                (_, RedisReply::Error(text)) => self.may_be(text),
-                (Expected::Own, reply) => self.is_own(reply),
-                (Expected::OwnOf(count), RedisReply::Array(all)) => {
-                    all.len() == *count && all.iter().all(|reply| self.is_own(reply))
-                }
-                (Expected::Queued, RedisReply::Simple(text)) => text == "QUEUED",
-                (Expected::Results, RedisReply::Array(all)) => {
-                    all.len() == 2 && all[0] == ok() && self.is_own(&all[1])
-                }
-                (Expected::Counted, RedisReply::Integer(count)) => *count > 0,
-                _ => false,
-            };
+            let is_right = self.accept(&expected, &reply);
             let (seed, name) = (self.seed, &self.name);
             assert!(
                 is_right,
@@ -141,8 +190,11 @@ impl Tagged {
         }
     }
 
-    fn run(&mut self, steps: usize, site: &Site) {
-        for _ in 0..steps {
+    /// Talks for so many steps, and on until it is over.
+    fn run(&mut self, steps: usize, site: &Site, is_over: &AtomicBool) {
+        let mut done = 0;
+        while done < steps || !is_over.load(Ordering::Relaxed) {
+            done += 1;
             let mut wire = Vec::new();
             for _ in 0..=self.dice.below(12) {
                 self.step(&mut wire);
@@ -153,6 +205,9 @@ impl Tagged {
                 self.client.send_raw(&wire[..end]);
                 self.client = site.client();
                 self.expected.clear();
+                // What was sent may be done at any time from now on.
+                self.known.clear();
+                self.name.push('\'');
                 continue;
             }
             self.client.send_raw(&wire);
@@ -179,46 +234,40 @@ fn start(with_replicas: bool, read_from: &str) -> Option<(RedisCluster, Site)> {
     Some((cluster, site))
 }
 
-fn run(site: &Site, seed: u64, nodes_fail: bool, disturb: impl FnMut(&mut Random)) {
-    let mut disturb = disturb;
+/// Lets clients talk while something is done to the cluster, eight times. The end is theirs or its, whichever is later.
+fn run(site: &Site, seed: u64, nodes_fail: bool, mut disturb: impl FnMut(&mut Random)) {
     let steps = from_environment("PORTCULLIS_STEPS").map_or(STEPS, |steps| steps as usize);
-    let is_over = AtomicBool::new(false);
+    let is_over = &AtomicBool::new(false);
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..8_u64)
-            .map(|number| {
-                scope.spawn(move || {
-                    let mut tagged = Tagged {
-                        name: format!("client{number}"),
-                        seed,
-                        dice: Random::from_seed(seed ^ (number << 32)),
-                        client: site.client(),
-                        expected: VecDeque::new(),
-                        count: 0,
-                        nodes_fail,
-                    };
-                    tagged.run(steps, site);
-                })
-            })
-            .collect();
+        for number in 0..8_u64 {
+            scope.spawn(move || {
+                let dice = Random::from_seed(seed ^ (number << 32));
+                let name = format!("client{number}");
+                Tagged::new(name, seed, dice, site, nodes_fail).run(steps, site, is_over);
+            });
+        }
+        let over = Over(is_over);
         let mut dice = Random::from_seed(!seed);
         for _ in 0..8 {
-            if !is_over.load(Ordering::Relaxed) {
-                disturb(&mut dice);
-            }
+            disturb(&mut dice);
         }
-        for client in clients {
-            client.join().unwrap();
-        }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
     });
+    let mut client = site.client();
     eventually("all is well again", || {
-        let mut client = site.client();
-        client.call(&["SET", "neighbour", "well"]) == ok()
-            && TAGS
-                .iter()
-                .all(|tag| !is_error(&client.call(&["SET", tag, "1"]), ""))
+        let mut tags = TAGS.iter();
+        tags.all(|tag| client.call(&["SET", tag, "1"]) == ok())
     });
     site.neighbour_is_well();
+}
+
+/// Tells clients that it is over, also if the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The seeds to play: the one that is asked for, or a few.
