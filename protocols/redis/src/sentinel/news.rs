@@ -4,9 +4,11 @@
 
 use crate::message::Value;
 
-/// The channels that tell of a primary and its replicas.
-pub const CHANNELS: [&[u8]; 6] = [
+/// The channels that tell of a primary and its replicas. A sentinel that promotes a replica names it, when it is asked, some
+/// time before it says that there is a new primary: until then the old one takes writes that will be lost.
+pub const CHANNELS: [&[u8]; 7] = [
     b"+switch-master",
+    b"+promoted-slave",
     b"+reboot",
     b"+slave",
     b"+slave-reconf-done",
@@ -117,6 +119,12 @@ mod tests {
                 Some(Changed),
             ),
             ("a replica of nobody", "+slave", "slave a 10.0.0.2 1", None),
+            (
+                "a replica is promoted",
+                "+promoted-slave",
+                slave,
+                Some(Changed),
+            ),
             ("another channel", "+tilt", "master main", None),
             ("nothing", switch, "", None),
         ];
