@@ -307,7 +307,7 @@ fn each_client_reads_its_own_replies_while_slots_move() {
             return;
         };
         run(&site, seed, false, |dice| {
-            move_a_slot(&cluster, &[0, 1, 2], dice)
+            move_a_slot(&cluster, &[0, 1, 2], dice);
         });
         let rejected = "portcullis_redis_rejections_total";
         for reason in ["redirect_refused", "upstream_closed", "upstream_protocol"] {

@@ -32,7 +32,10 @@ fn commands_that_only_servers_know_go_where_their_keys_are() {
         let key = format!("key:{number}");
         assert_eq!(client.call(&["MY.GET", &key]), bulk(&key));
         // Where the gateway's own table puts it.
-        assert_eq!(client.call(&["STRLEN", &key]).integer(), key.len() as i64);
+        assert_eq!(
+            client.call(&["STRLEN", &key]).integer(),
+            i64::try_from(key.len()).unwrap()
+        );
     }
     let apart = client.call(&["my.del", "key:1", "key:2", "key:3", "key:4", "key:5"]);
     assert!(is_error(&apart, "CROSSSLOT"), "{apart:?}");

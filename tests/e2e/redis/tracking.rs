@@ -26,7 +26,7 @@ impl Raw {
         let words: Vec<&str> = words.split(' ').collect();
         let mut wire = format!("*{}\r\n", words.len());
         for word in words {
-            wire += &format!("${}\r\n{word}\r\n", word.len());
+            wire = format!("{wire}${}\r\n{word}\r\n", word.len());
         }
         self.0.send(wire.as_bytes()).unwrap();
         self.hears(end)
