@@ -381,3 +381,33 @@ fn what_grows_never_shrinks_for_clients_that_share() {
     let labels = [("listener", "cache")];
     gateway.wait_stat(COLLAPSED, &labels, |count| count > 0);
 }
+
+/// Replies that wait behind one that does not come are bytes that the client has to read, too.
+#[test]
+fn r4_replies_that_wait_for_others_are_limited() {
+    let Some(server) = Redis::start() else { return };
+    let silent = Scripted::start();
+    let keys = "limits: { output: 4MiB }\nroutes:\n  - { match: { key: \"slow:*\" }, cluster: slow }\n  \
+                - { cluster: main }";
+    let gateway = gateway(
+        keys,
+        &[("main", server.address(), ""), ("slow", silent.address, "")],
+    );
+    let value = "x".repeat(1 << 20);
+    assert_eq!(server.client().call(&["SET", "big", &value]), ok());
+    let mut greedy = client(&gateway);
+    let mut wire = Vec::new();
+    for key in ["slow:a", "big", "big", "big", "big", "big"] {
+        RedisClient::write(&["GET", key], &mut wire);
+    }
+    greedy.send_raw(&wire);
+    let unanswered = silent.asked("GET slow:a");
+    gateway.wait_stat(
+        "portcullis_redis_rejections_total",
+        &[("listener", "cache"), ("reason", "output_limit")],
+        |count| count == 1,
+    );
+    unanswered.answer("$-1");
+    // A neighbour is served, as large as its reply is.
+    assert_eq!(client(&gateway).call(&["GET", "big"]), bulk(&value));
+}

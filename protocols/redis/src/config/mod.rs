@@ -101,7 +101,7 @@ pub struct LimitsConfig {
     /// and little to hold for one client.
     pub pipeline: NonZeroU32,
     /// Bytes that wait to be read by a client before it is closed: a subscriber that does not read, or a pipeline of large
-    /// values. Default 64MiB, twice what a server lets a subscriber have.
+    /// values, those that wait for replies before them among them. Default 64MiB, twice what a server lets a subscriber have.
     pub output: ByteSize,
     /// The largest value. Default 512MiB, the largest that a server takes.
     pub value: ByteSize,

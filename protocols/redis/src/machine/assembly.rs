@@ -59,6 +59,8 @@ pub struct Assembly {
     parts: Box<[Part]>,
     /// How many are not whole.
     left: usize,
+    /// Bytes of all of them.
+    held: usize,
 }
 
 impl Assembly {
@@ -70,6 +72,7 @@ impl Assembly {
             named: None,
             parts: (0..parts).map(|_| Part::default()).collect(),
             left: parts,
+            held: 0,
         }
     }
 
@@ -91,6 +94,7 @@ impl Assembly {
         let Some(part) = self.parts.get_mut(part as usize) else {
             return false;
         };
+        let before = part.bytes.len();
         let is_last = match piece {
             Piece::Whole { kind, bytes } => {
                 part.bytes.extend_from_slice(bytes);
@@ -114,8 +118,14 @@ impl Assembly {
                 true
             }
         };
+        self.held = self.held + part.bytes.len() - before;
         self.left -= usize::from(is_last);
         self.left == 0
+    }
+
+    /// Bytes of parts that are here.
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
     /// Writes the reply.

@@ -136,6 +136,8 @@ pub struct Slots<T> {
     /// The number of the slot in front.
     first: u64,
     queue: VecDeque<Slot<T>>,
+    /// Bytes of replies that wait here.
+    held: usize,
     /// A large reply is half with the client: nothing may come between.
     is_open: bool,
     /// The rest of one will not come: whatever came behind its half would be taken for the other.
@@ -147,6 +149,7 @@ impl<T> Default for Slots<T> {
         Self {
             first: 0,
             queue: VecDeque::new(),
+            held: 0,
             is_open: false,
             is_cut: false,
         }
@@ -179,6 +182,12 @@ impl<T> Slots<T> {
         self.first + self.queue.len() as u64 == id.0 + 1
     }
 
+    /// Bytes of replies that wait for their turn, or for their other parts.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
     /// Whether a large reply is half with the client.
     #[must_use]
     pub const fn is_open(&self) -> bool {
@@ -204,6 +213,7 @@ impl<T> Slots<T> {
 
     /// Owes the client a reply that is here already, in its turn. Not for the front: that is written at once.
     pub fn push_ready(&mut self, of: T, is_silent: bool, reply: BytesMut, finished: Finished) {
+        self.held += reply.len();
         self.push_state(of, is_silent, State::Held(reply));
         if let Some(slot) = self.queue.back_mut() {
             slot.is_done = true;
@@ -245,6 +255,7 @@ impl<T> Slots<T> {
         let Some(slot) = self.queue.get_mut(index as usize) else {
             return;
         };
+        let before = slot.held();
         match (&mut slot.state, piece) {
             (State::Owed, Piece::Whole { kind, bytes }) if index == 0 && !slot.is_silent => {
                 if kind.is_error() {
@@ -264,6 +275,7 @@ impl<T> Slots<T> {
             }
             _ => self.is_open |= slot.take(piece, index == 0, out),
         }
+        self.held = self.held + slot.held() - before;
         if index == 0 {
             self.release(out, over);
         }
@@ -273,6 +285,7 @@ impl<T> Slots<T> {
     fn release(&mut self, out: &mut BytesMut, over: &mut impl FnMut(T, Finished)) {
         while let Some(slot) = self.queue.front_mut() {
             if let State::Held(bytes) = &mut slot.state {
+                self.held -= bytes.len();
                 if !slot.is_silent {
                     out.extend_from_slice(bytes);
                     self.is_open = !slot.is_done && !bytes.is_empty();
@@ -291,6 +304,7 @@ impl<T> Slots<T> {
                 over(slot.of, slot.finished);
             }
         }
+        debug_assert!(!self.queue.is_empty() || self.held == 0, "held for nobody");
         if self.queue.capacity() > 64 {
             // A long pipeline is no reason to hold its room for ever.
             self.queue.shrink_to(8);
@@ -309,6 +323,7 @@ impl<T> Slots<T> {
     /// Every command that is owed a reply, when the client is gone.
     pub fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.first += self.queue.len() as u64;
+        self.held = 0;
         self.is_open = false;
         std::mem::take(&mut self.queue)
             .into_iter()
@@ -317,6 +332,16 @@ impl<T> Slots<T> {
 }
 
 impl<T> Slot<T> {
+    /// Bytes that wait here.
+    #[inline]
+    fn held(&self) -> usize {
+        match &self.state {
+            State::Owed => 0,
+            State::Held(bytes) => bytes.len(),
+            State::Merging(parts) => parts.held(),
+        }
+    }
+
     /// Takes in a piece that is no whole reply for the front. Whether the client has a part of a reply now.
     fn take(&mut self, piece: Piece<'_>, is_front: bool, out: &mut BytesMut) -> bool {
         let (bytes, is_last) = match piece {

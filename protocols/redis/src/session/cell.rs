@@ -122,7 +122,7 @@ impl Cell {
             state.end("tracking_lost");
         }
         let most = self.server.config.limits.output.get();
-        if state.machine.out().len() as u64 > most && state.ended.is_none() {
+        if state.machine.unsent() as u64 > most && state.ended.is_none() {
             self.server.stats.on_rejected("output_limit");
             state.end("output_limit");
         }

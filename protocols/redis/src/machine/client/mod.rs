@@ -172,6 +172,13 @@ impl<T> Client<T> {
         self.speaks.version
     }
 
+    /// Bytes that it will be sent: those in [`out`](Self::out), and those of replies that wait for others.
+    #[must_use]
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        self.out.len() + self.slots.held()
+    }
+
     /// How many replies it is owed.
     #[must_use]
     pub fn owed(&self) -> usize {
