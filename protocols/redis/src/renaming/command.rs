@@ -76,7 +76,8 @@ impl Renaming {
         splice(call, replaced, names)
     }
 
-    /// As [`command`](Self::command), of a command that is not in the table. One without keys could reach any.
+    /// As [`command`](Self::command), of a command that is not in the table. One without keys could reach any, and the replies of one
+    /// that nobody has configured may have keys in them.
     ///
     /// # Errors
     /// As there.
@@ -88,7 +89,7 @@ impl Renaming {
     ) -> Result<Renamed<'a>, Lost> {
         let mut found = SmallVec::new();
         let told = foreign.keys(arguments, &mut found);
-        if told.is_err() || found.is_empty() {
+        if !foreign.is_configured || told.is_err() || found.is_empty() {
             return Err(Lost::BeyondPrefix);
         }
         let mut replaced = Replaced::new();

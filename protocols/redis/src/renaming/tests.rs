@@ -63,6 +63,10 @@ fn keys_of_commands_that_only_servers_know_are_renamed() {
     // What has no keys could reach any.
     let without = renaming.foreign(&foreign(ForeignKeys::None), &call, call);
     assert_eq!(without, Err(Lost::BeyondPrefix));
+    let mut unknown = foreign(pairs);
+    unknown.is_configured = false;
+    let unknown = renaming.foreign(&unknown, &call, call);
+    assert_eq!(unknown, Err(Lost::BeyondPrefix));
 }
 
 #[test]
