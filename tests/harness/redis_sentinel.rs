@@ -85,6 +85,18 @@ impl Watched {
         self.addresses.iter().position(is_it).unwrap()
     }
 
+    /// The server that took the place of the first as the primary, once all sentinels say so. The gateway may know earlier.
+    #[must_use]
+    #[track_caller]
+    pub fn successor(&self) -> usize {
+        for sentinel in 0..self.sentinels.len() {
+            eventually("the sentinels agree on a new primary", || {
+                self.primary(sentinel) != 0
+            });
+        }
+        self.primary(0)
+    }
+
     /// Tells a sentinel to make another server the primary. It may have to be told again.
     pub fn fail_over(&self) {
         let mut client = self.sentinels[0].client();
