@@ -133,8 +133,9 @@ fn a_sentinel_that_is_behind_is_not_believed() {
     let mut client = site.client();
     assert_eq!(client.call(&["SET", "a", "1"]), ok());
     assert_eq!(primary.client().call(&["GET", "a"]), bulk("1"));
-    let asked = |result| site.count(QUESTIONS, &[("result", result)]);
-    assert_eq!(asked("unverified"), 2 * asked("ok"), "on each worker");
+    // Both were asked on the client's worker at least. What is asked for again begins with the one that was right.
+    let unverified = site.count(QUESTIONS, &[("result", "unverified")]);
+    assert!(unverified >= 2, "{unverified}");
     site.neighbour_is_well();
 }
 
