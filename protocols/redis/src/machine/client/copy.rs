@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::forward::{NoPlace, Parts, place};
+use super::forward::{NoPlace, place};
+use super::parts::Parts;
 use super::way::Outgoing;
 use crate::command::handling::{Handling, Merge, Pin, Split};
 use crate::machine::upstreams::{Call, Destination, Lost, Upstreams};

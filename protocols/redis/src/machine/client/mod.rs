@@ -1,12 +1,15 @@
 //! One client's conversation: who it is, what each of its commands becomes, and the replies that it is owed.
 //!
-//! One file for each kind of command: `forward` (to one place, to several, to all), `local`, `transaction`,
-//! `subscription`. Start at [`Client::admit`], then [`Client::execute`].
+//! What it may do is in `admission`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
+//! `transaction`, `subscription`, `tracking`, `monitor`. Start at [`Client::admit`], then [`Client::execute`].
 
+mod admission;
+mod answers;
 mod copy;
 mod forward;
 mod local;
 mod monitor;
+mod parts;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -14,6 +17,7 @@ mod tracking;
 mod transaction;
 mod way;
 
+pub use self::admission::{Policy, Refusal};
 pub use self::copy::copies;
 pub use self::forward::Front;
 
@@ -29,41 +33,10 @@ use self::transaction::Transaction;
 use super::assembly::{Assembly, How, Named};
 use super::slots::{ErrorPrefix, Finished, SlotId, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
-use crate::acl::{NO_AUTHENTICATION, User, Users};
-use crate::command::handling::{Denial, Handling, Pin};
-use crate::command::{Arguments, CommandId, Flags, Foreign, Unknown, arity};
+use crate::acl::User;
+use crate::command::handling::{Handling, Pin};
 use crate::encoder;
 use crate::message::RespVersion;
-
-/// What a listener lets its clients do.
-#[derive(Debug, Default)]
-pub struct Policy {
-    /// Who may come in.
-    pub users: Users,
-    /// Commands that are refused by default and allowed here.
-    pub allowed: Vec<CommandId>,
-    /// Databases, from 0, that a client may select.
-    pub databases: u32,
-    /// All servers are nodes of a Redis Cluster, which has one database.
-    pub is_cluster: bool,
-}
-
-impl Policy {
-    /// Why a command is refused, if it is.
-    #[must_use]
-    pub fn denial(&self, command: CommandId) -> Option<Denial> {
-        command
-            .denial()
-            .filter(|_| !self.allowed.contains(&command))
-    }
-}
-
-/// Why a command was not carried out, for whoever counts. The client has its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// The `reason` label.
-    pub reason: &'static str,
-}
 
 /// What to do next with what a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,89 +247,6 @@ impl<T> Client<T> {
         self.end_monitor_now(up);
     }
 
-    /// Whether a command may be carried out at all: it exists, has its arguments, and the client may do it. If not, the
-    /// client is owed the answer, in its turn.
-    ///
-    /// # Errors
-    /// It may not.
-    #[inline]
-    pub fn admit<A: Arguments>(&self, command: &A) -> Result<CommandId, (Refusal, Vec<u8>)> {
-        let id = match CommandId::resolve(command) {
-            Ok(id) => id,
-            Err(unknown) => return Err(self.unknown(unknown, command)),
-        };
-        if !arity::fits(id, command.len()) {
-            return Err(refused("arguments", |text| arity::wrong_number(id, text)));
-        }
-        let Some(user) = &self.user else {
-            if id.flags().contains(Flags::NO_AUTH) {
-                return Ok(id);
-            }
-            let text = |text: &mut Vec<u8>| text.extend_from_slice(NO_AUTHENTICATION.as_bytes());
-            return Err(refused("unauthenticated", text));
-        };
-        if let Err(denied) = user.may(id, command) {
-            return Err(refused(denied.label(), |text| denied.write(command, text)));
-        }
-        match self.policy.denial(id) {
-            None => Ok(id),
-            Some(denial) => Err(refused(denial.label(), |text| {
-                text.extend_from_slice(b"ERR command '");
-                text.extend_from_slice(id.name().as_bytes());
-                text.extend_from_slice(b"' is not allowed by the gateway");
-            })),
-        }
-    }
-
-    /// As [`admit`](Self::admit), of a command that is not in the table.
-    ///
-    /// # Errors
-    /// It may not be carried out.
-    #[cold]
-    pub fn admit_foreign<A: Arguments>(
-        &self,
-        foreign: &Foreign,
-        command: &A,
-    ) -> Result<(), (Refusal, Vec<u8>)> {
-        let name = &foreign.name;
-        let says = |text: String| move |to: &mut Vec<u8>| to.extend_from_slice(text.as_bytes());
-        if !foreign.fits(command.len()) {
-            let text = format!("ERR wrong number of arguments for '{name}' command");
-            return Err(refused("arguments", says(text)));
-        }
-        let mut keys = SmallVec::new();
-        if let Err(error) = foreign.keys(command, &mut keys) {
-            return Err(refused(error.label(), says(error.text().to_owned())));
-        }
-        let Some(user) = &self.user else {
-            return Err(refused(
-                "unauthenticated",
-                says(NO_AUTHENTICATION.to_owned()),
-            ));
-        };
-        if let Err(denied) = user.may_foreign(foreign, command, &keys) {
-            return Err(refused(denied.label(), |text| denied.write(command, text)));
-        }
-        match foreign.refusal() {
-            None => Ok(()),
-            Some(refusal) => {
-                let text = format!("ERR command '{name}' {refusal}");
-                Err(refused(refusal.label(), says(text)))
-            }
-        }
-    }
-
-    #[cold]
-    fn unknown<A: Arguments>(&self, unknown: Unknown, command: &A) -> (Refusal, Vec<u8>) {
-        if self.user.is_none() {
-            let text = |text: &mut Vec<u8>| text.extend_from_slice(NO_AUTHENTICATION.as_bytes());
-            return refused("unauthenticated", text);
-        }
-        refused("unknown_command", |text| {
-            arity::unknown(unknown, command, text);
-        })
-    }
-
     /// Answers a command with an error: one that was not admitted, or that a filter refused. Inside of a transaction, it
     /// fails.
     pub fn refuse(&mut self, text: &[u8], of: T) {
@@ -534,11 +424,4 @@ fn finished(reply: &[u8]) -> Finished {
         lost: None,
         is_cut: false,
     }
-}
-
-#[cold]
-fn refused(reason: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> (Refusal, Vec<u8>) {
-    let mut text = Vec::new();
-    write(&mut text);
-    (Refusal { reason }, text)
 }

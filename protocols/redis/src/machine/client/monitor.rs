@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use super::tracking::Answers;
+use super::answers::Answers;
 use super::{Client, Flow};
 use crate::command::CommandId;
 use crate::command::handling::{Merge, Scope};

@@ -24,6 +24,8 @@ use portcullis_testkit::vectors::{Vector, check_file};
 
 use super::*;
 use crate::acl::User;
+use crate::acl::Users;
+use crate::command::CommandId;
 use crate::command::handling::Scope;
 use crate::machine::upstreams::{Destination, Destinations, Purpose};
 use crate::renaming::Renaming;

@@ -6,6 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::answers::Answers;
 use super::{Client, Flow};
 use crate::command::handling::Merge;
 use crate::command::{CommandId, Flags};
@@ -83,31 +84,6 @@ impl Options {
             };
         }
         options
-    }
-}
-
-/// What all places said to the same command.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Answers {
-    pub(super) is_taken: bool,
-    pub(super) is_refused: bool,
-    pub(super) is_lost: bool,
-}
-
-impl Answers {
-    pub(super) fn note(&mut self, piece: Piece<'_>) {
-        match piece {
-            Piece::Whole { kind, .. } if kind.is_error() => self.is_refused = true,
-            Piece::Whole { .. } => self.is_taken = true,
-            Piece::Lost(_) => self.is_lost = true,
-            // No answer to these commands is so long.
-            Piece::Begin { .. } | Piece::More { .. } => self.is_refused = true,
-        }
-    }
-
-    /// All did as they were told.
-    pub(super) const fn is_done(self) -> bool {
-        self.is_taken && !self.is_refused && !self.is_lost
     }
 }
 
