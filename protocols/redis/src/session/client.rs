@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use portcullis_codec::WireError as _;
 use portcullis_filter::Connection;
 use portcullis_net::drain::DrainListener;
@@ -21,6 +21,7 @@ use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 use super::cell::{Cell, Flight, Need, State};
 use super::reach::{Asking, Pins, act};
 use super::server::RedisServer;
+use super::spare;
 use crate::chain::Large;
 use crate::command::{CommandId, Foreign};
 use crate::encoder;
@@ -237,7 +238,7 @@ impl Session {
                 .execute(id, &taken, flight)
                 .map_err(|flight| Pause::Blocked(len, id, flight))?,
         };
-        self.input.advance(len);
+        spare::advance(&mut self.input, len);
         match flow {
             Flow::Next => Ok(()),
             Flow::Close => Err(Pause::Close),
@@ -268,7 +269,7 @@ impl Session {
                 (len, flow)
             }
         };
-        self.input.advance(len);
+        spare::advance(&mut self.input, len);
         Ok(flow)
     }
 

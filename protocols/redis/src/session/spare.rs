@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 
 /// Room that is made where there is none: most commands and replies fit.
 const MADE: usize = 512;
@@ -29,10 +29,16 @@ pub(super) fn take() -> BytesMut {
 /// Gives the room of an empty buffer on. What it holds is for nobody.
 #[inline]
 pub(super) fn put(buffer: &mut BytesMut) {
+    if buffer.capacity() == 0 {
+        // None, or so little that it was filled to the end.
+        *buffer = BytesMut::new();
+        return;
+    }
     let mut buffer = std::mem::take(buffer);
     buffer.clear();
     // What was taken off its front is room, too.
-    if !buffer.try_reclaim(MADE) || buffer.capacity() > KEPT {
+    let has_room = buffer.capacity() >= MADE || buffer.try_reclaim(MADE);
+    if !has_room || buffer.capacity() > KEPT {
         return;
     }
     SPARE.with_borrow_mut(|spare| {
@@ -42,10 +48,18 @@ pub(super) fn put(buffer: &mut BytesMut) {
     });
 }
 
+/// Takes so many bytes off the front. All of them: without a trace, so that the room is whole again.
+#[inline]
+pub(super) fn advance(buffer: &mut BytesMut, count: usize) {
+    if count == buffer.len() {
+        buffer.clear();
+    } else {
+        buffer.advance(count);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Buf as _;
-
     use super::*;
 
     #[test]

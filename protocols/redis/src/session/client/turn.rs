@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use portcullis_filter::Connection;
 use portcullis_net::clock;
 
@@ -159,7 +159,7 @@ fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
     while !state.machine.out().is_empty() {
         match state.stream.poll_write(task, state.machine.out()) {
             Poll::Ready(Ok(0) | Err(_)) => return Err(()),
-            Poll::Ready(Ok(count)) => state.machine.out().advance(count),
+            Poll::Ready(Ok(count)) => spare::advance(state.machine.out(), count),
             Poll::Pending => return Ok(()),
         }
     }
