@@ -345,8 +345,7 @@ impl Members {
             RedirectKind::Ask => push(ASKING, Pending::new(client.clone(), Ticket::Own)),
         };
         if let Err(lost) = asked.and_then(|()| push(&wire, pending)) {
-            client.on_piece(ticket, Piece::Lost(lost));
-            client.flush();
+            Pending::new(client, ticket).lose(lost);
         }
     }
 

@@ -156,6 +156,32 @@ impl Shard {
         wire: &[u8],
         pending: Pending,
     ) -> Result<(), Lost> {
+        self.with_shared(common, speaks, client, |link, known| match known {
+            Some(Condition::Opening) if self.health.is_failing() => Err(Lost::Connect),
+            _ => link.push(wire, Some(pending)),
+        })?
+    }
+
+    /// Makes sure that a connection which this client shares is being opened, if none is open and it may be tried.
+    pub(super) fn prepare(&self, common: &Rc<Common>, speaks: Speaks, client: u64) -> Readiness {
+        let readiness = self.with_shared(common, speaks, client, |_, known| match known {
+            Some(Condition::Open) => Readiness::Open,
+            _ if self.health.is_failing() => Readiness::Away,
+            _ => Readiness::Fresh,
+        });
+        readiness.unwrap_or(Readiness::Away)
+    }
+
+    /// Acts on the connection that this client shares, and how it is: the one that there is, or else one that is now being
+    /// opened, of which nothing is known.
+    #[inline]
+    fn with_shared<R>(
+        &self,
+        common: &Rc<Common>,
+        speaks: Speaks,
+        client: u64,
+        act: impl FnOnce(&Link, Option<Condition>) -> R,
+    ) -> Result<R, Lost> {
         let number = common.number(client);
         let mut shared = self.shared.borrow_mut();
         let known = shared
@@ -163,10 +189,8 @@ impl Shard {
             .position(|(spoken, at, _)| *spoken == speaks && *at == number);
         if let Some((_, _, link)) = known.and_then(|index| shared.get(index)) {
             match link.condition() {
-                Condition::Open => return link.push(wire, Some(pending)),
-                Condition::Opening if self.health.is_failing() => return Err(Lost::Connect),
-                Condition::Opening => return link.push(wire, Some(pending)),
                 Condition::Closed => {}
+                condition => return Ok(act(link, Some(condition))),
             }
         }
         if let Some(index) = known {
@@ -174,38 +198,7 @@ impl Shard {
         }
         let link = self.open(common, speaks, common.patience)?;
         shared.push((speaks, number, Rc::clone(&link)));
-        link.push(wire, Some(pending))
-    }
-
-    /// Makes sure that a connection which this client shares is being opened, if none is open and it may be tried.
-    pub(super) fn prepare(&self, common: &Rc<Common>, speaks: Speaks, client: u64) -> Readiness {
-        let number = (client % u64::from(common.connections)) as u16;
-        let mut shared = self.shared.borrow_mut();
-        let known = shared
-            .iter()
-            .position(|(spoken, at, _)| *spoken == speaks && *at == number);
-        let opening = if self.health.is_failing() {
-            Readiness::Away
-        } else {
-            Readiness::Fresh
-        };
-        if let Some((_, _, link)) = known.and_then(|index| shared.get(index)) {
-            match link.condition() {
-                Condition::Open => return Readiness::Open,
-                Condition::Opening => return opening,
-                Condition::Closed => {}
-            }
-        }
-        if let Some(index) = known {
-            shared.swap_remove(index);
-        }
-        match self.open(common, speaks, common.patience) {
-            Ok(link) => {
-                shared.push((speaks, number, link));
-                opening
-            }
-            Err(_) => Readiness::Away,
-        }
+        Ok(act(&link, None))
     }
 
     /// Opens a connection in a task of its own; commands may be put into it already.

@@ -276,23 +276,24 @@ impl Upstream {
         {
             return group.send(speaks, client, wire, pending);
         }
+        if matches!(self.place, Place::Slots(_)) && Members::is_slot(to) {
+            pending.replay = Some(Box::new(Replay::new(wire, client)));
+        }
+        let shard = self.shard(to, sender)?;
+        shard.send(common, speaks, client, wire, pending)
+    }
+
+    /// Whom commands for a place are sent to over connections that clients share.
+    #[inline]
+    fn shard(&self, to: u16, sender: Sender) -> Result<Rc<Shard>, Lost> {
         match &self.place {
-            Place::Followed(followed) => {
-                let primary = followed.primary()?;
-                primary.send(common, speaks, client, wire, pending)
-            }
-            Place::One(shard) => shard.send(common, speaks, client, wire, pending),
+            Place::Followed(followed) => followed.primary(),
+            Place::One(shard) => Ok(Rc::clone(shard)),
             Place::Hashed(_, shards) => {
                 let shard = shards.get(to as usize).ok_or(Lost::NoEndpoint)?;
-                shard.send(common, speaks, client, wire, pending)
+                Ok(Rc::clone(shard))
             }
-            Place::Slots(members) => {
-                let node = members.node_for(to, sender)?;
-                if Members::is_slot(to) {
-                    pending.replay = Some(Box::new(Replay::new(wire, client)));
-                }
-                node.send(common, speaks, client, wire, pending)
-            }
+            Place::Slots(members) => members.node_for(to, sender),
         }
     }
 
@@ -301,16 +302,8 @@ impl Upstream {
         if sender.is_read && self.group(to).is_some() {
             return Ok(None);
         }
-        let shard = match &self.place {
-            Place::Followed(followed) => Rc::as_ptr(&followed.primary()?),
-            Place::One(shard) => Rc::as_ptr(shard),
-            Place::Hashed(_, shards) => {
-                Rc::as_ptr(shards.get(to as usize).ok_or(Lost::NoEndpoint)?)
-            }
-            Place::Slots(members) => Rc::as_ptr(&members.node_for(to, sender)?),
-        };
         Ok(Some(Over {
-            shard: shard.addr(),
+            shard: Rc::as_ptr(&self.shard(to, sender)?).addr(),
             number: self.common.number(sender.client),
         }))
     }
