@@ -3,21 +3,18 @@
 //! One task for each Redis Cluster on each worker; when to ask is [`crate::cluster::RefreshPolicy`]'s. It holds nothing of
 //! the cluster while it waits, so that it ends with it. Start at [`follow`].
 
-use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use portcullis_codec::Decoder as _;
-use portcullis_net::{Stream, Timer, clock, within};
+use portcullis_net::{Timer, within};
 
+use super::inquiry::{Asks, Inquiry, Reader, SPEAKS, due};
 use super::members::Members;
 use super::open::open;
 use super::shard::{Part, Target};
 use crate::cluster::SlotMap;
 use crate::encoder;
-use crate::machine::{Lost, Speaks};
-use crate::message::{RespVersion, Value, ValueDecoder, ValueLimits};
+use crate::machine::Lost;
 
 /// How many nodes are asked before the question counts as failed. Each may take its share of the time that a connection may.
 const MOST_ASKED: u32 = 3;
@@ -49,32 +46,17 @@ impl NoMap {
 /// Asks whenever it is time, until the cluster is gone.
 pub(super) async fn follow(members: Weak<Members>) {
     let mut timer = Timer::new();
-    while let Some(members) = poll_fn(|task| poll_due(&members, &mut timer, task)).await {
+    while let Some(members) = due(&members, &mut timer).await {
         members.state.borrow_mut().on_ask();
         let map = members.ask().await;
         members.on_answer(map);
     }
 }
 
-fn poll_due(
-    members: &Weak<Members>,
-    timer: &mut Timer,
-    task: &mut Context<'_>,
-) -> Poll<Option<Rc<Members>>> {
-    let Some(members) = members.upgrade() else {
-        return Poll::Ready(None);
-    };
-    let mut state = members.state.borrow_mut();
-    if state.is_closed {
-        return Poll::Ready(None);
+impl Asks for Members {
+    fn with_inquiry<R>(&self, act: impl FnOnce(&mut Inquiry) -> R) -> R {
+        act(&mut self.state.borrow_mut().inquiry)
     }
-    let due = state.policy.due(clock::now());
-    if timer.poll_expired(task, due).is_ready() {
-        drop(state);
-        return Poll::Ready(Some(members));
-    }
-    state.waker = Some(task.waker().clone());
-    Poll::Pending
 }
 
 impl Members {
@@ -123,19 +105,15 @@ impl Members {
     }
 
     async fn ask_one(&self, target: &Target) -> Result<SlotMap, NoMap> {
-        let speaks = Speaks {
-            database: 0,
-            version: RespVersion::Resp2,
-        };
-        let mut opened = open(&self.common, target, speaks).await?;
+        let mut opened = open(&self.common, target, SPEAKS).await?;
         let mut wire = BytesMut::new();
         encoder::command(&[b"CLUSTER".as_slice(), b"SHARDS"], &mut wire);
         encoder::command(&[b"CLUSTER".as_slice(), b"SLOTS"], &mut wire);
         let sent = opened.stream.write_all(&wire).await;
         sent.map_err(|_| Lost::Closed)?;
-        let mut input = BytesMut::new();
-        let shards = read(&mut opened.stream, &mut input).await?;
-        let slots = read(&mut opened.stream, &mut input).await?;
+        let mut reader = Reader::new();
+        let shards = reader.read(&mut opened.stream).await?;
+        let slots = reader.read(&mut opened.stream).await?;
         if let Some(error) = slots.error() {
             let (cluster, error) = (self.common.cluster.name(), error.escape_ascii());
             tracing::warn!(cluster, %error, "a node has no map of its Redis Cluster");
@@ -143,17 +121,5 @@ impl Members {
         }
         let seed = opened.host();
         Ok(SlotMap::read(&slots, Some(&shards), &seed, self.has_tls)?)
-    }
-}
-
-async fn read(stream: &mut Stream, input: &mut BytesMut) -> Result<Value, NoMap> {
-    let mut decoder = ValueDecoder::new(ValueLimits::default());
-    loop {
-        if let Some(value) = decoder.decode(input).map_err(|_| Lost::Protocol)? {
-            return Ok(value);
-        }
-        if stream.read(input).await.map_err(|_| Lost::Closed)? == 0 {
-            return Err(Lost::Closed.into());
-        }
     }
 }

@@ -6,8 +6,6 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::task::Waker;
-use std::time::Duration;
 
 use portcullis_cluster::ClusterConfig;
 use portcullis_net::{clock, spawn_local};
@@ -15,14 +13,12 @@ use portcullis_net::{clock, spawn_local};
 use super::cell::Cell;
 use super::following;
 use super::group::Group;
+use super::inquiry::Inquiry;
 use super::link::Link;
 use super::shard::{Common, Of, Part, Shard};
-use crate::cluster::{NodeAddress, RefreshPolicy, RefreshTimes};
+use crate::cluster::NodeAddress;
 use crate::machine::{Lost, Purpose};
 use crate::sentinel::Answer;
-
-/// The shortest time between two questions.
-const LEAST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What sentinels watch over, on one worker.
 pub(super) struct Followed {
@@ -38,21 +34,13 @@ pub(super) struct Followed {
 }
 
 pub(super) struct State {
-    pub(super) policy: RefreshPolicy,
+    pub(super) inquiry: Inquiry,
     /// The highest epoch that was believed.
     pub(super) epoch: u64,
     /// The sentinel to ask first.
     pub(super) first: usize,
     /// Something says that the primary is none: it is asked itself, even if sentinels name it again.
     pub(super) is_doubted: bool,
-    /// Nobody is known, and a question brought nobody: nobody waits any more.
-    is_failed: bool,
-    /// Another took its place, or the listener is gone: it asks no more.
-    pub(super) is_closed: bool,
-    /// Who waits for the first primary.
-    waiting: Vec<Rc<Cell>>,
-    /// Of the task that asks.
-    pub(super) waker: Option<Waker>,
     /// Clients' own connections to the primary, and whether they may wait for ever.
     pins: Vec<(Weak<Link>, bool)>,
 }
@@ -60,10 +48,7 @@ pub(super) struct State {
 impl Followed {
     /// Nobody is known yet; a task asks, and one listens to each sentinel.
     pub(super) fn start(common: Rc<Common>, config: &ClusterConfig) -> Rc<Self> {
-        let times = RefreshTimes {
-            interval: config.redis.refresh_interval.get(),
-            least: LEAST_PAUSE,
-        };
+        let interval = config.redis.refresh_interval.get();
         let sentinels = config.endpoints.iter();
         let followed = Rc::new_cyclic(|me| Self {
             group: Group::new(Rc::clone(&common)),
@@ -73,14 +58,10 @@ impl Followed {
             has_replicas: config.redis.read_from.has_replicas(),
             me: Weak::clone(me),
             state: RefCell::new(State {
-                policy: RefreshPolicy::new(times),
+                inquiry: Inquiry::new(interval),
                 epoch: 0,
                 first: 0,
                 is_doubted: false,
-                is_failed: false,
-                is_closed: false,
-                waiting: Vec::new(),
-                waker: None,
                 pins: Vec::new(),
             }),
         });
@@ -119,43 +100,40 @@ impl Followed {
     /// Whether nobody is known yet, and sentinels are asked.
     pub(super) fn is_awaited(&self) -> bool {
         let state = self.state.borrow();
-        !state.is_failed && !state.is_closed && self.group.primary().is_none()
+        state.inquiry.may_be_awaited() && self.group.primary().is_none()
     }
 
     /// Wakes the client when the first question is answered.
     pub(super) fn wait(&self, client: &Rc<Cell>) {
-        self.state.borrow_mut().waiting.push(Rc::clone(client));
+        self.state.borrow_mut().inquiry.wait(client);
     }
 
     /// A sentinel says that something has changed: it is asked first.
     pub(super) fn on_news(&self, sentinel: usize) {
         let mut state = self.state.borrow_mut();
         state.first = sentinel;
-        state.policy.want_anew();
-        state.wake();
+        state.inquiry.want_anew();
     }
 
     /// A sentinel listens again: something may have been missed.
     pub(super) fn want(&self) {
-        let mut state = self.state.borrow_mut();
-        state.policy.want_anew();
-        state.wake();
+        self.state.borrow_mut().inquiry.want_anew();
     }
 
     /// The primary behaves as if it were none.
     pub(super) fn doubt(&self) {
         let mut state = self.state.borrow_mut();
         state.is_doubted = true;
-        state.policy.want();
-        state.wake();
+        state.inquiry.want();
     }
 
     /// A question was answered, or not.
     pub(super) fn take(&self, answer: Option<Answer>) {
         let random = self.common.random.next();
         let mut state = self.state.borrow_mut();
-        state.policy.on_end(answer.is_some(), clock::now(), random);
-        let answer = answer.filter(|_| !state.is_closed);
+        let now = clock::now();
+        state.inquiry.policy.on_end(answer.is_some(), now, random);
+        let answer = answer.filter(|_| !state.inquiry.is_closed());
         if let Some(answer) = &answer {
             state.epoch = answer.epoch;
             state.is_doubted = false;
@@ -164,10 +142,8 @@ impl Followed {
         if let Some(answer) = answer {
             self.follow(answer);
         }
-        let mut state = self.state.borrow_mut();
-        state.is_failed = self.group.primary().is_none();
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
+        let is_known = self.group.primary().is_some();
+        let waiting = self.state.borrow_mut().inquiry.settle(is_known);
         for client in waiting {
             client.wake();
         }
@@ -239,11 +215,7 @@ impl Followed {
 
     /// Closes all connections, and ends the tasks.
     pub(super) fn close(&self) {
-        let mut state = self.state.borrow_mut();
-        state.is_closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        state.wake();
-        drop(state);
+        let waiting = self.state.borrow_mut().inquiry.close();
         let primary = self.group.primary();
         let replicas = self.group.replicas();
         self.group.set(None, Vec::new());
@@ -262,16 +234,8 @@ impl Followed {
     }
 }
 
-impl State {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.state.get_mut().wake();
+        self.state.get_mut().inquiry.wake();
     }
 }

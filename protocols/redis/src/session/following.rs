@@ -4,21 +4,20 @@
 //! [`crate::cluster::RefreshPolicy`]'s. They hold nothing of the cluster while they wait, so that they end with it. Start at
 //! [`follow`] and [`listen`].
 
-use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use portcullis_codec::Decoder as _;
-use portcullis_net::{Stream, Timer, clock, sleep, within};
+use portcullis_net::{Timer, clock, sleep, within};
 
 use super::followed::Followed;
+use super::health;
+use super::inquiry::{Asks, Inquiry, Reader, SPEAKS, due};
 use super::open::open;
 use super::shard::{Common, Part, Target};
 use crate::encoder;
-use crate::machine::{Lost, Speaks};
-use crate::message::{RespVersion, Value, ValueDecoder, ValueLimits};
+use crate::machine::Lost;
+use crate::message::Value;
 use crate::sentinel::{Answer, AnswerError, CHANNELS, News};
 
 /// The share of the time that a connection may take, for each sentinel that is asked and for the primary.
@@ -30,11 +29,6 @@ const QUIET: Duration = Duration::from_secs(5);
 /// The pause behind a connection to a sentinel that ended; it doubles, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-const SPEAKS: Speaks = Speaks {
-    database: 0,
-    version: RespVersion::Resp2,
-};
 
 /// Why a sentinel's answer is of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,32 +62,17 @@ impl NoAnswer {
 /// Asks whenever it is time, until the cluster is gone.
 pub(super) async fn follow(followed: Weak<Followed>) {
     let mut timer = Timer::new();
-    while let Some(followed) = poll_fn(|task| poll_due(&followed, &mut timer, task)).await {
-        followed.state.borrow_mut().policy.on_start(clock::now());
+    while let Some(followed) = due(&followed, &mut timer).await {
+        followed.with_inquiry(|inquiry| inquiry.policy.on_start(clock::now()));
         let answer = followed.ask().await;
         followed.take(answer);
     }
 }
 
-fn poll_due(
-    followed: &Weak<Followed>,
-    timer: &mut Timer,
-    task: &mut Context<'_>,
-) -> Poll<Option<Rc<Followed>>> {
-    let Some(followed) = followed.upgrade() else {
-        return Poll::Ready(None);
-    };
-    let mut state = followed.state.borrow_mut();
-    if state.is_closed {
-        return Poll::Ready(None);
+impl Asks for Followed {
+    fn with_inquiry<R>(&self, act: impl FnOnce(&mut Inquiry) -> R) -> R {
+        act(&mut self.state.borrow_mut().inquiry)
     }
-    let due = state.policy.due(clock::now());
-    if timer.poll_expired(task, due).is_ready() {
-        drop(state);
-        return Poll::Ready(Some(followed));
-    }
-    state.waker = Some(task.waker().clone());
-    Poll::Pending
 }
 
 impl Followed {
@@ -138,7 +117,7 @@ impl Followed {
         self.common.stats.on_answer("ok");
         let mut state = self.state.borrow_mut();
         // Unless another has told something meanwhile.
-        if !state.policy.is_wanted() {
+        if !state.inquiry.policy.is_wanted() {
             state.first = sentinel;
         }
     }
@@ -185,34 +164,6 @@ async fn converse(common: &Common, name: &Rc<str>, master: &str) -> Result<Answe
     Ok(Answer::read(&address, &details, &replicas)?)
 }
 
-/// Values as they come. A read that is given up loses nothing.
-struct Reader {
-    decoder: ValueDecoder,
-    input: BytesMut,
-}
-
-impl Reader {
-    fn new() -> Self {
-        Self {
-            decoder: ValueDecoder::new(ValueLimits::default()),
-            input: BytesMut::new(),
-        }
-    }
-
-    async fn read(&mut self, stream: &mut Stream) -> Result<Value, Lost> {
-        loop {
-            let value = self.decoder.decode(&mut self.input);
-            if let Some(value) = value.map_err(|_| Lost::Protocol)? {
-                return Ok(value);
-            }
-            let read = stream.read(&mut self.input).await;
-            if read.map_err(|_| Lost::Closed)? == 0 {
-                return Err(Lost::Closed);
-            }
-        }
-    }
-}
-
 /// Listens to one sentinel, until the cluster is gone.
 pub(super) async fn listen(followed: Weak<Followed>, sentinel: usize) {
     let mut pause = FIRST_PAUSE;
@@ -221,10 +172,9 @@ pub(super) async fn listen(followed: Weak<Followed>, sentinel: usize) {
         if ear.hear().await {
             pause = FIRST_PAUSE;
         }
-        // Between half and all of it, so that workers do not come back together.
-        let share = 0.5 + (common.random.next() >> 40) as f64 / (1_u64 << 25) as f64;
+        let rest = health::spread(pause, common.random.next());
         drop(common);
-        sleep(pause.mul_f64(share.min(1.0))).await;
+        sleep(rest).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -241,7 +191,7 @@ struct Ear {
 impl Ear {
     fn new(followed: &Weak<Followed>, sentinel: usize) -> Option<Self> {
         let all = followed.upgrade()?;
-        if all.state.borrow().is_closed {
+        if all.state.borrow().inquiry.is_closed() {
             return None;
         }
         Some(Self {
@@ -301,7 +251,7 @@ impl Ear {
         let Some(followed) = self.followed.upgrade() else {
             return false;
         };
-        if followed.state.borrow().is_closed {
+        if followed.state.borrow().inquiry.is_closed() {
             return false;
         }
         match News::read(value, &self.master) {

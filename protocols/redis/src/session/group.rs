@@ -200,7 +200,7 @@ impl Group {
                 _ if is_it(replica, asked) || replica.health().is_shunned(now) => {}
                 Readiness::Open => {
                     let share = replica.health().share(now, self.slow_start);
-                    if share >= 1.0 || self.throw() < share {
+                    if share >= 1.0 || self.common.random.happens((share * 1e6) as u32) {
                         return (Some(Rc::clone(replica)), None);
                     }
                     late.get_or_insert(replica);
@@ -212,11 +212,6 @@ impl Group {
             }
         }
         (None, late.or(fresh).cloned())
-    }
-
-    /// A number from 0 to 1.
-    fn throw(&self) -> f64 {
-        (self.common.random.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A command was not answered by a server of this group, or only with this error.

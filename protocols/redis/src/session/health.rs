@@ -52,10 +52,7 @@ impl Health {
     pub(super) fn on_failed(&self, now: Instant, random: u64) {
         let pause = (self.pause.get() * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.pause.set(pause);
-        // Between half and all of it, so that workers do not come back together.
-        let share = 0.5 + (random >> 40) as f64 / (1_u64 << 25) as f64;
-        self.not_before
-            .set(now.checked_add(pause.mul_f64(share.min(1.0))));
+        self.not_before.set(now.checked_add(spread(pause, random)));
         // They have their answer.
         for waiting in self.waiting.take() {
             waiting.wake();
@@ -151,6 +148,12 @@ impl Health {
         })
         .await
     }
+}
+
+/// Between half and all of a pause, by any number, so that workers do not come back together.
+pub(super) fn spread(pause: Duration, random: u64) -> Duration {
+    let share = 0.5 + (random >> 40) as f64 / (1_u64 << 25) as f64;
+    pause.mul_f64(share.min(1.0))
 }
 
 /// A connection is being tried.

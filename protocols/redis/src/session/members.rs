@@ -10,8 +10,6 @@ mod nodes;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::task::Waker;
-use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_cluster::ClusterConfig;
@@ -21,21 +19,17 @@ use self::nodes::{Node, free_id};
 use super::cell::Cell;
 use super::discovery;
 use super::group::Group;
+use super::inquiry::Inquiry;
 use super::link::{Link, Pending};
 use super::shard::{Common, Shard};
 use super::upstream::Sender;
-use crate::cluster::{
-    Moves, NodeAddress, Redirect, RedirectKind, RefreshPolicy, RefreshTimes, SlotMap,
-};
+use crate::cluster::{Moves, NodeAddress, Redirect, RedirectKind, SlotMap};
 use crate::command::CommandId;
 use crate::hash::{SLOTS, slot};
 use crate::machine::{Lost, Piece, Ticket};
 
 /// How often one command is sent on. A slot moves once, and a failover may come on top.
 const MOST_HOPS: u8 = 5;
-
-/// The shortest time between two questions for the map.
-const LEAST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Commands that may wait for the next map.
 const MOST_HELD: usize = 1024;
@@ -59,18 +53,10 @@ pub(super) struct State {
     nodes: Vec<Node>,
     moves: Moves<Rc<Shard>>,
     next_id: u16,
-    pub(super) policy: RefreshPolicy,
+    pub(super) inquiry: Inquiry,
     /// How often the map was asked for.
     pub(super) asked: u64,
-    /// There is no map yet, and a question brought none: nobody waits any more.
-    is_failed: bool,
-    /// Another took its place, or the listener is gone: it asks no more.
-    pub(super) is_closed: bool,
     held: Vec<Held>,
-    /// Who waits for the first map.
-    waiting: Vec<Rc<Cell>>,
-    /// Of the task that asks.
-    pub(super) waker: Option<Waker>,
 }
 
 /// A command whose answer was a redirection.
@@ -96,10 +82,7 @@ impl Members {
 
     /// Nodes of which nothing is known yet; a task asks for them.
     pub(super) fn start(common: Rc<Common>, config: &ClusterConfig) -> Rc<Self> {
-        let times = RefreshTimes {
-            interval: config.redis.refresh_interval.get(),
-            least: LEAST_PAUSE,
-        };
+        let interval = config.redis.refresh_interval.get();
         let members = Rc::new_cyclic(|me| Self {
             common,
             has_tls: config.has_tls(),
@@ -111,13 +94,9 @@ impl Members {
                 nodes: Vec::new(),
                 moves: Moves::default(),
                 next_id: 0,
-                policy: RefreshPolicy::new(times),
+                inquiry: Inquiry::new(interval),
                 asked: 0,
-                is_failed: false,
-                is_closed: false,
                 held: Vec::new(),
-                waiting: Vec::new(),
-                waker: None,
             }),
         });
         spawn_local(discovery::follow(Rc::downgrade(&members)));
@@ -225,21 +204,17 @@ impl Members {
     /// Whether there is no map yet, and one is asked for.
     pub(super) fn is_awaited(&self) -> bool {
         let state = self.state.borrow();
-        state.map.is_none() && !state.is_failed && !state.is_closed
+        state.map.is_none() && state.inquiry.may_be_awaited()
     }
 
     /// Wakes the client when the first question is answered.
     pub(super) fn wait(&self, client: &Rc<Cell>) {
-        self.state.borrow_mut().waiting.push(Rc::clone(client));
+        self.state.borrow_mut().inquiry.wait(client);
     }
 
     /// Something says that the map is wrong.
     pub(super) fn want_map(&self) {
-        let mut state = self.state.borrow_mut();
-        state.policy.want();
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        self.state.borrow_mut().inquiry.want();
     }
 
     /// A node answered a command with a redirection: it goes on to the node that was named, or the client is told.
@@ -303,7 +278,7 @@ impl Members {
     fn hold(&self, from: Rc<Link>, turned: Turned, address: NodeAddress) {
         let mut state = self.state.borrow_mut();
         let lost = match state.held.len() {
-            _ if state.is_closed => Some(Lost::Closed),
+            _ if state.inquiry.is_closed() => Some(Lost::Closed),
             MOST_HELD.. => Some(Lost::Redirect),
             _ => None,
         };
@@ -354,8 +329,9 @@ impl Members {
         let mut state = self.state.borrow_mut();
         let random = self.common.random.next();
         let is_map = map.is_some();
-        state.policy.on_end(is_map, clock::now(), random);
-        let map = map.filter(|_| !state.is_closed);
+        let now = clock::now();
+        state.inquiry.policy.on_end(is_map, now, random);
+        let map = map.filter(|_| !state.inquiry.is_closed());
         let gone = map.map(|map| {
             let gone = state.replace(map, &self.me);
             if self.has_readers {
@@ -363,9 +339,9 @@ impl Members {
             }
             gone
         });
-        state.is_failed = state.map.is_none();
+        let is_known = state.map.is_some();
         let asked = state.asked;
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting = state.inquiry.settle(is_known);
         let held = std::mem::take(&mut state.held);
         drop(state);
         for node in gone.into_iter().flatten() {
@@ -391,11 +367,7 @@ impl Members {
         let held = std::mem::take(&mut state.held);
         state.map = None;
         state.moves = Moves::default();
-        state.is_closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        let waiting = state.inquiry.close();
         drop(state);
         for node in nodes {
             node.close();
@@ -417,16 +389,14 @@ impl Members {
 
 impl Drop for Members {
     fn drop(&mut self) {
-        if let Some(waker) = self.state.get_mut().waker.take() {
-            waker.wake();
-        }
+        self.state.get_mut().inquiry.wake();
     }
 }
 
 impl State {
     /// The map is asked for.
     pub(super) fn on_ask(&mut self) {
-        self.policy.on_start(clock::now());
+        self.inquiry.policy.on_start(clock::now());
         self.asked += 1;
     }
 }

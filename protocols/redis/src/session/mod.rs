@@ -20,6 +20,7 @@ mod following;
 mod foreign;
 mod group;
 mod health;
+mod inquiry;
 mod judge;
 mod keys;
 mod link;
