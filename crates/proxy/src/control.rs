@@ -106,6 +106,19 @@ pub(crate) fn common<T: Send + Sync + 'static>(
     )
 }
 
+/// What listeners have of this type, as [`ListenerContext::common`](crate::ListenerContext::common) made it, by where each
+/// stands in the configuration: `listeners.<name>`.
+#[must_use]
+pub fn of_listeners<T: Send + Sync + 'static>(shared: &SharedStore) -> Vec<(String, Arc<T>)> {
+    let all = shared.all::<T>().into_iter();
+    let named = all.map(|(key, state)| {
+        // Behind it stands the name of the type.
+        let listener = key.split(' ').next().unwrap_or_default();
+        (listener.to_owned(), state)
+    });
+    named.collect()
+}
+
 /// A request on the admin address for something that a protocol answers.
 #[derive(Clone, Copy)]
 pub struct AdminRequest<'a> {

@@ -14,7 +14,8 @@ mod registry;
 mod worker;
 
 pub use control::{
-    AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext, ControlSide, Probe, Reload,
+    AdminAnswer, AdminRequest, CheckFailed, CheckTarget, ControlContext, ControlSide, Probe,
+    Reload, of_listeners,
 };
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;

@@ -185,22 +185,25 @@ impl Cell {
             Ok(false) => state.wake(),
             Err(_) => state.end("downstream_io"),
         }
-        let machine = &state.machine;
-        let limit = self.server.config.limits.pipeline.get() as usize;
-        let is_met = match state.need {
-            Need::Input => machine.wants_settling(),
-            Need::Settled => machine.is_settled(),
-            Need::Capacity => machine.owed() < limit,
-            Need::Answer => state.answer.is_some(),
-            Need::Drained | Need::Nodes => false,
-        };
-        if is_met {
+        if state.has(state.need, &self.server) {
             state.wake();
         }
     }
 }
 
 impl State {
+    /// Whether what a task waits for is there, as far as that is to be seen here: not what others than the client have.
+    #[inline]
+    pub(super) fn has(&self, need: Need, server: &RedisServer) -> bool {
+        match need {
+            Need::Input => self.machine.wants_settling(),
+            Need::Settled => self.machine.is_settled(),
+            Need::Capacity => self.machine.owed() < server.most_owed(),
+            Need::Answer => self.answer.is_some(),
+            Need::Drained | Need::Nodes => false,
+        }
+    }
+
     /// A server answered a question of the gateway's. Answers that come in pieces are none that it wants.
     #[cold]
     fn on_answer(&mut self, piece: Piece<'_>) {

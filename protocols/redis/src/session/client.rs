@@ -223,8 +223,7 @@ impl Session {
     #[inline]
     fn whole_now(&mut self, len: usize) -> Result<(), Pause> {
         let frame = CommandFrame::Whole { len };
-        let owed = self.cell.state.borrow().machine.owed();
-        if owed >= self.most_owed() {
+        if !self.has_room() {
             return Err(Pause::Frame(frame));
         }
         let taken = Taken::Front(len);
@@ -388,15 +387,16 @@ impl Session {
         }
     }
 
-    /// How many replies a client may be owed before it has to wait.
-    fn most_owed(&self) -> usize {
-        self.cell.server.config.limits.pipeline.get() as usize
+    /// Whether the client may have one more command under way.
+    #[inline]
+    fn has_room(&self) -> bool {
+        let state = self.cell.state.borrow();
+        state.has(Need::Capacity, &self.cell.server)
     }
 
     /// Waits until the client has not too much under way.
     async fn room(&mut self) -> Result<(), &'static str> {
-        let owed = self.cell.state.borrow().machine.owed();
-        if owed >= self.most_owed() {
+        if !self.has_room() {
             self.wait(Need::Capacity).await?;
         }
         Ok(())
@@ -411,10 +411,13 @@ impl Session {
             command: taken.command(&self.scanner, &self.input),
             foreign: foreign.as_deref(),
         };
-        let is_queued = self.cell.state.borrow().machine.is_in_transaction();
+        let (is_queued, is_settled) = {
+            let machine = &self.cell.state.borrow().machine;
+            (machine.is_in_transaction(), machine.is_settled())
+        };
         let scripts = &self.cell.server.scripts;
         let script = scripts.on_command(id, call.command, is_queued);
-        if self.cell.state.borrow().machine.is_settled() {
+        if is_settled {
             self.busy_since = flight.started;
         }
         let mut asking = asking(&self.connection, self.busy_since);

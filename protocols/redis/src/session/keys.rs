@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_filter::{Random, SharedStore};
-use portcullis_proxy::AdminAnswer;
+use portcullis_proxy::{AdminAnswer, of_listeners};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
@@ -79,14 +79,11 @@ impl Keys {
 
 /// The page of keys.
 pub(super) fn page(shared: &SharedStore, is_json: bool) -> AdminAnswer {
-    let all: Vec<_> = shared
-        .all::<Sketch>()
+    let all: Vec<_> = of_listeners::<Sketch>(shared)
         .into_iter()
         .map(|(name, sketch)| {
             let sketch = sketch.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // The name of the listener, and behind it that of the type.
-            let listener = name.split(' ').next().unwrap_or_default();
-            (listener.to_owned(), sketch.hot(), sketch.big())
+            (name, sketch.hot(), sketch.big())
         })
         .collect();
     if is_json {

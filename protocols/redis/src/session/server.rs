@@ -277,6 +277,12 @@ impl RedisServer {
         awaited.inspect(|upstream| upstream.wait(client)).count() > 0
     }
 
+    /// How many replies a client may be owed before it has to wait.
+    #[inline]
+    pub(super) fn most_owed(&self) -> usize {
+        self.config.limits.pipeline.get() as usize
+    }
+
     /// What filters know of a connection.
     pub(super) fn context(&self, downstream: &Downstream) -> Context {
         Context::new(Rc::new(downstream.facts(&self.listener)), clock::now())

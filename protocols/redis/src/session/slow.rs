@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_filter::{Connection, SharedStore};
 use portcullis_net::clock;
-use portcullis_proxy::AdminAnswer;
+use portcullis_proxy::{AdminAnswer, of_listeners};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
@@ -100,11 +100,7 @@ fn note(
 
 /// The page of slow commands, the latest first.
 pub(super) fn page(shared: &SharedStore, is_json: bool) -> AdminAnswer {
-    let logs = shared.all::<Noticed>().into_iter().map(|(name, noticed)| {
-        // The name of the listener, and behind it that of the type.
-        let listener = name.split(' ').next().unwrap_or_default().to_owned();
-        (listener, noticed)
-    });
+    let logs = of_listeners::<Noticed>(shared).into_iter();
     if is_json {
         let logs = logs.map(|(listener, noticed)| {
             let log = noticed.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -67,11 +67,7 @@ impl Session {
         if poll_write(state, task).is_err() {
             return Poll::Ready(Err("downstream_io"));
         }
-        let limits = &self.cell.server.config.limits;
         let is_met = match need {
-            Need::Input => state.machine.wants_settling(),
-            Need::Settled => state.machine.is_settled(),
-            Need::Capacity => state.machine.owed() < limits.pipeline.get() as usize,
             Need::Drained => match self.rest {
                 Rest::Sent(pin) => {
                     let link = self.pins.find(pin);
@@ -79,8 +75,8 @@ impl Session {
                 }
                 Rest::Dropped => true,
             },
-            Need::Answer => state.answer.is_some(),
             Need::Nodes => !self.cell.server.is_awaiting_nodes(),
+            _ => state.has(need, &self.cell.server),
         };
         if is_met {
             return Poll::Ready(Ok(()));
