@@ -93,10 +93,7 @@ impl Renaming {
             return Err(Lost::BeyondPrefix);
         }
         let mut replaced = Replaced::new();
-        for index in found {
-            let key = call.argument(index as usize).ok_or(Lost::BeyondPrefix)?;
-            replaced.push((index, self.upstream(key)?));
-        }
+        self.replace(&found, call, &mut replaced)?;
         splice(call, replaced, None)
     }
 
@@ -110,9 +107,19 @@ impl Renaming {
         let mut found = SmallVec::new();
         // Where they cannot be told, nothing was found out about the place either.
         keys(id, arguments, &mut found).map_err(|_| Lost::BeyondPrefix)?;
+        self.replace(&found, call, replaced)
+    }
+
+    /// These arguments are keys.
+    fn replace(
+        &self,
+        found: &[u32],
+        call: CommandRef<'_>,
+        replaced: &mut Replaced,
+    ) -> Result<(), Lost> {
         for index in found {
-            let key = call.argument(index as usize).ok_or(Lost::BeyondPrefix)?;
-            replaced.push((index, self.upstream(key)?));
+            let key = call.argument(*index as usize).ok_or(Lost::BeyondPrefix)?;
+            replaced.push((*index, self.upstream(key)?));
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::reach::Reach;
 use super::receiver::Receiver;
 use super::server::Lead;
 use super::stats::RedisStats;
-use super::upstream::Sender;
+use super::upstream::{Sender, Upstream};
 use crate::command::handling::Scope;
 use crate::config::MirrorConfig;
 use crate::machine::{
@@ -189,10 +189,9 @@ impl<'a> Mirrored<'a, '_> {
     fn at(
         &mut self,
         call: &Call<'_>,
-        key: Option<&[u8]>,
-        shard: impl FnOnce(&super::upstream::Upstream) -> Result<u16, Lost>,
+        way: u16,
+        shard: impl FnOnce(&Upstream) -> Result<u16, Lost>,
     ) -> Result<Destination, Lost> {
-        let way = self.reach.rule(call, key)?.way;
         let Some(mirror) = self.mirror(call, way) else {
             return Ok(Destination {
                 upstream: NOWHERE,
@@ -213,17 +212,19 @@ impl Upstreams for Mirrored<'_, '_> {
     fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
         let way = self.reach.rule(call, Some(key))?.way;
         let name = self.reach.upstream_name(call, way, key)?;
-        self.at(call, Some(key), |at| at.locate(call.id, &name))
+        self.at(call, way, |at| at.locate(call.id, &name))
     }
 
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
         let client = self.reach.asking.client;
-        self.at(call, None, |at| Ok(at.anywhere(client)))
+        let way = self.reach.rule(call, None)?.way;
+        self.at(call, way, |at| Ok(at.anywhere(client)))
     }
 
     fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
         let mut shards = Vec::new();
-        let to = self.at(call, None, |at| {
+        let way = self.reach.rule(call, None)?.way;
+        let to = self.at(call, way, |at| {
             shards = at.everywhere(call.id)?;
             Ok(0)
         })?;

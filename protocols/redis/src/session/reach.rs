@@ -13,7 +13,7 @@ use super::link::{Link, Pending, Replay};
 use super::receiver::Receiver;
 use super::scripts::ScriptCall;
 use super::server::{RedisServer, Rule};
-use super::upstream::Sender;
+use super::upstream::{Sender, Upstream};
 use super::way::Way;
 use super::{mirror, shared};
 use crate::command::handling::Scope;
@@ -116,8 +116,7 @@ impl<'a> Reach<'a> {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
-        let mut pending = Pending::new(receiver, ticket);
-        pending.script = self.script_for(ticket);
+        let pending = self.pending(receiver, ticket);
         self.server()
             .upstream(to.upstream)?
             .send(to.shard, speaks, self.sender(), wire, pending)
@@ -148,11 +147,13 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// What the machine says of its own has no script.
+    /// A reply that somebody waits for. What the machine says of its own has no script.
     #[inline]
-    fn script_for(&self, ticket: Ticket) -> Option<Rc<ScriptCall>> {
+    fn pending(&self, receiver: Receiver, ticket: Ticket) -> Pending {
         let is_the_clients = matches!(ticket, Ticket::Slot { .. });
-        self.script.clone().filter(|_| is_the_clients)
+        let mut pending = Pending::new(receiver, ticket);
+        pending.script = self.script.clone().filter(|_| is_the_clients);
+        pending
     }
 
     /// The rule for a command with this key, or without.
@@ -172,6 +173,23 @@ impl<'a> Reach<'a> {
             .ok_or(Lost::NoRoute)
     }
 
+    /// Where the rule for a command leads: to which upstream, on which way, at a shard that is still to be said.
+    #[inline]
+    fn lead(
+        &self,
+        call: &Call<'_>,
+        key: Option<&[u8]>,
+    ) -> Result<(Destination, Rc<Upstream>), Lost> {
+        let rule = self.rule(call, key)?;
+        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
+        let to = Destination {
+            upstream,
+            shard: 0,
+            way: rule.way,
+        };
+        Ok((to, at))
+    }
+
     /// Whether a command may go where commands go that only read. Scripts may not: nobody looks at what they do.
     fn reads(&self, call: &Call<'_>) -> bool {
         self.may_read_elsewhere
@@ -183,42 +201,21 @@ impl<'a> Reach<'a> {
 impl Upstreams for Reach<'_> {
     #[inline]
     fn locate(&mut self, call: &Call<'_>, key: &[u8]) -> Result<Destination, Lost> {
-        let rule = self.rule(call, Some(key))?;
-        let way = rule.way;
-        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
-        let shard = at.locate(call.id, &self.upstream_name(call, way, key)?)?;
-        Ok(Destination {
-            upstream,
-            shard,
-            way,
-        })
+        let (to, at) = self.lead(call, Some(key))?;
+        let shard = at.locate(call.id, &self.upstream_name(call, to.way, key)?)?;
+        Ok(Destination { shard, ..to })
     }
 
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
-        let rule = self.rule(call, None)?;
-        let way = rule.way;
-        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
+        let (to, at) = self.lead(call, None)?;
         let shard = at.anywhere(self.asking.client);
-        Ok(Destination {
-            upstream,
-            shard,
-            way,
-        })
+        Ok(Destination { shard, ..to })
     }
 
     fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {
-        let rule = self.rule(call, None)?;
-        let way = rule.way;
-        let (upstream, at) = self.server().current(rule.lead(self.reads(call)))?;
-        let shards = at.everywhere(call.id)?;
-        let shards = shards.into_iter();
-        Ok(shards
-            .map(|shard| Destination {
-                upstream,
-                shard,
-                way,
-            })
-            .collect())
+        let (to, at) = self.lead(call, None)?;
+        let shards = at.everywhere(call.id)?.into_iter();
+        Ok(shards.map(|shard| Destination { shard, ..to }).collect())
     }
 
     fn renaming(&self, way: u16) -> Option<Arc<Renaming>> {
@@ -322,9 +319,7 @@ impl Upstreams for Reach<'_> {
         let pinned = pins.find(|pinned| pinned.id == pin).ok_or(Lost::Closed)?;
         let mut pending = ticket.map(|ticket| {
             let receiver = Receiver::Client(Rc::clone(self.cell));
-            let mut pending = Pending::new(receiver, ticket);
-            pending.script = self.script_for(ticket);
-            pending
+            self.pending(receiver, ticket)
         });
         if pinned.is_blocking
             && pinned.link.is_clustered()
