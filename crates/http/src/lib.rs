@@ -27,6 +27,7 @@ pub mod stats;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod types;
 
 pub use config::HttpConfig;
 pub use fields::{Field, Fields, Name, Run};

@@ -18,11 +18,11 @@ use portcullis_http::{Fields, Framing};
 use portcullis_net::{Timer, clock};
 
 use super::common::Common;
-use super::fields::{self, FieldError, HeadBounds};
 use super::pace::Pace;
 use super::queue::Queue;
 use super::stats::reason;
 use super::tunnel::Tunnel;
+use portcullis_http::types::{self as fields, FieldError, HeadBounds};
 
 /// One request and its response.
 pub(crate) struct Downstream {

@@ -7,7 +7,6 @@
 mod common;
 mod downstream;
 mod driver;
-mod fields;
 mod io;
 mod life;
 mod link;

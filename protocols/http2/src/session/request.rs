@@ -11,7 +11,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use portcullis_filter::Context;
 use portcullis_http::exchange::exchange;
-use portcullis_http::head::{RequestHead, Status};
+use portcullis_http::head::{RequestHead, Status, Version};
 use portcullis_http::service::HttpService;
 use portcullis_http::stream::DownstreamStream as _;
 use portcullis_http::{Framing, ResponseBody, local_reply};
@@ -19,9 +19,9 @@ use portcullis_net::clock;
 
 use super::common::Common;
 use super::downstream::Downstream;
-use super::fields::{self, FieldError, HeadBounds};
 use super::stats::reason;
 use super::tunnel::Tunnel;
+use portcullis_http::types::{self as fields, Came, FieldError, HeadBounds};
 
 /// Serves one stream until its response is written, or the stream is reset.
 pub(crate) async fn serve_stream(
@@ -69,8 +69,13 @@ fn read_head(
     bounds: HeadBounds,
     service: &HttpService,
 ) -> Result<(RequestHead, Framing, Tunnel), FieldError> {
-    let (mut head, mut framing) = fields::request_head(parts, ended, bounds)?;
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    let came = Came {
+        version: Version::Http2,
+        ended,
+        extended: protocol.is_some(),
+    };
+    let (mut head, mut framing) = fields::request_head(parts, came, bounds)?;
     let random = &service.environment.random;
     let tunnel = Tunnel::of(&mut head, &mut framing, protocol, random)?;
     Ok((head, framing, tunnel))

@@ -10,8 +10,8 @@ use portcullis_filter::Random;
 use portcullis_http::head::{Method, RequestHead, ResponseHead, Status};
 use portcullis_http::{Framing, KnownField};
 
-use super::fields::FieldError;
 use super::websocket;
+use portcullis_http::types::FieldError;
 
 /// Whether a stream is to become a tunnel.
 pub(crate) enum Tunnel {

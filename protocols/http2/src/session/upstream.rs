@@ -19,8 +19,8 @@ use portcullis_http::{Fields, Framing};
 
 use self::request::Opening;
 use self::response::Response;
-use super::fields;
 use super::link::{Link, Place};
+use portcullis_http::types as fields;
 
 /// Bytes that may wait for room in the peer's window before no more should be queued.
 const HIGH_WATER: usize = 32 * 1024;

@@ -5,14 +5,14 @@
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::uri::Authority;
-use portcullis_http::head::{Method, RequestHead, Scheme, Status};
+use portcullis_http::head::{Method, RequestHead, Scheme, Status, Version};
 use portcullis_http::stream::StreamError;
 use portcullis_http::{Framing, KnownField};
 
-use super::super::fields::{self, FieldError};
 use super::super::link::Terms;
 use super::super::websocket;
 use super::{CONNECT, bad_gateway};
+use portcullis_http::types::{self as fields, FieldError};
 
 /// A request in the form that `h2` sends.
 pub(super) struct Opening {
@@ -42,14 +42,14 @@ impl Opening {
             Scheme::Http
         };
         let request = if has_authority(head) {
-            fields::request(head, framing, scheme)
+            fields::request(head, framing, scheme, Version::Http2)
         } else {
             // RFC 9112 section 3.2 lets an old client leave the host out; RFC 9113 section 8.3.1 does not let us.
             let mut named = head.clone();
             named
                 .fields
                 .set(KnownField::Host, terms.authority.as_bytes());
-            fields::request(&named, framing, scheme)
+            fields::request(&named, framing, scheme, Version::Http2)
         };
         let mut opening = Self {
             request: request.map_err(unsendable_for)?,

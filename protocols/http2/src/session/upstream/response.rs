@@ -14,10 +14,10 @@ use portcullis_http::head::{Method, ResponseHead, Status, Version};
 use portcullis_http::stream::{BodyPiece, StreamError};
 use portcullis_http::{Framing, KnownField};
 
-use super::super::fields::{self, HeadBounds};
 use super::super::link::Link;
 use super::request::Upgrade;
 use super::{bad_gateway, is_success};
+use portcullis_http::types::{self as fields, HeadBounds};
 
 /// As HTTP/1's for a response's head.
 const HEAD: HeadBounds = HeadBounds {
@@ -238,7 +238,7 @@ impl Awaiting {
 }
 
 fn head_of(parts: &http::response::Parts) -> Result<ResponseHead, Failure> {
-    fields::response_head(parts, HEAD).map_err(|error| Failure::Head(error.label()))
+    fields::response_head(parts, Version::Http2, HEAD).map_err(|error| Failure::Head(error.label()))
 }
 
 /// The answer to an extended CONNECT, as HTTP/1 says it (RFC 8441 section 5).

@@ -1,8 +1,8 @@
 //! Tables for what may pass between the forms, and what must not.
 
+use crate::head::{Method, ResponseHead, Status, Target, TargetForm, Version};
+use crate::{Fields, Framing, KnownField, RequestHead, Scheme};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use portcullis_http::head::{Method, ResponseHead, Status, Target, TargetForm, Version};
-use portcullis_http::{Fields, Framing, KnownField, RequestHead, Scheme};
 use proptest::prelude::*;
 
 use super::*;
@@ -12,6 +12,14 @@ const BOUNDS: HeadBounds = HeadBounds {
     fields: 8,
     path: 64,
 };
+
+fn came(ended: bool) -> Came {
+    Came {
+        version: Version::Http2,
+        ended,
+        extended: false,
+    }
+}
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -105,7 +113,7 @@ fn requests_come_in() {
         ),
     ];
     for (name, method, uri, pairs, ended, fields, framing) in rows {
-        let (head, found) = request_head(&parts(method, uri, pairs), *ended, BOUNDS).unwrap();
+        let (head, found) = request_head(&parts(method, uri, pairs), came(*ended), BOUNDS).unwrap();
         assert_eq!(
             (text(&head.fields).as_str(), found),
             (*fields, *framing),
@@ -141,7 +149,7 @@ fn targets_come_in() {
         ("asterisk", "OPTIONS", "*", TargetForm::Asterisk, "*"),
     ];
     for (name, method, uri, form, path) in rows {
-        let (head, _) = request_head(&parts(method, uri, &[]), true, BOUNDS).unwrap();
+        let (head, _) = request_head(&parts(method, uri, &[]), came(true), BOUNDS).unwrap();
         assert_eq!(head.target.form, form, "{name}");
         assert_eq!(head.target.path_and_query, path.as_bytes(), "{name}");
     }
@@ -244,7 +252,7 @@ fn t9_malformed_requests_are_refused() {
         ("long path", "GET", &path, &[], true, E::PathTooLong),
     ];
     for (name, method, uri, pairs, ended, expected) in rows {
-        let found = request_head(&parts(method, uri, pairs), *ended, BOUNDS).map(|_| ());
+        let found = request_head(&parts(method, uri, pairs), came(*ended), BOUNDS).map(|_| ());
         assert_eq!(found, Err(*expected), "{name}");
     }
 }
@@ -255,9 +263,9 @@ fn t4_each_field_counts_with_its_overhead() {
     // Method, path and authority with four times the overhead, then one field.
     let exact = 3 + 1 + 6 + 4 * 32 + (3 + 1 + 32);
     let parts = parts("GET", "http://a.test/", &[("x-a", "1")]);
-    assert!(request_head(&parts, true, bounds(exact)).is_ok());
+    assert!(request_head(&parts, came(true), bounds(exact)).is_ok());
     assert_eq!(
-        request_head(&parts, true, bounds(exact - 1)).map(|_| ()),
+        request_head(&parts, came(true), bounds(exact - 1)).map(|_| ()),
         Err(FieldError::TooLarge)
     );
 }
@@ -381,7 +389,7 @@ fn requests_go_out() {
     ];
     for (name, method, form, path, host, expected) in rows {
         let head = outgoing(method.clone(), *form, path, host.as_bytes());
-        let sent = request(&head, Framing::None, Scheme::Https);
+        let sent = request(&head, Framing::None, Scheme::Https, Version::Http2);
         let uri = sent.as_ref().ok().map(|sent| sent.uri().to_string());
         assert_eq!(uri.as_deref(), *expected, "{name}");
         if let Ok(sent) = sent {
@@ -406,10 +414,10 @@ proptest! {
         }
         let mut parts = parts("POST", "http://a.test/", &[]);
         parts.headers = map;
-        if let Ok((head, framing)) = request_head(&parts, ended, BOUNDS) {
+        if let Ok((head, framing)) = request_head(&parts, came(ended), BOUNDS) {
             prop_assert!(!ended || framing.is_empty());
             for field in head.fields.iter() {
-                prop_assert!(portcullis_http::fields::is_field_value(field.value));
+                prop_assert!(crate::fields::is_field_value(field.value));
                 prop_assert!(!field.known.is_some_and(is_connection_specific));
             }
             let passed = header_map(&head.fields);

@@ -1,23 +1,24 @@
-//! Heads and trailers between `h2`'s types and ours, checked on the way.
+//! Heads and trailers between the types of the `http` crate and ours, checked on the way: for the versions whose frames
+//! other crates read and write.
 //!
 //! What comes in may go out as HTTP/1, so everything that could mean something else there is refused here, whether or
-//! not `h2` would have refused it first (RFC 9113 section 8.2). Not a judge of targets and hosts:
-//! `portcullis_http::normalize` settles those for every version. Start at [`request_head`] and [`response`].
+//! not those crates would have refused it first (RFC 9113 section 8.2, RFC 9114 section 4.2). Not a judge of targets and
+//! hosts: [`normalize`](crate::normalize) settles those for every version. Start at [`request_head`] and [`response`].
 
 mod incoming;
 mod outgoing;
 #[cfg(test)]
 mod tests;
 
+use crate::{KnownField, Status};
 use portcullis_codec::{Severity, WireError};
-use portcullis_http::{KnownField, Status};
 
-pub(crate) use incoming::{HeadBounds, request_head, response_head, trailers};
-pub(crate) use outgoing::{header_map, request, response};
+pub use incoming::{Came, HeadBounds, request_head, response_head, trailers};
+pub use outgoing::{header_map, request, response};
 
 /// Why a head or trailers cannot be passed between the forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FieldError {
+pub enum FieldError {
     /// A field that speaks of one connection (RFC 9113 section 8.2.2).
     #[error("connection-specific field")]
     Connection,
@@ -51,14 +52,15 @@ pub(crate) enum FieldError {
     /// A path longer than allowed.
     #[error("path too long")]
     PathTooLong,
-    /// Something of ours that HTTP/2 cannot carry.
-    #[error("a head without a form in HTTP/2")]
+    /// Something of ours that HTTP/2 and HTTP/3 cannot carry.
+    #[error("a head without a form in this version")]
     Unsendable,
 }
 
 impl FieldError {
     /// The `reason` label.
-    pub(crate) const fn label(self) -> &'static str {
+    #[must_use]
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Connection => "connection_field",
             Self::Te => "invalid_te",
@@ -77,7 +79,8 @@ impl FieldError {
 
     /// The status to answer a request with; `None` where it is malformed, and the stream is reset instead (RFC 9113
     /// section 8.1.1).
-    pub(crate) const fn status(self) -> Option<Status> {
+    #[must_use]
+    pub const fn status(self) -> Option<Status> {
         match self {
             Self::TooMany | Self::TooLarge => Some(Status::HEADER_FIELDS_TOO_LARGE),
             Self::PathTooLong => Some(Status::URI_TOO_LONG),
@@ -97,7 +100,7 @@ impl WireError for FieldError {
     }
 }
 
-/// RFC 9113 section 8.2.2: what must not be in HTTP/2, in either direction.
+/// RFC 9113 section 8.2.2, RFC 9114 section 4.2: what must not be there, in either direction.
 const fn is_connection_specific(field: KnownField) -> bool {
     matches!(
         field,

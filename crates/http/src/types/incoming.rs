@@ -1,4 +1,4 @@
-//! From `h2`'s types to ours.
+//! From the types of the `http` crate to ours.
 //!
 //! Everything is copied once, into one block per message, so that a head holds no part of a read buffer or of the
 //! peer's compression table. Start at [`request_head`].
@@ -6,10 +6,9 @@
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::Uri;
-use portcullis_http::head::{
-    Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version,
-};
-use portcullis_http::{Fields, Framing, KnownField, fields::is_field_value};
+
+use crate::head::{Method, RequestHead, ResponseHead, Scheme, Status, Target, TargetForm, Version};
+use crate::{Fields, Framing, KnownField, fields::is_field_value};
 
 use super::{FieldError, is_connection_specific, is_forbidden_trailer};
 
@@ -21,26 +20,41 @@ const CRUMB: &[u8] = b"; ";
 
 /// How large a head or trailers may be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HeadBounds {
+pub struct HeadBounds {
     /// Bytes of names and values, pseudo-headers included, with 32 for each field.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Fields, each cookie crumb counted. Pseudo-headers are not.
-    pub(crate) fields: usize,
+    pub fields: usize,
     /// Bytes of `:path`.
-    pub(crate) path: usize,
+    pub path: usize,
 }
 
-/// A request's head and the framing of its body. `ended` says that no body follows. Extended CONNECT (RFC 8441) is for
-/// the caller: its head comes out with the method CONNECT and everything else as in a GET.
+/// A request as it came, besides its head.
+#[derive(Debug, Clone, Copy)]
+pub struct Came {
+    /// The version that it came in.
+    pub version: Version,
+    /// No body follows.
+    pub ended: bool,
+    /// It is an extended CONNECT (RFC 8441, RFC 9220), which is for the caller: its head comes out with the method CONNECT
+    /// and everything else as in a GET.
+    pub extended: bool,
+}
+
+/// A request's head and the framing of its body.
 ///
 /// # Errors
 /// See [`FieldError::status`] for whether to answer or to reset.
-pub(crate) fn request_head(
+pub fn request_head(
     parts: &http::request::Parts,
-    ended: bool,
+    came: Came,
     bounds: HeadBounds,
 ) -> Result<(RequestHead, Framing), FieldError> {
-    let extended = parts.extensions.get::<h2::ext::Protocol>().is_some();
+    let Came {
+        version,
+        ended,
+        extended,
+    } = came;
     let path = parts
         .uri
         .path_and_query()
@@ -60,7 +74,7 @@ pub(crate) fn request_head(
     let head = RequestHead {
         method,
         target,
-        version: Version::Http2,
+        version,
         fields,
     };
     Ok((head, framing))
@@ -70,8 +84,9 @@ pub(crate) fn request_head(
 ///
 /// # Errors
 /// The response must not be passed on.
-pub(crate) fn response_head(
+pub fn response_head(
     parts: &http::response::Parts,
+    version: Version,
     bounds: HeadBounds,
 ) -> Result<ResponseHead, FieldError> {
     let fields = copy(&parts.headers, FIELD_OVERHEAD, bounds, Place::Head)?;
@@ -79,7 +94,7 @@ pub(crate) fn response_head(
     Ok(ResponseHead {
         status,
         reason: Bytes::new(),
-        version: Version::Http2,
+        version,
         fields,
     })
 }
@@ -88,7 +103,7 @@ pub(crate) fn response_head(
 ///
 /// # Errors
 /// The message is malformed.
-pub(crate) fn trailers(map: &HeaderMap, bounds: HeadBounds) -> Result<Fields, FieldError> {
+pub fn trailers(map: &HeaderMap, bounds: HeadBounds) -> Result<Fields, FieldError> {
     copy(map, 0, bounds, Place::Trailers)
 }
 
@@ -199,7 +214,7 @@ fn target(uri: &Uri, method: &Method, extended: bool) -> Result<Target, FieldErr
         _ => return Err(FieldError::Pseudo),
     };
     let scheme = match uri.scheme_str() {
-        // `h2` drops it where there is no authority.
+        // Dropped where there is no authority.
         None => None,
         Some("http") => Some(Scheme::Http),
         Some("https") => Some(Scheme::Https),
@@ -213,8 +228,9 @@ fn target(uri: &Uri, method: &Method, extended: bool) -> Result<Target, FieldErr
     })
 }
 
-/// RFC 9113 section 8.1.1: the length that is stated must be the length that comes; `h2` holds DATA to it.
+/// RFC 9113 section 8.1.1: the length that is stated must be the length that comes; who reads the frames holds DATA to it.
 fn request_framing(fields: &Fields, method: &Method, ended: bool) -> Result<Framing, FieldError> {
+    // One rule for both versions: there is no transfer coding in either.
     let stated = Framing::stated(fields, Version::Http2).map_err(|_| FieldError::Length)?;
     match (stated, ended) {
         (Some(Framing::Length(1..)), true) => Err(FieldError::Length),

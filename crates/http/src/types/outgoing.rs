@@ -1,24 +1,22 @@
-//! From our types to `h2`'s.
+//! From our types to those of the `http` crate.
 //!
-//! Framing is written from the typed value and fields of one connection are left out, never echoed. What has no form in
-//! HTTP/2 is refused, wherever it came from. Start at [`response`].
+//! Framing is written from the typed value and fields of one connection are left out, never echoed. What has no form there
+//! is refused, wherever it came from. Start at [`response`].
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Uri};
-use portcullis_http::head::{RequestHead, ResponseHead, Scheme, TargetForm};
-use portcullis_http::{Field, Fields, Framing, KnownField};
+
+use crate::head::{RequestHead, ResponseHead, Scheme, TargetForm, Version};
+use crate::{Field, Fields, Framing, KnownField};
 
 use super::{FieldError, is_connection_specific};
 
 /// A response's head. A length is stated if it is known.
 ///
 /// # Errors
-/// It cannot be said in HTTP/2.
-pub(crate) fn response(
-    head: &ResponseHead,
-    framing: Framing,
-) -> Result<http::Response<()>, FieldError> {
+/// It cannot be said.
+pub fn response(head: &ResponseHead, framing: Framing) -> Result<http::Response<()>, FieldError> {
     let status =
         http::StatusCode::from_u16(head.status.code()).map_err(|_| FieldError::Unsendable)?;
     let mut headers = header_map(&head.fields)?;
@@ -32,11 +30,12 @@ pub(crate) fn response(
 /// A request's head: Host becomes `:authority`, and a CONNECT names nothing else. A length is stated if it is known.
 ///
 /// # Errors
-/// It cannot be said in HTTP/2.
-pub(crate) fn request(
+/// It cannot be said.
+pub fn request(
     head: &RequestHead,
     framing: Framing,
     scheme: Scheme,
+    version: Version,
 ) -> Result<http::Request<()>, FieldError> {
     let method =
         http::Method::from_bytes(head.method.as_bytes()).map_err(|_| FieldError::Unsendable)?;
@@ -44,7 +43,10 @@ pub(crate) fn request(
     state_length(&mut headers, framing);
     let mut request = http::Request::new(());
     *request.method_mut() = method;
-    *request.version_mut() = http::Version::HTTP_2;
+    *request.version_mut() = match version {
+        Version::Http3 => http::Version::HTTP_3,
+        _ => http::Version::HTTP_2,
+    };
     *request.uri_mut() = uri(head, scheme)?;
     *request.headers_mut() = headers;
     Ok(request)
@@ -53,8 +55,8 @@ pub(crate) fn request(
 /// Fields or trailers, without those that speak of one connection, of framing or of the authority.
 ///
 /// # Errors
-/// A name or value cannot be said in HTTP/2.
-pub(crate) fn header_map(fields: &Fields) -> Result<HeaderMap, FieldError> {
+/// A name or value cannot be said.
+pub fn header_map(fields: &Fields) -> Result<HeaderMap, FieldError> {
     let mut map = HeaderMap::with_capacity(fields.len() + 1);
     for field in fields.iter().filter(is_passed) {
         let name = HeaderName::from_bytes(field.name).map_err(|_| FieldError::Unsendable)?;

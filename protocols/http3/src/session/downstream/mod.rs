@@ -1,0 +1,1 @@
+//! What clients get: one connection, many streams.
