@@ -7,7 +7,7 @@ use portcullis_config::{ByteSize, Duration, Network, Timeout};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How TCP sockets behave. Unix sockets have none of this but the backlog.
+/// How TCP sockets behave. Unix sockets have none of this but the backlog, and sockets for datagrams nothing but the buffers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SocketOptions {

@@ -23,6 +23,8 @@ pub mod clock;
 #[cfg(feature = "runtime")]
 pub mod connect;
 #[cfg(feature = "runtime")]
+pub mod datagram;
+#[cfg(feature = "runtime")]
 pub mod descriptors;
 #[cfg(feature = "runtime")]
 mod downstream;
@@ -54,6 +56,7 @@ pub use {
     accept::{TlsOffer, TlsStart},
     address::{ClientAddr, LocalAddr, SocketAddress},
     connect::{ConnectError, connect},
+    datagram::{Datagrams, TlsSlot},
     downstream::{ConnectionGuard, Downstream},
     drain::DrainSignal,
     sessions::{spawn_local, spawn_session},

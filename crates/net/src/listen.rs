@@ -1,13 +1,13 @@
 //! Sockets that listen: bound before any worker starts, so that what cannot be had stops the start.
 //!
-//! Accepting is in [`crate::accept`]. Start at [`ListenerSockets::bind`].
+//! Accepting is in [`crate::accept`], what is done with datagrams in [`crate::datagram`]. Start at [`ListenerSockets::bind`].
 
 mod options;
 mod unix;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ pub(crate) use options::apply;
 pub struct ListenerSockets {
     address: BoundAddress,
     sockets: Vec<ListenerSocket>,
+    datagrams: Vec<UdpSocket>,
     _file: Option<SocketFile>,
 }
 
@@ -37,14 +38,28 @@ pub struct ListenerSockets {
 pub enum BoundAddress {
     /// With the port that the system chose, if it was asked to.
     Tcp(SocketAddr),
+    /// The same, of datagrams.
+    Udp(SocketAddr),
     /// The path.
     Unix(PathBuf),
+}
+
+impl BoundAddress {
+    /// The address and port, if it has one.
+    #[must_use]
+    pub const fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for BoundAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -112,9 +127,9 @@ pub enum BindReason {
     /// The path exists and is something else.
     #[error("the path exists and is not a socket")]
     NotASocket,
-    /// Not an address of connections.
-    #[error("UDP is not supported by this build")]
-    Udp,
+    /// A file has no port for datagrams.
+    #[error("datagrams need an IP address and a port")]
+    NoDatagrams,
     /// Something else.
     #[error("{0}")]
     Other(io::Error),
@@ -142,6 +157,9 @@ pub struct BindOptions<'o> {
     /// Whether to refuse an address that other sockets of this user listen on. Sharing would let two gateways that were
     /// started by mistake divide the connections between them. False while one takes over from another.
     pub exclusive: bool,
+    /// Whether there are to be sockets for datagrams beside those of a TCP address, on its port. An address of UDP has nothing
+    /// else.
+    pub datagrams: bool,
 }
 
 impl ListenerSockets {
@@ -152,8 +170,9 @@ impl ListenerSockets {
     pub fn bind(address: &ListenAddress, options: BindOptions<'_>) -> Result<Self, BindError> {
         let bound = match address {
             ListenAddress::Tcp(socket) => bind_tcp(*socket, options),
+            ListenAddress::Unix(_) if options.datagrams => Err(BindReason::NoDatagrams),
             ListenAddress::Unix(path) => bind_unix(path, options.socket),
-            ListenAddress::Udp(_) => Err(BindReason::Udp),
+            ListenAddress::Udp(socket) => bind_udp(*socket, options),
         };
         bound.map_err(|reason| BindError {
             address: address.clone(),
@@ -172,7 +191,12 @@ impl ListenerSockets {
         self.sockets.pop()
     }
 
-    /// Sockets that are not taken.
+    /// A socket for a worker's datagrams; `None` when all are taken, or there are none.
+    pub fn take_datagrams(&mut self) -> Option<UdpSocket> {
+        self.datagrams.pop()
+    }
+
+    /// Sockets for connections that are not taken.
     #[must_use]
     pub fn left(&self) -> usize {
         self.sockets.len()
@@ -184,12 +208,34 @@ fn bind_tcp(
     options: BindOptions<'_>,
 ) -> Result<ListenerSockets, BindReason> {
     let address = with_family(address);
-    if options.exclusive && address.address.port() != 0 {
+    let chosen = address.address.port() == 0;
+    if options.exclusive && !chosen {
         // Bound without sharing, which fails if anybody is there, and closed again.
-        bind_socket(address, false)?;
+        bind_socket(address, Type::STREAM, false)?;
     }
-    let first = listen_tcp(address, options)?;
-    let bound = first.local_addr()?;
+    let mut tries = if chosen && options.datagrams {
+        PORTS
+    } else {
+        1
+    };
+    let (first, bound, datagrams) = loop {
+        let first = listen_tcp(address, options)?;
+        let bound = first.local_addr()?;
+        if !options.datagrams {
+            break (first, bound, Vec::new());
+        }
+        let beside = ListenSocket {
+            address: bound,
+            ..address
+        };
+        tries -= 1;
+        match datagram_sockets(beside, options) {
+            Ok((_, datagrams)) => break (first, bound, datagrams),
+            // The port that the system chose may be somebody's for datagrams.
+            Err(BindReason::InUse) if tries > 0 => {}
+            Err(reason) => return Err(reason),
+        }
+    };
     let mut sockets = vec![ListenerSocket::Tcp(first)];
     let again = ListenSocket {
         address: bound,
@@ -201,8 +247,52 @@ fn bind_tcp(
     Ok(ListenerSockets {
         address: BoundAddress::Tcp(bound),
         sockets,
+        datagrams,
         _file: None,
     })
+}
+
+/// How many ports the system may choose until one is free for datagrams, too.
+const PORTS: usize = 16;
+
+fn bind_udp(
+    address: ListenSocket,
+    options: BindOptions<'_>,
+) -> Result<ListenerSockets, BindReason> {
+    let (bound, datagrams) = datagram_sockets(with_family(address), options)?;
+    Ok(ListenerSockets {
+        address: BoundAddress::Udp(bound),
+        sockets: Vec::new(),
+        datagrams,
+        _file: None,
+    })
+}
+
+/// Sockets on one port, which the kernel spreads clients over.
+fn datagram_sockets(
+    address: ListenSocket,
+    options: BindOptions<'_>,
+) -> Result<(SocketAddr, Vec<UdpSocket>), BindReason> {
+    if options.exclusive && address.address.port() != 0 {
+        bind_socket(address, Type::DGRAM, false)?;
+    }
+    let first = bind_datagrams(address, options)?;
+    let bound = first.local_addr()?;
+    let again = ListenSocket {
+        address: bound,
+        ..address
+    };
+    let mut sockets = vec![first];
+    while sockets.len() < options.sockets {
+        sockets.push(bind_datagrams(again, options)?);
+    }
+    Ok((bound, sockets))
+}
+
+fn bind_datagrams(address: ListenSocket, options: BindOptions<'_>) -> io::Result<UdpSocket> {
+    let socket = bind_socket(address, Type::DGRAM, true)?;
+    options::apply_datagram(&socket, options.socket)?;
+    Ok(socket.into())
 }
 
 /// All addresses means those of IPv4 on a machine without IPv6.
@@ -219,17 +309,19 @@ fn with_family(address: ListenSocket) -> ListenSocket {
 }
 
 fn listen_tcp(address: ListenSocket, options: BindOptions<'_>) -> io::Result<TcpListener> {
-    let socket = bind_socket(address, true)?;
+    let socket = bind_socket(address, Type::STREAM, true)?;
     apply(&socket, options.socket)?;
     socket.listen(backlog(options.socket))?;
     Ok(socket.into())
 }
 
-fn bind_socket(address: ListenSocket, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address.address), Type::STREAM, None)?;
+fn bind_socket(address: ListenSocket, kind: Type, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address.address), kind, None)?;
     socket.set_nonblocking(true)?;
-    // A restart must not wait for connections of the process before it to be forgotten.
-    socket.set_reuse_address(true)?;
+    if kind == Type::STREAM {
+        // A restart must not wait for connections of the process before it to be forgotten.
+        socket.set_reuse_address(true)?;
+    }
     socket.set_reuse_port(shared)?;
     if address.address.is_ipv6() {
         socket.set_only_v6(!address.dual_stack)?;
@@ -249,6 +341,7 @@ fn bind_unix(path: &Path, options: &SocketOptions) -> Result<ListenerSockets, Bi
     Ok(ListenerSockets {
         address: BoundAddress::Unix(path.to_owned()),
         sockets: vec![ListenerSocket::Unix(socket.into())],
+        datagrams: Vec::new(),
         _file: Some(file),
     })
 }

@@ -164,7 +164,7 @@ impl ListenerModel {
     /// Whether the system chooses the port.
     #[must_use]
     pub fn has_any_port(&self) -> bool {
-        matches!(&self.listen, ListenAddress::Tcp(socket) if socket.address.port() == 0)
+        matches!(&self.listen, ListenAddress::Tcp(socket) | ListenAddress::Udp(socket) if socket.address.port() == 0)
     }
 }
 

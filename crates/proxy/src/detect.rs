@@ -13,14 +13,16 @@ use std::task::Poll;
 
 use portcullis_config::{BuildError, Duration, Located, Node, schema, suggest};
 use portcullis_net::preface::{self, SniffBounds, Undecided};
-use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart, clock, spawn_session};
+use portcullis_net::{AcceptBalance, Datagrams, Downstream, Sniff, TlsStart, clock, spawn_session};
 use portcullis_stats::{Counter, Shard};
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::registry::LocalFuture;
-use crate::{ControlContext, DynServer, ErasedConfig, ListenerContext, ReadContext, Registry};
+use crate::{
+    ControlContext, DynServer, ErasedConfig, ListenerContext, ReadContext, Registry, Transport,
+};
 
 /// The value of a listener's `protocol` key.
 pub const NAME: &str = "detect";
@@ -132,6 +134,15 @@ fn read_candidate(
     // Whoever looks at bytes cannot say no before there are any.
     let sniff = registry.sniff(name).filter(|sniff| sniff(b"") != Sniff::No);
     let config = registry.read(name, &own, cx)?;
+    if config.transport() != Transport::Connections {
+        cx.diagnostics
+            .error(
+                protocol.span,
+                format!("{name} speaks over datagrams here, and only connections can be looked at"),
+            )
+            .help("give it a listener of its own");
+        return None;
+    }
     Some(Candidate {
         name,
         sniff,
@@ -202,6 +213,11 @@ impl ErasedConfig for DetectConfig {
         } else {
             AcceptBalance::ReusePort
         }
+    }
+
+    /// Datagrams are no connections that could be looked at; reading has refused them.
+    fn transport(&self) -> Transport {
+        Transport::Connections
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {
@@ -339,6 +355,10 @@ impl DetectServer {
 impl DynServer for DetectServer {
     fn start(self: Rc<Self>, downstream: Downstream) {
         spawn_session(async move { self.serve_one(downstream).await });
+    }
+
+    fn serve_datagrams(self: Rc<Self>, _: Datagrams) -> LocalFuture {
+        Box::pin(std::future::ready(()))
     }
 
     fn serve(self: Rc<Self>, downstream: Downstream) -> LocalFuture {

@@ -19,7 +19,7 @@ pub use control::{
 };
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;
-pub use portcullis_net::{AcceptBalance, Sniff, TlsOffer, TlsStart};
-pub use protocol::{Protocol, Server};
+pub use portcullis_net::{AcceptBalance, Datagrams, Sniff, TlsOffer, TlsStart};
+pub use protocol::{Protocol, Server, Transport};
 pub use registry::{DynServer, ErasedConfig, LocalFuture, Registry};
 pub use worker::{Clusters, ListenerContext, WorkerContext};

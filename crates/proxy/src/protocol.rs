@@ -8,10 +8,30 @@ use std::rc::Rc;
 
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::ReadContext;
-use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart};
+use portcullis_net::{AcceptBalance, Datagrams, Downstream, Sniff, TlsStart};
 use serde_json::Value;
 
 use crate::ListenerContext;
+
+/// What a listener's protocol is spoken over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Connections, of TCP or over a Unix socket.
+    #[default]
+    Connections,
+    /// Datagrams of UDP.
+    Datagrams,
+    /// Both, on one port.
+    Both,
+}
+
+impl Transport {
+    /// Whether there are datagrams.
+    #[must_use]
+    pub const fn has_datagrams(self) -> bool {
+        matches!(self, Self::Datagrams | Self::Both)
+    }
+}
 
 /// A kind of conversation.
 pub trait Protocol: 'static {
@@ -38,6 +58,11 @@ pub trait Protocol: 'static {
     /// JSON Schema of those keys: an object schema with `properties`.
     fn schema() -> Value;
 
+    /// What a listener with this configuration is spoken over.
+    fn transport(_config: &Self::Config) -> Transport {
+        Transport::Connections
+    }
+
     /// Whether bytes at the start of a connection look like this protocol.
     fn sniff(_prefix: &[u8]) -> Sniff {
         Sniff::No
@@ -54,6 +79,16 @@ pub trait Protocol: 'static {
 pub trait Server: 'static {
     /// Serves one connection until it ends. Errors are answered, counted and logged inside.
     fn serve(self: Rc<Self>, downstream: Downstream) -> impl Future<Output = ()> + 'static;
+
+    /// Serves the datagrams of the listener, for as long as it has the socket: over reloads, in which another server takes its
+    /// place ([`on_replaced`](Self::on_replaced)) and has to be found from here. Called where [`Protocol::transport`] says that
+    /// there are some.
+    fn serve_datagrams(
+        self: Rc<Self>,
+        _datagrams: Datagrams,
+    ) -> impl Future<Output = ()> + 'static {
+        std::future::ready(())
+    }
 
     /// A reload made `successor` for the same listener. Sessions may move over where their protocol has a
     /// boundary for it; by default they end as they began.

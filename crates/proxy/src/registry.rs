@@ -9,14 +9,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_config::{BuildError, Node};
-use portcullis_net::{AcceptBalance, Downstream, Sniff, TlsStart};
+use portcullis_net::{AcceptBalance, Datagrams, Downstream, Sniff, TlsStart};
 use serde_json::Value;
 
 use portcullis_cluster::ProtocolProbe;
 
 use crate::{
     AdminAnswer, AdminRequest, ControlContext, ControlSide, ListenerContext, Protocol, ReadContext,
-    Server,
+    Server, Transport,
 };
 
 /// A protocol's configuration for one listener, with its type erased.
@@ -29,6 +29,8 @@ pub trait ErasedConfig: Debug + Send + Sync {
     fn tls_start(&self) -> Option<TlsStart>;
     /// As [`Protocol::BALANCE`].
     fn balance(&self) -> AcceptBalance;
+    /// As [`Protocol::transport`].
+    fn transport(&self) -> Transport;
     /// Whether both are of one protocol and equal.
     fn equals(&self, other: &dyn ErasedConfig) -> bool;
     /// As [`Protocol::build`].
@@ -48,6 +50,8 @@ pub trait DynServer {
     fn start(self: Rc<Self>, downstream: Downstream);
     /// As [`Server::serve`], for callers that wait for it.
     fn serve(self: Rc<Self>, downstream: Downstream) -> LocalFuture;
+    /// As [`Server::serve_datagrams`].
+    fn serve_datagrams(self: Rc<Self>, datagrams: Datagrams) -> LocalFuture;
     /// As [`Server::on_replaced`]; does nothing if `successor` is of another protocol.
     fn on_replaced(&self, successor: Rc<dyn Any>);
     /// This server, for a predecessor's [`DynServer::on_replaced`].
@@ -87,6 +91,10 @@ impl<P: Protocol> ErasedConfig for Erased<P> {
         P::BALANCE
     }
 
+    fn transport(&self) -> Transport {
+        P::transport(&self.config)
+    }
+
     fn equals(&self, other: &dyn ErasedConfig) -> bool {
         other
             .as_any()
@@ -116,6 +124,10 @@ impl<S: Server> DynServer for Running<S> {
 
     fn serve(self: Rc<Self>, downstream: Downstream) -> LocalFuture {
         Box::pin(Rc::clone(&self.0).serve(downstream))
+    }
+
+    fn serve_datagrams(self: Rc<Self>, datagrams: Datagrams) -> LocalFuture {
+        Box::pin(Rc::clone(&self.0).serve_datagrams(datagrams))
     }
 
     fn on_replaced(&self, successor: Rc<dyn Any>) {

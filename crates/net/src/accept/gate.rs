@@ -47,8 +47,14 @@ impl Gate {
     pub fn new(options: GateOptions, server: impl Fn(Downstream) + 'static) -> Rc<Self> {
         let local = match options.address {
             // Each connection has one of the machine's addresses.
-            BoundAddress::Tcp(address) if address.ip().is_unspecified() => None,
-            BoundAddress::Tcp(address) => Some(SocketAddress::canonical(address)),
+            BoundAddress::Tcp(address) | BoundAddress::Udp(address)
+                if address.ip().is_unspecified() =>
+            {
+                None
+            }
+            BoundAddress::Tcp(address) | BoundAddress::Udp(address) => {
+                Some(SocketAddress::canonical(address))
+            }
             BoundAddress::Unix(_) => Some(SocketAddress::Unix),
         };
         Rc::new(Self {

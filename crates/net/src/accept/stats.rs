@@ -41,8 +41,14 @@ impl ListenerStats {
         }
     }
 
+    /// Counts a conversation that was told apart among datagrams, as open for as long as the guard lives.
+    pub fn admit(&self) -> GaugeGuard {
+        self.accepted.inc();
+        self.active.guard()
+    }
+
     /// A connection was closed before any protocol saw it.
-    pub(super) fn on_refused(&self, reason: &'static str) {
+    pub fn on_refused(&self, reason: &'static str) {
         self.refused.inc(reason, || refusal(&self.shard, reason));
     }
 

@@ -42,6 +42,7 @@ impl Listener {
             socket: &SocketOptions::default(),
             sockets: 1,
             exclusive: true,
+            datagrams: false,
         };
         let mut sockets = ListenerSockets::bind(&"127.0.0.1:0".parse().unwrap(), options).unwrap();
         let BoundAddress::Tcp(address) = *sockets.address() else {

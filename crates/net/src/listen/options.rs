@@ -39,6 +39,17 @@ pub(crate) fn apply(socket: &Socket, options: &SocketOptions) -> io::Result<()> 
     Ok(())
 }
 
+/// Sets the options of a socket for datagrams. `None` leaves buffers to the system, as for connections.
+pub(crate) fn apply_datagram(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    if let Some(size) = options.receive_buffer {
+        socket.set_recv_buffer_size(bytes(size))?;
+    }
+    if let Some(size) = options.send_buffer {
+        socket.set_send_buffer_size(bytes(size))?;
+    }
+    Ok(())
+}
+
 fn bytes(size: portcullis_config::ByteSize) -> usize {
     usize::try_from(size.get())
         .unwrap_or(usize::MAX)

@@ -21,6 +21,7 @@ fn bind_with(
         socket,
         sockets,
         exclusive: true,
+        datagrams: false,
     };
     ListenerSockets::bind(&address.parse().unwrap(), options)
 }
@@ -28,7 +29,7 @@ fn bind_with(
 fn port(sockets: &ListenerSockets) -> u16 {
     match sockets.address() {
         BoundAddress::Tcp(address) => address.port(),
-        BoundAddress::Unix(_) => unreachable!(),
+        BoundAddress::Udp(_) | BoundAddress::Unix(_) => unreachable!(),
     }
 }
 
@@ -114,6 +115,7 @@ fn a_successor_may_share() {
         socket: &SocketOptions::default(),
         sockets: 2,
         exclusive: false,
+        datagrams: false,
     };
     let second = ListenerSockets::bind(&address, options).unwrap();
     assert_eq!(port(&second), port(&first));

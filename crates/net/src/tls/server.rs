@@ -10,4 +10,4 @@ mod shared;
 mod tests;
 
 pub use files::{Loaded, Refreshed, TlsFiles};
-pub use shared::ServerTls;
+pub use shared::{Begun, ServerTls};

@@ -129,6 +129,7 @@ impl Socket {
             socket: &SocketOptions::default(),
             sockets: 1,
             exclusive: true,
+            datagrams: false,
         };
         let mut sockets = ListenerSockets::bind(address, options)?;
         if let BoundAddress::Unix(path) = sockets.address() {

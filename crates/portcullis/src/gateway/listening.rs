@@ -4,6 +4,7 @@
 //! another's address. A socket closes when both are gone. Start at [`Listening::open`].
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -35,8 +36,11 @@ struct OpenListener {
 struct Sockets {
     listen: ListenAddress,
     options: SocketOptions,
+    /// Whose datagrams come to them, if any do: those of one protocol are nothing to another.
+    datagrams_of: Option<&'static str>,
     bound: ListenerSockets,
     kept: Vec<ListenerSocket>,
+    kept_datagrams: Vec<UdpSocket>,
 }
 
 /// Listeners that are about to run.
@@ -56,8 +60,10 @@ pub(super) struct Place {
     pub loads: WorkerLoads,
     /// Where it listens.
     pub address: BoundAddress,
-    /// The socket to accept on; `None` if the worker has it.
+    /// The socket to accept on; `None` if the worker has it, or if there are no connections.
     pub socket: Option<ListenerSocket>,
+    /// The socket of datagrams; `None` if the worker has it, or if there are none.
+    pub datagrams: Option<UdpSocket>,
 }
 
 impl Listening {
@@ -112,7 +118,12 @@ impl Listening {
             });
         }
         let mut leaving = delta.removed.iter().filter_map(|name| self.open.get(name));
-        let left = leaving.find(|left| left.sockets.fit(wanted) && !wanted.has_any_port());
+        // A queue of connections can be passed on; datagrams belong to conversations that one of the two knows.
+        let left = leaving.find(|left| {
+            left.sockets.datagrams_of.is_none()
+                && left.sockets.fit(wanted)
+                && !wanted.has_any_port()
+        });
         let sockets = match left {
             Some(left) => Rc::clone(&left.sockets),
             None => Rc::new(self.bind(wanted)?),
@@ -141,9 +152,11 @@ impl Listening {
             socket: &wanted.socket,
             sockets: self.workers,
             exclusive: !is_ours,
+            datagrams: wanted.protocol.transport().has_datagrams(),
         };
         let mut bound = ListenerSockets::bind(&wanted.listen, options).map_err(|e| failed(&e))?;
         let mut kept: Vec<ListenerSocket> = std::iter::from_fn(|| bound.take()).collect();
+        let kept_datagrams = std::iter::from_fn(|| bound.take_datagrams()).collect();
         while kept.len() < self.workers
             && let Some(first) = kept.first()
         {
@@ -153,8 +166,10 @@ impl Listening {
         Ok(Sockets {
             listen: wanted.listen.clone(),
             options: wanted.socket.clone(),
+            datagrams_of: datagrams_of(wanted),
             bound,
             kept,
+            kept_datagrams,
         })
     }
 
@@ -215,8 +230,15 @@ impl Listening {
         };
         let socket = listener.sockets.kept.get(worker).filter(|_| !is_kept);
         let socket = socket.map(ListenerSocket::try_clone).transpose();
-        let socket = socket
-            .map_err(|error| BuildError::new(format!("listeners.{name}"), error.to_string()))?;
+        let failed =
+            |error: std::io::Error| BuildError::new(format!("listeners.{name}"), error.to_string());
+        let socket = socket.map_err(failed)?;
+        let kept = &listener.sockets.kept_datagrams;
+        let datagrams = kept.get(worker).filter(|_| !is_kept);
+        let datagrams = datagrams
+            .map(UdpSocket::try_clone)
+            .transpose()
+            .map_err(failed)?;
         Ok(Some(Place {
             limits: ConnectionLimits {
                 listener: Arc::clone(&listener.limit),
@@ -225,6 +247,7 @@ impl Listening {
             loads: listener.loads.clone(),
             address: listener.sockets.bound.address().clone(),
             socket,
+            datagrams,
         }))
     }
 }
@@ -233,6 +256,16 @@ impl Sockets {
     /// Whether they are what the listener would bind.
     fn fit(&self, wanted: &ListenerModel) -> bool {
         self.listen == wanted.listen
+            && self.datagrams_of == datagrams_of(wanted)
             && (self.options == wanted.socket || matches!(self.listen, ListenAddress::Unix(_)))
     }
+}
+
+/// The protocol, if there are datagrams.
+fn datagrams_of(listener: &ListenerModel) -> Option<&'static str> {
+    let protocol = &listener.protocol;
+    protocol
+        .transport()
+        .has_datagrams()
+        .then(|| protocol.protocol())
 }

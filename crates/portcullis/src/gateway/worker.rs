@@ -16,10 +16,12 @@ use portcullis_net::TlsStart;
 use portcullis_net::accept::{
     AcceptHandle, Accepted, Acceptor, Gate, GateOptions, ListenerStats, WorkerLoads,
 };
+use portcullis_net::listen::BoundAddress;
 use portcullis_net::preface::ProxyPolicy;
+use portcullis_net::sessions::Sessions;
 use portcullis_net::tls::server::ServerTls;
 use portcullis_net::worker::{CommandSender, Commands, WorkerId};
-use portcullis_net::{Downstream, DrainSignal, clock, spawn_local};
+use portcullis_net::{Datagrams, Downstream, DrainSignal, TlsSlot, clock, spawn_local};
 use portcullis_proxy::{Clusters, DynServer, ListenerContext, WorkerContext};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -48,8 +50,20 @@ struct Listener {
     server: Rc<dyn DynServer>,
     stats: Rc<ListenerStats>,
     drain: DrainSignal,
-    accepting: AcceptHandle,
+    /// `None` if there are only datagrams.
+    accepting: Option<AcceptHandle>,
+    datagrams: Option<DatagramSide>,
+    tls: TlsSlot,
     delivery: Rc<Delivery>,
+}
+
+/// The task that has the socket of a listener's datagrams.
+struct DatagramSide {
+    address: BoundAddress,
+    /// Tells it to begin nothing new.
+    stop: DrainSignal,
+    /// Ends it.
+    cut: DrainSignal,
 }
 
 /// Where accepted connections go.
@@ -77,14 +91,21 @@ struct PreparedListener {
     tls: Option<Arc<ServerTls>>,
     tls_start: TlsStart,
     balance: AcceptBalance,
-    /// The gate and acceptor on a socket that is new to this worker.
-    accepting: Option<NewAcceptor>,
+    /// The gate and what is behind sockets that are new to this worker.
+    new: Option<NewSockets>,
 }
 
-struct NewAcceptor {
-    acceptor: Acceptor,
+struct NewSockets {
+    acceptor: Option<Acceptor>,
+    datagrams: Option<NewDatagrams>,
+    tls: TlsSlot,
     delivery: Rc<Delivery>,
     stats: Rc<ListenerStats>,
+}
+
+struct NewDatagrams {
+    datagrams: Datagrams,
+    side: DatagramSide,
 }
 
 impl Worker {
@@ -179,7 +200,7 @@ impl Worker {
             drain: drain.clone(),
         };
         let server = change.model.protocol.build(&context)?;
-        let accepting = self.prepare_acceptor(change.place, &server, &context)?;
+        let new = self.prepare_sockets(change.place, &server, &context)?;
         Ok(PreparedListener {
             server,
             drain,
@@ -188,7 +209,7 @@ impl Worker {
             // A configuration whose protocols do not agree has no TLS.
             tls_start: change.model.protocol.tls_start().unwrap_or_default(),
             balance: change.model.balance,
-            accepting,
+            new,
             name: change.name,
         })
     }
@@ -198,6 +219,7 @@ impl Worker {
         let Some(prepared) = self.prepared.take() else {
             return;
         };
+        self.cut_datagrams(&prepared.listeners);
         for listener in prepared.listeners {
             self.commit_listener(listener);
         }
@@ -216,16 +238,16 @@ impl Worker {
 }
 
 impl Worker {
-    /// A gate and an acceptor for a socket that is new to this worker.
-    fn prepare_acceptor(
+    /// A gate, and what is behind it, for sockets that are new to this worker.
+    fn prepare_sockets(
         &self,
         place: Place,
         server: &Rc<dyn DynServer>,
         context: &ListenerContext,
-    ) -> Result<Option<NewAcceptor>, BuildError> {
-        let Some(socket) = place.socket else {
+    ) -> Result<Option<NewSockets>, BuildError> {
+        if place.socket.is_none() && place.datagrams.is_none() {
             return Ok(None);
-        };
+        }
         let existing = self.listeners.get(&context.listener);
         let stats = existing.map(|listener| Rc::clone(&listener.stats));
         let stats = stats.unwrap_or_else(|| Rc::new(ListenerStats::new(&context.stats)));
@@ -233,7 +255,7 @@ impl Worker {
         let options = GateOptions {
             stats: Rc::clone(&stats),
             sessions: sessions.unwrap_or_default(),
-            address: place.address,
+            address: place.address.clone(),
             proxy: None,
         };
         let delivery = Rc::new(Delivery {
@@ -247,13 +269,53 @@ impl Worker {
         });
         let to = Rc::clone(&delivery);
         let deliver = move |accepted| to.deliver(accepted);
-        let acceptor = Acceptor::new(socket, place.limits, Rc::clone(&stats), deliver)
-            .map_err(|error| BuildError::new(context.path(), error.to_string()))?;
-        Ok(Some(NewAcceptor {
-            acceptor,
+        let limits = place.limits.clone();
+        let acceptor = |socket| Acceptor::new(socket, limits, Rc::clone(&stats), deliver);
+        let acceptor = place.socket.map(acceptor).transpose();
+        let tls = existing.map(|listener| listener.tls.clone());
+        let tls = tls.unwrap_or_default();
+        let datagrams = place.datagrams.zip(place.address.ip());
+        let datagrams = datagrams.map(|(socket, address)| {
+            let stop = context.drain.child();
+            NewDatagrams {
+                side: DatagramSide {
+                    address: place.address.clone(),
+                    stop: stop.clone(),
+                    cut: DrainSignal::new(),
+                },
+                datagrams: Datagrams {
+                    socket,
+                    address,
+                    limits: place.limits,
+                    stats: Rc::clone(&stats),
+                    tls: tls.clone(),
+                    stop,
+                },
+            }
+        });
+        Ok(Some(NewSockets {
+            acceptor: acceptor
+                .map_err(|error| BuildError::new(context.path(), error.to_string()))?,
+            datagrams,
+            tls,
             delivery,
             stats,
         }))
+    }
+
+    /// What is under way over datagrams ends where another socket takes the address: the kernel would give half of what
+    /// comes to the wrong one.
+    fn cut_datagrams(&self, prepared: &[PreparedListener]) {
+        let taken = prepared
+            .iter()
+            .filter_map(|listener| listener.new.as_ref()?.datagrams.as_ref())
+            .map(|new| &new.side.address);
+        for address in taken {
+            let sides = self.listeners.values().filter_map(|l| l.datagrams.as_ref());
+            for side in sides.filter(|side| side.address.ip() == address.ip()) {
+                side.cut.drain(clock::now(), Duration::ZERO);
+            }
+        }
     }
 
     fn commit_listener(&mut self, prepared: PreparedListener) {
@@ -262,27 +324,36 @@ impl Worker {
             let successor = Rc::clone(&prepared.server).into_any();
             existing.server.on_replaced(successor);
         }
-        match (prepared.accepting, existing) {
+        match (prepared.new, existing) {
             (Some(new), existing) => {
                 if let Some(existing) = existing {
-                    existing.accepting.stop();
+                    existing.stop(Duration::ZERO);
                 }
                 new.delivery.gate.set_proxy(prepared.proxy);
+                new.tls.set(prepared.tls.clone());
                 new.delivery.gate.set_tls(prepared.tls, prepared.tls_start);
                 new.delivery.balance.set(prepared.balance);
+                let sessions = new.delivery.gate.sessions().clone();
                 let listener = Listener {
-                    server: prepared.server,
+                    server: Rc::clone(&prepared.server),
                     stats: new.stats,
                     drain: prepared.drain,
-                    accepting: new.acceptor.handle(),
+                    accepting: new.acceptor.as_ref().map(Acceptor::handle),
+                    datagrams: new
+                        .datagrams
+                        .map(|new| new.start(&prepared.server, &sessions)),
+                    tls: new.tls,
                     delivery: new.delivery,
                 };
-                spawn_local(new.acceptor.run());
+                if let Some(acceptor) = new.acceptor {
+                    spawn_local(acceptor.run());
+                }
                 self.listeners.insert(prepared.name, listener);
             }
             (None, Some(existing)) => {
                 existing.gate().set_server(start(&prepared.server));
                 existing.gate().set_proxy(prepared.proxy);
+                existing.tls.set(prepared.tls.clone());
                 existing.gate().set_tls(prepared.tls, prepared.tls_start);
                 existing.delivery.balance.set(prepared.balance);
                 existing.server = prepared.server;
@@ -313,7 +384,7 @@ impl Worker {
 
     fn drain_all(&self, spread: Duration) {
         for listener in self.listeners.values() {
-            listener.accepting.stop();
+            listener.stop_accepting();
         }
         self.drain.drain(clock::now(), spread);
     }
@@ -324,9 +395,23 @@ impl Listener {
         &self.delivery.gate
     }
 
+    fn stop_accepting(&self) {
+        if let Some(accepting) = &self.accepting {
+            accepting.stop();
+        }
+    }
+
+    /// Lets go of the sockets for others, while the listener goes on.
+    fn stop(&self, spread: Duration) {
+        self.stop_accepting();
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.stop.drain(clock::now(), spread);
+        }
+    }
+
     /// Accepts nothing more; sessions may finish within the time given.
     fn leave(self, time: Duration, spread: Duration) {
-        self.accepting.stop();
+        self.stop_accepting();
         self.drain.drain(clock::now(), spread);
         let sessions = self.gate().sessions().clone();
         spawn_local(async move {
@@ -334,6 +419,21 @@ impl Listener {
                 sessions.abort_all();
             }
         });
+    }
+}
+
+impl NewDatagrams {
+    /// Gives the socket to the server, until that is done with it or is cut off.
+    fn start(self, server: &Rc<dyn DynServer>, sessions: &Sessions) -> DatagramSide {
+        let serving = Rc::clone(server).serve_datagrams(self.datagrams);
+        let mut cut = self.side.cut.listen();
+        sessions.spawn(async move {
+            tokio::select! {
+                () = serving => {}
+                () = cut.draining() => {}
+            }
+        });
+        self.side
     }
 }
 

@@ -10,7 +10,7 @@ use portcullis_net::clock;
 use portcullis_net::tls::config::TlsConfig;
 use portcullis_net::tls::server::TlsFiles;
 use portcullis_net::{ProxyProtocolConfig, SocketOptions};
-use portcullis_proxy::{ErasedConfig, ReadContext, Registry, detect};
+use portcullis_proxy::{ErasedConfig, ReadContext, Registry, Transport, detect};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -35,7 +35,8 @@ pub(super) struct Listeners<'a> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListenerKeys {
-    /// Where to accept: `host:port`, `:port` for all addresses, or `unix:/path`.
+    /// Where to accept: `host:port`, `:port` for all addresses, or `unix:/path`; `udp://host:port` where the protocol is
+    /// spoken over datagrams.
     listen: Located<ListenAddress>,
     /// The kind of conversation.
     #[serde(rename = "protocol")]
@@ -97,7 +98,6 @@ pub(super) fn read_all<'a>(
         };
         let (keys, protocol) = read_one(node, registry, &mut cx);
         let Some(keys) = keys else { continue };
-        check_listen(&keys.listen, errors);
         if let Some(tls) = &keys.tls {
             let alpn = protocol.as_ref().map(|protocol| protocol.alpn());
             check_tls(
@@ -109,6 +109,14 @@ pub(super) fn read_all<'a>(
             let start = protocol.as_ref().map(|protocol| protocol.tls_start());
             if start == Some(None) {
                 differing_starts(node, errors);
+            }
+        }
+        if let Some(protocol) = &protocol {
+            check_transport(&keys.listen, node, &**protocol, errors);
+            if protocol.transport() == Transport::Both {
+                listeners
+                    .addresses
+                    .extend(datagrams_beside(&key.name, &keys.listen));
             }
         }
         if let Some(protocol) = protocol {
@@ -237,10 +245,65 @@ fn take_out_unknown(common: &mut Node, own: &mut Node, schema: &Json, errors: &m
     }
 }
 
-fn check_listen(listen: &Located<ListenAddress>, errors: &mut Diagnostics) {
-    if let ListenAddress::Udp(_) = listen.value {
-        errors.error(listen.span, "UDP listeners are not supported by this build");
+/// An address that suits what the protocol is spoken over, and no settings of connections where there are none.
+fn check_transport(
+    listen: &Located<ListenAddress>,
+    node: &Node,
+    protocol: &dyn ErasedConfig,
+    errors: &mut Diagnostics,
+) {
+    let name = protocol.protocol();
+    let transport = protocol.transport();
+    let (fits, expected) = match (transport, &listen.value) {
+        (Transport::Connections, address) => (
+            !matches!(address, ListenAddress::Udp(_)),
+            "host:port or unix:/path",
+        ),
+        (Transport::Datagrams, address) => {
+            (matches!(address, ListenAddress::Udp(_)), "udp://host:port")
+        }
+        (Transport::Both, address) => (
+            matches!(address, ListenAddress::Tcp(_)),
+            "host:port, which is both for TCP and for UDP",
+        ),
+    };
+    if !fits {
+        errors
+            .error(
+                listen.span,
+                format!("{name} cannot be spoken over {}", listen.value),
+            )
+            .expected(expected);
     }
+    if transport != Transport::Datagrams {
+        return;
+    }
+    let mut refuse = |node: Option<&Node>, key: &str| {
+        if let Some(node) = node {
+            errors.error(
+                node.span,
+                format!("'{key}' is for connections, and {name} has none"),
+            );
+        }
+    };
+    for key in ["balance", "proxy_protocol", "tls"] {
+        refuse(node.get(key), key);
+    }
+    let socket = node.get("socket");
+    for key in ["nodelay", "keepalive", "user_timeout", "backlog"] {
+        refuse(socket.and_then(|socket| socket.get(key)), key);
+    }
+}
+
+/// The address of the datagrams of a listener that has both.
+fn datagrams_beside<'a>(
+    name: &'a str,
+    listen: &Located<ListenAddress>,
+) -> Option<(&'a str, Located<ListenAddress>)> {
+    let ListenAddress::Tcp(socket) = listen.value else {
+        return None;
+    };
+    Some((name, Located::new(ListenAddress::Udp(socket), listen.span)))
 }
 
 /// Before anything has been said a listener can only do one thing.

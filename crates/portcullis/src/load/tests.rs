@@ -76,7 +76,7 @@ fn mistakes_with_their_places() {
             "UDP and HTTP/3",
             "listeners:\n  web: { listen: 'udp://:80', protocol: fake, cluster: a, http3: true }",
             &[
-                "2:18 UDP listeners are not supported by this build",
+                "2:18 fake cannot be spoken over udp://:80",
                 "2:59 HTTP/3 is not supported by this build",
             ],
         ),

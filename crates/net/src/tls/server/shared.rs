@@ -31,7 +31,7 @@ struct ClientRates {
 
 /// A handshake that may begin. To be kept until it is over.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub struct Begun {
     /// What it is to be carried out with.
     pub config: Arc<ServerConfig>,
     /// When it must be over.
@@ -50,7 +50,10 @@ impl ServerTls {
     }
 
     /// Whether this client may begin a handshake. The clients of a Unix socket have no address and no rate.
-    pub(crate) fn begin(&self, client: Option<IpAddr>, now: Instant) -> Result<Begun, TlsRefusal> {
+    ///
+    /// # Errors
+    /// It has begun too many of late, or as many as may be are in progress.
+    pub fn begin(&self, client: Option<IpAddr>, now: Instant) -> Result<Begun, TlsRefusal> {
         if let (Some(rate), Some(client)) = (&self.rate, client)
             && !rate.allows(client, now)
         {
