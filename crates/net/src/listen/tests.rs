@@ -94,7 +94,7 @@ fn refusals_name_the_address_and_the_reason() {
             "another process, or another listener, uses it",
         ),
         ("192.0.2.1:80", "this machine has no such address"),
-        ("udp://127.0.0.1:53", "UDP is not supported by this build"),
+        ("udp://192.0.2.1:80", "this machine has no such address"),
         (&file, "the path exists and is not a socket"),
         (
             "unix:/nowhere/at/all",
@@ -105,6 +105,37 @@ fn refusals_name_the_address_and_the_reason() {
         let error = bind(address, 1).unwrap_err().to_string();
         assert_eq!(error, format!("cannot listen on {address}: {reason}"));
     }
+}
+
+#[test]
+fn datagrams_have_a_socket_for_each_worker() {
+    let mut alone = bind("udp://127.0.0.1:0", 3).unwrap();
+    assert!(alone.take().is_none());
+    let address = alone.address().ip().unwrap();
+    assert_eq!(alone.address().to_string(), format!("udp://{address}"));
+    let sockets: Vec<_> = std::iter::from_fn(|| alone.take_datagrams()).collect();
+    assert_eq!(sockets.len(), 3);
+    for socket in &sockets {
+        assert_eq!(socket.local_addr().unwrap(), address);
+    }
+    let error = bind(&alone.address().to_string(), 1).unwrap_err();
+    assert!(matches!(error.reason, BindReason::InUse), "{error}");
+}
+
+#[test]
+fn datagrams_beside_connections_have_their_port() {
+    let options = BindOptions {
+        socket: &SocketOptions::default(),
+        sockets: 2,
+        exclusive: true,
+        datagrams: true,
+    };
+    let mut both = ListenerSockets::bind(&"127.0.0.1:0".parse().unwrap(), options).unwrap();
+    assert_eq!(both.left(), 2);
+    let socket = both.take_datagrams().unwrap();
+    assert_eq!(Some(socket.local_addr().unwrap()), both.address().ip());
+    let error = ListenerSockets::bind(&"unix:/nowhere".parse().unwrap(), options).unwrap_err();
+    assert!(matches!(error.reason, BindReason::NoDatagrams), "{error}");
 }
 
 #[test]
