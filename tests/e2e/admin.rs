@@ -178,7 +178,11 @@ fn f13_start_up_errors() {
     };
     let fine = "listen: 127.0.0.1:0";
     let rows = [
-        ("UDP", listener("listen: udp://127.0.0.1:0"), "cannot be spoken over udp://"),
+        (
+            "UDP",
+            listener("listen: udp://127.0.0.1:0"),
+            "cannot be spoken over udp://",
+        ),
         (
             "TLS",
             listener(&format!("{fine}\n    tls: {{ certificates: [] }}")),

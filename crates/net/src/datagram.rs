@@ -1,7 +1,9 @@
 //! The datagram side of a listener: what a server that speaks over UDP is given, on each worker.
 //!
 //! Nothing is accepted here: whoever speaks over datagrams tells its conversations apart by itself. Sockets are bound in
-//! [`crate::listen`]. Start at [`Datagrams`].
+//! [`crate::listen`]. Start at [`Datagrams`], and at [`DatagramSocket`] for how they move.
+
+mod socket;
 
 use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,6 +14,8 @@ use crate::DrainSignal;
 use crate::accept::ListenerStats;
 use crate::limits::ConnectionLimits;
 use crate::tls::server::ServerTls;
+
+pub use socket::{BATCH, DatagramSocket, Inbox, Route, Run};
 
 /// The datagrams of one listener on one worker.
 #[derive(Debug)]
