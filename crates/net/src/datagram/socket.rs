@@ -10,7 +10,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{
@@ -170,29 +169,28 @@ impl DatagramSocket {
     ///
     /// # Errors
     /// Of a connected socket: what the network said about an earlier datagram, such as that nobody listens there (ICMP).
-    pub fn poll_receive(
-        &self,
-        task: &mut Context<'_>,
-        inbox: &mut Inbox,
-    ) -> Poll<io::Result<usize>> {
+    pub async fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         loop {
-            let mut ready = ready!(self.fd.poll_read_ready(task))?;
-            let received = self.receive(inbox);
-            match received {
+            let mut ready = self.fd.ready(WATCHED).await?;
+            match self.try_receive(inbox) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Ok(count) => {
                     // Fewer than there was room for were all. What comes now is told anew.
                     if count < BATCH {
                         ready.clear_ready();
                     }
-                    return Poll::Ready(Ok(count));
+                    return Ok(count);
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => return Err(error),
             }
         }
     }
 
-    fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
+    /// As [`receive`](Self::receive), without waiting.
+    ///
+    /// # Errors
+    /// There is nothing, or as there.
+    pub fn try_receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         let mut chunks = inbox.bytes.chunks_mut(STRIDE);
         let mut buffers: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| {
             let chunk = chunks.next().unwrap_or_default();
@@ -323,12 +321,15 @@ impl DatagramSocket {
     }
 }
 
+/// What a socket is watched for. What the network says of earlier datagrams is an error of the socket.
+const WATCHED: Interest = Interest::READABLE.add(Interest::ERROR);
+
 /// Registers a socket for reading only: every datagram that has left would be told as room for another one, and wake the
 /// worker for nothing.
 #[allow(unsafe_code)] // registering a descriptor that must stay open
 fn watch(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
     // SAFETY: the descriptor is the socket's own and stays open for as long as the socket, which is never taken out.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    let watched = unsafe { AsyncFd::register_with_interest(socket, WATCHED) };
     watched.map_err(|error| error.into_parts().1)
 }
 

@@ -1,7 +1,5 @@
 //! Datagrams over loopback, in every way that they may be sent.
 
-use std::future::poll_fn;
-
 use super::*;
 
 fn on_worker(test: impl Future<Output = ()>) {
@@ -23,7 +21,7 @@ async fn receive(socket: &DatagramSocket, count: usize) -> Vec<Vec<u8>> {
     let mut inbox = Inbox::default();
     let mut datagrams = Vec::new();
     while datagrams.len() < count {
-        let runs = poll_fn(|task| socket.poll_receive(task, &mut inbox)).await;
+        let runs = socket.receive(&mut inbox).await;
         for index in 0..runs.unwrap() {
             let run = inbox.run(index).unwrap();
             datagrams.extend(run.datagrams().map(<[u8]>::to_vec));
@@ -112,9 +110,7 @@ fn answers_come_from_the_address_that_was_asked() {
         let client = listener.connect(([127, 0, 0, 5], port).into()).unwrap();
         client.send(b"?", 1).unwrap();
         let mut inbox = Inbox::default();
-        poll_fn(|task| listener.poll_receive(task, &mut inbox))
-            .await
-            .unwrap();
+        listener.receive(&mut inbox).await.unwrap();
         let run = inbox.run(0).unwrap();
         assert_eq!(run.to, Some([127, 0, 0, 5].into()));
         let route = Route {
@@ -138,9 +134,7 @@ fn what_the_network_says_is_an_error() {
         let client = bound("127.0.0.1:0").connect(closed).unwrap();
         client.send(b"?", 1).unwrap();
         let mut inbox = Inbox::default();
-        let error = poll_fn(|task| client.poll_receive(task, &mut inbox))
-            .await
-            .unwrap_err();
+        let error = client.receive(&mut inbox).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     });
 }
