@@ -8,6 +8,7 @@
 mod laws;
 mod least_request;
 mod random;
+mod rendezvous;
 mod round_robin;
 mod weights;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use least_request::LeastRequest;
 pub use random::Random;
+pub(crate) use rendezvous::rendezvous;
 pub use round_robin::RoundRobin;
 
 use crate::{BalanceConfig, Endpoint, EndpointId, LocalEndpoint, Outcome};
@@ -28,7 +30,8 @@ pub struct PickContext<'a> {
     pub now: Instant,
     /// Uniform over all of `u64`, fresh for each pick.
     pub random: u64,
-    /// The hash of what requests are to be spread by, where the cluster balances by one.
+    /// The hash of what requests are to be spread by, where the cluster's configuration does not say how. Equal hashes lead to
+    /// one endpoint, as long as it is available, in every process.
     pub hash: Option<u64>,
     /// Endpoints that this request has tried. They are not picked again.
     pub tried: &'a [EndpointId],

@@ -35,9 +35,9 @@ pub struct ClusterConfig {
     /// Where its requests go: `host:port`, `unix:/path`, or `{ address: host:port, weight: 3, role: replica }`. At least one. Names
     /// are resolved again when their time is over.
     pub endpoints: Located<Vec<Located<EndpointConfig>>>,
-    /// How requests are spread.
+    /// How requests are spread. Default: in turn; flows of UDP by their source.
     #[serde(default)]
-    pub balance: BalanceConfig,
+    pub balance: Option<BalanceConfig>,
     /// How long a connection may take to open, TLS included. Default 5s: long enough for two lost SYNs, which are sent
     /// again after 1s and 3s, and short enough to try elsewhere before a client gives up.
     #[serde(default = "default_connect_timeout")]
@@ -77,7 +77,7 @@ pub struct ClusterConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BalanceConfig {
-    /// In turn. The default, since it suits every protocol and surprises nobody.
+    /// In turn. The default where a protocol has none of its own, since it suits every one and surprises nobody.
     #[default]
     RoundRobin,
     /// The one of two random endpoints with fewer requests in flight from this worker. The better choice when
@@ -144,6 +144,11 @@ pub enum ProxyProtocolVersion {
 }
 
 impl ClusterConfig {
+    /// How requests are spread that have nothing to be spread by.
+    pub fn balance(&self) -> BalanceConfig {
+        self.balance.unwrap_or_default()
+    }
+
     /// Reports what is wrong although it is well-formed.
     pub fn check(&self, diagnostics: &mut Diagnostics) {
         if self.endpoints.is_empty() {

@@ -317,7 +317,7 @@ fn changes_arrive_in_place() {
     ));
     f.shared.publish_config(other);
     f.cluster.refresh(f.now);
-    assert_eq!(f.cluster.config().balance, BalanceConfig::Random);
+    assert_eq!(f.cluster.config().balance(), BalanceConfig::Random);
     let permit = f.cluster.try_request();
     assert!(permit.is_ok() && f.cluster.try_request().is_err());
 }
@@ -475,4 +475,27 @@ fn one_that_nobody_can_stand_in_for_is_there_although_it_failed() {
     assert_eq!(named("10.0.0.3:80"), Err(PickError::NoEndpoints));
     f.set_healthy(0, false);
     assert_eq!(named("10.0.0.1:80"), Err(PickError::NoneAvailable));
+}
+
+#[test]
+fn a_hash_is_followed_unless_the_configuration_says_how_to_spread() {
+    let reached = |settings: &str| {
+        let f = Fixture::new(8, settings);
+        let pick = |hash| {
+            let cx = PickContext {
+                now: f.now,
+                random: 42,
+                hash: Some(hash),
+                tried: &[],
+                accept: None,
+            };
+            f.cluster.pick(&cx).unwrap().id().0
+        };
+        let same: HashSet<u64> = (0..12).map(|_| pick(7)).collect();
+        let others: HashSet<u64> = (0..100).map(pick).collect();
+        assert_eq!(others.len(), 8);
+        same.len()
+    };
+    assert_eq!(reached(""), 1);
+    assert_eq!(reached(r#""balance": "round_robin""#), 8);
 }

@@ -11,6 +11,7 @@ use portcullis_stats::Shard;
 
 use super::PickError;
 use super::stats::ClusterStats;
+use crate::balance::rendezvous;
 use crate::endpoint::Nanos;
 use crate::shared::Published;
 use crate::{
@@ -50,7 +51,7 @@ impl View {
             transport,
         } = shared.published();
         let mut view = Self {
-            balancer: config.balance.build(shard.index() as u64),
+            balancer: config.balance().build(shard.index() as u64),
             shard,
             generation,
             config,
@@ -93,9 +94,10 @@ impl View {
     }
 
     pub(super) fn pick(&mut self, cx: &PickContext<'_>) -> Result<Rc<LocalEndpoint>, PickError> {
-        let picked = match &*self.choice {
+        let picked = match (&*self.choice, cx.hash) {
             // There is nothing to balance.
-            [only] if only.weight() > 0 => cx.allows(only).then(|| Rc::clone(only)),
+            ([only], _) if only.weight() > 0 => cx.allows(only).then(|| Rc::clone(only)),
+            (choice, Some(hash)) if self.config.balance.is_none() => rendezvous(choice, hash, cx),
             _ => self.balancer.pick(cx),
         };
         picked.ok_or_else(|| self.why_none(cx))
@@ -161,8 +163,8 @@ impl View {
                 set,
                 transport,
             } = shared.published();
-            if config.balance != self.config.balance {
-                self.balancer = config.balance.build(self.shard.index() as u64);
+            if config.balance() != self.config.balance() {
+                self.balancer = config.balance().build(self.shard.index() as u64);
             }
             self.config = config;
             self.transport = transport;

@@ -10,7 +10,8 @@ fn read(settings: &str) -> Result<ClusterConfig, String> {
 #[test]
 fn defaults() {
     let config = config(&cluster_json(""));
-    assert_eq!(config.balance, BalanceConfig::RoundRobin);
+    assert_eq!(config.balance, None);
+    assert_eq!(config.balance(), BalanceConfig::RoundRobin);
     assert_eq!(config.connect_timeout, Duration::from_secs(5));
     assert_eq!(config.limits.of(BreakerKind::Pending), Some(1024));
     assert_eq!(config.pool.max_idle, 128);
