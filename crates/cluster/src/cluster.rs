@@ -165,6 +165,16 @@ impl Cluster {
         Ok(Picked { endpoint })
     }
 
+    /// As [`pick`](Self::pick), of the endpoint that this client has a conversation with: whatever has become of its health
+    /// since. `None` if it has left the cluster.
+    pub fn pick_again(&self, id: EndpointId) -> Option<Picked> {
+        let view = self.core.view.borrow();
+        let endpoint = view.endpoints().iter().find(|known| known.id() == id)?;
+        let endpoint = Rc::clone(endpoint);
+        endpoint.on_start();
+        Some(Picked { endpoint })
+    }
+
     /// Counts an attempt at an endpoint that no configuration names: a protocol found it by asking those that are named.
     /// It is counted as `label`, and never checked or ejected; to TLS it is the cluster's first endpoint.
     pub fn found(&self, label: &str, address: ResolvedAddress) -> Picked {

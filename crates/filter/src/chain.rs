@@ -110,6 +110,27 @@ impl<M: Messages> FilterChain<M> {
         }
     }
 
+    /// As [`FilterChain::on_request`] for a session that cannot wait.
+    ///
+    /// # Errors
+    /// As there; a filter that would hold the request back refuses it.
+    pub fn on_request_at_once(
+        &self,
+        request: &mut M::Request,
+        cx: &mut Context,
+    ) -> Result<(), Stop<M>> {
+        cx.reached = 0;
+        for entry in &self.filters {
+            cx.reached += 1;
+            if entry.interest.includes(Interest::REQUEST)
+                && until(entry.filter.on_request(request, cx))?.is_some()
+            {
+                return Err(Stop::Close("filter_waits"));
+            }
+        }
+        Ok(())
+    }
+
     /// As [`FilterChain::on_request_data`] for a session that carries both directions in one task and so cannot
     /// stand still for one of them: the answer is until when the piece is to be held, by the latest delay.
     ///

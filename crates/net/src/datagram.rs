@@ -9,13 +9,17 @@ use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::DrainSignal;
+use portcullis_filter::Connection;
+
 use crate::accept::ListenerStats;
+use crate::downstream::ConnectionId;
 use crate::limits::ConnectionLimits;
 use crate::tls::server::ServerTls;
+use crate::{DrainSignal, SocketAddress};
 
-pub use socket::{BATCH, DatagramSocket, Inbox, Route, Run};
+pub use socket::{BATCH, DatagramSocket, Inbox, Route, Run, TOO_LARGE};
 
 /// The datagrams of one listener on one worker.
 #[derive(Debug)]
@@ -34,6 +38,30 @@ pub struct Datagrams {
     /// Given when the listener drains, and when it lets go of this socket for another: there is nothing new to begin, and what is
     /// under way is to come to its end.
     pub stop: DrainSignal,
+}
+
+impl Datagrams {
+    /// What filters may know of a conversation that is told apart among them: the client's address, and which of the
+    /// listener's it speaks with, if that is known.
+    #[must_use]
+    pub fn facts(
+        listener: &Arc<str>,
+        client: SocketAddr,
+        local: Option<SocketAddr>,
+        now: Instant,
+    ) -> Connection {
+        let client = SocketAddress::canonical(client).ip();
+        Connection {
+            listener: Arc::clone(listener),
+            peer: client,
+            local: local.and_then(|local| SocketAddress::canonical(local).ip()),
+            client,
+            secure: false,
+            tls: None,
+            accepted_at: now,
+            id: ConnectionId::next().0,
+        }
+    }
 }
 
 /// How TLS is ended on a listener, as reloads change it. Cloning gives the same slot.

@@ -7,6 +7,7 @@ use portcullis_postgres::Postgres;
 use portcullis_proxy::Registry;
 use portcullis_redis::Redis;
 use portcullis_tcp::Tcp;
+use portcullis_udp::session::Udp;
 
 use crate::http::Http;
 
@@ -15,6 +16,7 @@ use crate::http::Http;
 pub fn registry() -> Registry {
     Registry::new()
         .with::<Tcp>()
+        .with::<Udp>()
         .with::<Http>()
         .with_control::<Postgres>()
         .with_control::<Redis>()

@@ -86,9 +86,18 @@ pub struct Moved {
 }
 
 impl Moved {
-    fn add(&mut self, bytes: usize) {
-        self.datagrams += 1;
-        self.bytes += bytes as u64;
+    /// One datagram.
+    #[must_use]
+    pub const fn one(bytes: usize) -> Self {
+        Self {
+            datagrams: 1,
+            bytes: bytes as u64,
+        }
+    }
+
+    const fn add(&mut self, other: Self) {
+        self.datagrams += other.datagrams;
+        self.bytes += other.bytes;
     }
 }
 
@@ -144,6 +153,12 @@ impl Flows {
         self.limits = limits;
     }
 
+    /// The bounds.
+    #[must_use]
+    pub const fn limits(&self) -> FlowLimits {
+        self.limits
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -162,16 +177,17 @@ impl Flows {
         self.by_key.get(key).copied()
     }
 
-    /// Whether a flow may be opened, and which must be closed first to make room for it.
+    /// Whether a client's flow may be opened, and which must be closed first to make room for it. `full` says that there is no
+    /// room elsewhere, whatever there is here.
     ///
     /// # Errors
     /// There is no room, whatever is closed.
-    pub fn room(&self, key: &FlowKey) -> Result<Option<FlowId>, Refusal> {
-        let of_source = self.by_source.get(&source(key.client.ip())).copied();
+    pub fn room(&self, client: SocketAddr, full: bool) -> Result<Option<FlowId>, Refusal> {
+        let of_source = self.by_source.get(&source(client.ip())).copied();
         if of_source.unwrap_or(0) >= self.limits.per_source {
             return Err(Refusal::SourceFull);
         }
-        if self.len() < self.limits.flows {
+        if !full && self.len() < self.limits.flows {
             return Ok(None);
         }
         let oldest = self.order.oldest().filter(|_| self.limits.evict);
@@ -193,19 +209,19 @@ impl Flows {
         id
     }
 
-    /// A datagram goes up. Nothing happens to a flow that is over.
-    pub fn on_up(&mut self, now: Instant, id: FlowId, bytes: usize) {
+    /// Datagrams go up. Nothing happens to a flow that is over.
+    pub fn on_up(&mut self, now: Instant, id: FlowId, moved: Moved) {
         if let Some(flow) = self.slots.get_mut(id) {
-            flow.up.add(bytes);
+            flow.up.add(moved);
             self.touch(now, id);
         }
     }
 
-    /// Whether a datagram may go back, which it then does.
+    /// Whether datagrams may go back, which they then do.
     ///
     /// # Errors
-    /// More has come back than the bounds allow.
-    pub fn on_down(&mut self, now: Instant, id: FlowId, bytes: usize) -> Result<(), Refusal> {
+    /// With all of them, more would have come back than the bounds allow: none of them goes.
+    pub fn on_down(&mut self, now: Instant, id: FlowId, moved: Moved) -> Result<(), Refusal> {
         let FlowLimits {
             replies,
             amplification,
@@ -215,14 +231,15 @@ impl Flows {
             return Ok(());
         };
         let times = |count: u64, most: u32| count.saturating_mul(u64::from(most));
-        if replies.is_some_and(|most| flow.down.datagrams >= times(flow.up.datagrams, most)) {
+        let mut after = flow.down;
+        after.add(moved);
+        if replies.is_some_and(|most| after.datagrams > times(flow.up.datagrams, most)) {
             return Err(Refusal::Replies);
         }
-        let after = flow.down.bytes.saturating_add(bytes as u64);
-        if amplification.is_some_and(|most| after > times(flow.up.bytes, most)) {
+        if amplification.is_some_and(|most| after.bytes > times(flow.up.bytes, most)) {
             return Err(Refusal::Amplification);
         }
-        flow.down.add(bytes);
+        flow.down = after;
         self.touch(now, id);
         Ok(())
     }
@@ -298,8 +315,8 @@ impl Flows {
     }
 }
 
-/// Whose flows are counted together: a customer of IPv6 has 64 bits of addresses at least.
-fn source(address: IpAddr) -> IpAddr {
+/// Whose flows are counted together as those of one source: a customer of IPv6 has 64 bits of addresses at least.
+pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = u128::from(address) >> 64 << 64;

@@ -4,9 +4,10 @@
 //! Start at [`RateLimitConfig`].
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use portcullis_config::{BuildError, Diagnostics, Located, Node, Rate};
-use portcullis_limit::{Decision, Quota, QuotaError, RateLimiter};
+use portcullis_limit::{Decision, Key, Quota, QuotaError, RateLimiter};
 use portcullis_stats::Counter;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -85,6 +86,16 @@ impl<M: Facts> FilterKind<M> for RateLimit<M> {
         config: &RateLimitConfig,
         cx: &FilterContext<'_>,
     ) -> Result<Box<dyn Filter<M>>, BuildError> {
+        Ok(Box::new(Self::new(config, cx)?))
+    }
+}
+
+impl<M: Facts> RateLimit<M> {
+    /// The limit, for a filter that is made of it.
+    ///
+    /// # Errors
+    /// The settings make no limit, which reading has seen.
+    pub fn new(config: &RateLimitConfig, cx: &FilterContext<'_>) -> Result<Self, BuildError> {
         let names = config.per.iter().map(|name| name.as_str());
         let descriptor =
             Descriptor::new(names, cx.seed.clone()).map_err(|error| cx.error(error))?;
@@ -107,13 +118,43 @@ impl<M: Facts> FilterKind<M> for RateLimit<M> {
                 &[("filter", cx.path), ("outcome", outcome)],
             )
         };
-        Ok(Box::new(Self {
+        Ok(Self {
             descriptor,
             limiter,
             cost: config.cost,
             shadow: config.shadow,
             limited: counter("refused"),
             shadowed: counter("shadow"),
+        })
+    }
+
+    /// What a request is counted by.
+    pub fn key(&self, request: &M::Request, cx: &Context) -> Option<Key> {
+        self.descriptor.key(request, cx)
+    }
+
+    /// Counts `cost` for a key.
+    ///
+    /// # Errors
+    /// It is over the limit, which is not counted then.
+    pub fn check(&self, key: Option<Key>, cost: u64, now: Instant) -> Result<(), Stop<M>> {
+        let decision = self.limiter.check(key, cost, now);
+        let Decision::Denied { retry_after, .. } = decision else {
+            return Ok(());
+        };
+        if self.shadow {
+            self.shadowed.inc();
+            return Ok(());
+        }
+        self.limited.inc();
+        let quota = self.limiter.quota();
+        Err(Stop::Reject(Rejection {
+            reason: "rate_limited",
+            kind: RejectionKind::RateLimited {
+                retry_after,
+                limit: quota.count(),
+                period: quota.period(),
+            },
         }))
     }
 }
@@ -132,24 +173,9 @@ impl<M: Facts> Filter<M> for RateLimit<M> {
         request: &'a mut M::Request,
         cx: &'a mut Context,
     ) -> Verdict<'a, M> {
-        let key = self.descriptor.key(request, cx);
-        let decision = self.limiter.check(key, self.cost, cx.now);
-        let Decision::Denied { retry_after, .. } = decision else {
-            return Verdict::Continue;
-        };
-        if self.shadow {
-            self.shadowed.inc();
-            return Verdict::Continue;
+        match self.check(self.key(request, cx), self.cost, cx.now) {
+            Ok(()) => Verdict::Continue,
+            Err(stop) => Verdict::Stop(stop),
         }
-        self.limited.inc();
-        let quota = self.limiter.quota();
-        Verdict::Stop(Stop::Reject(Rejection {
-            reason: "rate_limited",
-            kind: RejectionKind::RateLimited {
-                retry_after,
-                limit: quota.count(),
-                period: quota.period(),
-            },
-        }))
     }
 }

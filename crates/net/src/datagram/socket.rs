@@ -4,7 +4,7 @@
 //! No datagram is ever merged with another or split: what is joined is cut at the same places again. What cannot be sent now is
 //! lost, as UDP does. Start at [`DatagramSocket`].
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -21,6 +21,9 @@ use tokio::io::unix::AsyncFd;
 
 /// The largest datagram, with room for what the kernel joins.
 const LARGEST: usize = 64 * 1024;
+
+/// The number of the error that a datagram is larger than the system sends (`EMSGSIZE`).
+pub const TOO_LARGE: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
 
 /// Datagrams, or runs of them, that are received by one call.
 pub const BATCH: usize = 16;
@@ -165,14 +168,15 @@ impl DatagramSocket {
         let _ = set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT);
     }
 
-    /// Receives what is there, at most [`BATCH`] runs: how many there were. Waits until there is something.
+    /// Receives what is there, at most [`BATCH`] runs: how many there were. Waits until there is something. The inbox may be
+    /// shared by the tasks of a worker, if each looks at what it has received before it waits again.
     ///
     /// # Errors
     /// Of a connected socket: what the network said about an earlier datagram, such as that nobody listens there (ICMP).
-    pub async fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
+    pub async fn receive(&self, inbox: &RefCell<Inbox>) -> io::Result<usize> {
         loop {
             let mut ready = self.fd.ready(WATCHED).await?;
-            match self.try_receive(inbox) {
+            match self.try_receive(&mut inbox.borrow_mut()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Ok(count) => {
                     // Fewer than there was room for were all. What comes now is told anew.

@@ -32,7 +32,7 @@ fn key(host: u8, port: u16) -> FlowKey {
 }
 
 fn open(flows: &mut Flows, now: Instant, key: FlowKey) -> Result<FlowId, Refusal> {
-    if let Some(oldest) = flows.room(&key)? {
+    if let Some(oldest) = flows.room(key.client, false)? {
         flows.close(oldest);
     }
     Ok(flows.open(now, key))
@@ -47,9 +47,9 @@ fn a_flow_ends_when_nothing_has_moved_for_too_long() {
     let a = open(&mut flows, t, key(1, 1)).unwrap();
     let b = open(&mut flows, t + second, key(1, 2)).unwrap();
     assert_eq!(flows.poll_timeout(), Some(t + LIMITS.idle));
-    flows.on_up(t + second * 2, a, 5);
+    flows.on_up(t + second * 2, a, Moved::one(5));
     assert_eq!(flows.poll_timeout(), Some(t + second + LIMITS.idle));
-    flows.on_down(t + second * 3, b, 7).unwrap();
+    flows.on_down(t + second * 3, b, Moved::one(7)).unwrap();
     assert_eq!(flows.poll_timeout(), Some(t + second * 2 + LIMITS.idle));
     assert_eq!(flows.expired(t + second * 11), None);
     assert_eq!(flows.expired(t + second * 12), Some(a));
@@ -69,7 +69,7 @@ fn names_are_not_given_twice() {
     let new = flows.open(t, key(1, 1));
     assert_eq!(old.index(), new.index());
     assert_ne!(old, new);
-    flows.on_up(t, old, 5);
+    flows.on_up(t, old, Moved::one(5));
     assert_eq!(flows.close(old), None);
     assert_eq!(flows.close(new).unwrap().up, Moved::default());
 }
@@ -81,9 +81,15 @@ fn there_is_room_for_so_many() {
     for port in 1..=3 {
         open(&mut refusing, t, key(1, port)).unwrap();
     }
-    assert_eq!(refusing.room(&key(1, 4)), Err(Refusal::SourceFull));
+    assert_eq!(
+        refusing.room(key(1, 4).client, false),
+        Err(Refusal::SourceFull)
+    );
     open(&mut refusing, t, key(2, 1)).unwrap();
-    assert_eq!(refusing.room(&key(3, 1)), Err(Refusal::TableFull));
+    assert_eq!(
+        refusing.room(key(3, 1).client, false),
+        Err(Refusal::TableFull)
+    );
 
     let mut evicting = flows(FlowLimits {
         evict: true,
@@ -93,9 +99,13 @@ fn there_is_room_for_so_many() {
     let second = open(&mut evicting, t, key(2, 1)).unwrap();
     open(&mut evicting, t, key(3, 1)).unwrap();
     open(&mut evicting, t, key(4, 1)).unwrap();
-    evicting.on_up(t, first, 1);
-    assert_eq!(evicting.room(&key(5, 1)), Ok(Some(second)));
+    evicting.on_up(t, first, Moved::one(1));
+    assert_eq!(evicting.room(key(5, 1).client, false), Ok(Some(second)));
     open(&mut evicting, t, key(5, 1)).unwrap();
+    evicting.close(first);
+    assert_eq!(evicting.room(key(6, 1).client, false), Ok(None));
+    assert!(evicting.room(key(6, 1).client, true).unwrap().is_some());
+    evicting.open(t, key(1, 1));
     assert_eq!(evicting.len(), 4);
     assert_eq!(evicting.find(&key(2, 1)), None);
 }
@@ -118,7 +128,11 @@ fn a_customer_of_ipv6_is_one_source() {
             ..LIMITS
         });
         flows.open(start(), address(one));
-        assert_eq!(flows.room(&address(other)).is_err(), same, "{one} {other}");
+        assert_eq!(
+            flows.room(address(other).client, false).is_err(),
+            same,
+            "{one} {other}"
+        );
     }
 }
 
@@ -129,11 +143,11 @@ fn so_much_comes_back() {
         let mut flows = flows(limits);
         let id = flows.open(t, key(1, 1));
         for bytes in ups {
-            flows.on_up(t, id, *bytes);
+            flows.on_up(t, id, Moved::one(*bytes));
         }
         let answers: Vec<_> = downs
             .iter()
-            .map(|bytes| flows.on_down(t, id, *bytes).err())
+            .map(|bytes| flows.on_down(t, id, Moved::one(*bytes)).err())
             .collect();
         answers
     };
@@ -192,12 +206,12 @@ proptest! {
                         None => open(&mut flows, now, key),
                     };
                     if let Ok(id) = id {
-                        flows.on_up(now, id, bytes);
+                        flows.on_up(now, id, Moved::one(bytes));
                     }
                 }
                 Call::Down(host, port, bytes) => {
                     if let Some(id) = flows.find(&key(host, port)) {
-                        let _ = flows.on_down(now, id, bytes);
+                        let _ = flows.on_down(now, id, Moved::one(bytes));
                     }
                 }
                 Call::Close(host, port) => {
