@@ -48,3 +48,5 @@ mod tcp_proxy_header;
 mod tcp_sni;
 mod tls;
 mod tls_upstream;
+mod udp;
+mod udp_attacks;

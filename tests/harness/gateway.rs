@@ -396,6 +396,7 @@ fn with_admin(config: &str) -> String {
 
 /// The address that a client on this machine connects to.
 fn reachable(address: &str) -> Option<SocketAddr> {
+    let address = address.strip_prefix("udp://").unwrap_or(address);
     let mut address: SocketAddr = address.parse().ok()?;
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -37,6 +37,7 @@ mod stats;
 pub mod tls;
 mod tools;
 mod translate;
+pub mod udp;
 mod watched;
 
 use std::thread;

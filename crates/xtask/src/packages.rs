@@ -78,6 +78,21 @@ pub(crate) const NEEDED: &[Needed] = &[
         purpose: "twemproxy, whose placement of keys is kept",
     },
     Needed {
+        probe: &["dnsmasq", "--version"],
+        package: "dnsmasq-base",
+        purpose: "a real name server",
+    },
+    Needed {
+        probe: &["dig", "-v"],
+        package: "bind9-dnsutils",
+        purpose: "a real client of name servers",
+    },
+    Needed {
+        probe: &["dnsperf", "-h"],
+        package: "dnsperf",
+        purpose: "load for name servers",
+    },
+    Needed {
         probe: &["python3", "-c", "import venv, ensurepip"],
         package: "python3-venv",
         purpose: "scripted upstreams and WebSocket clients",

@@ -151,11 +151,11 @@ impl Hub {
         }
         let of_source = service.counts.of_sources.try_acquire(Some(key.finish()));
         let of_source = of_source.ok_or(Refusal::SourceFull.label())?;
-        let mut open = service.counts.open.acquire();
+        let mut open = service.counts.open.0.acquire();
         let room = self.flows.borrow().room(client, open.is_none());
         if let Some(oldest) = room.map_err(Refusal::label)? {
             self.close(oldest, "evicted");
-            open = open.or_else(|| service.counts.open.acquire());
+            open = open.or_else(|| service.counts.open.0.acquire());
         }
         Ok((open.ok_or(Refusal::TableFull.label())?, of_source))
     }

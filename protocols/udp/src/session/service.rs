@@ -50,7 +50,7 @@ pub struct Service {
 
 /// Flows, counted over all workers.
 pub(super) struct Counts {
-    pub(super) open: Arc<ConnectionLimit>,
+    pub(super) open: Arc<AllFlows>,
     pub(super) of_sources: Arc<ConcurrencyLimiter>,
 }
 
@@ -76,7 +76,7 @@ impl Service {
             random: Rc::clone(&cx.worker.random),
             seed: cx.worker.seed.clone(),
             counts: Counts {
-                open: Arc::clone(&open.0),
+                open,
                 of_sources: cx.worker.shared.of(key, sources),
             },
             flows,
@@ -92,8 +92,8 @@ impl Service {
     }
 }
 
-/// All flows of a listener, for [`ListenerContext::common`].
-struct AllFlows(Arc<ConnectionLimit>);
+/// All flows of a listener, for [`ListenerContext::common`]: it is there as long as a service holds it.
+pub(super) struct AllFlows(pub(super) Arc<ConnectionLimit>);
 
 /// Whether datagrams can be sent to a cluster: its settings may be for connections only.
 ///
