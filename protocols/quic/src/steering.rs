@@ -1,0 +1,704 @@
+//! Which endpoint a datagram belongs to: the machine behind routing without termination.
+//!
+//! A client's first packets are opened to read its ClientHello, and held until somebody has routed it. From then on connection
+//! ids decide: those that servers choose are learned from their long headers, so that a client that changes its address stays
+//! with its endpoint. The machine sends nothing and knows no socket; time and seed come in. It routes nothing: a [`Target`] is a
+//! number to it. Start at [`Steering::on_client`].
+//!
+//! # What validates an address
+//!
+//! Until somebody has proved to be at an address, it is sent at most three times the bytes that came from it (RFC 9000
+//! section 8.1), whatever the server does: servers see the gateway's address in place of the client's, and a token that one
+//! client earned would prove any other. Bytes are counted for each connection in its handshake, which is known by the id that the
+//! client chose for itself, and otherwise for each address. An address is validated by
+//!
+//! - a packet with a long header from it, to a server's connection id of at least 8 bytes that was told to this very address
+//!   (an Initial or Handshake that answers the server's first flight, or an Initial that answers a Retry); or
+//! - a packet with a short header from it, to a connection id or server id that was learned. A client that moves cannot
+//!   prove more than that to anyone on the path. Its server sees a new path, which it has to validate itself (section 8.2),
+//!   and spends no more than three times what came until it has.
+//!
+//! It stays validated for as long as something goes either way, but for a new connection's handshake, which has to prove itself
+//! again.
+
+mod account;
+mod hold;
+mod idle;
+mod lengths;
+mod limits;
+mod negotiation;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use account::{Addresses, Owner};
+use hold::{HoldKey, Holds, Stage};
+use idle::{Bounds, Class, IdleTable};
+use lengths::Lengths;
+use negotiation::Negotiation;
+
+use crate::connection_id::ConnectionId;
+use crate::datagram::Packets;
+use crate::error::{HeaderError, ProtectionError};
+use crate::header::{Invariants, LONG, LongKind, LongPacket, Packet};
+use crate::hello::{HelloProgress, HelloReader};
+use crate::version::Version;
+
+pub use limits::SteeringLimits;
+pub use verdict::{DropReason, HelloId, Opening, Reply, Target, UnknownReason, Verdict};
+
+/// RFC 9000 section 14.1: what a datagram with a client's Initial has at least.
+pub const INITIAL_DATAGRAM_BYTES: usize = 1200;
+/// RFC 9000 section 7.2: what a client's first destination has at least. Also what is too much to guess (section 8.1).
+const UNGUESSABLE_BYTES: usize = 8;
+/// How long a client is taken to be where it was heard without looking at what is known of its address.
+const TRUST: Duration = Duration::from_secs(1);
+
+/// What is done about versions that are not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownVersion {
+    /// Dropped.
+    #[default]
+    Drop,
+    /// Said to be unknown, for the default route.
+    Route,
+    /// Answered with the versions that are read.
+    Negotiate,
+}
+
+/// Where in a connection id the server is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerIdPlace {
+    /// Bytes of the connection id in front of it.
+    pub offset: usize,
+    /// Its own bytes, at most 20 with those in front.
+    pub length: usize,
+}
+
+/// How a machine steers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SteeringConfig {
+    /// What is done about versions that are not read.
+    pub unknown_version: UnknownVersion,
+    /// Where servers name themselves in the ids that they choose: what is learned then leads to the server by any of its ids,
+    /// also by those that it tells its clients in secret. `None`: each id is learned for itself.
+    pub server_id: Option<ServerIdPlace>,
+    /// How much is kept.
+    pub limits: SteeringLimits,
+}
+
+/// What a machine keeps at the moment, and what it could not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SteeringCounts {
+    /// Connection ids.
+    pub connection_ids: usize,
+    /// Ids of servers.
+    pub server_ids: usize,
+    /// Addresses.
+    pub addresses: usize,
+    /// ClientHellos that are not whole, or not yet routed.
+    pub holds: usize,
+    /// Bytes of those.
+    pub held_bytes: usize,
+    /// Connection ids that had to leave for others, since the start.
+    pub evicted_connection_ids: u64,
+    /// Addresses that had to leave for others, since the start.
+    pub evicted_addresses: u64,
+    /// ClientHellos that had to leave for others, since the start.
+    pub evicted_holds: u64,
+}
+
+/// Who has chosen a connection id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A client, for its first packets: it proves nothing.
+    Client,
+    /// A server, which told it to a client.
+    Server,
+}
+
+/// What is known of a connection id.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    target: Target,
+    origin: Origin,
+    /// The id that the client chose for itself.
+    client: Option<ConnectionId>,
+    /// Where it came from, or was told to.
+    told: SocketAddr,
+    /// Where it was last heard from.
+    home: SocketAddr,
+    /// Until when that need not be looked up.
+    trusted_until: Option<Instant>,
+}
+
+/// Steers the datagrams of one listener. It must see all of them: what one machine learned, another does not know.
+#[derive(Debug)]
+pub struct Steering {
+    config: SteeringConfig,
+    ids: IdleTable<ConnectionId, Known>,
+    servers: IdleTable<ConnectionId, Target>,
+    addresses: Addresses,
+    holds: Holds,
+    lengths: Lengths,
+    negotiation: Negotiation,
+    evicted_ids: u64,
+    /// Where packets are opened.
+    scratch: Vec<u8>,
+}
+
+impl Steering {
+    /// A machine that knows nothing yet. The seed makes it unpredictable which keys of peers meet in its tables: it should be random
+    /// and secret.
+    #[must_use]
+    pub fn new(config: SteeringConfig, seed: u64) -> Self {
+        let limits = &config.limits;
+        let bounds = |entries, idle| Bounds { entries, idle };
+        let openings = bounds(limits.openings, limits.opening_idle);
+        let connections = bounds(limits.connections, limits.connection_idle);
+        let servers = bounds(limits.server_ids, limits.server_id_idle);
+        Self {
+            ids: IdleTable::new(seed, openings, connections),
+            servers: IdleTable::new(seed.rotate_left(16), bounds(0, TRUST), servers),
+            addresses: Addresses::new(seed.rotate_left(32), limits),
+            holds: Holds::new(seed.rotate_left(48), limits),
+            lengths: Lengths::default(),
+            negotiation: Negotiation::new(seed, limits.negotiations),
+            evicted_ids: 0,
+            scratch: Vec::new(),
+            config,
+        }
+    }
+
+    /// Takes a datagram that came from a client. An answer, if there is one, is appended to `out`.
+    #[inline]
+    pub fn on_client(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        out: &mut BytesMut,
+    ) -> Verdict {
+        match datagram.first() {
+            None => Verdict::Drop(DropReason::Header(HeaderError::Empty)),
+            Some(first) if first & LONG == 0 => self.on_short(now, from, datagram),
+            Some(_) => self.on_long(now, from, datagram, out),
+        }
+    }
+
+    /// Takes a datagram that an endpoint sent for a client: whether it may go there, and what it says of connection ids.
+    #[inline]
+    pub fn on_server(
+        &mut self,
+        now: Instant,
+        target: Target,
+        to: SocketAddr,
+        datagram: &[u8],
+    ) -> Reply {
+        let Some((first, behind)) = datagram.split_first() else {
+            return Reply::Drop(DropReason::Header(HeaderError::Empty));
+        };
+        if first & LONG == 0 {
+            let owner = Owner::Behind(behind);
+            return self.reply(now, to, owner, datagram.len());
+        }
+        match Invariants::of(datagram) {
+            Err(error) => Reply::Drop(DropReason::Header(error)),
+            Ok(None) => Reply::Drop(DropReason::Header(HeaderError::Truncated)),
+            Ok(Some(header)) => {
+                let owner = Owner::Client(header.destination);
+                let reply = self.reply(now, to, owner, datagram.len());
+                // A client learns nothing from what it is not sent.
+                if reply == Reply::Send && header.version != Version::NEGOTIATION {
+                    self.learn(now, target, to, &header);
+                }
+                reply
+            }
+        }
+    }
+
+    /// Whether `bytes` that belong to no connection may be sent to an address, and if so takes them off what may be sent. For what the
+    /// caller sends on its own account; datagrams of servers are counted by [`on_server`](Self::on_server).
+    pub fn may_send(&mut self, now: Instant, to: SocketAddr, bytes: usize) -> bool {
+        self.addresses.send(now, to, Owner::Nobody, bytes)
+    }
+
+    /// Whether somebody has proved to be at an address.
+    pub fn is_validated(&mut self, address: SocketAddr) -> bool {
+        self.addresses.is_validated(&address)
+    }
+
+    /// Says where a ClientHello goes. Gives back all datagrams that came with it and since, in their order, to be sent there; none if
+    /// the hold is gone: then the client's next datagram goes to the target all the same.
+    #[must_use]
+    pub fn assign(&mut self, now: Instant, hello: HelloId, target: Target) -> Vec<Bytes> {
+        let key = (hello.from, hello.destination);
+        let hold = self.holds.take_numbered(&key, hello.number);
+        let client = hold.as_ref().map(|hold| hold.client);
+        self.open(now, key, client, target);
+        hold.map(|hold| hold.datagrams).unwrap_or_default()
+    }
+
+    /// Says that a ClientHello goes nowhere: what was held for it is dropped.
+    pub fn refuse(&mut self, hello: HelloId) {
+        let key = (hello.from, hello.destination);
+        drop(self.holds.take_numbered(&key, hello.number));
+    }
+
+    /// Says where a datagram went of which nobody knew ([`Verdict::Unknown`]), so that what follows it goes there too. Gives back
+    /// datagrams that were held before it and have to go there first, which there are seldom.
+    #[must_use]
+    pub fn adopt(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        target: Target,
+    ) -> Vec<Bytes> {
+        // A short header does not say which part of it is the id.
+        let Ok(Some(header)) = Invariants::of(datagram) else {
+            return Vec::new();
+        };
+        let Some(destination) = ConnectionId::new(header.destination) else {
+            return Vec::new();
+        };
+        let key = (from, destination);
+        let hold = self.holds.take(&key);
+        if !destination.is_empty() {
+            self.open(now, key, ConnectionId::new(header.source), target);
+        }
+        hold.map(|hold| hold.datagrams).unwrap_or_default()
+    }
+
+    /// Forgets an endpoint that is gone. It looks at everything that is known.
+    pub fn forget(&mut self, target: Target) {
+        self.ids.retain(|_, known| known.target != target);
+        self.servers.retain(|_, known| *known != target);
+        self.addresses.forget(target);
+    }
+
+    /// Forgets what was idle for too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while self.ids.expire(now).is_some() {}
+        while self.servers.expire(now).is_some() {}
+        self.addresses.expire(now);
+        self.holds.expire(now);
+    }
+
+    /// When there is next something to forget. Nothing goes wrong when that is late.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = [
+            self.ids.next_due(),
+            self.servers.next_due(),
+            self.addresses.next_due(),
+            self.holds.next_due(),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// What is kept at the moment.
+    #[must_use]
+    pub fn counts(&self) -> SteeringCounts {
+        SteeringCounts {
+            connection_ids: self.ids.len(),
+            server_ids: self.servers.len(),
+            addresses: self.addresses.len(),
+            holds: self.holds.len(),
+            held_bytes: self.holds.bytes(),
+            evicted_connection_ids: self.evicted_ids,
+            evicted_addresses: self.addresses.evicted(),
+            evicted_holds: self.holds.evicted(),
+        }
+    }
+
+    /// Panics if anything contradicts itself: for tests and fuzzing, since it looks at everything.
+    pub fn check_invariants(&self) {
+        self.ids.check_invariants();
+        self.servers.check_invariants();
+        self.addresses.check_invariants();
+        self.holds.check_invariants();
+    }
+
+    /// RFC 8999 section 5.2: nothing but the id says where it belongs, and nothing says how long that is.
+    #[inline]
+    fn on_short(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Verdict {
+        let behind = datagram.get(1..).unwrap_or_default();
+        for (at, length) in self.lengths.each() {
+            let id = behind.get(..length).and_then(ConnectionId::new);
+            if let Some(followed) = id.and_then(|id| self.follow(now, from, &id, true)) {
+                self.lengths.found(at);
+                return Verdict::To(followed.target);
+            }
+        }
+        let named = self.by_server_id(now, behind);
+        if let Some(target) = named.or_else(|| self.addresses.unnamed(now, &from)) {
+            self.addresses.validate(now, from, None);
+            return Verdict::To(target);
+        }
+        self.unknown(now, from, None, datagram, UnknownReason::Connection)
+    }
+
+    fn on_long(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        out: &mut BytesMut,
+    ) -> Verdict {
+        let header = match Invariants::of(datagram) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Verdict::Drop(DropReason::Header(HeaderError::Truncated)),
+            Err(error) => return Verdict::Drop(DropReason::Header(error)),
+        };
+        if header.version == Version::NEGOTIATION {
+            return Verdict::Drop(DropReason::NotForServers);
+        }
+        if let Some(followed) = self.follow_long(now, from, header.destination) {
+            let source = ConnectionId::new(header.source);
+            let is_counted =
+                followed.is_proved || self.addresses.receive(now, from, source, datagram.len());
+            return if is_counted {
+                Verdict::To(followed.target)
+            } else {
+                Verdict::Drop(DropReason::Handshakes)
+            };
+        }
+        if header.version.is_read() {
+            self.on_first(now, from, datagram)
+        } else {
+            self.on_unknown_version(now, from, &header, out)
+        }
+    }
+
+    fn follow_long(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        destination: &[u8],
+    ) -> Option<Followed> {
+        let id = ConnectionId::new(destination)?;
+        if !id.is_empty() {
+            return self.follow(now, from, &id, false);
+        }
+        let target = self.addresses.unnamed(now, &from)?;
+        Some(Followed {
+            target,
+            is_proved: false,
+        })
+    }
+
+    /// Where a connection id leads, and what it proves that it came from there.
+    #[inline]
+    fn follow(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        id: &ConnectionId,
+        is_short: bool,
+    ) -> Option<Followed> {
+        let known = self.ids.use_entry(id, now)?;
+        let target = known.target;
+        let is_fresh = known.trusted_until.is_some_and(|until| now < until);
+        if is_fresh && known.home == from {
+            return Some(Followed {
+                target,
+                is_proved: true,
+            });
+        }
+        let is_told = known.told == from;
+        let is_proved = known.origin == Origin::Server
+            && (is_short || is_told && id.len() >= UNGUESSABLE_BYTES);
+        if is_proved {
+            known.home = from;
+            known.trusted_until = Some(now + TRUST);
+            // A client that has moved proves nothing for a handshake that came from its new address.
+            let client = known.client.filter(|_| is_told);
+            self.addresses.validate(now, from, client.as_ref());
+            self.evicted_ids += u64::from(self.ids.prove(id, now).is_some());
+        }
+        Some(Followed { target, is_proved })
+    }
+
+    fn by_server_id(&mut self, now: Instant, id: &[u8]) -> Option<Target> {
+        let name = self.server_id(id)?;
+        self.servers.use_entry(&name, now).copied()
+    }
+
+    /// The part of a connection id that names the server.
+    fn server_id(&self, id: &[u8]) -> Option<ConnectionId> {
+        let place = self.config.server_id?;
+        let name = id.get(place.offset..)?.get(..place.length)?;
+        ConnectionId::new(name).filter(|name| !name.is_empty())
+    }
+
+    /// A datagram with a long header of a version that is read, to an id that was not learned.
+    fn on_first(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Verdict {
+        let limits = self.config.limits.hello.header;
+        let packet = match Packets::new(datagram, 0, limits).next() {
+            Some(Ok(Packet::Long(packet))) => packet,
+            Some(Err(error)) => return Verdict::Drop(DropReason::Header(error)),
+            // A Retry.
+            _ => return Verdict::Drop(DropReason::NotForServers),
+        };
+        let key = (from, packet.destination);
+        if packet.kind == LongKind::Handshake {
+            return self.by_name_or(now, from, &packet, datagram, UnknownReason::Handshake);
+        }
+        if self.holds.stage(&key).is_some() {
+            return self.on_held(now, &key, &packet, datagram);
+        }
+        if packet.kind == LongKind::ZeroRtt {
+            return Verdict::Drop(DropReason::EarlyData);
+        }
+        if datagram.len() < INITIAL_DATAGRAM_BYTES {
+            return Verdict::Drop(DropReason::SmallInitial);
+        }
+        if packet.destination.len() < UNGUESSABLE_BYTES {
+            return Verdict::Drop(DropReason::ShortDestination);
+        }
+        self.on_initial(now, &key, &packet, datagram)
+    }
+
+    /// The first Initial of a connection, as far as anyone knows here.
+    fn on_initial(
+        &mut self,
+        now: Instant,
+        key: &HoldKey,
+        packet: &LongPacket<'_>,
+        datagram: &[u8],
+    ) -> Verdict {
+        let (from, destination) = *key;
+        let limits = self.config.limits.hello;
+        let Some(mut reader) = HelloReader::new(packet.version, destination, limits) else {
+            return self.unknown(now, from, None, datagram, UnknownReason::Version);
+        };
+        let source = Some(packet.source);
+        let (stage, hello) = match reader.take(datagram, &mut self.scratch) {
+            Err(error) => {
+                let reason = UnknownReason::Hello(error);
+                return self.unknown(now, from, source, datagram, reason);
+            }
+            Ok(Err(error)) => {
+                let reason = UnknownReason::Protection(error);
+                return self.by_name_or(now, from, packet, datagram, reason);
+            }
+            Ok(Ok(HelloProgress::More)) => (Stage::Reading(Box::new(reader)), None),
+            Ok(Ok(HelloProgress::Whole(hello))) => (Stage::Routing, Some(hello)),
+        };
+        if !self.addresses.receive(now, from, source, datagram.len()) {
+            return Verdict::Drop(DropReason::Handshakes);
+        }
+        let number = self.holds.begin(now, *key, packet.source, stage, datagram);
+        held(key, packet.version, number, hello)
+    }
+
+    /// More of a connection whose ClientHello is not whole, or has no route yet.
+    fn on_held(
+        &mut self,
+        now: Instant,
+        key: &HoldKey,
+        packet: &LongPacket<'_>,
+        datagram: &[u8],
+    ) -> Verdict {
+        let (from, _) = *key;
+        let source = Some(packet.source);
+        if !self.addresses.receive(now, from, source, datagram.len()) {
+            return Verdict::Drop(DropReason::Handshakes);
+        }
+        let has_room = self.holds.has_room(key);
+        let hello = match self.holds.stage(key) {
+            None => return Verdict::Unknown(UnknownReason::NoRoom),
+            Some(Stage::Failed(error)) => return Verdict::Unknown(UnknownReason::Hello(*error)),
+            Some(_) if !has_room => return Verdict::Drop(DropReason::HoldFull),
+            Some(Stage::Routing) => None,
+            Some(stage @ Stage::Reading(_)) => match read(stage, datagram, &mut self.scratch) {
+                Ok(hello) => hello,
+                Err(verdict) => return verdict,
+            },
+        };
+        let stage = hello.is_some().then_some(Stage::Routing);
+        let number = self.holds.add(key, datagram, stage);
+        held(key, packet.version, number, hello)
+    }
+
+    /// What is not known otherwise may name its server.
+    fn by_name_or(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        packet: &LongPacket<'_>,
+        datagram: &[u8],
+        reason: UnknownReason,
+    ) -> Verdict {
+        let source = Some(packet.source);
+        match self.by_server_id(now, packet.destination.as_slice()) {
+            None => self.unknown(now, from, source, datagram, reason),
+            Some(_) if !self.addresses.receive(now, from, source, datagram.len()) => {
+                Verdict::Drop(DropReason::Handshakes)
+            }
+            Some(target) => Verdict::To(target),
+        }
+    }
+
+    fn on_unknown_version(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: &Invariants<'_>,
+        out: &mut BytesMut,
+    ) -> Verdict {
+        match self.config.unknown_version {
+            UnknownVersion::Drop => Verdict::Drop(DropReason::Version),
+            UnknownVersion::Route => {
+                let source = ConnectionId::new(header.source);
+                self.unknown(now, from, source, header.bytes, UnknownReason::Version)
+            }
+            UnknownVersion::Negotiate if self.negotiation.answer(now, header, out) => {
+                Verdict::Answer
+            }
+            UnknownVersion::Negotiate => Verdict::Drop(DropReason::Version),
+        }
+    }
+
+    /// Nobody knows, and it may be sent on: its bytes count.
+    fn unknown(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        client: Option<ConnectionId>,
+        datagram: &[u8],
+        reason: UnknownReason,
+    ) -> Verdict {
+        if self.addresses.receive(now, from, client, datagram.len()) {
+            Verdict::Unknown(reason)
+        } else {
+            Verdict::Drop(DropReason::Handshakes)
+        }
+    }
+
+    #[inline]
+    fn reply(&mut self, now: Instant, to: SocketAddr, owner: Owner<'_>, bytes: usize) -> Reply {
+        if self.addresses.send(now, to, owner, bytes) {
+            Reply::Send
+        } else {
+            Reply::Drop(DropReason::Amplification)
+        }
+    }
+
+    /// A client's first destination leads to a target.
+    fn open(
+        &mut self,
+        now: Instant,
+        (from, destination): HoldKey,
+        client: Option<ConnectionId>,
+        target: Target,
+    ) {
+        // What a server has told is not for a client to change.
+        if let Some(known) = self.ids.entry(&destination) {
+            if known.origin == Origin::Client {
+                known.target = target;
+            }
+            return;
+        }
+        self.remember(now, destination, Origin::Client, target, from, client);
+    }
+
+    /// A server names itself to a client.
+    fn learn(&mut self, now: Instant, target: Target, to: SocketAddr, header: &Invariants<'_>) {
+        let Some(id) = ConnectionId::new(header.source) else {
+            return;
+        };
+        if id.is_empty() {
+            self.addresses.tell_unnamed(&to, target);
+            return;
+        }
+        if let Some(name) = self.server_id(id.as_slice())
+            // The first that uses a name has it, until it is forgotten.
+            && self.servers.use_entry(&name, now).is_none()
+        {
+            self.servers.insert(name, target, Class::Proven, now);
+        }
+        if self.ids.use_entry(&id, now).is_none() {
+            self.lengths.learn(id.len());
+            let client = ConnectionId::new(header.destination);
+            self.remember(now, id, Origin::Server, target, to, client);
+        }
+    }
+
+    fn remember(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        origin: Origin,
+        target: Target,
+        told: SocketAddr,
+        client: Option<ConnectionId>,
+    ) {
+        let known = Known {
+            target,
+            origin,
+            client,
+            told,
+            home: told,
+            trusted_until: None,
+        };
+        let evicted = self.ids.insert(id, known, Class::Unproven, now);
+        self.evicted_ids += u64::from(evicted.is_some());
+    }
+}
+
+/// Where a connection id leads.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
+    target: Target,
+    /// Whether it proved that its sender is where it came from.
+    is_proved: bool,
+}
+
+/// Reads on: the ClientHello if it is whole now.
+fn read(
+    stage: &mut Stage,
+    datagram: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Result<Option<portcullis_tls::ClientHello>, Verdict> {
+    let Stage::Reading(reader) = stage else {
+        return Ok(None);
+    };
+    match reader.take(datagram, scratch) {
+        // Early data may come in between.
+        Ok(Ok(HelloProgress::More) | Err(ProtectionError::Kind)) => Ok(None),
+        Ok(Ok(HelloProgress::Whole(hello))) => Ok(Some(hello)),
+        Ok(Err(error)) => Err(Verdict::Drop(DropReason::Protection(error))),
+        Err(error) => {
+            *stage = Stage::Failed(error);
+            Err(Verdict::Unknown(UnknownReason::Hello(error)))
+        }
+    }
+}
+
+/// What is said of a datagram that was held, if it could be.
+fn held(
+    key: &HoldKey,
+    version: Version,
+    number: Option<u64>,
+    hello: Option<portcullis_tls::ClientHello>,
+) -> Verdict {
+    let (from, destination) = *key;
+    match (number, hello) {
+        (None, _) => Verdict::Unknown(UnknownReason::NoRoom),
+        (Some(_), None) => Verdict::Held,
+        (Some(number), Some(hello)) => Verdict::Opening(Box::new(Opening {
+            id: HelloId {
+                from,
+                destination,
+                number,
+            },
+            version,
+            hello,
+        })),
+    }
+}
