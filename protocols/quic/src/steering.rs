@@ -22,6 +22,8 @@
 //! again.
 
 mod account;
+mod config;
+mod first;
 mod hold;
 mod idle;
 mod lengths;
@@ -35,18 +37,17 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use account::{Addresses, Owner};
-use hold::{HoldKey, Holds, Stage};
+use hold::{HoldKey, Holds};
 use idle::{Bounds, Class, IdleTable};
 use lengths::Lengths;
 use negotiation::Negotiation;
 
 use crate::connection_id::ConnectionId;
-use crate::datagram::Packets;
-use crate::error::{HeaderError, ProtectionError};
-use crate::header::{Invariants, LONG, LongKind, LongPacket, Packet};
-use crate::hello::{HelloProgress, HelloReader};
+use crate::error::HeaderError;
+use crate::header::{Invariants, LONG};
 use crate::version::Version;
 
+pub use config::{ServerIdPlace, SteeringConfig, SteeringCounts, UnknownVersion};
 pub use limits::SteeringLimits;
 pub use verdict::{DropReason, HelloId, Opening, Reply, Target, UnknownReason, Verdict};
 
@@ -56,60 +57,6 @@ pub const INITIAL_DATAGRAM_BYTES: usize = 1200;
 const UNGUESSABLE_BYTES: usize = 8;
 /// How long a client is taken to be where it was heard without looking at what is known of its address.
 const TRUST: Duration = Duration::from_secs(1);
-
-/// What is done about versions that are not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UnknownVersion {
-    /// Dropped.
-    #[default]
-    Drop,
-    /// Said to be unknown, for the default route.
-    Route,
-    /// Answered with the versions that are read.
-    Negotiate,
-}
-
-/// Where in a connection id the server is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerIdPlace {
-    /// Bytes of the connection id in front of it.
-    pub offset: usize,
-    /// Its own bytes, at most 20 with those in front.
-    pub length: usize,
-}
-
-/// How a machine steers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SteeringConfig {
-    /// What is done about versions that are not read.
-    pub unknown_version: UnknownVersion,
-    /// Where servers name themselves in the ids that they choose: what is learned then leads to the server by any of its ids,
-    /// also by those that it tells its clients in secret. `None`: each id is learned for itself.
-    pub server_id: Option<ServerIdPlace>,
-    /// How much is kept.
-    pub limits: SteeringLimits,
-}
-
-/// What a machine keeps at the moment, and what it could not keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SteeringCounts {
-    /// Connection ids.
-    pub connection_ids: usize,
-    /// Ids of servers.
-    pub server_ids: usize,
-    /// Addresses.
-    pub addresses: usize,
-    /// ClientHellos that are not whole, or not yet routed.
-    pub holds: usize,
-    /// Bytes of those.
-    pub held_bytes: usize,
-    /// Connection ids that had to leave for others, since the start.
-    pub evicted_connection_ids: u64,
-    /// Addresses that had to leave for others, since the start.
-    pub evicted_addresses: u64,
-    /// ClientHellos that had to leave for others, since the start.
-    pub evicted_holds: u64,
-}
 
 /// Who has chosen a connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -435,115 +382,6 @@ impl Steering {
         ConnectionId::new(name).filter(|name| !name.is_empty())
     }
 
-    /// A datagram with a long header of a version that is read, to an id that was not learned.
-    fn on_first(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Verdict {
-        let limits = self.config.limits.hello.header;
-        let packet = match Packets::new(datagram, 0, limits).next() {
-            Some(Ok(Packet::Long(packet))) => packet,
-            Some(Err(error)) => return Verdict::Drop(DropReason::Header(error)),
-            // A Retry.
-            _ => return Verdict::Drop(DropReason::NotForServers),
-        };
-        let key = (from, packet.destination);
-        if packet.kind == LongKind::Handshake {
-            return self.by_name_or(now, from, &packet, datagram, UnknownReason::Handshake);
-        }
-        if self.holds.stage(&key).is_some() {
-            return self.on_held(now, &key, &packet, datagram);
-        }
-        if packet.kind == LongKind::ZeroRtt {
-            return Verdict::Drop(DropReason::EarlyData);
-        }
-        if datagram.len() < INITIAL_DATAGRAM_BYTES {
-            return Verdict::Drop(DropReason::SmallInitial);
-        }
-        if packet.destination.len() < UNGUESSABLE_BYTES {
-            return Verdict::Drop(DropReason::ShortDestination);
-        }
-        self.on_initial(now, &key, &packet, datagram)
-    }
-
-    /// The first Initial of a connection, as far as anyone knows here.
-    fn on_initial(
-        &mut self,
-        now: Instant,
-        key: &HoldKey,
-        packet: &LongPacket<'_>,
-        datagram: &[u8],
-    ) -> Verdict {
-        let (from, destination) = *key;
-        let limits = self.config.limits.hello;
-        let Some(mut reader) = HelloReader::new(packet.version, destination, limits) else {
-            return self.unknown(now, from, None, datagram, UnknownReason::Version);
-        };
-        let source = Some(packet.source);
-        let (stage, hello) = match reader.take(datagram, &mut self.scratch) {
-            Err(error) => {
-                let reason = UnknownReason::Hello(error);
-                return self.unknown(now, from, source, datagram, reason);
-            }
-            Ok(Err(error)) => {
-                let reason = UnknownReason::Protection(error);
-                return self.by_name_or(now, from, packet, datagram, reason);
-            }
-            Ok(Ok(HelloProgress::More)) => (Stage::Reading(Box::new(reader)), None),
-            Ok(Ok(HelloProgress::Whole(hello))) => (Stage::Routing, Some(hello)),
-        };
-        if !self.addresses.receive(now, from, source, datagram.len()) {
-            return Verdict::Drop(DropReason::Handshakes);
-        }
-        let number = self.holds.begin(now, *key, packet.source, stage, datagram);
-        held(key, packet.version, number, hello)
-    }
-
-    /// More of a connection whose ClientHello is not whole, or has no route yet.
-    fn on_held(
-        &mut self,
-        now: Instant,
-        key: &HoldKey,
-        packet: &LongPacket<'_>,
-        datagram: &[u8],
-    ) -> Verdict {
-        let (from, _) = *key;
-        let source = Some(packet.source);
-        if !self.addresses.receive(now, from, source, datagram.len()) {
-            return Verdict::Drop(DropReason::Handshakes);
-        }
-        let has_room = self.holds.has_room(key);
-        let hello = match self.holds.stage(key) {
-            None => return Verdict::Unknown(UnknownReason::NoRoom),
-            Some(Stage::Failed(error)) => return Verdict::Unknown(UnknownReason::Hello(*error)),
-            Some(_) if !has_room => return Verdict::Drop(DropReason::HoldFull),
-            Some(Stage::Routing) => None,
-            Some(stage @ Stage::Reading(_)) => match read(stage, datagram, &mut self.scratch) {
-                Ok(hello) => hello,
-                Err(verdict) => return verdict,
-            },
-        };
-        let stage = hello.is_some().then_some(Stage::Routing);
-        let number = self.holds.add(key, datagram, stage);
-        held(key, packet.version, number, hello)
-    }
-
-    /// What is not known otherwise may name its server.
-    fn by_name_or(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        packet: &LongPacket<'_>,
-        datagram: &[u8],
-        reason: UnknownReason,
-    ) -> Verdict {
-        let source = Some(packet.source);
-        match self.by_server_id(now, packet.destination.as_slice()) {
-            None => self.unknown(now, from, source, datagram, reason),
-            Some(_) if !self.addresses.receive(now, from, source, datagram.len()) => {
-                Verdict::Drop(DropReason::Handshakes)
-            }
-            Some(target) => Verdict::To(target),
-        }
-    }
-
     fn on_unknown_version(
         &mut self,
         now: Instant,
@@ -657,48 +495,4 @@ struct Followed {
     target: Target,
     /// Whether it proved that its sender is where it came from.
     is_proved: bool,
-}
-
-/// Reads on: the ClientHello if it is whole now.
-fn read(
-    stage: &mut Stage,
-    datagram: &[u8],
-    scratch: &mut Vec<u8>,
-) -> Result<Option<portcullis_tls::ClientHello>, Verdict> {
-    let Stage::Reading(reader) = stage else {
-        return Ok(None);
-    };
-    match reader.take(datagram, scratch) {
-        // Early data may come in between.
-        Ok(Ok(HelloProgress::More) | Err(ProtectionError::Kind)) => Ok(None),
-        Ok(Ok(HelloProgress::Whole(hello))) => Ok(Some(hello)),
-        Ok(Err(error)) => Err(Verdict::Drop(DropReason::Protection(error))),
-        Err(error) => {
-            *stage = Stage::Failed(error);
-            Err(Verdict::Unknown(UnknownReason::Hello(error)))
-        }
-    }
-}
-
-/// What is said of a datagram that was held, if it could be.
-fn held(
-    key: &HoldKey,
-    version: Version,
-    number: Option<u64>,
-    hello: Option<portcullis_tls::ClientHello>,
-) -> Verdict {
-    let (from, destination) = *key;
-    match (number, hello) {
-        (None, _) => Verdict::Unknown(UnknownReason::NoRoom),
-        (Some(_), None) => Verdict::Held,
-        (Some(number), Some(hello)) => Verdict::Opening(Box::new(Opening {
-            id: HelloId {
-                from,
-                destination,
-                number,
-            },
-            version,
-            hello,
-        })),
-    }
 }

@@ -199,3 +199,34 @@ fn numbers_in_full() {
         assert_eq!(full_number(truncated, bits, expected), full, "{name}");
     }
 }
+
+/// Not what the gateway does, but what says that the Retry packets among the vectors are those of the standards.
+#[test]
+fn the_retry_packets_of_the_samples() {
+    let rows = [
+        (
+            Version::V1,
+            "be0c690b9f66575a1d766b54e368c84e",
+            "461599d35d632bf2239825bb",
+            "ff000000010008f067a5502a4262b5746f6b656e",
+            "04a265ba2eff4d829058fb3f0f2496ba",
+        ),
+        (
+            Version::V2,
+            "8fb4b01b56ac48e260fbcbcead7ccc92",
+            "d86969bc2d7c6d9990efb04a",
+            "cf6b3343cf0008f067a5502a4262b5746f6b656e",
+            "c8646ce8bfe33952d955543665dcc7b6",
+        ),
+    ];
+    for (version, key, nonce, packet, tag) in rows {
+        let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &unhex(key)).unwrap());
+        let nonce = Nonce::try_assume_unique_for_key(&unhex(nonce)).unwrap();
+        let destination = unhex(DESTINATION);
+        let pseudo = [&[8][..], &destination, &unhex(packet)].concat();
+        let mut made = Vec::new();
+        key.seal_in_place_append_tag(nonce, Aad::from(&pseudo), &mut made)
+            .unwrap();
+        assert_eq!(made, unhex(tag), "{version:?}");
+    }
+}
