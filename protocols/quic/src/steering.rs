@@ -16,7 +16,7 @@
 //!   (an Initial or Handshake that answers the server's first flight, or an Initial that answers a Retry); or
 //! - a packet with a short header from it, to a connection id or server id that was learned. A client that moves cannot
 //!   prove more than that to anyone on the path. Its server sees a new path, which it has to validate itself (section 8.2),
-//!   and spends no more than three times what came until it has.
+//!   and spends no more than three times what came until it has. One connection id validates one address in a second.
 //!
 //! It stays validated for as long as something goes either way, but for a new connection's handshake, which has to prove itself
 //! again.
@@ -26,19 +26,21 @@ mod config;
 mod first;
 mod hold;
 mod idle;
+mod known;
 mod lengths;
 mod limits;
 mod negotiation;
 mod verdict;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use account::{Addresses, Owner};
 use hold::{HoldKey, Holds};
 use idle::{Bounds, Class, IdleTable};
+use known::{Followed, Known, Origin, TRUST};
 use lengths::Lengths;
 use negotiation::Negotiation;
 
@@ -53,34 +55,6 @@ pub use verdict::{DropReason, HelloId, Opening, Reply, Target, UnknownReason, Ve
 
 /// RFC 9000 section 14.1: what a datagram with a client's Initial has at least.
 pub const INITIAL_DATAGRAM_BYTES: usize = 1200;
-/// RFC 9000 section 7.2: what a client's first destination has at least. Also what is too much to guess (section 8.1).
-const UNGUESSABLE_BYTES: usize = 8;
-/// How long a client is taken to be where it was heard without looking at what is known of its address.
-const TRUST: Duration = Duration::from_secs(1);
-
-/// Who has chosen a connection id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// A client, for its first packets: it proves nothing.
-    Client,
-    /// A server, which told it to a client.
-    Server,
-}
-
-/// What is known of a connection id.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    target: Target,
-    origin: Origin,
-    /// The id that the client chose for itself.
-    client: Option<ConnectionId>,
-    /// Where it came from, or was told to.
-    told: SocketAddr,
-    /// Where it was last heard from.
-    home: SocketAddr,
-    /// Until when that need not be looked up.
-    trusted_until: Option<Instant>,
-}
 
 /// Steers the datagrams of one listener. It must see all of them: what one machine learned, another does not know.
 #[derive(Debug)]
@@ -278,12 +252,16 @@ impl Steering {
             let id = behind.get(..length).and_then(ConnectionId::new);
             if let Some(followed) = id.and_then(|id| self.follow(now, from, &id, true)) {
                 self.lengths.found(at);
+                if !followed.is_proved {
+                    // Where there is no room for an account, nothing is sent.
+                    let _ = self.addresses.receive(now, from, None, datagram.len());
+                }
                 return Verdict::To(followed.target);
             }
         }
         let named = self.by_server_id(now, behind);
         if let Some(target) = named.or_else(|| self.addresses.unnamed(now, &from)) {
-            self.addresses.validate(now, from, None);
+            self.addresses.trust(now, from);
             return Verdict::To(target);
         }
         self.unknown(now, from, None, datagram, UnknownReason::Connection)
@@ -349,21 +327,17 @@ impl Steering {
     ) -> Option<Followed> {
         let known = self.ids.use_entry(id, now)?;
         let target = known.target;
-        let is_fresh = known.trusted_until.is_some_and(|until| now < until);
-        if is_fresh && known.home == from {
+        if known.is_trusted(now, from) {
             return Some(Followed {
                 target,
                 is_proved: true,
             });
         }
-        let is_told = known.told == from;
-        let is_proved = known.origin == Origin::Server
-            && (is_short || is_told && id.len() >= UNGUESSABLE_BYTES);
+        let is_proved = known.proves(now, from, id, is_short);
         if is_proved {
-            known.home = from;
-            known.trusted_until = Some(now + TRUST);
+            known.prove(now, from);
             // A client that has moved proves nothing for a handshake that came from its new address.
-            let client = known.client.filter(|_| is_told);
+            let client = known.client.filter(|_| known.told == Some(from));
             self.addresses.validate(now, from, client.as_ref());
             self.evicted_ids += u64::from(self.ids.prove(id, now).is_some());
         }
@@ -442,7 +416,8 @@ impl Steering {
             }
             return;
         }
-        self.remember(now, destination, Origin::Client, target, from, client);
+        let known = Known::of_client(target, client, from);
+        self.remember(now, destination, known);
     }
 
     /// A server names itself to a client.
@@ -460,39 +435,24 @@ impl Steering {
         {
             self.servers.insert(name, target, Class::Proven, now);
         }
-        if self.ids.use_entry(&id, now).is_none() {
-            self.lengths.learn(id.len());
-            let client = ConnectionId::new(header.destination);
-            self.remember(now, id, Origin::Server, target, to, client);
+        self.lengths.learn(id.len());
+        match self.ids.use_entry(&id, now) {
+            // A server may go on with the id that its client chose, which proves nothing to be told.
+            Some(known) if known.origin == Origin::Client && known.target == target => {
+                known.origin = Origin::Server;
+            }
+            // The first that uses an id has it.
+            Some(_) => {}
+            None => {
+                let client = ConnectionId::new(header.destination);
+                let known = Known::of_server(target, client, to);
+                self.remember(now, id, known);
+            }
         }
     }
 
-    fn remember(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        origin: Origin,
-        target: Target,
-        told: SocketAddr,
-        client: Option<ConnectionId>,
-    ) {
-        let known = Known {
-            target,
-            origin,
-            client,
-            told,
-            home: told,
-            trusted_until: None,
-        };
+    fn remember(&mut self, now: Instant, id: ConnectionId, known: Known) {
         let evicted = self.ids.insert(id, known, Class::Unproven, now);
         self.evicted_ids += u64::from(evicted.is_some());
     }
-}
-
-/// Where a connection id leads.
-#[derive(Debug, Clone, Copy)]
-struct Followed {
-    target: Target,
-    /// Whether it proved that its sender is where it came from.
-    is_proved: bool,
 }

@@ -610,6 +610,41 @@ fn q1_a_connection_elsewhere_opens_no_flood() {
 }
 
 #[test]
+fn q4_one_connection_validates_one_address_in_a_second() {
+    let mut bench = Bench::usual();
+    bench.established(1, 1, A, server_id(1));
+    let packet = short(server_id(1), 100);
+    let large = short(Flight::numbered(1).source, 1200);
+    assert_eq!(bench.client(2, &packet), Verdict::To(A));
+    assert!(bench.steering.is_validated(address(2)));
+    for spoofed in 3..20 {
+        // It goes where it belongs, and the address is sent no more than three times that.
+        assert_eq!(bench.client(spoofed, &packet), Verdict::To(A));
+        assert!(!bench.steering.is_validated(address(spoofed)));
+        let too_much = Reply::Drop(DropReason::Amplification);
+        assert_eq!(bench.server(A, spoofed, &large), too_much);
+        assert_eq!(bench.server(A, spoofed, &large[..300]), Reply::Send);
+    }
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.client(3, &packet), Verdict::To(A));
+    assert!(bench.steering.is_validated(address(3)));
+}
+
+#[test]
+fn a_server_that_goes_on_with_the_client_s_choice_proves_nothing_by_it() {
+    let mut bench = Bench::usual();
+    let chosen = Flight::numbered(1).destination;
+    let flight = bench.connect(1, 1, A, chosen);
+    let handshake = flight.opaque(LongKind::Handshake, 60);
+    assert_eq!(bench.client(1, &handshake), Verdict::To(A));
+    assert!(!bench.steering.is_validated(address(1)));
+    // But its connections are followed.
+    assert_eq!(bench.client(1, &short(chosen, 60)), Verdict::To(A));
+    assert!(bench.steering.is_validated(address(1)));
+    assert_eq!(bench.client(2, &short(chosen, 60)), Verdict::To(A));
+}
+
+#[test]
 fn handshakes_from_one_address_are_bounded() {
     let mut bench = Bench::limited(|limits| limits.handshakes = 2);
     let first = |number| {

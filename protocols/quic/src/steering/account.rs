@@ -170,9 +170,17 @@ impl Addresses {
         address
             .accounts
             .retain(|account| account.client.is_some() && account.client.as_ref() != client);
-        if !std::mem::replace(&mut address.validated, true) {
-            let evicted = self.table.prove(&from, now);
-            self.evicted += u64::from(evicted.is_some());
+        address.validated = true;
+        let evicted = self.table.prove(&from, now);
+        self.evicted += u64::from(evicted.is_some());
+    }
+
+    /// Somebody is taken to be at the address, on the word of a server. That pushes out no address that is proved.
+    pub(super) fn trust(&mut self, now: Instant, from: SocketAddr) {
+        if let Some(address) = self.address(now, from)
+            && !std::mem::replace(&mut address.validated, true)
+        {
+            address.accounts.retain(|account| account.client.is_some());
         }
     }
 

@@ -8,8 +8,9 @@ use std::time::Instant;
 use portcullis_tls::ClientHello;
 
 use super::hold::{HoldKey, Stage};
+use super::known::UNGUESSABLE_BYTES;
 use super::verdict::{DropReason, HelloId, Opening, UnknownReason, Verdict};
-use super::{INITIAL_DATAGRAM_BYTES, Steering, UNGUESSABLE_BYTES};
+use super::{INITIAL_DATAGRAM_BYTES, Steering};
 use crate::datagram::Packets;
 use crate::error::ProtectionError;
 use crate::header::{LongKind, LongPacket, Packet};
