@@ -198,3 +198,14 @@ impl Holds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_hold_takes_is_counted() {
+        let parts = size_of::<HelloReader>() + size_of::<Hold>() + 2 * size_of::<HoldKey>();
+        assert!(parts < OVERHEAD, "{parts}");
+    }
+}
