@@ -15,6 +15,9 @@ pub mod postgres;
 pub mod postgres_scram;
 pub mod postgres_sql;
 pub mod proxy_header;
+pub mod quic;
+pub mod quic_diff;
+pub mod quic_steering;
 pub mod redis;
 pub mod redis_session;
 
@@ -48,4 +51,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("redis_roundtrip", redis::roundtrip),
     ("redis_diff", redis::diff),
     ("redis_session", redis_session::session),
+    ("quic_header_decode", quic::header_decode),
+    ("quic_initial_decode", quic::initial_decode),
+    ("quic_diff", quic_diff::diff),
+    ("quic_steering", quic_steering::steering),
 ];

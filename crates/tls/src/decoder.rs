@@ -60,6 +60,31 @@ fn is_handshake(header: &[u8]) -> bool {
     begins.all(|(&byte, wanted)| byte == wanted)
 }
 
+/// How long the ClientHello is whose handshake message begins with these bytes, its header of four bytes included, for
+/// those who get it without records: `None` while the header is not whole.
+///
+/// # Errors
+/// It is another message, or a longer one than the limit.
+pub fn message_length(
+    front: &[u8],
+    limits: &ClientHelloLimits,
+) -> Result<Option<usize>, ClientHelloError> {
+    let Some((&kind, length)) = front.split_first() else {
+        return Ok(None);
+    };
+    if kind != CLIENT_HELLO {
+        return Err(ClientHelloError::NotClientHello);
+    }
+    let Some(&[high, middle, low]) = length.first_chunk() else {
+        return Ok(None);
+    };
+    let length = MESSAGE_HEADER_BYTES + u32::from_be_bytes([0, high, middle, low]) as usize;
+    if length > limits.bytes {
+        return Err(ClientHelloError::TooLong);
+    }
+    Ok(Some(length))
+}
+
 /// How far a walk came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -206,16 +231,43 @@ impl ClientHelloDecoder {
     fn finish(&mut self) -> Result<(ClientHello, usize), ClientHelloError> {
         let mut body = std::mem::take(&mut self.message);
         body.advance(MESSAGE_HEADER_BYTES);
-        let spans = grammar::client_hello(&body, self.limits.extensions)?;
-        // Here alone the bytes are ours to change.
-        let name = spans.server_name.clone();
-        if let Some(name) = name.and_then(|name| body.get_mut(name)) {
-            name.make_ascii_lowercase();
-        }
+        let hello = read(body, &self.limits)?;
         let length = self.position;
         *self = Self::new(self.limits);
-        Ok((ClientHello::new(body.freeze(), spans), length))
+        Ok((hello, length))
     }
+}
+
+impl ClientHello {
+    /// Reads a handshake message that came without records, as in QUIC (RFC 9001 section 4): its header of four bytes, its body,
+    /// and nothing else. The limit on records does not count.
+    ///
+    /// # Errors
+    /// It is no ClientHello, is cut off, has bytes behind it, or goes past the limits.
+    pub fn of_message(
+        message: impl Into<BytesMut>,
+        limits: &ClientHelloLimits,
+    ) -> Result<Self, ClientHelloError> {
+        let mut message = message.into();
+        match message_length(&message, limits)? {
+            Some(length) if message.len() == length => {}
+            Some(length) if message.len() > length => return Err(ClientHelloError::TrailingData),
+            _ => return Err(ClientHelloError::Truncated),
+        }
+        message.advance(MESSAGE_HEADER_BYTES);
+        read(message, limits)
+    }
+}
+
+/// Reads the whole body of a message.
+fn read(mut body: BytesMut, limits: &ClientHelloLimits) -> Result<ClientHello, ClientHelloError> {
+    let spans = grammar::client_hello(&body, limits.extensions)?;
+    // Here alone the bytes are ours to change.
+    let name = spans.server_name.clone();
+    if let Some(name) = name.and_then(|name| body.get_mut(name)) {
+        name.make_ascii_lowercase();
+    }
+    Ok(ClientHello::new(body.freeze(), spans))
 }
 
 impl Decoder for ClientHelloDecoder {

@@ -13,7 +13,7 @@ mod limits;
 mod message;
 mod name;
 
-pub use decoder::{ClientHelloDecoder, sniff};
+pub use decoder::{ClientHelloDecoder, message_length, sniff};
 pub use error::ClientHelloError;
 pub use limits::ClientHelloLimits;
 pub use message::{Alpn, ClientHello, ProtocolVersion, Versions};

@@ -9,7 +9,8 @@ use bytes::BytesMut;
 use portcullis_codec::{Decoder as _, Severity, WireError as _};
 use portcullis_testkit::laws;
 use portcullis_tls::{
-    ClientHello, ClientHelloDecoder, ClientHelloError, ClientHelloLimits, ProtocolVersion, sniff,
+    ClientHello, ClientHelloDecoder, ClientHelloError, ClientHelloLimits, ProtocolVersion,
+    message_length, sniff,
 };
 use proptest::prelude::*;
 use support::{Hello, message, record};
@@ -49,6 +50,45 @@ fn s1_any_records_and_any_pieces_agree() {
         assert_eq!(seen.items, expected, "records of {record_bytes}");
         assert_eq!((seen.error, seen.left), (None, Vec::new()));
         laws::partial_input_untouched(ClientHelloDecoder::default, &wire);
+    }
+}
+
+/// QUIC has the same message without records.
+#[test]
+fn a_message_without_records_says_the_same() {
+    let hello = usual();
+    let message = hello.message();
+    let limits = ClientHelloLimits::default();
+    let bare = ClientHello::of_message(&message[..], &limits);
+    assert_eq!(bare, Ok(read(&hello)));
+    assert_eq!(
+        message_length(&message[..4], &limits),
+        Ok(Some(message.len()))
+    );
+    for length in 0..message.len() {
+        let cut = ClientHello::of_message(&message[..length], &limits);
+        assert_eq!(cut, Err(ClientHelloError::Truncated), "{length} bytes");
+    }
+    let rows = [
+        (
+            "a byte behind",
+            [&message[..], &[0]].concat(),
+            ClientHelloError::TrailingData,
+        ),
+        (
+            "another message",
+            vec![2, 0, 0, 0],
+            ClientHelloError::NotClientHello,
+        ),
+        (
+            "past the limit",
+            vec![1, 0, 0x40, 0],
+            ClientHelloError::TooLong,
+        ),
+    ];
+    for (name, message, error) in rows {
+        let refused = ClientHello::of_message(&message[..], &limits);
+        assert_eq!(refused, Err(error), "{name}");
     }
 }
 
