@@ -18,6 +18,7 @@ pub mod load;
 pub mod logs;
 pub mod model;
 pub mod protocols;
+mod quic;
 pub mod schema;
 mod upstreams;
 

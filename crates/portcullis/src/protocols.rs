@@ -10,6 +10,7 @@ use portcullis_tcp::Tcp;
 use portcullis_udp::session::Udp;
 
 use crate::http::Http;
+use crate::quic::Quic;
 
 /// The protocols, by the name that a listener's `protocol` gives them.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn registry() -> Registry {
     Registry::new()
         .with::<Tcp>()
         .with::<Udp>()
+        .with::<Quic>()
         .with::<Http>()
         .with_control::<Postgres>()
         .with_control::<Redis>()

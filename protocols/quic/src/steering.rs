@@ -94,6 +94,12 @@ impl Steering {
         }
     }
 
+    /// Goes by other settings from now on. How much is kept stays as it was.
+    pub fn set_config(&mut self, config: SteeringConfig) {
+        let limits = self.config.limits;
+        self.config = SteeringConfig { limits, ..config };
+    }
+
     /// Takes a datagram that came from a client. An answer, if there is one, is appended to `out`.
     #[inline]
     pub fn on_client(

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use self::routes::RouteConfig;
-use self::routes::{RouteRule, WeightedCluster, read_clusters, read_routes};
+pub use self::routes::{RouteConfig, RouteRule, WeightedCluster};
+use self::routes::{read_clusters, read_routes};
 use crate::filters::registry;
 use crate::message::TcpMessages;
 use crate::route::Condition;
@@ -94,7 +94,12 @@ impl TcpConfig {
     pub fn read(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Self> {
         let keys: TcpKeys = raw.read(cx.diagnostics)?;
         let filters = registry().read_listener(keys.filters.as_ref(), cx);
-        let routes = read_targets(raw, &keys, cx)?;
+        let targets = TargetKeys {
+            cluster: keys.cluster.as_ref(),
+            clusters: keys.clusters.as_ref(),
+            routes: keys.routes.as_ref(),
+        };
+        let routes = targets.read(raw, cx)?;
         let asks = |route: &RouteConfig| Condition::asks(&route.condition);
         if let Some(timeout) = &keys.sniff_timeout
             && !routes.iter().any(asks)
@@ -122,24 +127,38 @@ impl TcpConfig {
     }
 }
 
-fn read_targets(raw: &Node, keys: &TcpKeys, cx: &mut ReadContext<'_>) -> Option<Vec<RouteConfig>> {
-    let (cluster, clusters) = (keys.cluster.as_ref(), keys.clusters.as_ref());
-    let Some(routes) = &keys.routes else {
-        let span = raw.label_span();
-        let clusters = read_clusters(cluster, clusters, "listener", span, cx)?;
-        return Some(vec![RouteConfig::catch_all(clusters)]);
-    };
-    let other = cluster
-        .map(|cluster| cluster.span)
-        .or_else(|| clusters.map(|clusters| clusters.span));
-    if let Some(span) = other {
-        cx.diagnostics
-            .error(span, "a listener has either a cluster or routes")
-            .also(routes.span, "the routes")
-            .help("a route without `match` takes every connection");
-        return None;
+/// The keys that say where connections go: one of them is there.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetKeys<'k> {
+    /// All of them to one cluster.
+    pub cluster: Option<&'k Located<String>>,
+    /// All of them to these clusters, by weight.
+    pub clusters: Option<&'k Located<Vec<WeightedCluster>>>,
+    /// By rules.
+    pub routes: Option<&'k Located<Vec<Located<RouteRule>>>>,
+}
+
+impl TargetKeys<'_> {
+    /// The rules that they make, at least one. Mistakes go to the diagnostics; `None` if there is nothing usable.
+    pub fn read(self, raw: &Node, cx: &mut ReadContext<'_>) -> Option<Vec<RouteConfig>> {
+        let (cluster, clusters) = (self.cluster, self.clusters);
+        let Some(routes) = self.routes else {
+            let span = raw.label_span();
+            let clusters = read_clusters(cluster, clusters, "listener", span, cx)?;
+            return Some(vec![RouteConfig::catch_all(clusters)]);
+        };
+        let other = cluster
+            .map(|cluster| cluster.span)
+            .or_else(|| clusters.map(|clusters| clusters.span));
+        if let Some(span) = other {
+            cx.diagnostics
+                .error(span, "a listener has either a cluster or routes")
+                .also(routes.span, "the routes")
+                .help("a route without `match` takes every connection");
+            return None;
+        }
+        read_routes(routes, cx)
     }
-    read_routes(routes, cx)
 }
 
 #[cfg(test)]

@@ -19,4 +19,4 @@ mod session;
 pub use config::TcpConfig;
 pub use message::{Record, TcpConnection, TcpMessages};
 #[cfg(feature = "session")]
-pub use session::{Tcp, TcpServer};
+pub use session::{Route, RouteTable, Tcp, TcpServer, build_routes, choose_route};

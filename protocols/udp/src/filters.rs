@@ -21,7 +21,13 @@ use crate::message::UdpMessages;
 /// Every filter that a UDP listener may list.
 #[must_use]
 pub fn registry() -> FilterRegistry<UdpMessages> {
-    FilterRegistry::new("udp")
+    registry_of("udp")
+}
+
+/// The same, for a protocol whose datagrams are proxied as those of UDP.
+#[must_use]
+pub fn registry_of(protocol: &'static str) -> FilterRegistry<UdpMessages> {
+    FilterRegistry::new(protocol)
         .with::<Allow>()
         .with::<Deny>()
         .with::<RateLimit>()

@@ -15,6 +15,7 @@ mod server;
 mod service;
 mod stats;
 
-pub use guide::{Guidance, Guide};
+pub use guide::{Choice, Guidance, Guide, Lane};
+pub use lanes::lane_of;
 pub use server::{Udp, UdpServer};
 pub use service::{Destination, Service, ServiceParts, check_cluster};

@@ -53,7 +53,7 @@ impl RouteConfig {
 /// a connection that fits none is closed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RouteRule {
+pub struct RouteRule {
     /// A name for limits and logs. Default `routes[<position>]`, which moves when rules are inserted.
     name: Option<Located<String>>,
     /// What a connection must be. Default: anything, also without TLS.
@@ -79,7 +79,7 @@ struct MatchRule {
 /// A cluster and its share of the connections.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WeightedCluster {
+pub struct WeightedCluster {
     /// The cluster.
     cluster: Located<String>,
     /// Its share, relative to the others. Default 1.

@@ -14,4 +14,5 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub use opening::{Route, RouteTable, build_routes, choose_route};
 pub use server::{Tcp, TcpServer};

@@ -15,22 +15,54 @@ use portcullis_config::BuildError;
 use portcullis_filter::Connection;
 use portcullis_net::{Downstream, Stream, Timer, clock};
 use portcullis_proxy::ListenerContext;
-use portcullis_route::{HostPattern, HostRouteTable, Weighted};
+use portcullis_route::{HostRouteTable, Weighted};
 use portcullis_tls::{ClientHello, ClientHelloDecoder, ClientHelloError, ClientHelloLimits};
 
 use crate::config::{RouteConfig, TcpConfig};
 use crate::route::{Condition, Opening};
 
 /// Where the connections of a rule go.
-pub(super) struct Route {
+pub struct Route {
     /// As filters and logs know it.
-    pub(super) name: Option<Arc<str>>,
-    pub(super) clusters: Weighted<Rc<Cluster>>,
+    pub name: Option<Arc<str>>,
+    /// The clusters, by weight.
+    pub clusters: Weighted<Rc<Cluster>>,
+}
+
+/// Rules, to be looked up by what a client says.
+pub type RouteTable = HostRouteTable<Condition, Route>;
+
+/// Finds the clusters of rules.
+///
+/// # Errors
+/// One of them does not exist.
+pub fn build_routes(
+    routes: &[RouteConfig],
+    cx: &ListenerContext,
+) -> Result<RouteTable, BuildError> {
+    let rule = |rule: &RouteConfig| {
+        let share = |(name, weight): &(String, u32)| Ok((cx.cluster(name)?, *weight));
+        let shares: Vec<_> = rule.clusters.iter().map(share).collect::<Result<_, _>>()?;
+        let route = Route {
+            name: rule.name.clone(),
+            clusters: Weighted::new(shares)
+                .map_err(|error| BuildError::new(cx.path(), error.to_string()))?,
+        };
+        Ok((rule.server_names.clone(), rule.condition.clone(), route))
+    };
+    let rules: Vec<_> = routes.iter().map(rule).collect::<Result<_, _>>()?;
+    Ok(HostRouteTable::new(rules))
+}
+
+/// The rule for what a client said.
+pub fn choose_route<'r>(table: &'r RouteTable, opening: Opening<'_>) -> Option<&'r Route> {
+    let host = opening.server_name().unwrap_or_default().as_bytes();
+    table.find(host, &opening).map(|(_, route)| route)
 }
 
 /// The rules of one listener on one worker.
 pub(super) struct Routes {
-    table: HostRouteTable<Condition, Route>,
+    table: RouteTable,
     /// Whether any rule asks for what a client says.
     looks: bool,
     timeout: Duration,
@@ -44,24 +76,13 @@ pub(super) struct Found<'r> {
 
 impl Routes {
     pub(super) fn new(config: &TcpConfig, cx: &ListenerContext) -> Result<Self, BuildError> {
-        let rule = |rule: &RouteConfig| {
-            let share = |(name, weight): &(String, u32)| Ok((cx.cluster(name)?, *weight));
-            let shares: Vec<_> = rule.clusters.iter().map(share).collect::<Result<_, _>>()?;
-            let route = Route {
-                name: rule.name.clone(),
-                clusters: Weighted::new(shares)
-                    .map_err(|error| BuildError::new(cx.path(), error.to_string()))?,
-            };
-            Ok((rule.server_names.clone(), rule.condition.clone(), route))
-        };
-        let rules: Vec<_> = config.routes.iter().map(rule).collect::<Result<_, _>>()?;
-        Ok(Self::of(rules, config))
+        Ok(Self::of(build_routes(&config.routes, cx)?, config))
     }
 
-    pub(super) fn of(rules: Vec<(Vec<HostPattern>, Condition, Route)>, config: &TcpConfig) -> Self {
+    pub(super) fn of(table: RouteTable, config: &TcpConfig) -> Self {
         Self {
-            looks: rules.iter().any(|(_, condition, _)| condition.asks()),
-            table: HostRouteTable::new(rules),
+            looks: config.routes.iter().any(|route| route.condition.asks()),
+            table,
             timeout: config.sniff_timeout.get(),
         }
     }
@@ -92,11 +113,9 @@ impl Routes {
         opening: Opening<'_>,
         reason: &'static str,
     ) -> Result<Found<'_>, &'static str> {
-        let name = opening.server_name();
-        let host = name.unwrap_or_default().as_bytes();
-        let (_, route) = self.table.find(host, &opening).ok_or(reason)?;
+        let route = choose_route(&self.table, opening).ok_or(reason)?;
         let server_name = match opening {
-            Opening::Hello(_) => name.map(Arc::from),
+            Opening::Hello(_) => opening.server_name().map(Arc::from),
             // The connection has it already.
             Opening::Plain | Opening::Ended(_) => None,
         };

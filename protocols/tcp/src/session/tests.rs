@@ -13,7 +13,7 @@ use portcullis_filter::{
     Connection, Context, Filter, FilterChain, FilterList, Interest, Random, Stop, Verdict,
 };
 use portcullis_net::{DrainSignal, Stream, clock};
-use portcullis_route::Weighted;
+use portcullis_route::{HostRouteTable, Weighted};
 use portcullis_stats::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -75,7 +75,7 @@ fn server(filters: Filters, settings: &str, endpoints: &[SocketAddr]) -> Rc<TcpS
     let rules = vec![(Vec::new(), Condition::default(), route)];
     Rc::new(TcpServer {
         listener: "test".into(),
-        routes: Routes::of(rules, &config),
+        routes: Routes::of(HostRouteTable::new(rules), &config),
         chain: FilterChain::new(filters),
         stats: TcpStats::new(&registry.shard(0)),
         config,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use portcullis_cluster::Cluster;
 
-/// What is known of an endpoint that clients are led to by what they send: a number that stays the same for as long as it is used.
+/// An endpoint that clients are led to by what they send, as a number: the same one in every worker ([`lane_of`](super::lane_of)).
 pub type Lane = u64;
 
 /// What becomes of a client's datagram.
@@ -41,6 +41,9 @@ pub struct Choice {
 
 /// Tells where datagrams go by what they carry. Of one listener on one worker; it may keep what it learns.
 pub trait Guide {
+    /// All clusters that it leads to.
+    fn clusters(&self) -> Box<dyn Iterator<Item = Rc<Cluster>> + '_>;
+
     /// A datagram has come from a client.
     fn on_client(&self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Guidance;
 
@@ -62,7 +65,7 @@ pub trait Guide {
         datagram: &[u8],
     ) -> Result<(), &'static str>;
 
-    /// The endpoint of a lane is gone; its number may mean another one later.
+    /// The endpoint of a lane is gone.
     fn on_lane_gone(&self, lane: Lane);
 
     /// When [`Guide::on_timeout`] wants to be called.

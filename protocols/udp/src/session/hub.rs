@@ -43,7 +43,7 @@ pub(super) struct Hub {
     requests: RefCell<Egress>,
     /// By the index of their names.
     open: RefCell<Vec<Option<Rc<OpenFlow>>>>,
-    lanes: RefCell<Lanes>,
+    lanes: Lanes,
     slot: Rc<Slot>,
     /// What the machine's bounds were taken from.
     bounds_of: Cell<*const Service>,
@@ -85,7 +85,7 @@ impl Hub {
             delayed: Delayed::default(),
             requests: RefCell::default(),
             open: RefCell::default(),
-            lanes: RefCell::default(),
+            lanes: Lanes::default(),
             slot,
             bounds_of: Cell::new(std::ptr::null()),
             stop: datagrams.stop,
@@ -293,7 +293,7 @@ impl Hub {
                 if let Some(flow) = known.and_then(|id| self.find(id)) {
                     return Some(flow);
                 }
-                let picked = self.lanes.borrow().pick(lane);
+                let picked = self.lanes.pick(lane, guide.clusters());
                 let opened = match picked {
                     Some((cluster, picked)) => {
                         let goal = Goal::Endpoint(cluster, picked);
@@ -342,7 +342,7 @@ impl Hub {
         };
         let goal = Goal::Cluster(&choice.cluster);
         let opened = self.open(service, &newcomer, goal, |cluster, picked| {
-            let (lane, gone) = self.lanes.borrow_mut().of(cluster, picked);
+            let (lane, gone) = self.lanes.of(cluster, picked);
             for lane in gone {
                 guide.on_lane_gone(lane);
             }
