@@ -180,7 +180,7 @@ fn faults_strike_their_direction() {
 
 #[test]
 fn clients_are_allowed_and_denied() {
-    let worker = Worker::new("- deny: { clients: [192.0.2.0/24] }");
+    let worker = Worker::new("- deny: { client: [192.0.2.0/24] }");
     assert_eq!(worker.open("192.0.2.1:1").err(), Some("denied"));
     assert!(worker.open("198.51.100.1:1").is_ok());
 }
