@@ -20,6 +20,7 @@ pub mod quic_diff;
 pub mod quic_steering;
 pub mod redis;
 pub mod redis_session;
+pub mod udp_session;
 
 /// What a target does with one input.
 pub type Body = fn(&[u8]);
@@ -51,6 +52,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("redis_roundtrip", redis::roundtrip),
     ("redis_diff", redis::diff),
     ("redis_session", redis_session::session),
+    ("udp_session", udp_session::session),
     ("quic_header_decode", quic::header_decode),
     ("quic_initial_decode", quic::initial_decode),
     ("quic_diff", quic_diff::diff),
