@@ -21,6 +21,9 @@ pub enum Breach {
     /// A stream ended inside of a frame (RFC 9114 section 7.1).
     #[error("the stream ended inside of a frame")]
     Truncated,
+    /// A stream ended before the head of its message, or before the final one (RFC 9114 section 4.1).
+    #[error("the stream ended without a head")]
+    Incomplete,
     /// A frame that must not be there (RFC 9114 sections 4.1, 7.2).
     #[error("a frame that must not be there")]
     Unexpected,
@@ -53,6 +56,7 @@ impl Breach {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Truncated => "h3_truncated_frame",
+            Self::Incomplete => "h3_incomplete_message",
             Self::Unexpected => "h3_frame_unexpected",
             Self::Malformed => "h3_malformed_frame",
             Self::Push => "h3_push",
@@ -67,7 +71,7 @@ impl Breach {
     /// Whether only one message is to blame; otherwise the connection ends.
     #[must_use]
     pub const fn is_of_stream(self) -> bool {
-        matches!(self, Self::HeadTooLarge | Self::Pseudo)
+        matches!(self, Self::Incomplete | Self::HeadTooLarge | Self::Pseudo)
     }
 
     /// The code that the stream or the connection is ended with (RFC 9114 section 8.1, RFC 9204 section 6).
@@ -78,6 +82,7 @@ impl Breach {
             Self::Truncated | Self::Malformed => 0x106,
             Self::HeadTooLarge | Self::FrameTooLarge | Self::Flood => 0x107,
             Self::Push => 0x108,
+            Self::Incomplete => 0x10d,
             Self::Pseudo => 0x10e,
             Self::Section => 0x200,
         }
@@ -256,10 +261,15 @@ impl FrameGuard {
     /// The stream has ended.
     ///
     /// # Errors
-    /// Inside of a frame.
+    /// Inside of a frame, or before a final head.
     pub fn finish(&self) -> Result<(), Breach> {
-        let whole = matches!(self.state, State::Header) && self.header.len == 0;
-        if whole { Ok(()) } else { Err(Breach::Truncated) }
+        if !matches!(self.state, State::Header) || self.header.len > 0 {
+            return Err(Breach::Truncated);
+        }
+        match self.kind {
+            StreamKind::Message(_) if self.stage == Stage::Head => Err(Breach::Incomplete),
+            _ => Ok(()),
+        }
     }
 
     /// The head that was handed on last is known to be `interim`, or the final one. After the final one, another is a breach.

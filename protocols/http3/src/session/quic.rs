@@ -214,11 +214,6 @@ impl Bidi {
     pub(crate) fn new(message: &Rc<Message>) -> Self {
         Self(Rc::clone(message))
     }
-
-    /// The message.
-    pub(crate) fn message(&self) -> &Rc<Message> {
-        &self.0
-    }
 }
 
 impl h3::quic::SendStream<Bytes> for Bidi {
