@@ -1,8 +1,8 @@
 //! HTTP/3 (RFC 9114): sessions over QUIC, downstream and upstream.
 //!
 //! QUIC is driven by `quinn`, frames and QPACK by `h3`; here is what joins them to `portcullis-http`, and the bounds on what
-//! a peer may cost. Start at `session`; [`guard`] is what every byte of a stream passes.
+//! a peer may cost. Start at `session`; [`frames`] is what every byte of a stream passes.
 
-pub mod guard;
+pub mod frames;
 #[cfg(feature = "session")]
 pub mod session;

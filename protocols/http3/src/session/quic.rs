@@ -1,4 +1,4 @@
-//! QUIC as `h3` sees it: its traits, over `quinn`'s streams with the [guard](crate::guard) in between.
+//! QUIC as `h3` sees it: its traits, over `quinn`'s streams with the [guard](crate::frames) in between.
 //!
 //! What `h3` writes is queued and moved by whoever owns the message, and what it reads has been looked at, so that each of its
 //! asynchronous methods on a [`Bidi`] ends, or waits for the peer, at the first poll: none has to be kept. It knows no
@@ -18,7 +18,7 @@ use bytes::{Buf as _, Bytes};
 use h3::error::Code;
 use h3::quic::{ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 
-use crate::guard::{Breach, GuardLimits, SectionKind};
+use crate::frames::{Breach, GuardLimits, SectionKind};
 
 use self::incoming::Incoming;
 pub(crate) use self::message::{Failure, Message};

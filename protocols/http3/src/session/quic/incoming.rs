@@ -10,7 +10,7 @@ use h3::quic::{StreamErrorIncoming, StreamId};
 
 use super::message::{Failure, poll_chunk};
 use super::{Signals, error_code, stream_id};
-use crate::guard::{Breach, FrameGuard, GuardLimits, Piece, StreamKind, Varint};
+use crate::frames::{Breach, FrameGuard, GuardLimits, Piece, StreamKind, Varint};
 
 /// RFC 9114 section 6.2.
 const CONTROL: u64 = 0x0;

@@ -14,7 +14,7 @@ use bytes::{Buf as _, Bytes};
 use h3::quic::{StreamErrorIncoming, WriteBuf};
 
 use super::{Role, error_code, lost_stream};
-use crate::guard::{Breach, FrameGuard, Piece, StreamKind};
+use crate::frames::{Breach, FrameGuard, Piece, StreamKind};
 
 /// H3_REQUEST_CANCELLED (RFC 9114 section 8.1).
 const CANCELLED: u64 = 0x10c;

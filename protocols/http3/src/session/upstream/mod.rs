@@ -19,7 +19,7 @@ use portcullis_http::head::Status;
 use portcullis_http::stream::StreamError;
 
 use super::quic::Role;
-use crate::guard::{GuardLimits, SectionKind};
+use crate::frames::{GuardLimits, SectionKind};
 
 pub use check::{CheckFailed, check};
 pub use pool::{Pool, pool_of};
