@@ -1,6 +1,9 @@
 //! Endpoints that attack by HTTP/3 (tests/ATTACKS.md T9, T10, Q5, Q6): each is cut or its stream is, its request is answered, everybody else
 //! goes on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use harness::{
     Gate, H3_OK, Http3Origin, h3_field, h3_frame as frame, h3_frame_header as header, h3_head,
     h3_number,
@@ -121,8 +124,9 @@ fn q6_attacks_beside_the_streams() {
         });
         let site = site(origin.address(), "").start();
         let response = post(&mut site.client(), "");
+        // A connection that is cut before the request was sent is no reason not to try another one.
         let labels = [("cluster", "site"), ("reason", *reason)];
-        site.wait_stat(CUTS, &labels, |value| value == 1);
+        site.wait_stat(CUTS, &labels, |value| value >= 1);
         assert_eq!(response.status, 502, "{name}");
         site.neighbour_is_well();
     }
@@ -133,7 +137,7 @@ fn q6_attacks_beside_the_streams() {
 fn q6_a_control_stream_that_ends() {
     let origin = Http3Origin::raw(|gateway| async move {
         let mut control = gateway.control().await;
-        gateway.request().await;
+        let _held = gateway.request().await;
         let _ = control.finish();
         gateway.closed().await;
     });
@@ -278,12 +282,18 @@ fn t9_bodies_that_break_off() {
         }),
     ];
     for (name, bad) in rows {
-        let origin = Http3Origin::raw(move |gateway| async move {
-            let _control = gateway.control().await;
-            let mut exchange = gateway.request().await.unwrap();
-            exchange.write(bad()).await;
-            let _ = exchange.send.finish();
-            gateway.serve("ok").await;
+        let first = Arc::new(AtomicBool::new(true));
+        let origin = Http3Origin::raw(move |gateway| {
+            let first = Arc::clone(&first);
+            async move {
+                let _control = gateway.control().await;
+                if first.swap(false, Ordering::Relaxed) {
+                    let mut exchange = gateway.request().await.unwrap();
+                    exchange.write(bad()).await;
+                    let _ = exchange.send.finish();
+                }
+                gateway.serve("ok").await;
+            }
         });
         let site = site(origin.address(), "").start();
         let mut client = site.client();

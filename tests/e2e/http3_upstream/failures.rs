@@ -70,7 +70,7 @@ fn an_endpoint_that_dies_in_a_response() {
     let site = site(origin.address(), keep_alive).start();
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-    client.read_until("half");
+    client.read_until("half\r\n");
     origin.kill();
     client.expect_gone();
     let labels = [("cluster", "site"), ("reason", "upstream_gone")];
@@ -129,7 +129,7 @@ fn health_checks_go_over_http3() {
             if healthy == 1 { "unhealthy" } else { "healthy" },
         ));
         let labels = [("cluster", "site")];
-        let endpoints = "portcullis_cluster_endpoints_healthy";
-        gateway.wait_stat(endpoints, &labels, |value| value == healthy);
+        let healthy_now = "portcullis_endpoint_healthy";
+        gateway.wait_stat(healthy_now, &labels, |value| value == healthy);
     }
 }

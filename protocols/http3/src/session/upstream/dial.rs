@@ -73,25 +73,7 @@ pub(super) async fn dial(
     let connecting = endpoint
         .connect_with(config, target.address, &target.name)
         .map_err(|_| failure(ConnectError::TlsUnavailable))?;
-    let mut connecting = pin!(connecting);
-    let mut timer = Timer::new();
-    let connection = poll_fn(|task| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(task) {
-            return Poll::Ready(connected.map_err(|error| failure_of(&error)));
-        }
-        // ICMP is heard, unless something has come from the endpoint since.
-        if let Poll::Ready(refused) = socket.heard().poll_doubted(task) {
-            return Poll::Ready(Err(if refused {
-                ConnectFailure::Refused
-            } else {
-                ConnectFailure::Unreachable
-            }));
-        }
-        timer
-            .poll_expired(task, deadline)
-            .map(|()| Err(ConnectFailure::TimedOut))
-    })
-    .await?;
+    let connection = shake_hands(connecting, &socket, deadline).await?;
     if !speaks_http3(&connection) {
         connection.close(NO_ERROR, b"");
         return Err(ConnectFailure::Mismatch);
@@ -101,6 +83,37 @@ pub(super) async fn dial(
         socket,
         deadline,
     })
+}
+
+/// Waits for the handshake, for what ICMP says meanwhile, and for the deadline.
+async fn shake_hands(
+    connecting: quinn::Connecting,
+    socket: &Socket,
+    deadline: Option<Instant>,
+) -> Result<quinn::Connection, ConnectFailure> {
+    let (mut connecting, mut doubted) = (pin!(connecting), pin!(socket.doubted()));
+    let mut timer = Timer::new();
+    poll_fn(|task| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(task) {
+            return Poll::Ready(connected.map_err(|error| failure_of(&error)));
+        }
+        if let Poll::Ready(refused) = doubted.as_mut().poll(task) {
+            return Poll::Ready(Err(if refused {
+                ConnectFailure::Refused
+            } else {
+                ConnectFailure::Unreachable
+            }));
+        }
+        // A send may have taken the error away from who waits for it.
+        timer.poll_expired(task, deadline).map(|()| {
+            Err(if socket.heard().is_refused() {
+                ConnectFailure::Refused
+            } else {
+                ConnectFailure::TimedOut
+            })
+        })
+    })
+    .await
 }
 
 /// Whether both have agreed on HTTP/3: a cluster can offer other protocols.

@@ -228,7 +228,8 @@ fn count(left: &mut Option<u64>, data: Bytes) -> Result<BodyPiece, &'static str>
 fn failure_of(error: &h3::error::StreamError, place: &Place, received: bool) -> StreamError {
     use h3::error::StreamError as E;
     let message = place.message();
-    if let Some(failure) = message.failure() {
+    // Where `h3` itself ended it, it says why.
+    if let Some(failure) = message.failure().filter(|known| *known != Failure::Closed) {
         return self::failure(&failure, place, received);
     }
     if let Some(label) = place.link().fault() {

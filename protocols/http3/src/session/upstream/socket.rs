@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use futures_util::task::AtomicWaker;
 use portcullis_net::ConnectError;
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -37,7 +36,6 @@ pub(super) struct Heard {
     doubted: AtomicBool,
     /// Whether that was because nobody listens there.
     refused: AtomicBool,
-    waker: AtomicWaker,
 }
 
 impl Heard {
@@ -51,14 +49,9 @@ impl Heard {
         self.doubted.load(Ordering::Relaxed)
     }
 
-    /// Answers when the endpoint is said to be out of reach: whether because nobody listens there.
-    pub(super) fn poll_doubted(&self, task: &Context<'_>) -> Poll<bool> {
-        self.waker.register(task.waker());
-        if self.is_doubted() {
-            Poll::Ready(self.refused.load(Ordering::Relaxed))
-        } else {
-            Poll::Pending
-        }
+    /// Whether it was because nobody listens there.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_doubted() && self.refused.load(Ordering::Relaxed)
     }
 
     fn on_received(&self) {
@@ -74,7 +67,6 @@ impl Heard {
         };
         self.refused.store(refused, Ordering::Relaxed);
         self.doubted.store(true, Ordering::Relaxed);
-        self.waker.wake();
     }
 }
 
@@ -94,6 +86,26 @@ impl Socket {
     /// What comes out of it.
     pub(super) fn heard(&self) -> &Arc<Heard> {
         &self.heard
+    }
+
+    /// Answers when the endpoint is said to be out of reach, before anything else has happened: whether because nobody
+    /// listens there. Reading and writing would show it only with the next datagram.
+    pub(super) async fn doubted(&self) -> bool {
+        loop {
+            if self.io.ready(Interest::ERROR).await.is_err() {
+                return false;
+            }
+            let error = self.io.try_io(Interest::ERROR, || {
+                let error = self.io.take_error()?;
+                error.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+            });
+            if let Ok(error) = error {
+                self.heard.on_error(&error);
+            }
+            if self.heard.is_doubted() {
+                return self.heard.is_refused();
+            }
+        }
     }
 
     /// Whether nothing waits to be read.
