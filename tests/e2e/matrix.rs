@@ -43,6 +43,24 @@ const ABOUT_HTTP1_UPSTREAM: &[&str] = &[
     "h15_",
 ];
 
+/// As [`ABOUT_HTTP1`], where upstreams speak HTTP/3.
+const ABOUT_HTTP1_OR_TCP_UPSTREAM: &[&str] = &[
+    "h17_connect_by_route",
+    "cluster_limits",
+    "per_try_timeout_goes_to_the_next_attempt",
+    // Broken HTTP/1; what is broken in HTTP/3 is in http3_upstream.
+    "h15_",
+    // No WebSocket passes it, which http3_upstream shows.
+    "h6_bytes_before_101_are_held",
+    "h6_no_tunnel_on_403",
+    "idle_tunnel_ends",
+    "upgrade_by_route",
+    "websocket_frames_pass",
+    // Their endpoint does not accept: a word of TCP's. Those of QUIC are in http3_upstream.
+    "http_upstream::connect_timeout",
+    "pending_limit",
+];
+
 /// As [`ABOUT_HTTP1`], where clients speak HTTP/2: their own tests are in http2, http2_life and http2_tunnels.
 const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
     "http10_client",
@@ -67,6 +85,12 @@ const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
 ];
 
 const TO_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM];
+const TO_HTTP3: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_OR_TCP_UPSTREAM];
+const HTTP2_TO_HTTP3: &[&[&str]] = &[
+    ABOUT_HTTP1,
+    ABOUT_HTTP1_OR_TCP_UPSTREAM,
+    ABOUT_HTTP1_DOWNSTREAM,
+];
 const FROM_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM];
 const ALL_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM];
 
@@ -105,6 +129,11 @@ fn http1_to_http2_tls() {
 }
 
 #[test]
+fn http1_to_http3() {
+    run("h1-h3", TO_HTTP3);
+}
+
+#[test]
 fn http2_to_http1() {
     run("h2-h1", FROM_HTTP2);
 }
@@ -122,4 +151,14 @@ fn http2_to_http2() {
 #[test]
 fn http2_to_http2_tls() {
     run("h2-h2-tls", ALL_HTTP2);
+}
+
+#[test]
+fn http2_to_http3() {
+    run("h2-h3", HTTP2_TO_HTTP3);
+}
+
+#[test]
+fn http2_to_http3_tls() {
+    run("h2-h3-tls", HTTP2_TO_HTTP3);
 }

@@ -4,7 +4,7 @@
 //! HTTP/3 server of an HTTP/1 one.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -43,7 +43,7 @@ fn trust() -> &'static Trust {
     TRUST.get_or_init(|| {
         let authority = Authority::new("http3");
         let folder = Scratch::new();
-        folder.write("authority.pem", authority.pem());
+        folder.write(AUTHORITY, authority.pem());
         Trust { authority, folder }
     })
 }
@@ -70,15 +70,23 @@ impl Http3Origin {
         Self::http3(transport, move |request, stream, _| serve(request, stream))
     }
 
-    /// Speaks HTTP/3 in front of an HTTP/1 upstream.
+    /// Speaks HTTP/3 in front of an HTTP/1 upstream. What comes by TCP passes as it is.
     #[must_use]
     pub fn in_front_of(origin: SocketAddr) -> Self {
-        Self::http3(
+        let front = Self::http3(
             quinn::TransportConfig::default(),
             move |request, stream, stopped| {
                 translate::http3_to_http1(origin, request, stream, stopped)
             },
-        )
+        );
+        match TcpListener::bind(front.address) {
+            Ok(listener) => {
+                thread::spawn(move || pass(listener, origin));
+                front
+            }
+            // Somebody else has the port.
+            Err(_) => Self::in_front_of(origin),
+        }
     }
 
     /// A server that does `serve` with every connection, below HTTP/3.
@@ -97,9 +105,13 @@ impl Http3Origin {
     #[must_use]
     pub fn misnamed() -> Self {
         let transport = quinn::TransportConfig::default();
-        Self::run(certified(&["other.test"]), transport, |connection| async move {
-            connection.closed().await;
-        })
+        Self::run(
+            certified(&["other.test"]),
+            transport,
+            |connection| async move {
+                connection.closed().await;
+            },
+        )
     }
 
     /// A server that does not speak HTTP/3 but something else over QUIC.
@@ -128,8 +140,12 @@ impl Http3Origin {
     /// What the cluster of such an origin must say about TLS.
     #[must_use]
     pub fn tls() -> String {
-        let path = trust().folder.path().join(AUTHORITY);
-        format!("tls: {{ roots: {} }}", path.display())
+        format!("tls: {{ roots: {}/{AUTHORITY} }}", Self::trust_folder())
+    }
+
+    /// Where what such origins are known by is.
+    pub(crate) fn trust_folder() -> String {
+        trust().folder.path().display().to_string()
     }
 
     /// Ends it in the middle of whatever it does: its socket is closed, and it says goodbye to nobody.
@@ -218,6 +234,20 @@ impl Http3Origin {
     }
 }
 
+fn pass(listener: TcpListener, origin: SocketAddr) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        listener.set_nonblocking(true).expect("non-blocking");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        while let Ok((client, _)) = listener.accept().await {
+            spawn_local(translate::pass(client, origin));
+        }
+    });
+}
+
 fn certified(names: &[&str]) -> rustls::ServerConfig {
     let mut tls = trust().authority.issue(names).server();
     tls.alpn_protocols = vec![b"h3".to_vec()];
@@ -241,7 +271,8 @@ pub struct RawExchange {
 impl RawHttp3 {
     /// Opens a control stream, with settings that say nothing.
     pub async fn control(&self) -> quinn::SendStream {
-        self.unidirectional([&[0][..], &h3_frame(4, [])].concat()).await
+        self.unidirectional([&[0][..], &h3_frame(4, [])].concat())
+            .await
     }
 
     /// Opens a unidirectional stream that begins so.

@@ -151,7 +151,11 @@ enum State {
     /// In the frame header, or before it.
     Header,
     /// In the content of a frame that is collected, its header included.
-    Collecting { kind: u64, frame: BytesMut, left: usize },
+    Collecting {
+        kind: u64,
+        frame: BytesMut,
+        left: usize,
+    },
     /// In DATA.
     Data { left: u64 },
     /// In what is left out.

@@ -21,10 +21,18 @@ fn ok() -> Vec<u8> {
 
 /// On the stream of a request.
 const ON_THE_STREAM: &[Row] = &[
-    ("DATA before a head", || frame(0, "early"), "h3_frame_unexpected"),
+    (
+        "DATA before a head",
+        || frame(0, "early"),
+        "h3_frame_unexpected",
+    ),
     ("SETTINGS", || frame(4, []), "h3_frame_unexpected"),
     ("GOAWAY", || frame(7, [0]), "h3_frame_unexpected"),
-    ("a frame of HTTP/2", || frame(6, [0; 8]), "h3_frame_unexpected"),
+    (
+        "a frame of HTTP/2",
+        || frame(6, [0; 8]),
+        "h3_frame_unexpected",
+    ),
     ("a push", || frame(5, [0, 0, 0, 0xd9]), "h3_push"),
     (
         "frames without end that mean nothing",
@@ -168,7 +176,12 @@ fn t10_bad_responses_harm_nobody_else() {
         ),
         (
             "two lengths",
-            || frame(1, h3_head(&[("content-length", "0"), ("content-length", "0")])),
+            || {
+                frame(
+                    1,
+                    h3_head(&[("content-length", "0"), ("content-length", "0")]),
+                )
+            },
             "invalid_content_length",
         ),
         (
@@ -259,7 +272,11 @@ fn t10_bad_responses_harm_nobody_else() {
 fn t9_bodies_that_break_off() {
     let rows: &[(&str, fn() -> Vec<u8>)] = &[
         ("too short", || {
-            [frame(1, h3_head(&[("content-length", "9")])), frame(0, "half")].concat()
+            [
+                frame(1, h3_head(&[("content-length", "9")])),
+                frame(0, "half"),
+            ]
+            .concat()
         }),
         ("too long", || {
             let head = frame(1, h3_head(&[("content-length", "5")]));
@@ -374,7 +391,9 @@ fn t10_no_streams_allowed() {
     let mut transport = quinn::TransportConfig::default();
     transport.max_concurrent_bidi_streams(0_u32.into());
     let origin = Http3Origin::start_with(transport, |_, _| std::future::pending());
-    let site = site(origin.address(), "").cluster("connect_timeout: 1s").start();
+    let site = site(origin.address(), "")
+        .cluster("connect_timeout: 1s")
+        .start();
     let mut client = site.client();
     let response = client.get("/", "a");
     assert_local("no streams", &response, 503, "upstream_connection_limit");

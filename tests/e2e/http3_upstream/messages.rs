@@ -244,7 +244,9 @@ fn tunnels_are_refused() {
         let _ = stream.send_response(Response::new(())).await;
         let _ = stream.finish().await;
     });
-    let site = site(origin.address(), "").start();
+    let site = site(origin.address(), "")
+        .routes("- connect: \"*:443\"\n  cluster: site\n- cluster: site")
+        .start();
     let mut client = site.client();
     client.send(
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -252,5 +254,9 @@ fn tunnels_are_refused() {
     );
     let response = client.read_response();
     assert_local("websocket", &response, 502, "extended_connect_unsupported");
+    let mut client = site.client();
+    client.send("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n");
+    let response = client.read_response();
+    assert_local("connect", &response, 502, "connect_unsupported");
     site.neighbour_is_well();
 }

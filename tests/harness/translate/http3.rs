@@ -82,7 +82,9 @@ async fn upload(
         }
         let data = data.copy_to_bytes(data.remaining());
         if !stated {
-            write.write_all(format!("{:x}\r\n", data.len()).as_bytes()).await?;
+            write
+                .write_all(format!("{:x}\r\n", data.len()).as_bytes())
+                .await?;
         }
         write.write_all(&data).await?;
         if !stated {

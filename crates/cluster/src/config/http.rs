@@ -158,7 +158,10 @@ fn check_http3(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
     let http = &cluster.http;
     if !cluster.has_tls() {
         diagnostics
-            .error(http.span, "version: http3 is always encrypted, and the cluster has no tls")
+            .error(
+                http.span,
+                "version: http3 is always encrypted, and the cluster has no tls",
+            )
             .help("add a tls block; an empty one trusts what the system trusts");
     }
     for endpoint in cluster.endpoints.iter() {
@@ -175,7 +178,10 @@ fn check_http3(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
     }
     if http.guard != UpstreamGuard::default() {
         diagnostics
-            .error(http.span, "`guard` counts frames of HTTP/2, and this is HTTP/3")
+            .error(
+                http.span,
+                "`guard` counts frames of HTTP/2, and this is HTTP/3",
+            )
             .help("leave `guard` out; what an endpoint may send in HTTP/3 is bounded without it");
     }
     let alpn = cluster.tls.as_ref().and_then(|tls| tls.alpn.as_ref());
@@ -183,7 +189,10 @@ fn check_http3(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
         && !alpn.iter().any(|name| name.value == "h3")
     {
         diagnostics
-            .error(alpn.span, "HTTP/3 is agreed on as h3, which is not offered here")
+            .error(
+                alpn.span,
+                "HTTP/3 is agreed on as h3, which is not offered here",
+            )
             .help("leave `alpn` out");
     }
     match cluster.health_check.as_ref().map(|check| &check.probe) {
@@ -191,7 +200,10 @@ fn check_http3(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
             .error(http.span, "a health check by TCP says nothing about HTTP/3")
             .help("check by `http`, which is asked over HTTP/3"),
         Some(HealthProbe::Grpc { .. }) => diagnostics
-            .error(http.span, "a health check by gRPC is asked over HTTP/2, and this is HTTP/3")
+            .error(
+                http.span,
+                "a health check by gRPC is asked over HTTP/2, and this is HTTP/3",
+            )
             .help("check by `http`, which is asked over HTTP/3"),
         _ => return,
     };

@@ -115,7 +115,10 @@ pub(super) async fn check(
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failed::Request)?;
-    judge(probe, status_of(stream, request).await.map_err(Failed::Http)?)
+    judge(
+        probe,
+        status_of(stream, request).await.map_err(Failed::Http)?,
+    )
 }
 
 fn judge(probe: &HealthProbe, status: StatusCode) -> Result<(), Failed> {

@@ -59,7 +59,11 @@ impl<'a> Section<'a> {
     fn prefix(&mut self) -> Result<(), Breach> {
         let (_, required) = self.number(8)?;
         let (_, _base) = self.number(7)?;
-        if required == 0 { Ok(()) } else { Err(Breach::Section) }
+        if required == 0 {
+            Ok(())
+        } else {
+            Err(Breach::Section)
+        }
     }
 
     /// The next field: `Some(None)` if it is a regular one.

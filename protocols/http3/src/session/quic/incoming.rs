@@ -54,7 +54,9 @@ impl Incoming {
     fn take(&mut self) -> Result<Option<Bytes>, Breach> {
         match &mut self.state {
             State::Type(start) => {
-                let more = self.raw.split_to(self.raw.len().min(8 - start.len().min(8)));
+                let more = self
+                    .raw
+                    .split_to(self.raw.len().min(8 - start.len().min(8)));
                 start.extend_from_slice(&more);
                 let Some(kind) = Varint::parse(start) else {
                     return Ok(None);

@@ -92,11 +92,7 @@ struct Inlet {
 
 impl Message {
     /// The two halves of a stream.
-    pub(crate) fn new(
-        send: quinn::SendStream,
-        receive: quinn::RecvStream,
-        role: Role,
-    ) -> Rc<Self> {
+    pub(crate) fn new(send: quinn::SendStream, receive: quinn::RecvStream, role: Role) -> Rc<Self> {
         Rc::new(Self {
             id: send.id().into(),
             outlet: RefCell::new(Outlet {
@@ -295,8 +291,7 @@ impl Drop for Message {
             let _ = outlet.stream.reset(code);
         }
         let inlet = self.inlet.get_mut();
-        let is_open = !inlet.ended
-            && matches!(inlet.failure, None | Some(Failure::Breach(_)));
+        let is_open = !inlet.ended && matches!(inlet.failure, None | Some(Failure::Breach(_)));
         if is_open {
             let _ = inlet.stream.stop(code);
         }

@@ -56,7 +56,8 @@ pub(super) async fn dial(
     endpoint: &Endpoint,
     http: &UpstreamHttp,
 ) -> Result<Dialled, ConnectFailure> {
-    let target = connect::to_endpoint_quic(settings, endpoint, AlpnOffer::Http3).map_err(failure)?;
+    let target =
+        connect::to_endpoint_quic(settings, endpoint, AlpnOffer::Http3).map_err(failure)?;
     let deadline = clock::now().checked_add(target.timeout);
     let socket = Socket::new(target.socket).map_err(|error| failure((&error).into()))?;
     let tls = QuicClientConfig::try_from(target.tls)

@@ -186,7 +186,8 @@ impl Link {
         if !self.is_open() || now.saturating_duration_since(since) >= REPLENISHING {
             return 0;
         }
-        most.min(self.terms.most_streams).saturating_sub(self.active.get())
+        most.min(self.terms.most_streams)
+            .saturating_sub(self.active.get())
     }
 
     /// Opens the next request's stream once the peer allows it, if it did not. Ready when it has been.
@@ -321,7 +322,9 @@ impl Link {
 
     /// It does not any more.
     pub(super) fn forget_response(&self, stream: u64) {
-        self.waiting.borrow_mut().retain(|(known, _)| *known != stream);
+        self.waiting
+            .borrow_mut()
+            .retain(|(known, _)| *known != stream);
     }
 
     /// Whether streams may still be opened on it, now or later.

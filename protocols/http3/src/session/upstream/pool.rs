@@ -78,7 +78,11 @@ impl Pool {
         let link = Rc::clone(&opened.link);
         self.stats.connections.inc();
         let mut lanes = self.lanes.borrow_mut();
-        lanes.entry(link.terms.endpoint).or_default().links.push(link);
+        lanes
+            .entry(link.terms.endpoint)
+            .or_default()
+            .links
+            .push(link);
         drop(lanes);
         portcullis_net::spawn_local(driver::drive(opened));
     }

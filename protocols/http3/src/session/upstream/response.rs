@@ -164,8 +164,7 @@ fn judge_head(
         return Ok((head, Framing::None));
     }
     let ended = message.is_at_end();
-    let framing =
-        Framing::of_response(&head, method).map_err(|error| malformed(error.label()))?;
+    let framing = Framing::of_response(&head, method).map_err(|error| malformed(error.label()))?;
     // RFC 9114 section 4.1.2: the stream's end is the body's, and a stated length must agree.
     let framing = match framing {
         Framing::UntilClose | Framing::Chunked if ended => Framing::Length(0),

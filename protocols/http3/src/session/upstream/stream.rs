@@ -213,6 +213,10 @@ impl UpstreamStream for Upstream {
         }
     }
 
+    fn takes_connect(&self) -> bool {
+        false
+    }
+
     fn is_reused(&self) -> bool {
         self.reused
     }
