@@ -17,7 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::http3_quic::{Bidi, Quic, Stopped, Stops};
 use crate::scratch::Scratch;
-use crate::tls::Authority;
+use crate::tls::{Authority, Issued};
 use crate::translate;
 use crate::watched::Watched;
 
@@ -114,6 +114,21 @@ impl Http3Origin {
         )
     }
 
+    /// A server that asks for a certificate of its own authority; it answers `ok`.
+    #[must_use]
+    pub fn asking() -> Self {
+        let trust = trust();
+        let issued = trust.authority.issue(&["127.0.0.1"]);
+        let mut tls = issued.server_of(rustls::ALL_VERSIONS, Some(&trust.authority));
+        tls.alpn_protocols = vec![b"h3".to_vec()];
+        let transport = quinn::TransportConfig::default();
+        Self::run(tls, transport, |connection| async move {
+            let gateway = RawHttp3 { connection };
+            let _control = gateway.control().await;
+            gateway.serve("ok").await;
+        })
+    }
+
     /// A server that does not speak HTTP/3 but something else over QUIC.
     #[must_use]
     pub fn of_another_protocol() -> Self {
@@ -141,6 +156,13 @@ impl Http3Origin {
     #[must_use]
     pub fn tls() -> String {
         format!("tls: {{ roots: {}/{AUTHORITY} }}", Self::trust_folder())
+    }
+
+    /// The certificate of who vouches for such origins, and one that it issued, in PEM form.
+    #[must_use]
+    pub fn authority() -> (String, Issued) {
+        let authority = &trust().authority;
+        (authority.pem(), authority.issue(&["gateway.test"]))
     }
 
     /// Where what such origins are known by is.
@@ -319,7 +341,13 @@ impl RawExchange {
 }
 
 /// A field section that says 200 and nothing else.
-pub const H3_OK: [u8; 3] = [0, 0, 0xc0 | 25];
+pub const H3_OK: [u8; 3] = [0, 0, h3_indexed(25)];
+
+/// A field of QPACK's static table.
+#[must_use]
+pub const fn h3_indexed(index: u8) -> u8 {
+    0xc0 + index
+}
 
 /// A frame.
 pub fn h3_frame(kind: u64, payload: impl AsRef<[u8]>) -> Vec<u8> {

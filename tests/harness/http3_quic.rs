@@ -134,7 +134,10 @@ impl Sending {
 
 impl h3::quic::SendStream<Bytes> for Sending {
     fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        while let Some(data) = self.writing.as_mut().filter(|data| data.has_remaining()) {
+        while let Some(data) = &mut self.writing {
+            if !data.has_remaining() {
+                break;
+            }
             let written = Pin::new(&mut self.stream).poll_write(task, data.chunk());
             data.advance(ready!(written).map_err(|error| match error {
                 quinn::WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated {

@@ -59,7 +59,7 @@ pub use http::{RawRequest, RawResponse};
 pub use http2_origin::{Exchange, Http2Origin};
 pub use http3_origin::{
     H3_OK, Http3Origin, Http3Stream, RawExchange, RawHttp3, h3_field, h3_frame, h3_frame_header,
-    h3_head, h3_number,
+    h3_head, h3_indexed, h3_number,
 };
 pub use matrix::Versions;
 pub use origin::{ClosedPort, Origin};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{
     Gate, H3_OK, Http3Origin, h3_field, h3_frame as frame, h3_frame_header as header, h3_head,
-    h3_number,
+    h3_indexed, h3_number,
 };
 
 use super::{CUTS, SITE, STREAMS, post, site};
@@ -211,7 +211,7 @@ fn t10_bad_responses_harm_nobody_else() {
         ),
         (
             "a bomb of indices",
-            || frame(1, [&H3_OK[..], &[0xc0 | 57; 60 << 10]].concat()),
+            || frame(1, [&H3_OK[..], &vec![h3_indexed(57); 60 << 10]].concat()),
             "head_too_large",
         ),
         (
@@ -221,17 +221,22 @@ fn t10_bad_responses_harm_nobody_else() {
         ),
         (
             "two statuses",
-            || frame(1, [&H3_OK[..], &[0xc0 | 26]].concat()),
+            || frame(1, [&H3_OK[..], &[h3_indexed(26)]].concat()),
             "invalid_pseudo_header",
         ),
         (
             "a status behind a field",
-            || frame(1, [&[0, 0][..], &h3_field("x", "y"), &[0xc0 | 25]].concat()),
+            || {
+                frame(
+                    1,
+                    [&[0, 0][..], &h3_field("x", "y"), &[h3_indexed(25)]].concat(),
+                )
+            },
             "invalid_pseudo_header",
         ),
         (
             "a path",
-            || frame(1, [&H3_OK[..], &[0xc0 | 1]].concat()),
+            || frame(1, [&H3_OK[..], &[h3_indexed(1)]].concat()),
             "invalid_pseudo_header",
         ),
         ("no head", Vec::new, "h3_incomplete_message"),
@@ -270,7 +275,8 @@ fn t10_bad_responses_harm_nobody_else() {
 /// T9: what comes does not agree with the length that was stated, or breaks off; a client sees that its response is none.
 #[test]
 fn t9_bodies_that_break_off() {
-    let rows: &[(&str, fn() -> Vec<u8>)] = &[
+    type Bad = (&'static str, fn() -> Vec<u8>);
+    let rows: &[Bad] = &[
         ("too short", || {
             [
                 frame(1, h3_head(&[("content-length", "9")])),
@@ -290,7 +296,7 @@ fn t9_bodies_that_break_off() {
         }),
         ("a second head", || [ok(), frame(0, "half"), ok()].concat()),
         ("a pseudo-header behind", || {
-            let trailers = [&[0, 0][..], &h3_field("x", "y"), &[0xc0 | 25]].concat();
+            let trailers = [&[0, 0][..], &h3_field("x", "y"), &[h3_indexed(25)]].concat();
             [ok(), frame(0, "half"), frame(1, trailers)].concat()
         }),
         ("DATA behind trailers", || {
@@ -334,7 +340,7 @@ fn what_means_nothing_is_left_out() {
         let mut exchange = gateway.request().await.unwrap();
         let pieces = [
             grease(),
-            frame(1, [0, 0, 0xc0 | 24]),
+            frame(1, [0, 0, h3_indexed(24)]),
             grease(),
             ok(),
             frame(0, []),

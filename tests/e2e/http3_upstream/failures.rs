@@ -3,11 +3,11 @@
 use std::net::UdpSocket;
 
 use bytes::Bytes;
-use harness::{Gate, Gateway, Http3Origin, Http3Stream, Origin, Reply};
+use harness::{Gate, Gateway, Http3Origin, Http3Stream, Origin, Reply, Scratch, eventually};
 use http::Response;
 
 use super::{CUTS, post, site};
-use crate::support::assert_local;
+use crate::support::{Site, assert_local};
 
 /// What cannot be a connection, and how that is told.
 #[test]
@@ -38,20 +38,42 @@ fn no_connection() {
     }
 }
 
-/// An authority that nobody trusts.
+/// An authority that nobody trusts, until its file says another.
 #[test]
 fn an_unknown_authority() {
-    let origin = Http3Origin::start(half_an_answer);
+    let origin = Http3Origin::asking();
+    let (authority, issued) = Http3Origin::authority();
     let stranger = harness::tls::Authority::new("stranger");
-    let folder = harness::Scratch::new();
-    let roots = folder.write("stranger.pem", stranger.pem());
-    let site = crate::support::Site::default()
+    let folder = Scratch::new();
+    let roots = folder.write("roots.pem", stranger.pem());
+    let cert = folder.write("gateway.pem", &issued.cert);
+    let key = folder.write("gateway.key", &issued.key);
+    let site = Site::default()
         .endpoint(origin.address())
-        .cluster(&format!("tls: {{ roots: {} }}", roots.display()))
+        .cluster(&format!(
+            "tls: {{ roots: {}, client_certificate: {{ cert: {}, key: {} }} }}",
+            roots.display(),
+            cert.display(),
+            key.display()
+        ))
         .cluster("http: { version: http3 }")
         .start();
     let response = post(&mut site.client(), "");
     assert_local("stranger", &response, 503, "tls_certificate");
+    site.neighbour_is_well();
+    folder.write("roots.pem", authority);
+    eventually("trusted, and trusts the gateway", || {
+        site.client().get("/", "a").text() == "ok"
+    });
+}
+
+/// A server that wants a certificate, and gets none.
+#[test]
+fn a_certificate_that_is_missing() {
+    let origin = Http3Origin::asking();
+    let site = site(origin.address(), "").start();
+    let response = post(&mut site.client(), "");
+    assert_eq!(response.status / 100, 5, "{}", response.text());
     site.neighbour_is_well();
 }
 

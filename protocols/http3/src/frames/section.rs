@@ -33,8 +33,8 @@ pub(super) fn check(section: &[u8], kind: SectionKind) -> Result<bool, Breach> {
     section.prefix()?;
     let mut seen = 0_u8;
     let mut regular = false;
-    while let Some(name) = section.next()? {
-        let Some(pseudo) = name else {
+    while !section.rest.is_empty() {
+        let Some(pseudo) = section.next()? else {
             regular = true;
             continue;
         };
@@ -66,27 +66,25 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The next field: `Some(None)` if it is a regular one.
-    fn next(&mut self) -> Result<Option<Option<Pseudo>>, Breach> {
-        let Some(&first) = self.rest.first() else {
-            return Ok(None);
-        };
+    /// The next field: `None` if it is a regular one.
+    fn next(&mut self) -> Result<Option<Pseudo>, Breach> {
+        let &first = self.rest.first().ok_or(Breach::Section)?;
         if first & 0x80 != 0 {
             // Indexed: T says whether the table is the static one.
             let (flags, index) = self.number(6)?;
-            return static_name(flags, 1, index).map(Some);
+            return static_name(flags, index);
         }
         if first & 0x40 != 0 {
             // A value whose name is indexed: N, T.
             let (flags, index) = self.number(4)?;
-            let name = static_name(flags, 1, index)?;
+            let name = static_name(flags, index)?;
             self.string(7)?;
-            return Ok(Some(name));
+            return Ok(name);
         }
         if first & 0x20 != 0 {
             let name = self.literal_name()?;
             self.string(7)?;
-            return Ok(Some(name));
+            return Ok(name);
         }
         Err(Breach::Section)
     }
@@ -137,9 +135,10 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The name of an entry of the static table (RFC 9204 appendix A), if it is a pseudo-header field's.
-fn static_name(flags: u8, table: u8, index: u64) -> Result<Option<Pseudo>, Breach> {
-    if flags & table == 0 {
+/// The name of an entry of the static table (RFC 9204 appendix A), if it is a pseudo-header field's. The lowest of the flags says
+/// whether that table is meant.
+fn static_name(flags: u8, index: u64) -> Result<Option<Pseudo>, Breach> {
+    if flags & 1 == 0 {
         return Err(Breach::Section);
     }
     Ok(match index {
