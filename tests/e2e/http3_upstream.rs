@@ -4,6 +4,7 @@ mod attacks;
 mod connections;
 mod failures;
 mod messages;
+mod peers;
 
 use harness::{Client, Http3Origin, RawResponse};
 

@@ -84,6 +84,17 @@ const ABOUT_HTTP1_DOWNSTREAM: &[&str] = &[
     "websocket_frames_pass",
 ];
 
+/// Calls are HTTP, and know no version either.
+const CALLS: &[&str] = &[
+    "grpc::calls::",
+    "grpc::deadlines::",
+    "grpc::messages::",
+    "grpc::web::",
+];
+
+/// A reset leaves out what came before it and was not read yet (RFC 9000 section 19.4).
+const ABOUT_RESETS: &[&str] = &["broken_answers_end_with_a_status"];
+
 const TO_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM];
 const TO_HTTP3: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_OR_TCP_UPSTREAM];
 const HTTP2_TO_HTTP3: &[&[&str]] = &[
@@ -95,8 +106,13 @@ const FROM_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_DOWNSTREAM];
 const ALL_HTTP2: &[&[&str]] = &[ABOUT_HTTP1, ABOUT_HTTP1_UPSTREAM, ABOUT_HTTP1_DOWNSTREAM];
 
 fn run(versions: &str, skipped: &[&[&str]]) {
+    run_modules(MODULES, 40, versions, skipped);
+}
+
+/// Runs the tests of modules, of which there are more than `least`.
+fn run_modules(modules: &[&str], least: usize, versions: &str, skipped: &[&[&str]]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env("PORTCULLIS_MATRIX", versions).args(MODULES);
+    command.env("PORTCULLIS_MATRIX", versions).args(modules);
     for name in skipped.iter().copied().flatten() {
         command.args(["--skip", name]);
     }
@@ -110,7 +126,7 @@ fn run(versions: &str, skipped: &[&[&str]]) {
     );
     // A filter that matches nothing would pass as well.
     let ran = text.matches("... ok").count();
-    assert!(ran > 40, "only {ran} tests ran over {versions}");
+    assert!(ran > least, "only {ran} tests ran over {versions}");
 }
 
 #[test]
@@ -131,6 +147,11 @@ fn http1_to_http2_tls() {
 #[test]
 fn http1_to_http3() {
     run("h1-h3", TO_HTTP3);
+}
+
+#[test]
+fn calls_to_http3() {
+    run_modules(CALLS, 15, "h1-h3", &[ABOUT_RESETS]);
 }
 
 #[test]

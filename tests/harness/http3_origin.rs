@@ -155,7 +155,13 @@ impl Http3Origin {
     /// What the cluster of such an origin must say about TLS.
     #[must_use]
     pub fn tls() -> String {
-        format!("tls: {{ roots: {}/{AUTHORITY} }}", Self::trust_folder())
+        format!("tls: {{ roots: {} }}", Self::roots())
+    }
+
+    /// The file of who vouches for such origins.
+    #[must_use]
+    pub fn roots() -> String {
+        format!("{}/{AUTHORITY}", Self::trust_folder())
     }
 
     /// The certificate of who vouches for such origins, and one that it issued, in PEM form.
