@@ -11,6 +11,7 @@ mod tests;
 mod varint;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use portcullis_codec::{Severity, WireError};
 
 pub use section::SectionKind;
 pub use varint::Varint;
@@ -48,6 +49,20 @@ pub enum Breach {
     /// More frames without content than anybody needs.
     #[error("too many frames without content")]
     Flood,
+}
+
+impl WireError for Breach {
+    fn severity(&self) -> Severity {
+        if self.is_of_stream() {
+            Severity::Stream
+        } else {
+            Severity::Connection
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        (*self).label()
+    }
 }
 
 impl Breach {
@@ -422,6 +437,15 @@ impl FrameGuard {
         }
         Ok(())
     }
+}
+
+/// The header of a DATA frame with so many bytes of content (RFC 9114 section 7.2.1).
+#[must_use]
+pub fn data_header(content: usize) -> Bytes {
+    let mut header = BytesMut::with_capacity(9);
+    Varint::write(DATA, &mut header);
+    Varint::write(content as u64, &mut header);
+    header.freeze()
 }
 
 /// Takes off the beginning of `input` what there is of `most` bytes.

@@ -370,6 +370,16 @@ fn numbers() {
     for (bytes, expected) in rows {
         let parsed = Varint::parse(bytes).map(|number| (number.value, number.size));
         assert_eq!(parsed, *expected, "{bytes:x?}");
+        if let Some((number, _)) = expected {
+            let mut written = BytesMut::new();
+            Varint::write(*number, &mut written);
+            assert_eq!(written[..], bytes[..written.len()], "{bytes:x?}");
+        }
+    }
+    for length in [1, 63, 64, 16_383, 16_384, (1 << 30) - 1, 1 << 30] {
+        let parsed = parse(&data_header(length));
+        let size = data_header(length).len();
+        assert_eq!(parsed, Some((0, length as u64, size)));
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::{Buf as _, Bytes};
 use h3::quic::{StreamErrorIncoming, WriteBuf};
 
 use super::{Role, error_code, lost_stream};
-use crate::frames::{Breach, FrameGuard, Piece, StreamKind};
+use crate::frames::{self, Breach, FrameGuard, Piece, StreamKind};
 
 /// H3_REQUEST_CANCELLED (RFC 9114 section 8.1).
 const CANCELLED: u64 = 0x10c;
@@ -71,12 +71,48 @@ pub(crate) struct Message {
 
 struct Outlet {
     stream: quinn::SendStream,
-    queue: VecDeque<WriteBuf<Bytes>>,
+    queue: VecDeque<Queued>,
     queued: usize,
     sent: u64,
     /// The end stands behind what is queued.
     ending: bool,
     ended: bool,
+}
+
+/// What is to go.
+enum Queued {
+    /// A frame of `h3`'s.
+    Frame(WriteBuf<Bytes>),
+    /// Bytes that are not copied.
+    Bytes(Bytes),
+}
+
+impl Queued {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Frame(frame) => !frame.has_remaining(),
+            Self::Bytes(bytes) => bytes.is_empty(),
+        }
+    }
+
+    /// Moves what the stream takes; the answer is how much that was.
+    fn poll_write(
+        &mut self,
+        stream: &mut quinn::SendStream,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<usize, quinn::WriteError>> {
+        match self {
+            Self::Frame(frame) => {
+                let written = ready!(Pin::new(stream).poll_write(task, frame.chunk()))?;
+                frame.advance(written);
+                Poll::Ready(Ok(written))
+            }
+            Self::Bytes(bytes) => {
+                let written = pin!(stream.write_chunks(std::slice::from_mut(bytes))).poll(task);
+                written.map_ok(|written| written.bytes)
+            }
+        }
+    }
 }
 
 struct Inlet {
@@ -120,11 +156,20 @@ impl Message {
         self.id
     }
 
-    /// Queues bytes, frame header included.
-    pub(crate) fn queue(&self, data: WriteBuf<Bytes>) {
+    /// Queues a frame of `h3`'s.
+    pub(crate) fn queue(&self, frame: WriteBuf<Bytes>) {
         let mut outlet = self.outlet.borrow_mut();
-        outlet.queued += data.remaining();
-        outlet.queue.push_back(data);
+        outlet.queued += frame.remaining();
+        outlet.queue.push_back(Queued::Frame(frame));
+    }
+
+    /// Queues content as a DATA frame, which `h3` would copy (RFC 9114 section 7.2.1).
+    pub(crate) fn queue_data(&self, content: Bytes) {
+        let mut outlet = self.outlet.borrow_mut();
+        let header = frames::data_header(content.len());
+        outlet.queued += header.len() + content.len();
+        outlet.queue.push_back(Queued::Bytes(header));
+        outlet.queue.push_back(Queued::Bytes(content));
     }
 
     /// Queues the end.
@@ -162,11 +207,9 @@ impl Message {
             return Poll::Ready(Ok(()));
         }
         while let Some(first) = outlet.queue.front_mut() {
-            while first.has_remaining() {
-                let stream = Pin::new(&mut outlet.stream);
-                let written = ready!(stream.poll_write(task, first.chunk()));
+            while !first.is_empty() {
+                let written = ready!(first.poll_write(&mut outlet.stream, task));
                 let written = written.map_err(Failure::of_write)?;
-                first.advance(written);
                 outlet.queued = outlet.queued.saturating_sub(written);
                 outlet.sent += written as u64;
             }

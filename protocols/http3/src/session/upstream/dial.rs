@@ -24,6 +24,9 @@ use super::socket::Socket;
 /// servers forget a connection, with all that runs on it.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// No more PINGs than this, whatever the cluster says.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Unidirectional streams that an endpoint may have at once: three that HTTP/3 has, and some that mean nothing.
 const UNI_STREAMS: u8 = 8;
 
@@ -128,7 +131,8 @@ fn transport(http: &UpstreamHttp) -> TransportConfig {
     let keep_alive = http.keep_alive;
     let interval = keep_alive
         .interval
-        .map_or(PING_INTERVAL, portcullis_config::Duration::get);
+        .map_or(PING_INTERVAL, portcullis_config::Duration::get)
+        .max(LEAST_INTERVAL);
     let idle = interval.saturating_add(keep_alive.timeout.get());
     let mut transport = TransportConfig::default();
     transport

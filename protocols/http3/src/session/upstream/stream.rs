@@ -135,12 +135,8 @@ impl UpstreamStream for Upstream {
     }
 
     fn send_data(&mut self, data: Bytes) {
-        if !data.is_empty()
-            && !self.ending
-            && let Some(exchange) = &mut self.exchange
-        {
-            // What is queued is counted by the message.
-            let _ = at_once(exchange.send_data(data));
+        if !data.is_empty() && !self.ending && self.exchange.is_some() {
+            self.place.message().queue_data(data);
         }
     }
 
