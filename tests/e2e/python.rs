@@ -39,6 +39,11 @@ impl Python {
         })
     }
 
+    /// A program that a package has brought.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.program.with_file_name(name)
+    }
+
     /// The command that runs a script, its output piped.
     pub(crate) fn run(&self, script: &str) -> Command {
         let mut command = Command::new(&self.program);

@@ -25,6 +25,8 @@ mod h2_client;
 mod h2_frames;
 mod http;
 mod http2_origin;
+mod http3_origin;
+mod http3_quic;
 mod matrix;
 mod origin;
 pub mod postgres;
@@ -55,6 +57,10 @@ pub use h2_frames::{
 };
 pub use http::{RawRequest, RawResponse};
 pub use http2_origin::{Exchange, Http2Origin};
+pub use http3_origin::{
+    H3_OK, Http3Origin, Http3Stream, RawExchange, RawHttp3, h3_field, h3_frame, h3_frame_header,
+    h3_head, h3_indexed, h3_number,
+};
 pub use matrix::Versions;
 pub use origin::{ClosedPort, Origin};
 /// The signals that [`Gateway::signal`] sends: `Signal::TERM`, `HUP`, `USR1`, `USR2`, `INT`, `KILL`.

@@ -1,7 +1,7 @@
 //! Which versions of HTTP a test runs over: the ones that it was written for, unless the environment says others.
 //!
 //! `PORTCULLIS_MATRIX=h2-h1` puts HTTP/2 between clients and the gateway, `h1-h2` between the gateway and its upstreams, `h2-h2`
-//! both; `h2-h1-tls` and the like encrypt both sides as well. Tests go on to speak HTTP/1 in the clear;
+//! both; `h2-h1-tls` and the like encrypt both sides as well. `h3` stands for HTTP/3, which is encrypted in any case. Tests go on to speak HTTP/1 in the clear;
 //! [translators](crate::translate) stand between. Start at [`Versions::chosen`].
 
 use std::collections::BTreeMap;
@@ -17,12 +17,16 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::connection::Connection;
 use crate::http2_origin::Http2Origin;
+use crate::http3_origin::Http3Origin;
 use crate::scratch::Scratch;
 use crate::tls::{Authority, Issued};
 use crate::translate;
 
 /// What stands for the folder of the gateway's files in a configuration.
 const FOLDER: &str = "MATRIX";
+
+/// What stands for the folder of what HTTP/3 upstreams are known by.
+const HTTP3_FOLDER: &str = "HTTP3FILES";
 
 /// The first byte of a record that begins a handshake (RFC 8446 section 5.1).
 pub(crate) const HANDSHAKE_RECORD: u8 = 22;
@@ -34,6 +38,8 @@ pub struct Versions {
     pub downstream_http2: bool,
     /// Upstreams speak HTTP/2.
     pub upstream_http2: bool,
+    /// Upstreams speak HTTP/3.
+    pub upstream_http3: bool,
     /// Both sides speak TLS.
     pub tls: bool,
 }
@@ -44,16 +50,25 @@ impl Versions {
     pub fn chosen() -> Self {
         let chosen = std::env::var("PORTCULLIS_MATRIX").unwrap_or_default();
         let mut words = chosen.split('-');
+        let mut next = || words.next().unwrap_or_default();
+        let (downstream, upstream, tls) = (next(), next(), next());
         Self {
-            downstream_http2: words.next() == Some("h2"),
-            upstream_http2: words.next() == Some("h2"),
-            tls: words.next() == Some("tls"),
+            downstream_http2: downstream == "h2",
+            upstream_http2: upstream == "h2",
+            upstream_http3: upstream == "h3",
+            tls: tls == "tls",
         }
     }
 
     /// What a cluster of HTTP origins must say.
     #[must_use]
     pub fn cluster_keys(self) -> &'static [&'static str] {
+        if self.upstream_http3 {
+            return &[
+                "tls: { roots: HTTP3FILES/authority.pem }",
+                "http: { version: http3 }",
+            ];
+        }
         match (self.upstream_http2, self.tls) {
             (false, false) => &[],
             (true, false) => &["http: { version: http2 }"],
@@ -84,8 +99,9 @@ impl Versions {
 
 /// Fills in where the files of the matrix are, and writes them there.
 pub(crate) fn configuration(config: &str, scratch: &Scratch) -> String {
+    let config = config.replace(HTTP3_FOLDER, &Http3Origin::trust_folder());
     if !Versions::chosen().tls {
-        return config.to_owned();
+        return config;
     }
     let issued = Encryption::of_process();
     scratch.write("authority.pem", &issued.authority);
@@ -188,8 +204,38 @@ static FRONTS: Mutex<Fronts> = Mutex::new(Fronts {
 });
 
 struct Fronts {
-    origins: BTreeMap<SocketAddr, Http2Origin>,
+    origins: BTreeMap<SocketAddr, Front>,
     listeners: BTreeMap<SocketAddr, SocketAddr>,
+}
+
+/// A translator in front of an upstream.
+enum Front {
+    Http2(Http2Origin),
+    Http3(Http3Origin),
+}
+
+impl Front {
+    fn of(origin: SocketAddr, versions: Versions) -> Self {
+        if versions.upstream_http3 {
+            Self::Http3(Http3Origin::in_front_of(origin))
+        } else {
+            Self::Http2(Http2Origin::in_front_of(origin))
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Http2(front) => front.address(),
+            Self::Http3(front) => front.address(),
+        }
+    }
+
+    fn connections(&self) -> usize {
+        match self {
+            Self::Http2(front) => front.connections(),
+            Self::Http3(front) => front.connections(),
+        }
+    }
 }
 
 /// A new origin has this address: what stood in front of an earlier one counts no more.
@@ -200,13 +246,14 @@ pub(crate) fn on_new_origin(address: SocketAddr) {
 
 /// Where an origin is reached.
 pub(crate) fn origin(address: SocketAddr) -> SocketAddr {
-    if !Versions::chosen().upstream_http2 {
+    let versions = Versions::chosen();
+    if !versions.upstream_http2 && !versions.upstream_http3 {
         return address;
     }
     let mut fronts = FRONTS.lock().unwrap_or_else(PoisonError::into_inner);
     let front = fronts.origins.entry(address);
     front
-        .or_insert_with(|| Http2Origin::in_front_of(address))
+        .or_insert_with(|| Front::of(address, versions))
         .address()
 }
 

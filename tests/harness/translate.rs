@@ -1,8 +1,9 @@
-//! Between HTTP/1 and HTTP/2, so that a test written for one version can run over the other.
+//! Between HTTP/1 and HTTP/2 or HTTP/3, so that a test written for one version can run over the other.
 //!
 //! Deliberately lax, and not the gateway's code. Start at [`to_http1`] for what stands behind the gateway and at
 //! [`to_http2`] for what stands in front of it.
 
+mod http3;
 mod to_http1;
 mod to_http2;
 
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use crate::http::RawHead;
 use crate::matrix;
 
+pub(crate) use http3::http3_to_http1;
 pub(crate) use to_http1::to_http1;
 pub(crate) use to_http2::to_http2;
 

@@ -65,7 +65,7 @@ pub struct ClusterConfig {
     pub tls: Option<UpstreamTls>,
     /// Begin each connection with a PROXY header of this version. Default: none.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
-    /// The version of HTTP spoken to its endpoints, and how HTTP/2 is used. Only HTTP looks at it.
+    /// The version of HTTP spoken to its endpoints, and how HTTP/2 and HTTP/3 are used. Only HTTP looks at it.
     #[serde(default)]
     pub http: Located<UpstreamHttp>,
     /// What the endpoints are to each other where they are Redis servers. Only Redis looks at it.
@@ -173,7 +173,7 @@ impl ClusterConfig {
         if self.ejection.base_time > self.ejection.max_time {
             diagnostics.error(self.ejection.span, "base_time is longer than max_time");
         }
-        http::check(&self.http, self.has_tls(), diagnostics);
+        http::check(self, diagnostics);
         redis::check(&self.redis, &self.endpoints, diagnostics);
         if let Some(tls) = &self.tls {
             tls::check(tls, &self.endpoints, diagnostics);

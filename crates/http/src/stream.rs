@@ -164,8 +164,14 @@ pub trait UpstreamStream {
     /// The next piece of the response's body. Not called again after the end.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyPiece, StreamError>>;
 
-    /// Turns both directions into plain bytes, after a 101 head was received.
+    /// Turns both directions into plain bytes, after a 101 head was received. Where nothing was sent it is a CONNECT to the
+    /// endpoint itself, if the stream [takes one](Self::takes_connect).
     fn start_tunnel(&mut self);
+
+    /// Whether it can become a tunnel to the endpoint itself, which a client is told before.
+    fn takes_connect(&self) -> bool {
+        true
+    }
 
     /// Whether the connection had served a request before: a reset before any response byte then usually means
     /// that it was closed while idle.

@@ -3,6 +3,8 @@
 //! One attempt to one address, TLS and PROXY header included: choosing another endpoint and keeping idle connections is for whoever calls. Start at
 //! [`to_endpoint`] and [`connect`].
 
+mod quic;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,6 +28,8 @@ use crate::proxy_header::{ProxyHeaderEncoder, Version};
 use crate::tls::upstream::ClientTls;
 use crate::tls::{AlpnOffer, HandshakeError, TlsStream};
 use crate::{ProxyHeader, SocketOptions, Stream};
+
+pub use self::quic::{QuicTarget, to_endpoint_quic};
 
 /// Why a connection could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]

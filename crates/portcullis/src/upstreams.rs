@@ -1,4 +1,4 @@
-//! Which pool a request to an endpoint goes to: HTTP/1's or HTTP/2's.
+//! Which pool a request to an endpoint goes to: HTTP/1's, HTTP/2's or HTTP/3's.
 //!
 //! The pools belong to their versions; here the cluster's configuration chooses, or the endpoint itself by ALPN. The
 //! configuration is asked for each request, so that a reload of the cluster alone is enough to change it. Start at [`pool_of`].
@@ -13,6 +13,7 @@ use portcullis_filter::Connection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_http1::session as http1;
 use portcullis_http2::session as http2;
+use portcullis_http3::session::upstream as http3;
 use portcullis_stats::Shard;
 use tokio::sync::Mutex;
 
@@ -23,6 +24,7 @@ pub(crate) fn pool_of(cluster: &Rc<Cluster>, shard: &Shard) -> Rc<dyn UpstreamPo
         shard: shard.clone(),
         http1: OnceCell::new(),
         http2: OnceCell::new(),
+        http3: OnceCell::new(),
         choices: cluster.extension::<Choices>(Choices::default),
     })
 }
@@ -44,6 +46,7 @@ struct Choice {
 enum Version {
     Http1,
     Http2,
+    Http3,
 }
 
 /// The pools of one cluster, each made when it is first needed.
@@ -52,6 +55,7 @@ struct Upstreams {
     shard: Shard,
     http1: OnceCell<Rc<dyn UpstreamPool>>,
     http2: OnceCell<Rc<http2::Pool>>,
+    http3: OnceCell<Rc<http3::Pool>>,
     choices: Rc<Choices>,
 }
 
@@ -65,11 +69,17 @@ impl Upstreams {
             .get_or_init(|| http2::pool_of(&self.cluster, &self.shard))
     }
 
+    fn http3(&self) -> &http3::Pool {
+        self.http3
+            .get_or_init(|| http3::pool_of(&self.cluster, &self.shard))
+    }
+
     /// The version that an endpoint is spoken to in; `None` as long as it has not chosen.
     fn version(&self, endpoint: EndpointId) -> Option<Version> {
         match self.cluster.with_config(ClusterConfig::http_version) {
             UpstreamVersion::Http1 => Some(Version::Http1),
             UpstreamVersion::Http2 => Some(Version::Http2),
+            UpstreamVersion::Http3 => Some(Version::Http3),
             UpstreamVersion::Auto => self.choices.0.borrow().get(&endpoint)?.version.get(),
         }
     }
@@ -140,6 +150,7 @@ impl Upstreams {
         match version {
             Version::Http1 => self.http1().connect(endpoint, client),
             Version::Http2 => self.http2().connect(endpoint, client),
+            Version::Http3 => self.http3().connect(endpoint, client),
         }
     }
 }
@@ -161,6 +172,7 @@ impl UpstreamPool for Upstreams {
         match self.version(endpoint.id())? {
             Version::Http1 => self.http1().take(endpoint, careful, now),
             Version::Http2 => self.http2().take(endpoint, careful, now),
+            Version::Http3 => self.http3().take(endpoint, careful, now),
         }
     }
 
@@ -168,6 +180,7 @@ impl UpstreamPool for Upstreams {
         match self.cluster.config().http_version() {
             UpstreamVersion::Http1 => self.connect_by(Version::Http1, endpoint, client),
             UpstreamVersion::Http2 => self.connect_by(Version::Http2, endpoint, client),
+            UpstreamVersion::Http3 => self.connect_by(Version::Http3, endpoint, client),
             UpstreamVersion::Auto => Box::pin(self.choose(endpoint, client)),
         }
     }

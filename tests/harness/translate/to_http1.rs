@@ -195,7 +195,7 @@ impl Download {
     }
 }
 
-fn response(head: &RawHead, status: u16) -> io::Result<Response<()>> {
+pub(super) fn response(head: &RawHead, status: u16) -> io::Result<Response<()>> {
     // RFC 8441 section 5: success is 200.
     let status = if status == 101 { 200 } else { status };
     let mut response = Response::builder()

@@ -1,35 +1,38 @@
-//! Which version of HTTP a cluster's endpoints are spoken to in, and how their HTTP/2 connections are used.
+//! Which version of HTTP a cluster's endpoints are spoken to in, and how their connections of HTTP/2 and HTTP/3 are used.
 //!
 //! Not the endpoints' limits for HTTP/1 connections: those are in `pool`. Start at [`UpstreamVersion`].
 
 use std::num::NonZeroU32;
 
-use portcullis_config::{ByteSize, Diagnostics, Duration, Located, Rate};
+use portcullis_config::{ByteSize, Diagnostics, Duration, Rate, TargetAddress};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// The version of HTTP spoken to the endpoints, and how connections of HTTP/2 are used. Other protocols do not look at it.
+use super::{ClusterConfig, HealthProbe};
+
+/// The version of HTTP spoken to the endpoints, and how connections of HTTP/2 and HTTP/3 are used. Other protocols do not
+/// look at it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamHttp {
     /// The version. Default: `http1` without TLS, `auto` with it.
     pub version: Option<UpstreamVersion>,
-    /// HTTP/2: how many requests one connection carries at once, at most; fewer if the endpoint wants fewer. Default
+    /// HTTP/2 and HTTP/3: how many requests one connection carries at once, at most; fewer if the endpoint wants fewer. Default
     /// 100, which is what most servers allow, and bounds what the loss of one connection can hurt.
     pub max_streams: NonZeroU32,
-    /// HTTP/2: how many connections one worker opens to one endpoint. A request that finds all of them full waits for
+    /// HTTP/2 and HTTP/3: how many connections one worker opens to one endpoint. A request that finds all of them full waits for
     /// a place, at most for `connect_timeout`. Default: as many as the cluster's `limits.connections` allows.
     pub max_connections_per_endpoint: Option<NonZeroU32>,
-    /// HTTP/2: how much of one response an endpoint may send before it was passed on. Default 256KiB: a full gigabit
+    /// HTTP/2 and HTTP/3: how much of one response an endpoint may send before it was passed on. Default 256KiB: a full gigabit
     /// at 2 ms. The connection's own window is this times `max_streams`, so that a client that reads slowly holds up nobody
     /// else's response; that product is also the most that a connection can make the gateway keep.
     pub initial_window: ByteSize,
-    /// HTTP/2: after how long a connection takes no more requests. Default: never. For endpoints behind a balancer that looks at
+    /// HTTP/2 and HTTP/3: after how long a connection takes no more requests. Default: never. For endpoints behind a balancer that looks at
     /// new connections only.
     pub max_connection_age: Option<Duration>,
-    /// HTTP/2: when an endpoint has to prove that it is there.
+    /// HTTP/2 and HTTP/3: when an endpoint has to prove that it is there.
     pub keep_alive: UpstreamKeepAlive,
-    /// HTTP/2: what an endpoint may send before its connection is cut.
+    /// HTTP/2: what an endpoint may send before its connection is cut. HTTP/3 has bounds of its own, which cannot be set.
     pub guard: UpstreamGuard,
 }
 
@@ -41,18 +44,23 @@ pub enum UpstreamVersion {
     Http1,
     /// HTTP/2: chosen by ALPN over TLS, by prior knowledge without.
     Http2,
-    /// What the endpoint chooses by ALPN; needs TLS.
+    /// HTTP/3, over QUIC: needs `tls`, and speaks TLS 1.3 whatever its `min_version` is. Always spoken, never looked for: an
+    /// endpoint that does not listen on UDP is unreachable. WebSockets and CONNECT have no way through it.
+    Http3,
+    /// What the endpoint chooses by ALPN, HTTP/2 or HTTP/1.1; needs TLS.
     Auto,
 }
 
-/// When an HTTP/2 peer has to prove that it is there, by answering a PING.
+/// When a peer has to prove that it is there, by answering a PING.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamKeepAlive {
-    /// After how long a silence. Default: never by the clock, since some servers (those of gRPC) take regular PINGs for abuse;
-    /// a connection on which a request was given up unanswered is asked in any case.
+    /// After how long a silence. Default for HTTP/2: never by the clock, since some servers (those of gRPC) take regular PINGs
+    /// for abuse; a connection on which a request was given up unanswered is asked in any case. Default for HTTP/3: 10s, since
+    /// both sides forget a QUIC connection that is silent for longer than either allows, with all that runs on it.
     pub interval: Option<Duration>,
-    /// How long the answer may take before the connection is closed. Default 10s.
+    /// How long the answer may take before the connection is closed. Default 10s. HTTP/3 counts `interval` and this together,
+    /// from the last that came.
     pub timeout: Duration,
 }
 
@@ -124,7 +132,8 @@ impl UpstreamHttp {
 }
 
 /// Reports what is wrong although it is well-formed.
-pub(super) fn check(http: &Located<UpstreamHttp>, has_tls: bool, diagnostics: &mut Diagnostics) {
+pub(super) fn check(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
+    let (http, has_tls) = (&cluster.http, cluster.has_tls());
     if http.version == Some(UpstreamVersion::Auto) && !has_tls {
         diagnostics
             .error(
@@ -133,12 +142,71 @@ pub(super) fn check(http: &Located<UpstreamHttp>, has_tls: bool, diagnostics: &m
             )
             .help("say http1 or http2, or add a tls block");
     }
+    if http.version == Some(UpstreamVersion::Http3) {
+        check_http3(cluster, diagnostics);
+    }
     let window = http.initial_window.get();
     if !(u64::from(LEAST_WINDOW)..=u64::from(MOST_WINDOW)).contains(&window) {
         diagnostics
             .error(http.span, "initial_window is out of range")
             .expected("64KiB to 1GiB");
     }
+}
+
+/// What HTTP/3, over QUIC, cannot do.
+fn check_http3(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
+    let http = &cluster.http;
+    if !cluster.has_tls() {
+        diagnostics
+            .error(
+                http.span,
+                "version: http3 is always encrypted, and the cluster has no tls",
+            )
+            .help("add a tls block; an empty one trusts what the system trusts");
+    }
+    for endpoint in cluster.endpoints.iter() {
+        if matches!(endpoint.address, TargetAddress::Unix(_)) {
+            diagnostics
+                .error(endpoint.span, "a Unix socket cannot carry HTTP/3")
+                .also(http.span, "HTTP/3 is asked for here");
+        }
+    }
+    if cluster.proxy_protocol.is_some() {
+        diagnostics
+            .error(http.span, "HTTP/3 has no place for a PROXY header")
+            .help("leave `proxy_protocol` out; endpoints can trust the field x-forwarded-for");
+    }
+    if http.guard != UpstreamGuard::default() {
+        diagnostics
+            .error(
+                http.span,
+                "`guard` counts frames of HTTP/2, and this is HTTP/3",
+            )
+            .help("leave `guard` out; what an endpoint may send in HTTP/3 is bounded without it");
+    }
+    let alpn = cluster.tls.as_ref().and_then(|tls| tls.alpn.as_ref());
+    if let Some(alpn) = alpn
+        && !alpn.iter().any(|name| name.value == "h3")
+    {
+        diagnostics
+            .error(
+                alpn.span,
+                "HTTP/3 is agreed on as h3, which is not offered here",
+            )
+            .help("leave `alpn` out");
+    }
+    match cluster.health_check.as_ref().map(|check| &check.probe) {
+        Some(HealthProbe::Tcp) => diagnostics
+            .error(http.span, "a health check by TCP says nothing about HTTP/3")
+            .help("check by `http`, which is asked over HTTP/3"),
+        Some(HealthProbe::Grpc { .. }) => diagnostics
+            .error(
+                http.span,
+                "a health check by gRPC is asked over HTTP/2, and this is HTTP/3",
+            )
+            .help("check by `http`, which is asked over HTTP/3"),
+        _ => return,
+    };
 }
 
 /// RFC 9113 section 6.9.2: what every peer begins with; with less, a response could be refused that was sent in time.

@@ -236,6 +236,62 @@ fn what_the_check_finds() {
 }
 
 #[test]
+fn what_the_check_finds_of_http3() {
+    let rows = [
+        (r#""tls": {}"#, ""),
+        (r#""tls": {"alpn": ["h3", "h2"]}"#, ""),
+        (
+            r#""tls": {"min_version": "1.3"}, "health_check": {"http": "/"}"#,
+            "",
+        ),
+        ("", "the cluster has no tls"),
+        (
+            r#""tls": {"sni": "a"}, "endpoints": ["a:1", "unix:/run/a"]"#,
+            "a Unix socket cannot carry HTTP/3",
+        ),
+        (
+            r#""tls": {}, "proxy_protocol": "v2""#,
+            "no place for a PROXY header",
+        ),
+        (
+            r#""tls": {}, "http": {"version": "http3", "guard": {"continuations": 3}}"#,
+            "counts frames of HTTP/2",
+        ),
+        (r#""tls": {"alpn": ["h2"]}"#, "agreed on as h3"),
+        (
+            r#""tls": {}, "health_check": {"tcp": {}}"#,
+            "says nothing about HTTP/3",
+        ),
+        (
+            r#""tls": {}, "health_check": {"grpc": {}}"#,
+            "asked over HTTP/2",
+        ),
+    ];
+    for (keys, words) in rows {
+        let http = if keys.contains("guard") {
+            ""
+        } else {
+            r#""http": {"version": "http3"},"#
+        };
+        let endpoints = if keys.contains("endpoints") {
+            ""
+        } else {
+            r#""endpoints": ["a:1"],"#
+        };
+        let text = format!("{{{http}{endpoints}{keys}}}").replace(",}", "}");
+        let (config, mut diagnostics) = testing::read(&text);
+        config.unwrap().check(&mut diagnostics);
+        let found = diagnostics.render(false);
+        assert_eq!(
+            diagnostics.count(),
+            usize::from(!words.is_empty()),
+            "{text}: {found}"
+        );
+        assert!(found.contains(words), "{text}: {found}");
+    }
+}
+
+#[test]
 fn what_the_check_finds_of_redis() {
     let cases = [
         (r#"["a:1"]"#, r#""topology": "sentinel""#, 1, "a name"),

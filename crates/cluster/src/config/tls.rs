@@ -22,8 +22,8 @@ pub struct UpstreamTls {
     /// endpoint's address; an IP address is not sent, and its certificate must name that address. A Unix socket has no
     /// name of its own.
     pub sni: Option<Located<String>>,
-    /// The application protocols to offer (ALPN), best first. Default: what goes through the cluster; `h2` and `http/1.1` as
-    /// `http.version` says, and none for TCP.
+    /// The application protocols to offer (ALPN), best first. Default: what goes through the cluster; `h2`, `http/1.1`
+    /// and `h3` as `http.version` says, and none for TCP.
     pub alpn: Option<Located<Vec<Located<String>>>>,
     /// What the gateway proves itself with to endpoints that ask. Default: nothing.
     pub client_certificate: Option<ClientCertificate>,

@@ -31,6 +31,9 @@ impl Exchange<'_> {
             Ok(reached) => reached,
             Err(failed) => return Err(self.halt_of(failed)),
         };
+        if !upstream.takes_connect() {
+            return Err(self.reply(Status::BAD_GATEWAY, "connect_unsupported"));
+        }
         let head = ResponseHead::new(Status::OK);
         self.begin_tunnel(head, &mut *upstream).await
     }

@@ -29,6 +29,8 @@ pub enum AlpnOffer {
     Http2,
     /// HTTP/2 rather than HTTP/1.1.
     AnyHttp,
+    /// HTTP/3, over QUIC only.
+    Http3,
     /// These, best first. An endpoint that agrees on none is taken too: whoever must have one looks at
     /// [`Stream::alpn`](crate::Stream::alpn).
     Named(&'static [&'static [u8]]),
@@ -42,6 +44,7 @@ impl AlpnOffer {
             Self::Http1 => &[b"http/1.1"],
             Self::Http2 => &[b"h2"],
             Self::AnyHttp => &[b"h2", b"http/1.1"],
+            Self::Http3 => &[b"h3"],
             Self::Named(names) => names,
         }
     }
@@ -51,7 +54,7 @@ impl AlpnOffer {
     pub(crate) fn accepts(self, agreed: Option<&[u8]>) -> bool {
         match agreed {
             Some(agreed) => self == Self::None || self.names().contains(&agreed),
-            None => self != Self::Http2,
+            None => !matches!(self, Self::Http2 | Self::Http3),
         }
     }
 }
@@ -73,16 +76,36 @@ impl ClientTls {
         endpoint: &str,
         offer: AlpnOffer,
     ) -> Result<ClientConnection, Error> {
+        let name = self.name(endpoint)?;
+        let alpn = self.alpn(offer);
+        let config = Arc::clone(&self.config.load());
+        ClientConnection::new_with_alpn(config, name, alpn)
+    }
+
+    /// What QUIC to the endpoint of this name begins with: it makes its connections itself (RFC 9001).
+    pub(crate) fn quic(
+        &self,
+        endpoint: &str,
+        offer: AlpnOffer,
+    ) -> Result<(ClientConfig, ServerName<'static>), Error> {
+        let name = self.name(endpoint)?;
+        let mut config = ClientConfig::clone(&self.config.load());
+        config.alpn_protocols = self.alpn(offer);
+        Ok((config, name))
+    }
+
+    fn name(&self, endpoint: &str) -> Result<ServerName<'static>, Error> {
         let name = self.names.get(endpoint).cloned();
         // One that a protocol has found: the cluster decides under which name, see `Cluster::found_by_name`.
         let name = name.or_else(|| name_of(endpoint));
-        let name = name.ok_or_else(|| Error::General("an endpoint without a name".into()))?;
-        let alpn = self.alpn.clone().unwrap_or_else(|| {
+        name.ok_or_else(|| Error::General("an endpoint without a name".into()))
+    }
+
+    fn alpn(&self, offer: AlpnOffer) -> Vec<Vec<u8>> {
+        self.alpn.clone().unwrap_or_else(|| {
             let names = offer.names().iter();
             names.map(|name| name.to_vec()).collect()
-        });
-        let config = Arc::clone(&self.config.load());
-        ClientConnection::new_with_alpn(config, name, alpn)
+        })
     }
 }
 

@@ -1,5 +1,5 @@
 //! One health check of one endpoint: a connection, encrypted if the cluster has TLS, and for HTTP and gRPC a request
-//! on it. Other protocols bring their own.
+//! on it; over HTTP/3 where the cluster is spoken to in it. Other protocols bring their own.
 //!
 //! Every check opens its own connection, as a new client would. No timing and no judgement of what a result
 //! means; see [`super::health`]. Start at [`check`].
@@ -14,8 +14,9 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe, ProtocolProbe};
+use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe, ProtocolProbe, UpstreamVersion};
 use portcullis_grpc::GrpcStatus;
+use portcullis_http3::session::upstream as http3;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, Stream, connect};
 use portcullis_proxy::control::{self, CheckFailed, CheckTarget};
@@ -34,6 +35,8 @@ pub(super) enum Failed {
     Http(hyper::Error),
     /// Another status than expected.
     Status(StatusCode),
+    /// Nothing came back over HTTP/3.
+    Http3(http3::CheckFailed),
     /// What came back was no HTTP/2.
     Http2(h2::Error),
     /// The call failed.
@@ -54,6 +57,7 @@ impl fmt::Display for Failed {
             Self::Timeout => formatter.write_str("timeout"),
             Self::Connect(error) => write!(formatter, "no connection: {error}"),
             Self::Http(error) => write!(formatter, "no response: {error}"),
+            Self::Http3(error) => error.fmt(formatter),
             Self::Status(status) => write!(formatter, "status {}", status.as_u16()),
             Self::Http2(error) => write!(formatter, "no response: {error}"),
             Self::Grpc(status) => write!(formatter, "gRPC status {}", status.as_str()),
@@ -75,6 +79,12 @@ pub(super) async fn check(
     probe: &HealthProbe,
 ) -> Result<(), Failed> {
     let offer = match probe {
+        HealthProbe::Http { path, host, .. }
+            if cluster.config().http_version() == UpstreamVersion::Http3 =>
+        {
+            let host = host.as_deref().unwrap_or(endpoint.name());
+            return judge(probe, by_http3(cluster, endpoint, path, host).await?);
+        }
         HealthProbe::Http { .. } => AlpnOffer::Http1,
         HealthProbe::Grpc { .. } => AlpnOffer::Http2,
         HealthProbe::Tcp => AlpnOffer::None,
@@ -105,11 +115,32 @@ pub(super) async fn check(
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failed::Request)?;
-    let status = status_of(stream, request).await.map_err(Failed::Http)?;
+    judge(
+        probe,
+        status_of(stream, request).await.map_err(Failed::Http)?,
+    )
+}
+
+fn judge(probe: &HealthProbe, status: StatusCode) -> Result<(), Failed> {
     if probe.expects(status.as_u16()) {
         return Ok(());
     }
     Err(Failed::Status(status))
+}
+
+/// A cluster whose endpoints are spoken to in HTTP/3 is checked by it: they may listen nowhere else.
+async fn by_http3(
+    cluster: &Arc<ClusterShared>,
+    endpoint: &Endpoint,
+    path: &str,
+    host: &str,
+) -> Result<StatusCode, Failed> {
+    let request = Request::get(format!("https://{host}{path}"))
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(())
+        .map_err(|_| Failed::Request)?;
+    let checking = http3::check(cluster, endpoint, request);
+    checking.await.map_err(Failed::Http3)
 }
 
 async fn by_protocol(

@@ -4,4 +4,5 @@
 //! endpoints.
 
 pub mod downstream;
+mod quic;
 pub mod upstream;
