@@ -1,7 +1,11 @@
 //! HTTP/3 (RFC 9114): sessions over QUIC, downstream and upstream.
 //!
 //! QUIC is driven by `quinn`, frames and QPACK by `h3`; here is what joins them to `portcullis-http`, and the bounds on what
-//! a peer may cost. No codec of its own. Start at `session`.
+//! a peer may cost. No codec of its own. Start at [`config`] and `session`.
 
+pub mod config;
+pub mod guard;
 #[cfg(feature = "session")]
 pub mod session;
+
+pub use config::Http3Config;
