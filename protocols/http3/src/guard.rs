@@ -1,14 +1,20 @@
 //! What a client may do on one connection before it ends: a look at each frame's first bytes, and budgets.
 //!
-//! `h3` holds a frame back until it is whole, however long it says it is, and passes over those that it does not know; here that has
-//! bounds. Pure: bytes and the time come in, nothing is kept of them but numbers. Not a codec: payloads are stepped over, and
-//! what is malformed is `h3`'s to find. Start at [`FrameScanner::scan`].
+//! `h3` holds a frame back until it is whole, however long it says it is; here that has bounds. Pure: bytes and the time come in.
+//! Not a codec: payloads are stepped over or cut out, and what is malformed is `h3`'s to find. Start at [`Guard`], and at
+//! [`FrameSplitter`] for what is looked at.
 
 use std::time::Instant;
 
 use portcullis_limit::{Gcra, Quota};
 
 use crate::config::{BudgetConfig, GuardLimits};
+
+mod frames;
+
+#[cfg(feature = "session")]
+pub(crate) use frames::put_number;
+pub use frames::{FrameScanner, FrameSplitter, Part};
 
 #[cfg(test)]
 mod tests;
@@ -159,8 +165,12 @@ const DATA: u64 = 0;
 /// RFC 9114 section 7.2.2.
 const HEADERS: u64 = 1;
 
-/// RFC 9114 section 6.2.1: the type of the control stream.
-const CONTROL: u64 = 0;
+/// Where frames stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Request,
+    Control,
+}
 
 #[derive(Debug)]
 struct Budget {
@@ -198,146 +208,5 @@ impl Budget {
         if self.credit < MOST_CREDIT {
             self.credit += 1;
         }
-    }
-}
-
-/// Where frames stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Request,
-    Control,
-}
-
-/// Finds the frames in one stream of the client.
-#[derive(Debug)]
-pub struct FrameScanner {
-    state: Scan,
-    number: Number,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Scan {
-    /// The type of a unidirectional stream comes.
-    Stream,
-    /// A frame's type comes.
-    Kind(Place),
-    /// A frame's length comes.
-    Length(Place, u64),
-    /// So much of a frame is left.
-    Payload(Place, u64),
-    /// There are no frames here.
-    Nothing,
-}
-
-impl FrameScanner {
-    /// For a stream with a request.
-    #[must_use]
-    pub const fn of_request() -> Self {
-        Self {
-            state: Scan::Kind(Place::Request),
-            number: Number::NEW,
-        }
-    }
-
-    /// For a unidirectional stream, which says itself what it is (RFC 9114 section 6.2).
-    #[must_use]
-    pub const fn of_unidirectional() -> Self {
-        Self {
-            state: Scan::Stream,
-            number: Number::NEW,
-        }
-    }
-
-    /// Looks at the next bytes of the stream.
-    ///
-    /// # Errors
-    /// The connection must end.
-    pub fn scan(
-        &mut self,
-        mut bytes: &[u8],
-        guard: &mut Guard,
-        now: Instant,
-    ) -> Result<(), GuardError> {
-        while !bytes.is_empty() {
-            match self.state {
-                Scan::Nothing => return Ok(()),
-                Scan::Payload(place, left) => {
-                    let here = left.min(bytes.len() as u64);
-                    bytes = bytes.get(here as usize..).unwrap_or_default();
-                    self.state = match left - here {
-                        0 => Scan::Kind(place),
-                        left => Scan::Payload(place, left),
-                    };
-                }
-                Scan::Stream | Scan::Kind(_) | Scan::Length(..) => {
-                    if let Some(number) = self.number.take(&mut bytes) {
-                        self.on_number(number, guard, now)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn on_number(
-        &mut self,
-        number: u64,
-        guard: &mut Guard,
-        now: Instant,
-    ) -> Result<(), GuardError> {
-        self.state = match self.state {
-            Scan::Stream if number == CONTROL => Scan::Kind(Place::Control),
-            Scan::Stream => Scan::Nothing,
-            Scan::Kind(place) => Scan::Length(place, number),
-            Scan::Length(place, kind) => {
-                guard.on_frame(kind, number, place, now)?;
-                if number == 0 {
-                    Scan::Kind(place)
-                } else {
-                    Scan::Payload(place, number)
-                }
-            }
-            other => other,
-        };
-        Ok(())
-    }
-}
-
-/// A number of variable length (RFC 9000 section 16), as it comes.
-#[derive(Debug)]
-struct Number {
-    value: u64,
-    /// Bytes that are still to come; `None` before the first.
-    left: Option<u32>,
-}
-
-impl Number {
-    const NEW: Self = Self {
-        value: 0,
-        left: None,
-    };
-
-    /// Takes what is there of it; the number once it is whole.
-    fn take(&mut self, bytes: &mut &[u8]) -> Option<u64> {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            *bytes = rest;
-            let left = match self.left {
-                None => {
-                    self.value = u64::from(byte & 0x3f);
-                    (1_u32 << (byte >> 6)) - 1
-                }
-                Some(left) => {
-                    self.value = (self.value << 8) | u64::from(byte);
-                    left - 1
-                }
-            };
-            if left == 0 {
-                let value = self.value;
-                *self = Self::NEW;
-                return Some(value);
-            }
-            self.left = Some(left);
-        }
-        None
     }
 }

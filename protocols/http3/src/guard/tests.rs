@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use portcullis_config::{ByteSize, Rate};
 
 use super::*;
@@ -52,14 +53,88 @@ enum Stream {
 fn scan(stream: Stream, bytes: &[u8], piece: usize) -> Result<(), GuardError> {
     let now = start();
     let mut guard = Guard::new(&limits(), now);
-    let (mut scanner, prefix) = match stream {
-        Stream::Request => (FrameScanner::of_request(), &[][..]),
-        Stream::Control => (FrameScanner::of_unidirectional(), &[0][..]),
-        Stream::Encoder => (FrameScanner::of_unidirectional(), &[2][..]),
+    let prefix = match stream {
+        Stream::Request => return split(bytes, piece, &mut guard).map(|_| ()),
+        Stream::Control => &[0][..],
+        Stream::Encoder => &[2][..],
     };
+    let mut scanner = FrameScanner::default();
     let all = [prefix, bytes].concat();
     all.chunks(piece)
         .try_for_each(|piece| scanner.scan(piece, &mut guard, now))
+}
+
+/// What `h3` gets, the body, and whether the stream may end here.
+type Taken = (Vec<u8>, Vec<u8>, bool);
+
+fn split(bytes: &[u8], piece: usize, guard: &mut Guard) -> Result<Taken, GuardError> {
+    let mut splitter = FrameSplitter::default();
+    let (mut frames, mut body) = (Vec::new(), Vec::new());
+    for piece in bytes.chunks(piece) {
+        let mut piece = Bytes::copy_from_slice(piece);
+        while let Some(part) = splitter.next(&mut piece, guard, start())? {
+            match part {
+                Part::Frame(part) => frames.extend_from_slice(&part),
+                Part::Data(part) => body.extend_from_slice(&part),
+            }
+        }
+    }
+    Ok((frames, body, splitter.is_between_frames()))
+}
+
+#[test]
+fn streams_are_taken_apart_wherever_they_are_cut() {
+    let [head, data, empty] = [frame(1, 90), frame(0, 80), frame(0, 0)];
+    let [grease, push] = [frame(0x21, 70), frame(5, 3)];
+    let body = |times| [0x55].repeat(80 * times);
+    let rows = [
+        ("head alone", vec![&head], head.clone(), body(0)),
+        ("body", vec![&head, &data, &data], head.clone(), body(2)),
+        (
+            "empty data",
+            vec![&head, &data, &empty, &data],
+            head.clone(),
+            body(2),
+        ),
+        (
+            "trailers",
+            vec![&head, &data, &head],
+            [&head[..], &head].concat(),
+            body(1),
+        ),
+        (
+            "grease",
+            vec![&grease, &head, &grease, &data],
+            head.clone(),
+            body(1),
+        ),
+        ("data first", vec![&data], data.clone(), body(0)),
+        (
+            "data last",
+            vec![&head, &head, &data],
+            [&head[..], &head, &data].concat(),
+            body(0),
+        ),
+        (
+            "push",
+            vec![&head, &push],
+            [&head[..], &push].concat(),
+            body(0),
+        ),
+    ];
+    for (name, input, frames, body) in rows {
+        let input: Vec<u8> = input.into_iter().flatten().copied().collect();
+        for piece in [1, 2, 5, 100, 1000] {
+            let mut guard = Guard::new(&limits(), start());
+            let taken = split(&input, piece, &mut guard);
+            let expected = (frames.clone(), body.clone(), true);
+            assert_eq!(taken, Ok(expected), "{name}, {piece} at a time");
+            let mut guard = Guard::new(&limits(), start());
+            let cut = &input[..input.len() - 1];
+            let (_, _, may_end) = split(cut, piece, &mut guard).unwrap();
+            assert!(!may_end, "{name}, cut");
+        }
+    }
 }
 
 #[test]
