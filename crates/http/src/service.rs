@@ -57,6 +57,38 @@ pub struct HttpService {
     pub stats: HttpStats,
     /// The worker's clock, timer and generator.
     pub environment: Environment,
+    /// What clients are told about other ways to come.
+    pub alternative: Alternative,
+}
+
+/// What responses over TCP say about HTTP/3 (`alt-svc`, RFC 7838 section 3): nothing, unless its listener has it.
+#[derive(Debug, Default)]
+pub struct Alternative {
+    max_age: Option<Duration>,
+    /// The value, for the port that was asked last.
+    value: RefCell<(u16, Box<str>)>,
+}
+
+impl Alternative {
+    /// HTTP/3 on the same port, for so long; `None` says nothing.
+    #[must_use]
+    pub fn new(max_age: Option<Duration>) -> Self {
+        Self {
+            max_age,
+            value: RefCell::default(),
+        }
+    }
+
+    /// Calls `say` with the value of the field for a connection to this port, if there is one.
+    pub(crate) fn with_value(&self, port: u16, say: impl FnOnce(&[u8])) {
+        let Some(max_age) = self.max_age else { return };
+        let mut value = self.value.borrow_mut();
+        if value.1.is_empty() || value.0 != port {
+            let text = format!("h3=\":{port}\"; ma={}", max_age.as_secs());
+            *value = (port, text.into());
+        }
+        say(value.1.as_bytes());
+    }
 }
 
 impl HttpService {
@@ -75,6 +107,7 @@ impl HttpService {
             stats: HttpStats::new(filters.stats),
             routes,
             environment,
+            alternative: Alternative::default(),
             config,
         })
     }

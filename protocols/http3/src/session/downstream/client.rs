@@ -3,6 +3,7 @@
 //! Start at [`Client`].
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use portcullis_filter::Connection as Facts;
@@ -36,6 +37,7 @@ impl Client {
         session: &Rc<Session>,
         settings: &Rc<Http3Config>,
         wire: &Rc<Wire>,
+        from: SocketAddr,
         facts: Facts,
     ) -> Self {
         Self {
@@ -44,7 +46,7 @@ impl Client {
             wire: Rc::clone(wire),
             pace: PaceRule::of_connection(settings.stall),
             stream_pace: PaceRule::of_stream(settings.stall),
-            address: RefCell::new(ClientAddress::new(wire.quic().remote_address())),
+            address: RefCell::new(ClientAddress::new(from)),
             facts: RefCell::new(Rc::new(facts)),
             is_proven: Cell::new(false),
             heads: Cell::new(0),

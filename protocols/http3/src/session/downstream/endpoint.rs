@@ -162,7 +162,8 @@ impl Desk {
             Ok(permits) => permits,
             Err(reached) => return self.refuse(incoming, reached.label()),
         };
-        let client = super::canonical(incoming.remote_address()).ip();
+        let from = incoming.remote_address();
+        let client = super::canonical(from).ip();
         let begun = match tls.begin(Some(client), now) {
             Ok(begun) => begun,
             // Whoever sends in the name of another must not use up what that one may do.
@@ -179,6 +180,7 @@ impl Desk {
                 let beginning = Beginning {
                     session: Rc::clone(&self.session),
                     settings,
+                    from,
                     is_shown,
                     accepted: now,
                     bound: self.datagrams.address,

@@ -26,6 +26,9 @@ const INCOMING_BUFFER: u64 = 32 * 1024;
 /// Bytes that are kept for all of them.
 const INCOMING_BUFFERS: u64 = 4 * 1024 * 1024;
 
+/// Tokens that a client gets for later connections: browsers open one or two at a time.
+const TOKENS: u32 = 2;
+
 /// Unidirectional streams that a client may have open: three have a meaning, and some are for greasing.
 const MOST_STREAMS: u32 = 8;
 
@@ -77,6 +80,7 @@ impl Quic {
         let mut config = self.common.server_config(Arc::new(crypto));
         let mut tokens = ValidationTokenConfig::default();
         tokens.lifetime(tokens::LIFETIME);
+        tokens.sent(TOKENS);
         tokens.log(Arc::clone(&self.common.spent) as _);
         config
             .transport_config(Arc::new(transport(settings)))

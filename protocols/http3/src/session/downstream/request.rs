@@ -22,7 +22,7 @@ use portcullis_net::{Timer, clock};
 use super::client::Client;
 use super::stats::{error_label, reason};
 use super::stream::{RequestStream, Stream};
-use super::wire::{Halves, QuicConnection, SendHalf};
+use super::wire::{Halves, QuicConnection, Reader, SendHalf};
 
 /// Serves one stream until its response has been received, or the stream was reset.
 pub(super) async fn serve_stream(
@@ -35,13 +35,13 @@ pub(super) async fn serve_stream(
     match resolve(&client, &service, resolver, &send).await {
         Ok((request, h3)) => {
             let is_head = request.method() == http::Method::HEAD;
-            let halves = (Rc::clone(&send), reader);
+            let halves = (Rc::clone(&send), Rc::clone(&reader));
             let stream = Stream::new(&client, h3, halves, is_head, bounds_of(&service));
             answer(&client, &service, request, stream).await;
         }
         Err(no) => no.conclude(&client, &service, &send),
     }
-    linger(&client, &send).await;
+    linger(&client, &send, &reader).await;
 }
 
 /// Why there is no head.
@@ -149,7 +149,6 @@ async fn answer(
     } else if ended == Ended::Aborted {
         client.session.stats.resets.gateway.inc();
     }
-    stream.leave();
 }
 
 /// RFC 9110 section 9.2.1: what may be repeated by anybody.
@@ -230,17 +229,26 @@ async fn say(service: &HttpService, stream: &mut Stream, status: Status, reason:
         Poll::Pending => stream.poll_deadline(task, deadline),
     })
     .await;
-    stream.leave();
 }
 
+/// How much more of a request is taken from a client that has its answer already. Many send a request's end apart from its head,
+/// and do not like to be told at once that it is not wanted.
+const LEFT_OVER: usize = 16 * 1024;
+
 /// Waits until the client has the response, or does not want it: what closes the connection before would take it back.
-async fn linger(client: &Client, send: &SendHalf) {
+/// Meanwhile what is left of the request is passed over, or refused if it is much (RFC 9114 section 4.1.1).
+async fn linger(client: &Client, send: &SendHalf, reader: &Reader) {
     let window = client.settings.stall.window.get().saturating_mul(2);
     let deadline = clock::now().checked_add(window);
     let mut timer = Timer::new();
+    let mut left_over = LEFT_OVER;
     poll_fn(|task| {
-        if !send.is_ended() && send.poll_flush(task).is_ready() && !send.is_ended() {
+        // What was not ended is reset when it is dropped.
+        if send.poll_flush(task).is_ready() && !send.is_ended() {
             return Poll::Ready(());
+        }
+        if reader.poll_discard(task, &mut left_over).is_ready() {
+            reader.stop(Code::H3_NO_ERROR.value());
         }
         if send.poll_outcome(task).is_ready() {
             return Poll::Ready(());
@@ -251,4 +259,5 @@ async fn linger(client: &Client, send: &SendHalf) {
         })
     })
     .await;
+    reader.stop(Code::H3_NO_ERROR.value());
 }

@@ -36,7 +36,9 @@ use crate::guard::Guard;
 pub(super) struct Beginning {
     pub(super) session: Rc<Session>,
     pub(super) settings: Rc<Http3Config>,
-    /// The client has shown that it receives at its address.
+    /// Where the first datagram came from.
+    pub(super) from: SocketAddr,
+    /// The client has shown that it receives there. The handshake shows it in any case.
     pub(super) is_shown: bool,
     pub(super) accepted: Instant,
     /// Where the listener is bound.
@@ -123,7 +125,13 @@ impl Beginning {
         let guard = Guard::new(&self.settings.guard, clock::now());
         let wire = Wire::new(quic, guard);
         let facts = self.facts(wire.quic(), ConnectionId::next().0);
-        let client = Rc::new(Client::new(session, &self.settings, &wire, facts));
+        let client = Rc::new(Client::new(
+            session,
+            &self.settings,
+            &wire,
+            self.from,
+            facts,
+        ));
         if unproven.is_none() {
             self.on_proven(&client);
         }
@@ -183,7 +191,7 @@ impl Beginning {
 
     /// What filters may know.
     fn facts(&self, quic: &quinn::Connection, id: u64) -> Facts {
-        let peer = super::canonical(quic.remote_address());
+        let peer = super::canonical(self.from);
         let local = quic.local_ip().unwrap_or(self.bound.ip());
         Facts {
             listener: Arc::clone(&self.session.listener),

@@ -133,17 +133,8 @@ impl Stream {
     /// Ends the stream without an answer.
     pub(super) fn reset(&mut self, code: Code) {
         self.send.reset(code.value());
-        if !self.reader.is_ended() {
-            self.reader.stop(code.value());
-        }
+        self.reader.stop(code.value());
         self.body = Body::Done;
-    }
-
-    /// The response is complete: the client need not send what is left of the request (RFC 9114 section 4.1.1).
-    pub(super) fn leave(&mut self) {
-        if !self.reader.is_ended() {
-            self.reader.stop(Code::H3_NO_ERROR.value());
-        }
     }
 
     fn poll_piece(&mut self, task: &mut Context<'_>) -> Poll<Result<Piece, StreamErrorIncoming>> {

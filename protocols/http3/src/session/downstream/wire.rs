@@ -647,15 +647,29 @@ impl Reader {
         })))
     }
 
-    /// Asks the client to send no more.
-    pub(super) fn stop(&self, code: u64) {
-        // Fails where it has ended.
-        let _ = self.inner.borrow_mut().stream.stop(number(code));
+    /// Passes over what comes, at most so much. Ready when that is more, and at the end.
+    pub(super) fn poll_discard(&self, task: &mut Context<'_>, most: &mut usize) -> Poll<()> {
+        let mut reading = self.inner.borrow_mut();
+        while !reading.is_ended {
+            match ready!(reading.poll_part(&self.wire, task)) {
+                Ok(Some(Part::Data(part) | Part::Frame(part))) if part.len() <= *most => {
+                    *most -= part.len();
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 
-    /// Whether all of it was read.
-    pub(super) fn is_ended(&self) -> bool {
-        self.inner.borrow().is_ended
+    /// Asks the client to send no more, if it has not sent all.
+    pub(super) fn stop(&self, code: u64) {
+        let mut reading = self.inner.borrow_mut();
+        if !reading.is_ended {
+            reading.is_ended = true;
+            reading.chunk = Bytes::new();
+            // Fails where it was reset.
+            let _ = reading.stream.stop(number(code));
+        }
     }
 }
 
