@@ -316,7 +316,7 @@ impl Path {
         let sockets = (near.try_clone().unwrap(), far.try_clone().unwrap());
         let (counter, known, allowed) = (Arc::clone(&up), Arc::clone(&client), Arc::clone(&pass));
         thread::spawn(move || {
-            let mut buffer = [0; 65536];
+            let mut buffer = vec![0; 65536];
             while let Ok((length, from)) = sockets.0.recv_from(&mut buffer) {
                 *known.lock().unwrap() = Some(from);
                 if allowed(true, length) {
@@ -327,7 +327,7 @@ impl Path {
         });
         let counter = Arc::clone(&down);
         thread::spawn(move || {
-            let mut buffer = [0; 65536];
+            let mut buffer = vec![0; 65536];
             while let Ok(length) = far.recv(&mut buffer) {
                 counter.fetch_add(length as u64, Ordering::Relaxed);
                 if let Some(to) = *client.lock().unwrap()

@@ -361,10 +361,9 @@ fn t9_malformed_requests_are_reset() {
             other => panic!("{name}: {other:?}"),
         }
     }
-    for request in site.origin.take_requests() {
-        // The gateway may learn of a wrong length when the request is on its way: that is never whole.
-        panic!("{request:?} reached the upstream");
-    }
+    // The gateway may learn of a wrong length when the request is on its way: that is never whole.
+    let reached = site.origin.take_requests();
+    assert!(reached.is_empty(), "{reached:?}");
     let (_send, mut receive) = raw.request(&h3_get("/"), true).unwrap();
     assert!(
         raw.run(receive.read_to_end(1000))

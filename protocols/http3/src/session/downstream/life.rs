@@ -171,17 +171,15 @@ impl Life {
             session.stats.on_refused(label);
             return;
         }
-        match error {
-            ConnectionError::Local {
-                error: LocalError::Application { code, .. },
-                ..
-            } => session.stats.on_refused(error_label(*code)),
-            _ => {
-                let reason = self.client.wire.quic().close_reason();
-                if matches!(reason, Some(quinn::ConnectionError::TimedOut)) {
-                    session.stats.on_refused(reason::SILENT);
-                }
-            }
+        let closed = self.client.wire.quic().close_reason();
+        if let ConnectionError::Local {
+            error: LocalError::Application { code, .. },
+            ..
+        } = error
+        {
+            session.stats.on_refused(error_label(*code));
+        } else if matches!(closed, Some(quinn::ConnectionError::TimedOut)) {
+            session.stats.on_refused(reason::SILENT);
         }
     }
 
@@ -240,16 +238,16 @@ impl Life {
                 let wait = self.client.wire.quic().rtt().saturating_mul(2);
                 let until = clock::now().checked_add(wait.clamp(least, most));
                 self.phase = Phase::Leaving { until };
-                return self.say_goodbye(task, GRACE);
+                self.say_goodbye(task, GRACE)
             }
             Due::Name => {
                 self.phase = Phase::Left;
-                return self.say_goodbye(task, 0);
+                self.say_goodbye(task, 0)
             }
-            Due::Close => return false,
+            Due::Close => false,
             Due::Stalled => {
                 self.close(reason::STALLED, Code::H3_EXCESSIVE_LOAD);
-                return false;
+                false
             }
         }
     }

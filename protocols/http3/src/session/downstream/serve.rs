@@ -192,7 +192,7 @@ impl Beginning {
     /// What filters may know.
     fn facts(&self, quic: &quinn::Connection, id: u64) -> Facts {
         let peer = super::canonical(self.from);
-        let local = quic.local_ip().unwrap_or(self.bound.ip());
+        let local = quic.local_ip().unwrap_or_else(|| self.bound.ip());
         Facts {
             listener: Arc::clone(&self.session.listener),
             peer: Some(peer),

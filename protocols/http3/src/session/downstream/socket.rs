@@ -102,14 +102,13 @@ impl WorkerSocket {
                 .get(at..end)
                 .and_then(|datagram| self.common.identities.worker_for(datagram))
                 .filter(|worker| *worker != self.worker);
-            match worker {
-                Some(worker) => self.pass_on(worker, buffer.get(at..end).unwrap_or_default(), meta),
-                None => {
-                    if kept != at && end <= buffer.len() {
-                        buffer.copy_within(at..end, kept);
-                    }
-                    kept += end - at;
+            if let Some(worker) = worker {
+                self.pass_on(worker, buffer.get(at..end).unwrap_or_default(), meta);
+            } else {
+                if kept != at && end <= buffer.len() {
+                    buffer.copy_within(at..end, kept);
                 }
+                kept += end - at;
             }
             at = end;
         }

@@ -106,7 +106,7 @@ impl Wire {
 
     /// The client gave up a request that was not answered.
     pub(super) fn on_reset(&self) {
-        self.judge(|guard, now| guard.on_reset(now));
+        self.judge(Guard::on_reset);
     }
 
     /// Moves what `h3` has to say about the connection.
@@ -177,7 +177,7 @@ impl quic::Connection<Bytes> for QuicConnection {
         task: &mut Context<'_>,
     ) -> Poll<Result<RecvHalf, ConnectionErrorIncoming>> {
         let stream = accepted(ready!(self.streams.as_mut().poll_next(task)))?;
-        if self.wire.judge(|guard, now| guard.on_stream(now)).is_none() {
+        if self.wire.judge(Guard::on_stream).is_none() {
             return Poll::Ready(Err(refused()));
         }
         Poll::Ready(Ok(RecvHalf {
