@@ -4,8 +4,10 @@
 //! Start at [`site`].
 
 mod attacks;
+mod browser;
 mod life;
 mod messages;
+mod python;
 
 use harness::{H3Client, Origin};
 

@@ -378,7 +378,7 @@ fn http3_needs_what_quic_needs() {
         (
             "among protocols to be detected",
             listener(
-                "listen: ':80', protocol: detect, protocols: [{ protocol: http, cluster: a, http3: true }]",
+                "listen: ':80', protocol: detect, detect: { protocols: [{ protocol: http, cluster: a, http3: true }] }",
             ),
             &["2:8 the key 'detect' is missing here"],
         ),
