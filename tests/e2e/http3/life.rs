@@ -373,3 +373,18 @@ fn requests_have_an_end() {
         count == 1
     });
 }
+
+/// F1: connections of QUIC need no descriptors, and what has none upstream is answered.
+#[test]
+fn f1_descriptors_run_out() {
+    let site = site("true", well());
+    let kept = client(&site);
+    assert_eq!(kept.get("/", "a.test").text(), "well");
+    site.limit_descriptors(site.descriptors() as u64);
+    let crowd: Vec<H3Client> = (0..10).map(|_| client(&site)).collect();
+    for one in &crowd {
+        let status = one.get("/", "a.test").status;
+        assert!(status == 200 || status == 503, "{status}");
+    }
+    assert_eq!(kept.get("/", "a.test").text(), "well");
+}

@@ -86,7 +86,7 @@ fn split(bytes: &[u8], piece: usize, guard: &mut Guard) -> Result<Taken, GuardEr
 fn streams_are_taken_apart_wherever_they_are_cut() {
     let [head, data, empty] = [frame(1, 90), frame(0, 80), frame(0, 0)];
     let [grease, push] = [frame(0x21, 70), frame(5, 3)];
-    let body = |times| [0x55].repeat(80 * times);
+    let body = |times: usize| [0x55_u8].repeat(80 * times);
     let rows = [
         ("head alone", vec![&head], head.clone(), body(0)),
         ("body", vec![&head, &data, &data], head.clone(), body(2)),
