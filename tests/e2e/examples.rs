@@ -68,6 +68,7 @@ fn documents_show_what_is_accepted() {
         "protocols/grpc/README.md",
         "protocols/http1/README.md",
         "protocols/http2/README.md",
+        "protocols/http3/README.md",
         "protocols/tcp/README.md",
         "protocols/postgres/README.md",
     ] {

@@ -21,6 +21,7 @@ mod http2_upstream_attacks;
 mod http2_upstream_peers;
 mod http2_upstream_tunnels;
 mod http3_upstream;
+mod http3;
 mod http_bodies;
 mod http_filters;
 mod http_flow;

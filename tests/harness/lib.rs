@@ -23,6 +23,7 @@ mod frames;
 mod gateway;
 mod h2_client;
 mod h2_frames;
+mod h3_client;
 mod http;
 mod http2_origin;
 mod http3_origin;
@@ -54,6 +55,10 @@ pub use h2_client::{H2Client, H2Response, read_h2_body, read_h2_response};
 pub use h2_frames::{
     H2_PREFACE, RawFrame, RawH2, RawH2End, RawH2Response, h2_block, h2_frame, h2_indexed_field,
     h2_numbers, h2_settings, read_h2_frame,
+};
+pub use h3_client::{
+    H3Client, H3Response, H3Stream, RawH3, h3_frame, h3_get, h3_number, h3_section, quic_config,
+    read_h3_response,
 };
 pub use http::{RawRequest, RawResponse};
 pub use http2_origin::{Exchange, Http2Origin};

@@ -107,6 +107,8 @@ pub fn prepare_request(
 /// Takes hop-by-hop fields out of a response. The encoder of a 101 needs `upgrade` set again.
 pub fn clean_response(head: &mut ResponseHead) {
     strip_hop_by_hop(&mut head.fields, Direction::Response);
+    // RFC 7838 section 3: it speaks of the upstream's own ports.
+    head.fields.remove(KnownField::AltSvc);
 }
 
 /// Makes an upstream's final head fit for downstream: hop-by-hop fields go, `via`, `server` and `date` are as

@@ -247,6 +247,8 @@ impl Status {
     pub const EXPECTATION_FAILED: Self = Self(417);
     pub const MISDIRECTED_REQUEST: Self = Self(421);
     pub const TOO_MANY_REQUESTS: Self = Self(429);
+    /// 425
+    pub const TOO_EARLY: Self = Self(425);
     pub const HEADER_FIELDS_TOO_LARGE: Self = Self(431);
     pub const INTERNAL_SERVER_ERROR: Self = Self(500);
     pub const NOT_IMPLEMENTED: Self = Self(501);

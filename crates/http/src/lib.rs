@@ -20,6 +20,7 @@ pub mod local_reply;
 pub mod message;
 pub mod name;
 pub mod normalize;
+pub mod pace;
 mod query;
 pub mod route;
 pub mod service;

@@ -57,6 +57,38 @@ pub struct HttpService {
     pub stats: HttpStats,
     /// The worker's clock, timer and generator.
     pub environment: Environment,
+    /// What clients are told about other ways to come.
+    pub alternative: Alternative,
+}
+
+/// What responses over TCP say about HTTP/3 (`alt-svc`, RFC 7838 section 3): nothing, unless its listener has it.
+#[derive(Debug, Default)]
+pub struct Alternative {
+    max_age: Option<Duration>,
+    /// The value, for the port that was asked last.
+    value: RefCell<(u16, Box<str>)>,
+}
+
+impl Alternative {
+    /// HTTP/3 on the same port, for so long; `None` says nothing.
+    #[must_use]
+    pub fn new(max_age: Option<Duration>) -> Self {
+        Self {
+            max_age,
+            value: RefCell::default(),
+        }
+    }
+
+    /// Calls `say` with the value of the field for a connection to this port, if there is one.
+    pub(crate) fn with_value(&self, port: u16, say: impl FnOnce(&[u8])) {
+        let Some(max_age) = self.max_age else { return };
+        let mut value = self.value.borrow_mut();
+        if value.1.is_empty() || value.0 != port {
+            let text = format!("h3=\":{port}\"; ma={}", max_age.as_secs());
+            *value = (port, text.into());
+        }
+        say(value.1.as_bytes());
+    }
 }
 
 impl HttpService {
@@ -75,6 +107,7 @@ impl HttpService {
             stats: HttpStats::new(filters.stats),
             routes,
             environment,
+            alternative: Alternative::default(),
             config,
         })
     }
@@ -118,34 +151,37 @@ impl HttpService {
     }
 }
 
-/// A service that a reload may replace.
+/// Something that a reload may replace: a service, or settings that connections which stay open look at again.
 ///
 /// All handles of a line of successors share one slot: a connection keeps the handle that it was accepted with, and
-/// sees every later service through it, not only the next one.
-pub struct ServiceHandle(RefCell<Rc<Slot>>);
+/// sees everything later through it, not only the next one.
+pub struct Handle<T>(RefCell<Rc<Slot<T>>>);
 
-type Slot = RefCell<Rc<HttpService>>;
+type Slot<T> = RefCell<Rc<T>>;
 
-impl ServiceHandle {
-    /// A handle to `service`.
+/// A service that a reload may replace.
+pub type ServiceHandle = Handle<HttpService>;
+
+impl<T> Handle<T> {
+    /// A handle to `value`.
     #[must_use]
-    pub fn new(service: HttpService) -> Self {
-        Self(RefCell::new(Rc::new(RefCell::new(Rc::new(service)))))
+    pub fn new(value: T) -> Self {
+        Self(RefCell::new(Rc::new(RefCell::new(Rc::new(value)))))
     }
 
-    /// A handle to the same service, now and after it was replaced.
+    /// A handle to the same, now and after it was replaced.
     #[must_use]
     pub fn share(&self) -> Self {
         Self(RefCell::new(Rc::clone(&self.0.borrow())))
     }
 
-    /// The service for the next request.
+    /// What holds now: the service for the next request.
     #[must_use]
-    pub fn current(&self) -> Rc<HttpService> {
+    pub fn current(&self) -> Rc<T> {
         Rc::clone(&self.0.borrow().borrow())
     }
 
-    /// Requests from now on use what `successor` holds, now and after it was replaced in turn.
+    /// From now on what `successor` holds is used, now and after it was replaced in turn.
     pub fn replace(&self, successor: &Self) {
         let slot = Rc::clone(&self.0.borrow());
         *slot.borrow_mut() = successor.current();

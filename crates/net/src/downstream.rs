@@ -82,7 +82,9 @@ pub struct ConnectionId(pub u64);
 
 impl ConnectionId {
     /// The next number of this thread. Threads count in ranges of their own and share nothing.
-    pub(crate) fn next() -> Self {
+    #[must_use]
+    #[allow(clippy::should_implement_trait)] // it is no iterator
+    pub fn next() -> Self {
         static RANGES: AtomicU64 = AtomicU64::new(1);
         const RANGE_BITS: u32 = 40;
         thread_local! {

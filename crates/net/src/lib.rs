@@ -57,7 +57,7 @@ pub use {
     address::{ClientAddr, LocalAddr, SocketAddress},
     connect::{ConnectError, connect},
     datagram::{Datagrams, TlsSlot},
-    downstream::{ConnectionGuard, Downstream},
+    downstream::{ConnectionGuard, ConnectionId, Downstream},
     drain::DrainSignal,
     sessions::{spawn_local, spawn_session},
     splice::{SpliceDirection, SpliceError},

@@ -17,12 +17,16 @@ use portcullis_filter::FilterRegistry;
 use portcullis_grpc::filters::grpc_filters;
 use portcullis_http::config::HttpConfig;
 use portcullis_http::filters::http_filters;
-use portcullis_http::service::{Clock, Environment, HttpService, ServiceHandle};
+use portcullis_http::service::{
+    Alternative, Clock, Environment, Handle, HttpService, ServiceHandle,
+};
 use portcullis_http::stream::UpstreamPool;
 use portcullis_http2::Http2Config;
 use portcullis_http2::session::Http2Stats;
-use portcullis_net::{Downstream, SessionTimer, Sniff, Timer, clock};
-use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
+use portcullis_http3::Http3Config;
+use portcullis_http3::session::downstream as http3;
+use portcullis_net::{Datagrams, Downstream, SessionTimer, Sniff, Timer, clock};
+use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server, Transport};
 use portcullis_stats::{Counter, Shard};
 use serde_json::Value;
 
@@ -37,6 +41,7 @@ pub(crate) struct Http;
 pub(crate) struct ListenerConfig {
     http: Arc<HttpConfig>,
     http2: Arc<Http2Config>,
+    http3: Option<Http3Config>,
 }
 
 impl Protocol for Http {
@@ -46,12 +51,14 @@ impl Protocol for Http {
     type Server = HttpServer;
 
     fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<ListenerConfig> {
-        let (own, rest) = raw.split(&[HTTP2]);
+        let (own, rest) = raw.split(&[HTTP2, HTTP3]);
         let http2 = read_http2(own.get(HTTP2), cx.diagnostics);
+        let http3 = Http3Config::read(own.get(HTTP3), cx.diagnostics);
         let http = HttpConfig::read_with(&filters(), &rest, cx);
         Some(ListenerConfig {
             http: Arc::new(http?),
             http2: Arc::new(http2?),
+            http3: http3?,
         })
     }
 
@@ -60,8 +67,16 @@ impl Protocol for Http {
         let http2 = inlined::<Http2Config>();
         if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
             properties.insert(HTTP2.to_owned(), http2);
+            properties.insert(HTTP3.to_owned(), Http3Config::schema());
         }
         schema
+    }
+
+    fn transport(config: &ListenerConfig) -> Transport {
+        match config.http3 {
+            Some(_) => Transport::Both,
+            None => Transport::Connections,
+        }
     }
 
     fn sniff(prefix: &[u8]) -> Sniff {
@@ -76,7 +91,12 @@ impl Protocol for Http {
     }
 
     fn build(config: &ListenerConfig, cx: &ListenerContext) -> Result<HttpServer, BuildError> {
-        let service = ServiceHandle::new(build_service(&config.http, cx)?);
+        let mut service = build_service(&config.http, cx)?;
+        if let Some(http3) = &config.http3 {
+            service.alternative = Alternative::new(http3.alt_svc.get());
+        }
+        let service = ServiceHandle::new(service);
+        let connections = Connections::new(&cx.stats);
         Ok(HttpServer {
             listener: Arc::clone(&cx.listener),
             http2: Rc::new(portcullis_http2::session::Session {
@@ -85,17 +105,31 @@ impl Protocol for Http {
                 config: Arc::clone(&config.http2),
                 stats: Http2Stats::new(&cx.stats),
             }),
+            http3: config.http3.as_ref().map(|config| {
+                Rc::new(http3::Session {
+                    listener: Arc::clone(&cx.listener),
+                    worker: cx.worker.id,
+                    service: service.share(),
+                    config: Handle::new(config.clone()),
+                    stats: http3::Http3Stats::new(&cx.stats),
+                    connections: connections.http3.clone(),
+                    common: cx.common(http3::Common::default),
+                })
+            }),
             http1: Rc::new(portcullis_http1::session::Session {
                 service,
                 drain: cx.drain.clone(),
             }),
-            connections: Connections::new(&cx.stats),
+            connections,
         })
     }
 }
 
 /// The key of the block that is HTTP/2's own.
 const HTTP2: &str = "http2";
+
+/// The key that switches HTTP/3 on.
+const HTTP3: &str = "http3";
 
 fn read_http2(node: Option<&Node>, diagnostics: &mut Diagnostics) -> Option<Http2Config> {
     let Some(node) = node else {
@@ -134,6 +168,7 @@ pub(crate) struct HttpServer {
     listener: Arc<str>,
     http1: Rc<portcullis_http1::session::Session>,
     http2: Rc<portcullis_http2::session::Session>,
+    http3: Option<Rc<http3::Session>>,
     connections: Connections,
 }
 
@@ -150,10 +185,23 @@ impl Server for HttpServer {
         }
     }
 
+    fn serve_datagrams(self: Rc<Self>, datagrams: Datagrams) -> impl Future<Output = ()> + 'static {
+        let session = self.http3.clone();
+        async move {
+            if let Some(session) = session {
+                http3::serve_datagrams(session, datagrams).await;
+            }
+        }
+    }
+
     /// Connections that stay open see the new routes and filters at their next request.
     fn on_replaced(&self, successor: &Rc<Self>) {
         self.http1.service.replace(&successor.http1.service);
         self.http2.service.replace(&successor.http2.service);
+        if let (Some(now), Some(next)) = (&self.http3, &successor.http3) {
+            now.service.replace(&next.service);
+            now.config.replace(&next.config);
+        }
     }
 }
 
@@ -186,6 +234,7 @@ type LocalSession = Pin<Box<dyn Future<Output = ()>>>;
 struct Connections {
     http1: Counter,
     http2: Counter,
+    http3: Counter,
 }
 
 impl Connections {
@@ -200,6 +249,7 @@ impl Connections {
         Self {
             http1: of("http1"),
             http2: of("http2"),
+            http3: of("http3"),
         }
     }
 }

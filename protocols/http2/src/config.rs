@@ -6,6 +6,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use portcullis_config::{ByteSize, Diagnostics, Duration, Located, Timeout};
+pub use portcullis_http::pace::StallConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,18 +53,6 @@ pub struct KeepAliveConfig {
     pub interval: Timeout,
     /// How long the answer may take before the connection is closed. Default 20s: telephones wake up late.
     pub timeout: Duration,
-}
-
-/// How slowly a client may read what waits for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct StallConfig {
-    /// Bytes of responses that must get through in each `window` while more of them wait. Default 1KiB: the slowest real
-    /// link carries more, and a client that opens its window by single bytes does not.
-    pub bytes: ByteSize,
-    /// Over how long that is measured. Default 30s, which outlasts any retransmission that still succeeds. A connection that is
-    /// slower as a whole is ended; one stream that is slower for twice as long, while others go on, is reset.
-    pub window: Duration,
 }
 
 impl Http2Config {
@@ -145,15 +134,6 @@ impl Default for KeepAliveConfig {
         Self {
             interval: Timeout::from_secs(60),
             timeout: Duration::from_secs(20),
-        }
-    }
-}
-
-impl Default for StallConfig {
-    fn default() -> Self {
-        Self {
-            bytes: ByteSize::kib(1),
-            window: Duration::from_secs(30),
         }
     }
 }

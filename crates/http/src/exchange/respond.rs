@@ -10,10 +10,11 @@ use portcullis_filter::Interest;
 
 use super::relay::Progress;
 use super::{Exchange, Halt, ResponseState};
+use crate::KnownField;
 use crate::fields::Fields;
 use crate::forward;
 use crate::framing::Framing;
-use crate::head::{Method, ResponseHead, Status};
+use crate::head::{Method, ResponseHead, Status, Version};
 use crate::local_reply;
 use crate::message::{Response, ResponseBody};
 use crate::route::Route;
@@ -21,7 +22,7 @@ use crate::route::Route;
 impl Exchange<'_> {
     /// Passes on an interim response (RFC 9110 section 15.2): not to HTTP/1.0, which does not know them.
     pub(super) fn pass_interim(&mut self, mut head: ResponseHead) -> Result<(), Halt> {
-        if self.record.request.head.version == crate::head::Version::Http10 {
+        if self.record.request.head.version == Version::Http10 {
             return Ok(());
         }
         forward::clean_response(&mut head);
@@ -94,13 +95,26 @@ impl Exchange<'_> {
         self.send_head(announced, close)
     }
 
+    /// Where the client may come by HTTP/3 if the listener has it: one that came by TLS, and by another version.
+    fn port_of_http3(&self) -> Option<u16> {
+        let connection = &self.cx.connection;
+        let is_other = self.record.request.head.version != Version::Http3;
+        let local = connection.local.filter(|_| connection.secure && is_other)?;
+        Some(local.port())
+    }
+
     /// Queues the head that stands ready.
     fn send_head(&mut self, announced: Framing, close: bool) -> Result<(), Halt> {
+        let port = self.port_of_http3();
         let Some(head) = &mut self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
         self.record.status = Some(head.status);
         self.announced = announced;
+        if let Some(port) = port {
+            let alternative = &self.service.alternative;
+            alternative.with_value(port, |value| head.fields.set(KnownField::AltSvc, value));
+        }
         let sent = self.downstream.send_head(head, announced, close);
         self.record.response_fields = std::mem::take(&mut head.fields);
         sent.map_err(|error| self.downstream_failed(error))?;

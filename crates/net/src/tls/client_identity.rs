@@ -149,7 +149,7 @@ impl From<ChainTooLong> for Error {
 
 /// What is kept of a verified certificate. `None` if it cannot be taken apart, which a verified one always can.
 #[must_use]
-pub(super) fn identify(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
+pub fn identify(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let mut serial = certificate
         .raw_serial()

@@ -14,6 +14,7 @@ pub mod upstream;
 mod verify;
 
 pub use certificates::{Certificate, TlsFileError};
+pub use client_identity::identify;
 pub use handshake::TlsRefusal;
 pub(crate) use handshake::{accept, accept_and_remember};
 pub use portcullis_filter::SanPattern;

@@ -12,7 +12,8 @@ mod redis;
 mod traffic;
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
 
 use certificate::Certificate;
 use origins::Origins;
@@ -109,7 +110,7 @@ pub(crate) fn prepare(out: &mut impl Write) -> io::Result<Demo> {
     let origins = Origins::start()?;
     let addresses = Addresses {
         web: free_address(8080)?,
-        secure: free_address(8443)?,
+        secure: free_for_both(8443)?,
         calls: free_address(50051)?,
         echo: free_address(7007)?,
         admin: free_address(9901)?,
@@ -206,6 +207,7 @@ fn explain(
         "curl -i --cacert {certificate} https://localhost:{}/   # TLS, and HTTP/2 by agreement",
         secure.port()
     )?;
+    explain_http3(out, &certificate.to_string(), secure.port())?;
     writeln!(
         out,
         "printf '\\0\\0\\0\\0\\7\\n\\5world' | curl -s --http2-prior-knowledge -H 'content-type: application/grpc' --data-binary @- http://{calls}/demo.Greeter/Greet | tail -c +8   # a gRPC call by hand"
@@ -227,6 +229,25 @@ fn explain(
         "curl -s http://{admin}/metrics               # everything that is counted"
     )?;
     Ok(())
+}
+
+/// How to come by HTTP/3, which few curls can.
+fn explain_http3(out: &mut impl Write, certificate: &str, port: u16) -> io::Result<()> {
+    let curl = Command::new("curl").arg("--version").output();
+    let can = curl.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("HTTP3"));
+    if can {
+        writeln!(
+            out,
+            "curl -i --http3-only --cacert {certificate} https://localhost:{port}/   # HTTP/3, over UDP on the same port"
+        )
+    } else {
+        writeln!(
+            out,
+            "# HTTP/3 is on the same port over UDP; this curl cannot speak it. Chromium can: \
+             chromium --origin-to-force-quic-on=localhost:{port} --ignore-certificate-errors-spki-list=$(openssl x509 -in {certificate} \
+             -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64) https://localhost:{port}/"
+        )
+    }
 }
 
 /// Where PostgreSQL and Redis can be tried, or how to get them.
@@ -267,6 +288,21 @@ fn free_address(port: u16) -> io::Result<SocketAddr> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     bind(port).or_else(|_| bind(0))?.local_addr()
 }
+
+/// As [`free_address`], where both TCP and UDP are free.
+fn free_for_both(port: u16) -> io::Result<SocketAddr> {
+    let mut last = free_address(port)?;
+    for _ in 0..TRIES {
+        if UdpSocket::bind(last).is_ok() {
+            return Ok(last);
+        }
+        last = free_address(0)?;
+    }
+    Ok(last)
+}
+
+/// How often another port is looked for.
+const TRIES: usize = 16;
 
 #[cfg(test)]
 mod tests {

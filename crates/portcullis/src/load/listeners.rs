@@ -71,9 +71,6 @@ pub(crate) const LISTENER_KEYS: [&str; 7] = [
     "socket",
 ];
 
-/// Keys that later builds have. Silence would be worse than a refusal.
-const NOT_YET: [(&str, &str); 1] = [("http3", "HTTP/3 is not supported by this build")];
-
 /// Reads the `listeners` block.
 pub(super) fn read_all<'a>(
     block: Option<&'a Node>,
@@ -114,6 +111,7 @@ pub(super) fn read_all<'a>(
         if let Some(protocol) = &protocol {
             check_transport(&keys.listen, node, &**protocol, errors);
             if protocol.transport() == Transport::Both {
+                check_http3(&keys, node, errors);
                 listeners
                     .addresses
                     .extend(datagrams_beside(&key.name, &keys.listen));
@@ -217,10 +215,6 @@ fn take_out_unknown(common: &mut Node, own: &mut Node, schema: &Json, errors: &m
     }
     *own = known;
     for (key, value) in unknown.entries() {
-        if let Some((_, why)) = NOT_YET.iter().find(|(name, _)| *name == key.name) {
-            errors.error(key.span, *why);
-            continue;
-        }
         Node::unknown_key(&key.name, key.span, &all, errors);
         let Some(meant) = suggest(&key.name, all.iter().copied()) else {
             continue;
@@ -292,6 +286,16 @@ fn check_transport(
     let socket = node.get("socket");
     for key in ["nodelay", "keepalive", "user_timeout", "backlog"] {
         refuse(socket.and_then(|socket| socket.get(key)), key);
+    }
+}
+
+/// What a protocol that has both needs to begin QUIC with.
+fn check_http3(keys: &ListenerKeys, node: &Node, errors: &mut Diagnostics) {
+    let span = node.get("http3").map_or(Span::NONE, |key| key.span);
+    if keys.tls.is_none() {
+        errors
+            .error(span, "HTTP/3 is always encrypted, and there is no `tls`")
+            .help("give the listener certificates, or leave out `http3`");
     }
 }
 

@@ -3,11 +3,18 @@
 use portcullis_net::AcceptBalance::{Exact, ReusePort};
 use portcullis_proxy::TlsStart::{AtOnce, ByProtocol};
 
+use portcullis_proxy::Registry;
+
 use super::testing::{Late, model, read_text, read_with, registry};
 
 /// Every error and warning as `line:column message`, in the order of the report.
 fn said(text: &str) -> Vec<String> {
-    let (model, report) = read_text(text).into_parts();
+    said_by(&registry(), text)
+}
+
+/// As [`said`], with another registry.
+fn said_by(registry: &Registry, text: &str) -> Vec<String> {
+    let (model, report) = read_with(registry, text).into_parts();
     let errors = report.errors().count();
     assert_eq!(
         model.is_none(),
@@ -73,11 +80,11 @@ fn mistakes_with_their_places() {
             ],
         ),
         (
-            "UDP and HTTP/3",
+            "UDP, and HTTP/3 of what is no HTTP",
             "listeners:\n  web: { listen: 'udp://:80', protocol: fake, cluster: a, http3: true }",
             &[
                 "2:18 fake cannot be spoken over udp://:80",
-                "2:59 HTTP/3 is not supported by this build",
+                "2:59 unknown key 'http3'",
             ],
         ),
         (
@@ -337,5 +344,47 @@ fn a_listener_with_tls_begins_it_in_one_way() {
             is_refused,
             "{protocols}: {report}"
         );
+    }
+}
+
+#[test]
+fn http3_needs_what_quic_needs() {
+    let listener = |keys: &str| format!("listeners:\n  web: {{ {keys} }}\n{CLUSTER}");
+    let http = "listen: ':80', protocol: http, cluster: a";
+    let rows: [(&str, String, &[&str]); 5] = [
+        (
+            "without TLS",
+            listener(&format!("{http}, http3: true")),
+            &["2:60 HTTP/3 is always encrypted, and there is no `tls`"],
+        ),
+        (
+            "switched off",
+            listener(&format!("{http}, http3: false")),
+            &[],
+        ),
+        (
+            "over a Unix socket",
+            listener("listen: 'unix:/tmp/x', protocol: http, cluster: a, http3: true"),
+            &[
+                "2:18 http cannot be spoken over unix:/tmp/x",
+                "2:68 HTTP/3 is always encrypted, and there is no `tls`",
+            ],
+        ),
+        (
+            "something else",
+            listener(&format!("{http}, http3: 3")),
+            &["2:60 http3 is the number 3"],
+        ),
+        (
+            "among protocols to be detected",
+            listener(
+                "listen: ':80', protocol: detect, detect: { protocols: [{ protocol: http, cluster: a, http3: true }] }",
+            ),
+            &["2:8 the key 'detect' is missing here"],
+        ),
+    ];
+    let registry = crate::protocols::registry();
+    for (name, text, expected) in rows {
+        assert_eq!(said_by(&registry, &text), expected, "{name}");
     }
 }

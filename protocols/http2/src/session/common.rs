@@ -10,7 +10,7 @@ use portcullis_http::RequestHead;
 
 use super::Session;
 use super::io::Wire;
-use super::pace::PaceRule;
+use portcullis_http::pace::PaceRule;
 
 /// What the streams of one connection share.
 pub(crate) struct Common {

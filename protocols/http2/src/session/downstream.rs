@@ -18,10 +18,10 @@ use portcullis_http::{Fields, Framing};
 use portcullis_net::{Timer, clock};
 
 use super::common::Common;
-use super::pace::Pace;
 use super::queue::Queue;
 use super::stats::reason;
 use super::tunnel::Tunnel;
+use portcullis_http::pace::Pace;
 use portcullis_http::types::{self as fields, FieldError, HeadBounds};
 
 /// One request and its response.

@@ -17,8 +17,8 @@ use portcullis_net::{Timer, clock};
 
 use super::common::Common;
 use super::io::GuardedIo;
-use super::pace::Pace;
 use super::stats::{self, reason};
+use portcullis_http::pace::Pace;
 
 /// What came of a turn. It lives no longer than it takes to look at it, so its size costs nothing.
 #[allow(clippy::large_enum_variant)]

@@ -10,7 +10,6 @@ mod driver;
 mod io;
 mod life;
 mod link;
-mod pace;
 mod pool;
 mod queue;
 mod request;

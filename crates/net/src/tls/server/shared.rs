@@ -66,6 +66,12 @@ impl ServerTls {
         })
     }
 
+    /// What the next handshake would be carried out with.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
     /// How many handshakes are in progress.
     #[must_use]
     pub fn in_flight(&self) -> u64 {

@@ -5,18 +5,42 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::StallConfig;
+use portcullis_config::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How slowly a client may read what waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StallConfig {
+    /// Bytes of responses that must get through in each `window` while more of them wait. Default 1KiB: the slowest real
+    /// link carries more, and a client that opens its window by single bytes does not.
+    pub bytes: ByteSize,
+    /// Over how long that is measured. Default 30s, which outlasts any retransmission that still succeeds. A connection that is
+    /// slower as a whole is ended; one stream that is slower for twice as long, while others go on, is reset.
+    pub window: portcullis_config::Duration,
+}
+
+impl Default for StallConfig {
+    fn default() -> Self {
+        Self {
+            bytes: ByteSize::kib(1),
+            window: portcullis_config::Duration::from_secs(30),
+        }
+    }
+}
 
 /// The least that must get through, and in what time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PaceRule {
+pub struct PaceRule {
     bytes: u64,
     window: Duration,
 }
 
 impl PaceRule {
     /// For everything that a connection sends together.
-    pub(crate) fn of_connection(config: StallConfig) -> Self {
+    #[must_use]
+    pub fn of_connection(config: StallConfig) -> Self {
         Self {
             bytes: config.bytes.get().max(1),
             window: config.window.get(),
@@ -24,13 +48,15 @@ impl PaceRule {
     }
 
     /// For this time instead.
-    pub(crate) const fn within(self, window: Duration) -> Self {
+    #[must_use]
+    pub const fn within(self, window: Duration) -> Self {
         Self { window, ..self }
     }
 
     /// For one stream: twice the time, so that a peer that reads nothing at all loses its connection, and only one that
     /// reads other streams keeps it.
-    pub(crate) fn of_stream(config: StallConfig) -> Self {
+    #[must_use]
+    pub fn of_stream(config: StallConfig) -> Self {
         let whole = Self::of_connection(config);
         Self {
             window: whole.window.saturating_mul(2),
@@ -41,7 +67,7 @@ impl PaceRule {
 
 /// Where the current window began.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pace(Option<Mark>);
+pub struct Pace(Option<Mark>);
 
 #[derive(Debug, Clone, Copy)]
 struct Mark {
@@ -52,7 +78,7 @@ struct Mark {
 impl Pace {
     /// By when more must have got through; `None` while nothing waits. `sent` is what has got through so far. A deadline that
     /// has passed means a stall.
-    pub(crate) fn deadline(
+    pub fn deadline(
         &mut self,
         now: Instant,
         sent: u64,
@@ -83,7 +109,8 @@ mod tests {
 
     #[test]
     fn only_enough_progress_moves_the_deadline() {
-        let start = portcullis_net::clock::now();
+        #[allow(clippy::disallowed_methods)] // any instant will do
+        let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let rows = [
             ("nothing waits", 0, 0, false, None),
