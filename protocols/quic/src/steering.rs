@@ -56,7 +56,8 @@ pub use verdict::{DropReason, HelloId, Opening, Reply, Target, UnknownReason, Ve
 /// RFC 9000 section 14.1: what a datagram with a client's Initial has at least.
 pub const INITIAL_DATAGRAM_BYTES: usize = 1200;
 
-/// Steers the datagrams of one listener. It must see all of them: what one machine learned, another does not know.
+/// Steers the datagrams of one listener. It must see all of them: what one machine learned, another does not know. Where several
+/// workers share it, their clocks may differ by moments; `now` need not be in order then.
 #[derive(Debug)]
 pub struct Steering {
     config: SteeringConfig,
@@ -94,8 +95,12 @@ impl Steering {
         }
     }
 
-    /// Goes by other settings from now on. How much is kept stays as it was.
+    /// Goes by other settings from now on. How much is kept stays as it was. Names of servers that were learned elsewhere in their
+    /// ids are forgotten.
     pub fn set_config(&mut self, config: SteeringConfig) {
+        if config.server_id != self.config.server_id {
+            self.servers.retain(|_, _| false);
+        }
         let limits = self.config.limits;
         self.config = SteeringConfig { limits, ..config };
     }

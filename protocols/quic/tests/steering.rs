@@ -295,6 +295,27 @@ fn servers_that_name_themselves_in_their_ids() {
 }
 
 #[test]
+fn names_elsewhere_are_forgotten_when_the_place_changes() {
+    let place = |offset| SteeringConfig {
+        server_id: Some(ServerIdPlace { offset, length: 2 }),
+        ..SteeringConfig::default()
+    };
+    let mut bench = Bench::new(place(1));
+    bench.established(1, 1, A, id(&[0, 7, 7, 8, 8, 1, 1, 1]));
+    bench.steering.set_config(place(1));
+    assert_eq!(
+        bench.client(2, &short(id(&[9, 7, 7, 2, 2]), 60)),
+        Verdict::To(A)
+    );
+    bench.steering.set_config(place(3));
+    let unknown = Verdict::Unknown(UnknownReason::Connection);
+    assert_eq!(bench.client(3, &short(id(&[9, 0, 0, 7, 7]), 60)), unknown);
+    // What is known by its id stays known.
+    let known = short(id(&[0, 7, 7, 8, 8, 1, 1, 1]), 60);
+    assert_eq!(bench.client(3, &known), Verdict::To(A));
+}
+
+#[test]
 fn a_server_without_connection_ids_is_known_by_the_address() {
     let mut bench = Bench::usual();
     let flight = bench.connect(1, 1, A, ConnectionId::EMPTY);

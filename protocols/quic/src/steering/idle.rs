@@ -1,7 +1,7 @@
 //! A bounded table that forgets what was not used for longest, in two classes.
 //!
 //! What has proved itself does not have to make room for what has not: each class has its own bound, order and time. Looking up
-//! is one hash and no allocation. It has no clock: `now` comes in and never runs backwards. Start at [`IdleTable`].
+//! is one hash and no allocation. It has no clock: `now` comes in, and where it runs backwards it is taken for the latest. Start at [`IdleTable`].
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -237,8 +237,12 @@ impl<K: Copy + Eq + Hash, V> IdleTable<K, V> {
         order.count += 1;
         if before == NONE {
             order.oldest = place;
-        } else if let Some(slot) = self.slots.get_mut(before as usize) {
+        }
+        let mut now = now;
+        if let Some(slot) = self.slots.get_mut(before as usize) {
             slot.later = place;
+            // Workers whose clocks differ by moments may share the table.
+            now = now.max(slot.used);
         }
         if let Some(slot) = self.slots.get_mut(place as usize) {
             slot.earlier = before;
@@ -339,6 +343,18 @@ mod tests {
         assert_eq!(table.expire(clock.now()), None);
         assert_eq!(table.expire(clock.advance(IDLE)), Some((2, 'b')));
         assert_eq!(table.next_due(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_keeps_the_order() {
+        let clock = VirtualClock::new();
+        let mut table = table(9);
+        let early = clock.now();
+        let late = clock.advance(IDLE / 2);
+        table.insert(1, 'a', Class::Unproven, late);
+        table.insert(2, 'b', Class::Unproven, early);
+        table.check_invariants();
+        assert_eq!(table.next_due(), Some(late + IDLE));
     }
 
     #[test]

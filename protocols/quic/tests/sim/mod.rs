@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use portcullis_quic::steering::{Reply, ServerIdPlace, UnknownVersion};
@@ -38,6 +38,8 @@ struct Client {
     told: Option<ConnectionId>,
     /// Whether the machine has seen it use that.
     is_established: bool,
+    /// When it did so last, in a packet that counts wherever it comes from.
+    heard: Option<Instant>,
 }
 
 /// Something on its way.
@@ -92,13 +94,18 @@ fn name(server: usize) -> String {
 /// Plays so many steps, or until there is nothing left to choose by.
 pub fn run(choices: Choices<'_>, steps: usize) -> Outcome {
     let mut site = Site::new(choices);
-    for _ in 0..steps {
+    for step in 0..steps {
         if site.choices.is_over() {
             break;
         }
         site.step();
         site.check();
+        // It looks at everything, which takes longer than all the rest.
+        if step % 16 == 0 {
+            site.steering.check_invariants();
+        }
     }
+    site.steering.check_invariants();
     Outcome {
         established: site
             .clients
@@ -177,6 +184,7 @@ impl<'a> Site<'a> {
             at: address(number),
             told: None,
             is_established: false,
+            heard: None,
         }
     }
 
@@ -343,8 +351,10 @@ impl<'a> Site<'a> {
             self.proved.insert(from);
         }
         *self.received.entry(from).or_default() += bytes.len() as u64;
-        let knew = client.is_some_and(|number| self.clients[number].is_established);
         let is_short = bytes.first().is_some_and(|first| first & 0x80 == 0);
+        // What was silent for long may be forgotten, and what nobody has proved, sooner.
+        let heard = client.and_then(|number| self.clients[number].heard);
+        let knew = heard.is_some_and(|heard| now < heard + self.limits.connection_idle);
         let verdict = self.steering.on_client(now, from, bytes, &mut out);
         match verdict {
             Verdict::To(target) => self.forward(from, target, bytes, client),
@@ -380,6 +390,7 @@ impl<'a> Site<'a> {
 
     fn forward(&mut self, from: SocketAddr, target: Target, bytes: &[u8], client: Option<usize>) {
         self.delivered += 1;
+        let now = self.clock.now();
         let Some(number) = client else {
             return;
         };
@@ -392,6 +403,9 @@ impl<'a> Site<'a> {
             .is_some_and(|told| !is_long || bytes[6..].starts_with(told.as_slice()))
         {
             client.is_established = true;
+            if !is_long {
+                client.heard = Some(now);
+            }
             let bytes = short(flight.source, 1200);
             self.push(from, bytes, number);
             return;
@@ -447,7 +461,6 @@ impl<'a> Site<'a> {
     }
 
     fn check(&mut self) {
-        self.steering.check_invariants();
         let counts = self.steering.counts();
         let limits = &self.limits;
         assert!(counts.connection_ids <= limits.connections + limits.openings);
