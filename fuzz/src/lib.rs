@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http1_session;
 pub mod http2;
 pub mod http2_session;
+pub mod http3;
 pub mod postgres;
 pub mod postgres_scram;
 pub mod postgres_sql;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http2_frame_roundtrip", http2::roundtrip),
     ("http2_diff", http2::diff),
     ("http2_session", http2_session::session),
+    ("http3_frames_decode", http3::frames_decode),
     ("proxy_header_decode", proxy_header::decode),
     ("config_parse", config::parse),
     ("grpc_message_decode", grpc::message_decode),

@@ -140,6 +140,26 @@ fn q6_attacks_beside_the_streams() {
     }
 }
 
+/// RFC 9000 section 4.6: an endpoint may not open streams for requests of its own, and an honest one waits for ever to.
+#[test]
+fn q6_streams_of_its_own() {
+    let origin = Http3Origin::raw(|gateway| async move {
+        let _control = gateway.control().await;
+        let _held = gateway.request().await;
+        let opened = gateway.connection.open_bi();
+        tokio::select! {
+            _ = opened => panic!("a stream was allowed"),
+            () = gateway.serve("ok") => {}
+        }
+    });
+    let site = site(origin.address(), "").start();
+    let (mut waiting, mut beside) = (site.client(), site.client());
+    waiting.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    super::wait_streams(&site, 1);
+    assert_eq!(beside.get("/", "a").text(), "ok");
+    site.neighbour_is_well();
+}
+
 /// The streams that HTTP/3 stands on may not end.
 #[test]
 fn q6_a_control_stream_that_ends() {

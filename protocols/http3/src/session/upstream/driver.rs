@@ -126,7 +126,8 @@ pub(super) async fn drive(opened: Opened) {
     .await;
     match ended {
         Ok(error) => {
-            if let Some(reason) = reason_of(&error) {
+            let reason = link.connection().close_reason();
+            if let Some(reason) = fault_of(reason.as_ref()).or_else(|| reason_of(&error)) {
                 link.blame(reason);
             }
             // Where `h3` found the fault, the peer has heard which it was.
@@ -143,15 +144,23 @@ pub(super) async fn drive(opened: Opened) {
     drop(connection);
 }
 
-/// Why a connection has ended, where that was for what the peer did wrong, or did not do.
+/// Why QUIC ended a connection, where that was for what the peer did wrong, or did not do.
+fn fault_of(reason: Option<&quinn::ConnectionError>) -> Option<&'static str> {
+    match reason? {
+        quinn::ConnectionError::TimedOut => Some("upstream_ping_timeout"),
+        quinn::ConnectionError::TransportError(_) => Some("quic_protocol_error"),
+        _ => None,
+    }
+}
+
+/// Why `h3` did.
 fn reason_of(error: &ConnectionError) -> Option<&'static str> {
     let ConnectionError::Local {
         error: LocalError::Application { code, .. },
         ..
     } = error
     else {
-        let silent = matches!(error, ConnectionError::Timeout { .. });
-        return silent.then_some("upstream_ping_timeout");
+        return None;
     };
     Some(match *code {
         Code::H3_NO_ERROR => return None,
