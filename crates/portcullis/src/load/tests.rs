@@ -380,7 +380,7 @@ fn http3_needs_what_quic_needs() {
             listener(
                 "listen: ':80', protocol: detect, detect: { protocols: [{ protocol: http, cluster: a, http3: true }] }",
             ),
-            &["2:8 the key 'detect' is missing here"],
+            &["2:77 http speaks over datagrams here, and only connections can be looked at"],
         ),
     ];
     let registry = crate::protocols::registry();
