@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+use crate::http3_origin::h3_frame;
 use crate::{CEILING, H2Response};
 
 /// A whole response of HTTP/3.
@@ -324,26 +325,6 @@ impl RawH3 {
             ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
             _ => None,
         }
-    }
-}
-
-/// A frame (RFC 9114 section 7.1).
-#[must_use]
-pub fn h3_frame(kind: u64, payload: &[u8]) -> Vec<u8> {
-    let mut frame = h3_number(kind);
-    frame.extend(h3_number(payload.len() as u64));
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// A number of variable length (RFC 9000 section 16).
-#[must_use]
-pub fn h3_number(value: u64) -> Vec<u8> {
-    match value {
-        0..0x40 => vec![value as u8],
-        0x40..0x4000 => (0x4000 | value as u16).to_be_bytes().to_vec(),
-        0x4000..0x4000_0000 => (0x8000_0000 | value as u32).to_be_bytes().to_vec(),
-        _ => (0xc000_0000_0000_0000 | value).to_be_bytes().to_vec(),
     }
 }
 

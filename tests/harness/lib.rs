@@ -57,8 +57,7 @@ pub use h2_frames::{
     h2_numbers, h2_settings, read_h2_frame,
 };
 pub use h3_client::{
-    H3Client, H3Response, H3Stream, RawH3, h3_frame, h3_get, h3_number, h3_section, quic_config,
-    read_h3_response,
+    H3Client, H3Response, H3Stream, RawH3, h3_get, h3_section, quic_config, read_h3_response,
 };
 pub use http::{RawRequest, RawResponse};
 pub use http2_origin::{Exchange, Http2Origin};
