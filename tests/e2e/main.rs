@@ -39,6 +39,7 @@ mod matrix;
 mod peers;
 mod postgres;
 mod python;
+mod quic;
 mod redis;
 mod redis_commands;
 mod reload;

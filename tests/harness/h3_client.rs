@@ -366,7 +366,7 @@ pub fn h3_get(path: &str) -> Vec<u8> {
         (":authority", "a.test"),
         (":path", path),
     ];
-    h3_frame(1, &h3_section(&fields))
+    h3_frame(1, h3_section(&fields))
 }
 
 #[track_caller]

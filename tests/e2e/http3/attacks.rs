@@ -111,13 +111,13 @@ fn q6_broken_rules_end_the_connection() {
         ),
         (
             "a field of a table that nobody filled",
-            |raw| drop(raw.request(&h3_frame(1, &[2, 0, 0x80]), true)),
+            |raw| drop(raw.request(&h3_frame(1, [2, 0, 0x80]), true)),
             DECOMPRESSION_FAILED,
             "h3_qpack_decompression_failed",
         ),
         (
             "an index out of the table",
-            |raw| drop(raw.request(&h3_frame(1, &[0, 0, 0xff, 0xff, 0x7f]), true)),
+            |raw| drop(raw.request(&h3_frame(1, [0, 0, 0xff, 0xff, 0x7f]), true)),
             DECOMPRESSION_FAILED,
             "h3_qpack_decompression_failed",
         ),

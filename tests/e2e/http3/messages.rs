@@ -197,14 +197,14 @@ fn empty_and_unknown_frames_are_passed_over() {
     let grease = h3_frame(0x21 + 0x1f * 5, b"whatever");
     let request = [
         grease.clone(),
-        h3_frame(1, &h3_section(&fields)),
+        h3_frame(1, h3_section(&fields)),
         h3_frame(0, b""),
         h3_frame(0, b"one "),
         grease.clone(),
         h3_frame(0, b""),
         h3_frame(0, b"two"),
         grease,
-        h3_frame(1, &h3_section(&[("x-up", "1")])),
+        h3_frame(1, h3_section(&[("x-up", "1")])),
     ];
     let (_send, mut receive) = client.request(&request.concat(), true).unwrap();
     let answer = client.run(receive.read_to_end(10_000)).unwrap();
@@ -350,7 +350,7 @@ fn t9_malformed_requests_are_reset() {
         ("unknown pseudo-header", with(&[(":x", "1")]), b""),
     ];
     for (name, fields, body) in rows {
-        let request = [h3_frame(1, &h3_section(&fields)), h3_frame(0, body)].concat();
+        let request = [h3_frame(1, h3_section(&fields)), h3_frame(0, body)].concat();
         let (_send, mut receive) = raw.request(&request, true).unwrap();
         let answer = raw.run(receive.read_to_end(1000));
         let expected = quinn::ReadError::Reset(VarInt::from_u64(MESSAGE_ERROR).unwrap());
@@ -420,7 +420,7 @@ fn websocket_over_http3_is_not_offered() {
         ]
     };
     let ask = |protocol| {
-        let request = h3_frame(1, &h3_section(&fields(protocol)));
+        let request = h3_frame(1, h3_section(&fields(protocol)));
         let (_send, mut receive) = raw.request(&request, false).unwrap();
         raw.run(receive.read_to_end(1000))
     };
