@@ -112,12 +112,14 @@ fn answers_come_from_the_address_that_was_asked() {
         client.send(b"?", 1).unwrap();
         let inbox = RefCell::new(Inbox::default());
         listener.receive(&inbox).await.unwrap();
-        let inbox = inbox.borrow();
-        let run = inbox.run(0).unwrap();
-        assert_eq!(run.to, Some([127, 0, 0, 5].into()));
-        let route = Route {
-            to: run.from,
-            from: run.to,
+        let route = {
+            let inbox = inbox.borrow();
+            let run = inbox.run(0).unwrap();
+            assert_eq!(run.to, Some([127, 0, 0, 5].into()));
+            Route {
+                to: run.from,
+                from: run.to,
+            }
         };
         listener.send_to(route, b"!!??", 2).unwrap();
         assert_eq!(receive(&client, 2).await, [b"!!", b"??"]);
