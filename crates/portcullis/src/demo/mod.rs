@@ -112,7 +112,7 @@ pub(crate) fn prepare(out: &mut impl Write) -> io::Result<Demo> {
         web: free_address(8080)?,
         secure: free_for_both(8443)?,
         calls: free_address(50051)?,
-        echo: free_address(7007)?,
+        echo: free_for_both(7007)?,
         admin: free_address(9901)?,
     };
     let configuration = fill(TEMPLATE, &addresses, &origins)
@@ -158,6 +158,7 @@ fn fill(template: &str, addresses: &Addresses, origins: &Origins) -> String {
         ("@FLAKY@", origins.flaky),
         ("@GREETER@", origins.greeter),
         ("@ECHO_ORIGIN@", origins.echo),
+        ("@DATAGRAM_ORIGIN@", origins.datagrams),
     ]
     .iter()
     .fold(template.to_owned(), |text, (mark, address)| {
@@ -219,6 +220,12 @@ fn explain(
     writeln!(
         out,
         "curl -sN telnet://{echo}                     # TCP echo: type, then Ctrl-C"
+    )?;
+    writeln!(
+        out,
+        "python3 -c \"import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.sendto(b'hello', ('{}', {})); print(s.recv(99))\"   # UDP echo",
+        echo.ip(),
+        echo.port()
     )?;
     writeln!(
         out,
@@ -323,6 +330,7 @@ mod tests {
             flaky: address,
             greeter: address,
             echo: address,
+            datagrams: address,
         };
         let text = fill(TEMPLATE, &addresses, &origins)
             .replace("@CERTIFICATE@", "c.pem")

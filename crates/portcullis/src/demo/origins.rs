@@ -1,4 +1,5 @@
-//! The upstreams of the demo: two HTTP origins, one slow and flaky, a gRPC greeter and a TCP echo, all in this process.
+//! The upstreams of the demo: two HTTP origins, one slow and flaky, a gRPC greeter, a TCP echo and a UDP echo, all in this
+//! process.
 //!
 //! Not for production: they know nothing but how to be looked at. Start at [`Origins::start`].
 
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::greeter;
 
@@ -25,6 +26,7 @@ pub(super) struct Origins {
     pub(super) flaky: SocketAddr,
     pub(super) greeter: SocketAddr,
     pub(super) echo: SocketAddr,
+    pub(super) datagrams: SocketAddr,
 }
 
 /// How an origin behaves.
@@ -61,6 +63,9 @@ impl Origins {
         let (flaky, flaky_address) = bind()?;
         let (greeter, greeter_address) = bind()?;
         let (echo, echo_address) = bind()?;
+        let datagrams = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        datagrams.set_nonblocking(true)?;
+        let datagrams_address = datagrams.local_addr()?;
         std::thread::Builder::new()
             .name("demo-origins".to_owned())
             .spawn(move || {
@@ -75,6 +80,7 @@ impl Origins {
                         tokio::task::spawn_local(serve_http(listener, manner));
                     }
                     tokio::task::spawn_local(greeter::serve(TcpListener::from_std(greeter)?));
+                    tokio::task::spawn_local(echo_datagrams(UdpSocket::from_std(datagrams)?));
                     serve_echo(TcpListener::from_std(echo)?).await
                 })
             })?;
@@ -83,6 +89,7 @@ impl Origins {
             flaky: flaky_address,
             greeter: greeter_address,
             echo: echo_address,
+            datagrams: datagrams_address,
         })
     }
 }
@@ -145,5 +152,18 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         };
         stream.write_all(bytes).await?;
+    }
+}
+
+async fn echo_datagrams(socket: UdpSocket) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        // What is wrong with one client's datagrams is nothing to the others.
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let _ = socket
+            .send_to(buffer.get(..length).unwrap_or_default(), from)
+            .await;
     }
 }
