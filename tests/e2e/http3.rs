@@ -8,6 +8,7 @@ mod browser;
 mod life;
 mod messages;
 mod python;
+mod versions;
 
 use harness::{H3Client, Origin};
 
