@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use harness::tls::Order;
 use harness::{
-    Client, ClosedPort, Gate, Gateway, H3Client, Origin, RawH3, Reply, Signal, Step, h3_get,
-    quic_config, read_h3_response,
+    Client, ClosedPort, Gate, Gateway, H3Client, Origin, RawH3, Reply, Signal, Step, eventually,
+    h3_get, quic_config, read_h3_response,
 };
 use quinn::{ConnectionError, Endpoint, TokenMemoryCache};
 
@@ -388,3 +388,40 @@ fn f1_descriptors_run_out() {
     }
     assert_eq!(kept.get("/", "a.test").text(), "well");
 }
+
+/// What a connection took comes back when it has ended: many in turn need no more memory than few.
+#[test]
+fn connections_that_ended_leave_nothing_behind() {
+    let site = site("true", Origin::http(|_| Reply::ok("ok")));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (config, to) = (quic_config(&site.plain()), site.addr("web"));
+    let connect = |count: usize| {
+        runtime.block_on(async {
+            let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            for _ in 0..count {
+                let connecting = endpoint.connect_with(config.clone(), to, "a.test").unwrap();
+                let connection = connecting.await.unwrap();
+                // The gateway has begun to serve it.
+                connection.accept_uni().await.unwrap();
+                connection.close(NO_ERROR_CODE, b"");
+            }
+            endpoint.wait_idle().await;
+        });
+        let labels = [("listener", "web")];
+        eventually("all of them have ended", || {
+            site.stats()
+                .gauge("portcullis_http3_connections_active", &labels)
+                == 0
+        });
+        site.resident_bytes()
+    };
+    let few = connect(100);
+    let many = connect(400);
+    let grown = many.saturating_sub(few);
+    assert!(grown < 8 * 1024 * 1024, "{grown} bytes for 400 connections");
+}
+
+const NO_ERROR_CODE: quinn::VarInt = quinn::VarInt::from_u32(0x100);

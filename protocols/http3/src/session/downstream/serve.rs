@@ -28,7 +28,7 @@ use super::Session;
 use super::client::Client;
 use super::life::{Life, Turn};
 use super::request::serve_stream;
-use super::wire::Wire;
+use super::wire::{Served, Wire};
 use crate::config::Http3Config;
 use crate::guard::Guard;
 
@@ -123,15 +123,10 @@ impl Beginning {
         let _active = session.stats.connections_active.guard();
         session.connections.inc();
         let guard = Guard::new(&self.settings.guard, clock::now());
-        let wire = Wire::new(quic, guard);
+        let served = Served(Wire::new(quic, guard));
+        let wire = &served.0;
         let facts = self.facts(wire.quic(), ConnectionId::next().0);
-        let client = Rc::new(Client::new(
-            session,
-            &self.settings,
-            &wire,
-            self.from,
-            facts,
-        ));
+        let client = Rc::new(Client::new(session, &self.settings, wire, self.from, facts));
         if unproven.is_none() {
             self.on_proven(&client);
         }

@@ -99,6 +99,12 @@ impl Wire {
         self.accepted.take()
     }
 
+    /// Lets go of the streams that it holds for itself. They hold it in turn, so that it would never go.
+    fn let_go(&self) {
+        self.opened.borrow_mut().clear();
+        self.accepted.take();
+    }
+
     /// Ends the connection at once, and says why.
     pub(super) fn close(&self, code: Code) {
         self.connection.close(number(code.value()), b"");
@@ -140,6 +146,15 @@ impl Wire {
             self.failed.set(Some(failure));
         }
         self.close(code);
+    }
+}
+
+/// A connection that is served. However that ends, nothing of it stays.
+pub(super) struct Served(pub(super) Rc<Wire>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.let_go();
     }
 }
 
