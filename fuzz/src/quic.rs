@@ -5,7 +5,7 @@
 //! [`header_decode`]; the comparison with quinn is in [`crate::quic_diff`].
 
 #[path = "../../protocols/quic/tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use bytes::{BufMut as _, BytesMut};
 use portcullis_quic::{

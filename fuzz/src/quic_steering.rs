@@ -5,10 +5,10 @@
 
 #[path = "../../protocols/quic/tests/sim/mod.rs"]
 mod sim;
-#[path = "../../protocols/quic/tests/support/mod.rs"]
-mod support;
 
 use portcullis_testkit::Choices;
+
+use crate::quic::support;
 
 /// More than any input has choices for.
 const STEPS: usize = 100_000;

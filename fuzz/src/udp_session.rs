@@ -13,7 +13,12 @@ use portcullis_udp::machine::{FlowId, FlowKey, FlowLimits, Flows, Moved, Refusal
 #[derive(Debug, Arbitrary)]
 enum Operation {
     /// A client sends datagrams.
-    Up { client: u8, lane: u8, datagrams: u8, bytes: u16 },
+    Up {
+        client: u8,
+        lane: u8,
+        datagrams: u8,
+        bytes: u16,
+    },
     /// An endpoint answers.
     Down { flow: u8, datagrams: u8, bytes: u16 },
     /// The network ends a flow.
@@ -103,7 +108,12 @@ impl World {
 
     fn play(&mut self, operation: &Operation) {
         match *operation {
-            Operation::Up { client: number, lane, datagrams, bytes } => {
+            Operation::Up {
+                client: number,
+                lane,
+                datagrams,
+                bytes,
+            } => {
                 let key = FlowKey {
                     client: client(number),
                     lane: u64::from(lane & 1),
@@ -117,7 +127,11 @@ impl World {
                     flow.up.bytes += moved.bytes;
                 }
             }
-            Operation::Down { flow, datagrams, bytes } => self.down(flow, moved(datagrams, bytes)),
+            Operation::Down {
+                flow,
+                datagrams,
+                bytes,
+            } => self.down(flow, moved(datagrams, bytes)),
             Operation::Close { flow } => {
                 if let Some(index) = usize::from(flow).checked_rem(self.expected.len()) {
                     self.close(index);
@@ -153,7 +167,11 @@ impl World {
                 let index = self.expected.iter().position(|flow| flow.id == oldest);
                 let index = index.expect("an eviction names a flow");
                 let least = self.expected.iter().map(|flow| flow.active_at).min();
-                assert_eq!(Some(self.expected[index].active_at), least, "the oldest goes");
+                assert_eq!(
+                    Some(self.expected[index].active_at),
+                    least,
+                    "the oldest goes"
+                );
                 self.close(index);
             }
             Err(refusal) => {
@@ -223,7 +241,10 @@ impl World {
         self.flows.check_invariants();
         assert_eq!(self.flows.len(), self.expected.len());
         let next = self.expected.iter().map(|flow| flow.active_at).min();
-        assert_eq!(self.flows.poll_timeout(), next.map(|at| at + self.limits.idle));
+        assert_eq!(
+            self.flows.poll_timeout(),
+            next.map(|at| at + self.limits.idle)
+        );
         for flow in &self.expected {
             assert_eq!(self.flows.find(&flow.key), Some(flow.id));
         }

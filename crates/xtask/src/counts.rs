@@ -39,10 +39,10 @@ impl Counts {
     /// Adds what a line of a runner's output says; most lines say nothing.
     pub(crate) fn read_line(&mut self, line: &str) {
         let line = without_colors(line);
-        let line = line.trim();
+        // What is indented is what a test printed, which was perhaps tried again.
         let items = if let Some(rest) = line.strip_prefix("test result: ") {
             rest.split_once(". ").map(|(_, items)| items)
-        } else if line.starts_with("Summary [") {
+        } else if line.trim_start().starts_with("Summary [") {
             line.split_once("run: ").map(|(_, items)| items)
         } else {
             None
@@ -110,6 +110,12 @@ mod tests {
                 "test result: FAILED. 9 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
                 9,
                 1,
+            ),
+            (
+                "libtest in what nextest shows of a test that was tried again",
+                "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 747 filtered out",
+                0,
+                0,
             ),
             (
                 "nextest",

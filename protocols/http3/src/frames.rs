@@ -2,7 +2,7 @@
 //!
 //! `h3` believes lengths, holds whatever arrives, panics where a stream ends inside of a frame, takes an empty DATA frame for the
 //! body's end, and does not look at the order of pseudo-header fields. So every byte passes here first: heads are bounded and
-//! [looked at](section), DATA is cut at frames' ends, what has no meaning is left out, and what must not be there is a
+//! looked at (`section`), DATA is cut at frames' ends, what has no meaning is left out, and what must not be there is a
 //! [`Breach`]. No field is decoded here, and nothing is said about what a message means. Start at [`FrameGuard::next`].
 
 mod section;

@@ -1,7 +1,7 @@
 //! What is asked of endpoints: connections that requests share.
 //!
-//! A [pool](pool_of) of each cluster on each worker, whose [links](link) are connections, which have their [driver](driver) and
-//! carry [streams](stream). How a connection comes about is [dialling](dial). Start at [`pool_of`].
+//! A [pool](pool_of) of each cluster on each worker, whose links (`link`) are connections, which have their driver (`driver`) and
+//! carry streams (`stream`). How a connection comes about is in `dial`. Start at [`pool_of`].
 
 mod check;
 mod dial;
