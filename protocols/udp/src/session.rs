@@ -1,7 +1,7 @@
 //! UDP over real sockets: datagrams in batches, a socket for each flow, and the flows' ends.
 //!
-//! One task for each worker has the listener's socket and all flows ([`hub`]); each flow has a task that waits for its
-//! endpoint ([`flow`]). Which flow a datagram belongs to is [`crate::machine`]'s to say, where a new one goes the cluster's,
+//! One task for each worker has the listener's socket and all flows (`hub`); each flow has a task that waits for its
+//! endpoint (`flow`). Which flow a datagram belongs to is [`crate::machine`]'s to say, where a new one goes the cluster's,
 //! or that of a [`Guide`] who reads what the datagrams carry. Start at [`UdpServer`].
 
 mod delay;
