@@ -39,7 +39,8 @@ pub(super) struct OpenFlow {
     pub(super) has_answered: Cell<bool>,
     /// Told once it is over.
     pub(super) over: Notify,
-    pub(super) _held: Held,
+    /// Given back when it is over, which its own task hears of later.
+    pub(super) held: RefCell<Option<Held>>,
 }
 
 /// What a flow counts against.

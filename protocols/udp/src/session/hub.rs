@@ -387,6 +387,7 @@ impl Hub {
             *place = None;
         }
         flow.over.notify_one();
+        drop(flow.held.take());
         let mut record = flow.record.borrow_mut();
         record.reason = reason;
         record.up = closed.up;

@@ -107,13 +107,13 @@ impl Hub {
             record: RefCell::new(record),
             has_answered: Cell::new(false),
             over: Notify::new(),
-            _held: Held {
+            held: RefCell::new(Some(Held {
                 _open: open,
                 _source: source_permit,
                 _permits: permits,
                 _upstream: upstream,
                 _active: self.listener.admit(),
-            },
+            })),
         });
         service.stats.on_opened();
         self.insert(&flow);
