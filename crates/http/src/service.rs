@@ -21,6 +21,7 @@ use crate::message::{Record, Request};
 use crate::route::{BuildRoutes, Routes};
 use crate::stats::HttpStats;
 use crate::stream::UpstreamPool;
+use crate::types::HeadBounds;
 
 /// The worker's clocks.
 pub trait Clock {
@@ -116,6 +117,17 @@ impl HttpService {
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
         &self.config.timeouts
+    }
+
+    /// How large a head may be in the versions that count its fields.
+    #[must_use]
+    pub fn head_bounds(&self) -> HeadBounds {
+        let limits = &self.config.limits;
+        HeadBounds {
+            bytes: limits.head_bytes(),
+            fields: limits.fields(),
+            path: limits.uri_bytes(),
+        }
     }
 
     /// Counts and logs what was refused before there was a request to speak of.

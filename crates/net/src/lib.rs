@@ -49,6 +49,8 @@ mod timer;
 #[cfg(feature = "runtime")]
 pub mod tls;
 #[cfg(feature = "runtime")]
+pub mod waiting;
+#[cfg(feature = "runtime")]
 pub mod worker;
 
 #[cfg(feature = "runtime")]

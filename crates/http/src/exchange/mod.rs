@@ -3,10 +3,11 @@
 //! The phases are files: [`request`](self) settles, routes and filters; `attempt` finds an upstream, `failure` decides about retries;
 //! `relay` moves bodies both ways, `pieces` shows them to filters; `respond` writes heads, from upstream or made here, and `pour` a body that
 //! is made as time goes on; `tunnel` takes over after
-//! an upgrade; `call` is what gRPC adds. Not a connection: keep-alive is for the session to decide, from [`Ended`].
+//! an upgrade; `call` is what gRPC adds, `answer` for what is refused before any of that. Not a connection: keep-alive is for the session to decide, from [`Ended`].
 //!
 //! Start at [`exchange`].
 
+mod answer;
 mod attempt;
 mod call;
 mod failure;
@@ -17,6 +18,8 @@ mod relay;
 mod request;
 mod respond;
 mod tunnel;
+
+pub use answer::answer;
 
 use std::rc::Rc;
 use std::time::Instant;

@@ -18,7 +18,6 @@ mod stats;
 mod tunnel;
 mod upstream;
 mod upstream_stats;
-mod waiting;
 pub(crate) mod websocket;
 
 use std::sync::Arc;

@@ -2,19 +2,16 @@
 //!
 //! Start at [`serve_stream`].
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use portcullis_filter::Context;
-use portcullis_http::exchange::exchange;
-use portcullis_http::head::{RequestHead, Status, Version};
+use portcullis_http::Framing;
+use portcullis_http::exchange::{answer, exchange};
+use portcullis_http::head::{RequestHead, Version};
 use portcullis_http::service::HttpService;
-use portcullis_http::stream::DownstreamStream as _;
-use portcullis_http::{Framing, ResponseBody, local_reply};
 use portcullis_net::clock;
 
 use super::common::Common;
@@ -32,7 +29,7 @@ pub(crate) async fn serve_stream(
     let _active = common.session.stats.streams_active.guard();
     let service = common.session.service.current();
     let (parts, body) = request.into_parts();
-    let bounds = bounds_of(&service);
+    let bounds = service.head_bounds();
     let read = read_head(&parts, body.is_end_stream(), bounds, &service);
     let is_head = parts.method == http::Method::HEAD;
     drop(parts);
@@ -51,16 +48,6 @@ pub(crate) async fn serve_stream(
     // Whatever is left of the stream ends when it is dropped: a body that nobody read is refused by a reset that
     // follows the response (RFC 9113 section 8.1).
     exchange(&service, &mut downstream, head, framing, &mut cx).await;
-}
-
-/// How large a head may be.
-pub(crate) fn bounds_of(service: &HttpService) -> HeadBounds {
-    let limits = &service.config.limits;
-    HeadBounds {
-        bytes: limits.head_bytes(),
-        fields: limits.fields(),
-        path: limits.uri_bytes(),
-    }
 }
 
 fn read_head(
@@ -95,36 +82,4 @@ async fn refuse(
     };
     service.on_refused(&common.facts, status, error.label());
     answer(service, downstream, status, error.label()).await;
-}
-
-async fn answer(
-    service: &HttpService,
-    downstream: &mut Downstream,
-    status: Status,
-    reason: &'static str,
-) {
-    let response = local_reply::refuse(
-        status,
-        reason,
-        &service.config.local_reply,
-        &*service.environment.clock,
-    );
-    let ResponseBody::Local(body) = response.body else {
-        return;
-    };
-    let framing = Framing::Length(body.len() as u64);
-    if downstream
-        .send_head(&response.head, framing, false)
-        .is_err()
-    {
-        return;
-    }
-    downstream.send_data(body);
-    downstream.send_end(None);
-    let deadline = clock::now().checked_add(service.timeouts().body_progress());
-    poll_fn(|task| match downstream.poll_flush(task) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => downstream.poll_deadline(task, deadline),
-    })
-    .await;
 }

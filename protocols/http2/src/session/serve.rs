@@ -19,7 +19,7 @@ use super::Session;
 use super::common::Common;
 use super::io::{GuardedIo, Wire};
 use super::life::{Life, Turn};
-use super::request::{bounds_of, serve_stream};
+use super::request::serve_stream;
 use super::stats::reason;
 use crate::guard::{Guard, Role};
 
@@ -67,7 +67,7 @@ impl Start {
 async fn handshake(common: &Common, timer: &mut Timer) -> Option<H2> {
     let service = common.session.service.current();
     let deadline = clock::now().checked_add(service.timeouts().head());
-    let mut handshake = builder(common, bounds_of(&service).bytes).handshake(common.wire.io());
+    let mut handshake = builder(common, service.head_bounds().bytes).handshake(common.wire.io());
     poll_fn(|task| {
         if let Poll::Ready(result) = Pin::new(&mut handshake).poll(task) {
             return Poll::Ready(result.ok());

@@ -2,10 +2,10 @@
 //!
 //! How a flow begins is in [`super::open`], what comes back on it in [`super::flow`]. Start at [`serve`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
@@ -46,7 +46,7 @@ pub(super) struct Hub {
     lanes: Lanes,
     slot: Rc<Slot>,
     /// What the machine's bounds were taken from.
-    bounds_of: Cell<*const Service>,
+    bounds_of: RefCell<Weak<Service>>,
     stop: DrainSignal,
     /// Told when a flow has ended.
     ended: Notify,
@@ -87,7 +87,7 @@ impl Hub {
             open: RefCell::default(),
             lanes: Lanes::default(),
             slot,
-            bounds_of: Cell::new(std::ptr::null()),
+            bounds_of: RefCell::default(),
             stop: datagrams.stop,
             ended: Notify::new(),
         })
@@ -123,7 +123,9 @@ impl Hub {
     /// The service for the next flow. A new one brings new bounds.
     fn service(&self) -> Rc<Service> {
         let service = Rc::clone(&self.slot.borrow());
-        if self.bounds_of.replace(Rc::as_ptr(&service)) != Rc::as_ptr(&service) {
+        // Held weakly: another service at the same place in memory would be taken for this one.
+        if self.bounds_of.borrow().as_ptr() != Rc::as_ptr(&service) {
+            self.bounds_of.replace(Rc::downgrade(&service));
             self.take_bounds(&service);
         }
         service
@@ -256,18 +258,13 @@ impl Hub {
             client: run.from,
             lane: 0,
         };
-        let known = self.flows.borrow().find(&key);
-        if let Some(flow) = known.and_then(|id| self.find(id)) {
+        if let Some(flow) = self.find_by_key(&key) {
             return Some(flow);
         }
         let Destination::Cluster(cluster) = &service.destination else {
             return None;
         };
-        let newcomer = Newcomer {
-            client: Some(run.from),
-            local: run.to,
-            ..Newcomer::default()
-        };
+        let newcomer = Newcomer::of(run);
         let opened = self.open(service, &newcomer, Goal::Cluster(cluster), |_, _| 0);
         count_refused(service, opened)
     }
@@ -281,16 +278,11 @@ impl Hub {
         run: &Run<'_>,
         datagram: &[u8],
     ) -> Option<Rc<OpenFlow>> {
-        let newcomer = Newcomer {
-            client: Some(run.from),
-            local: run.to,
-            ..Newcomer::default()
-        };
+        let newcomer = Newcomer::of(run);
         match guide.on_client(now, run.from, datagram) {
             Guidance::To(lane) => {
                 let client = run.from;
-                let known = self.flows.borrow().find(&FlowKey { client, lane });
-                if let Some(flow) = known.and_then(|id| self.find(id)) {
+                if let Some(flow) = self.find_by_key(&FlowKey { client, lane }) {
                     return Some(flow);
                 }
                 let picked = self.lanes.pick(lane, guide.clusters());
@@ -371,7 +363,12 @@ impl Hub {
         }
     }
 
-    pub(super) fn find(&self, id: FlowId) -> Option<Rc<OpenFlow>> {
+    pub(super) fn find_by_key(&self, key: &FlowKey) -> Option<Rc<OpenFlow>> {
+        let id = self.flows.borrow().find(key)?;
+        self.find(id)
+    }
+
+    fn find(&self, id: FlowId) -> Option<Rc<OpenFlow>> {
         let open = self.open.borrow();
         let flow = open.get(id.index())?.as_ref()?;
         (flow.id == id).then(|| Rc::clone(flow))

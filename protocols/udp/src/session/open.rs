@@ -12,7 +12,7 @@ use std::time::Instant;
 use portcullis_cluster::{Cluster, EndpointId, Outcome, PickContext, Picked, ResolvedAddress};
 use portcullis_filter::Context;
 use portcullis_limit::{KeyBuilder, Permit};
-use portcullis_net::datagram::DatagramSocket;
+use portcullis_net::datagram::{DatagramSocket, Run};
 use portcullis_net::limits::{ConnectionPermit, LimitReached};
 use portcullis_net::{Datagrams, clock, spawn_local};
 use tokio::sync::Notify;
@@ -29,13 +29,25 @@ use crate::message::{FlowOpening, Record};
 const ATTEMPTS: usize = 3;
 
 /// A client that a flow is to be opened for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Newcomer {
-    pub(super) client: Option<SocketAddr>,
+    pub(super) client: SocketAddr,
     /// Which of the machine's addresses it speaks with.
     pub(super) local: Option<IpAddr>,
     pub(super) route: Option<Arc<str>>,
     pub(super) server_name: Option<Arc<str>>,
+}
+
+impl Newcomer {
+    /// Whoever has sent these datagrams.
+    pub(super) const fn of(run: &Run<'_>) -> Self {
+        Self {
+            client: run.from,
+            local: run.to,
+            route: None,
+            server_name: None,
+        }
+    }
 }
 
 /// Where a flow goes.
@@ -56,11 +68,11 @@ impl Hub {
         lane_of: impl FnOnce(&Rc<Cluster>, &Picked) -> Lane,
     ) -> Result<Rc<OpenFlow>, &'static str> {
         let now = clock::now();
-        let client = newcomer.client.ok_or("no_client")?;
+        let client = newcomer.client;
         if self.is_stopping() {
             return Err("draining");
         }
-        let mut cx = self.context(service, newcomer, client, now);
+        let mut cx = self.context(service, newcomer, now);
         let mut opening = FlowOpening {
             server_name: newcomer.server_name.clone(),
         };
@@ -83,8 +95,8 @@ impl Hub {
             .map_err(|_| "upstream_connection_limit")?;
         let lane = lane_of(&cluster, &picked);
         // A client may begin several conversations with one endpoint: it tells them apart.
-        let known = self.flows.borrow().find(&FlowKey { client, lane });
-        if let Some(flow) = known.and_then(|id| self.find(id)) {
+        let key = FlowKey { client, lane };
+        if let Some(flow) = self.find_by_key(&key) {
             return Ok(flow);
         }
         let record = Record {
@@ -93,7 +105,7 @@ impl Hub {
             endpoint: Some(Arc::clone(picked.label())),
             ..Record::new(clock::wall(), now)
         };
-        let id = self.flows.borrow_mut().open(now, FlowKey { client, lane });
+        let id = self.flows.borrow_mut().open(now, key);
         let flow = Rc::new(OpenFlow {
             id,
             client,
@@ -121,18 +133,12 @@ impl Hub {
         Ok(flow)
     }
 
-    fn context(
-        &self,
-        service: &Service,
-        newcomer: &Newcomer,
-        client: SocketAddr,
-        now: Instant,
-    ) -> Context {
+    fn context(&self, service: &Service, newcomer: &Newcomer, now: Instant) -> Context {
         let local = newcomer
             .local
             .map(|ip| SocketAddr::new(ip, self.address.port()));
         let local = local.or_else(|| (!self.address.ip().is_unspecified()).then_some(self.address));
-        let connection = Datagrams::facts(&service.listener, client, local, now);
+        let connection = Datagrams::facts(&service.listener, newcomer.client, local, now);
         let mut cx = Context::new(Rc::new(connection), now);
         cx.route.clone_from(&newcomer.route);
         cx

@@ -17,7 +17,6 @@ use portcullis_net::drain::DrainListener;
 use portcullis_net::{DrainSignal, Timer, clock};
 
 use super::client::Client;
-use super::request::bounds_of;
 use super::stats::{error_label, reason};
 use super::wire::{Halves, QuicConnection};
 
@@ -91,7 +90,7 @@ impl Life {
         let now = clock::now();
         let deadline = now.checked_add(service.timeouts().head());
         // Twice what is allowed, so that a head that is a little too large gets our answer, with its reason.
-        let section = bounds_of(&service).bytes.saturating_mul(2);
+        let section = service.head_bounds().bytes.saturating_mul(2);
         let mut builder = h3::server::builder();
         builder
             .max_field_section_size(u64::try_from(section).unwrap_or(u64::MAX))

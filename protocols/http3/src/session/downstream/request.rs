@@ -11,12 +11,11 @@ use bytes::Bytes;
 use h3::error::{Code, StreamError as H3Error};
 use h3::server::RequestResolver;
 use portcullis_filter::Context;
-use portcullis_http::exchange::{Ended, exchange};
+use portcullis_http::exchange::{self, Ended, exchange};
 use portcullis_http::head::{RequestHead, Status, Version};
 use portcullis_http::service::HttpService;
-use portcullis_http::stream::DownstreamStream as _;
 use portcullis_http::types::{self as fields, Came, FieldError, HeadBounds};
-use portcullis_http::{Framing, KnownField, Method, ResponseBody, local_reply};
+use portcullis_http::{Framing, KnownField, Method};
 use portcullis_net::{Timer, clock};
 
 use super::client::Client;
@@ -36,7 +35,7 @@ pub(super) async fn serve_stream(
         Ok((request, h3)) => {
             let is_head = request.method() == http::Method::HEAD;
             let halves = (Rc::clone(&send), Rc::clone(&reader));
-            let stream = Stream::new(&client, h3, halves, is_head, bounds_of(&service));
+            let stream = Stream::new(&client, h3, halves, is_head, service.head_bounds());
             answer(&client, &service, request, stream).await;
         }
         Err(no) => no.conclude(&client, &service, &send),
@@ -119,7 +118,7 @@ async fn answer(
     request: http::Request<()>,
     mut stream: Stream,
 ) {
-    let bounds = bounds_of(service);
+    let bounds = service.head_bounds();
     let (parts, ()) = request.into_parts();
     let read = read_head(&parts, stream.look_for_end().await, bounds);
     drop(parts);
@@ -159,16 +158,6 @@ const fn is_safe(method: &Method) -> bool {
     )
 }
 
-/// How large a head may be.
-pub(super) fn bounds_of(service: &HttpService) -> HeadBounds {
-    let limits = &service.config.limits;
-    HeadBounds {
-        bytes: limits.head_bytes(),
-        fields: limits.fields(),
-        path: limits.uri_bytes(),
-    }
-}
-
 fn read_head(
     parts: &http::request::Parts,
     ended: bool,
@@ -195,40 +184,13 @@ async fn refuse(client: &Client, service: &HttpService, stream: &mut Stream, err
         return;
     };
     service.on_refused(&client.facts(), status, error.label());
-    say(service, stream, status, error.label()).await;
+    exchange::answer(service, stream, status, error.label()).await;
 }
 
 /// 425: it is to come again when the handshake is over (RFC 8470 section 5.2).
 async fn refuse_early(client: &Client, service: &HttpService, stream: &mut Stream) {
-    service.on_refused(&client.facts(), TOO_EARLY, "early_data");
-    say(service, stream, TOO_EARLY, "early_data").await;
-}
-
-const TOO_EARLY: Status = Status::TOO_EARLY;
-
-/// Answers by itself.
-async fn say(service: &HttpService, stream: &mut Stream, status: Status, reason: &'static str) {
-    let response = local_reply::refuse(
-        status,
-        reason,
-        &service.config.local_reply,
-        &*service.environment.clock,
-    );
-    let ResponseBody::Local(body) = response.body else {
-        return;
-    };
-    let framing = Framing::Length(body.len() as u64);
-    if stream.send_head(&response.head, framing, false).is_err() {
-        return;
-    }
-    stream.send_data(body);
-    stream.send_end(None);
-    let deadline = clock::now().checked_add(service.timeouts().body_progress());
-    poll_fn(|task| match stream.poll_flush(task) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => stream.poll_deadline(task, deadline),
-    })
-    .await;
+    service.on_refused(&client.facts(), Status::TOO_EARLY, "early_data");
+    exchange::answer(service, stream, Status::TOO_EARLY, "early_data").await;
 }
 
 /// How much more of a request is taken from a client that has its answer already. Many send a request's end apart from its head,

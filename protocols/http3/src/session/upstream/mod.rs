@@ -13,7 +13,6 @@ mod response;
 mod socket;
 mod stats;
 mod stream;
-mod waiting;
 
 use portcullis_http::head::Status;
 use portcullis_http::stream::StreamError;

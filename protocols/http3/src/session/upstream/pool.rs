@@ -21,7 +21,7 @@ use super::driver::{self, Opened, Opening};
 use super::link::{Due, Link, Place, Terms};
 use super::stats::UpstreamStats;
 use super::stream::Upstream;
-use super::waiting::{Ticket, Waiting};
+use portcullis_net::waiting::Ticket;
 
 /// How often connections are looked at by the clock.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -33,6 +33,9 @@ pub struct Pool {
     stats: Rc<UpstreamStats>,
     lanes: RefCell<BTreeMap<EndpointId, Lane>>,
 }
+
+/// A request that waits for a place.
+type Waiting = portcullis_net::waiting::Waiting<Result<Place, ConnectFailure>>;
 
 /// What there is for one endpoint.
 #[derive(Default)]
@@ -102,7 +105,7 @@ impl Pool {
         self.serve(id);
         let patience = self.cluster.config().connect_timeout.get();
         let deadline = clock::now().checked_add(patience);
-        match ticket.place(deadline).await {
+        match ticket.outcome(deadline).await {
             Some(place) => Ok(Box::new(Upstream::new(place?))),
             None if self.is_opening(id) => Err(ConnectFailure::TimedOut),
             None => Err(ConnectFailure::Limited),

@@ -1,4 +1,4 @@
-//! One request that waits for a place on a connection.
+//! One request that waits for something that a pool hands out, such as a place on a connection.
 //!
 //! The order is the pool's. Start at [`Ticket`].
 
@@ -7,21 +7,26 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use portcullis_http::stream::ConnectFailure;
-use portcullis_net::Timer;
-
-use super::link::Place;
+use crate::Timer;
 
 /// What the pool knows of a request that waits.
-#[derive(Default)]
-pub(super) struct Waiting {
-    outcome: RefCell<Option<Result<Place, ConnectFailure>>>,
+pub struct Waiting<T> {
+    outcome: RefCell<Option<T>>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Waiting {
-    /// Ends the wait. A place that nobody takes any more is given back.
-    pub(super) fn resolve(&self, outcome: Result<Place, ConnectFailure>) {
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self {
+            outcome: RefCell::default(),
+            waker: RefCell::default(),
+        }
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Ends the wait. What nobody takes any more is dropped, and so given back.
+    pub fn resolve(&self, outcome: T) {
         *self.outcome.borrow_mut() = Some(outcome);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -30,25 +35,19 @@ impl Waiting {
 }
 
 /// The request's end of it. Dropping it ends the wait.
-pub(super) struct Ticket<F: Fn(&Rc<Waiting>)> {
-    waiting: Rc<Waiting>,
+pub struct Ticket<T, F: Fn(&Rc<Waiting<T>>)> {
+    waiting: Rc<Waiting<T>>,
     forget: F,
 }
 
-impl<F: Fn(&Rc<Waiting>)> Ticket<F> {
+impl<T, F: Fn(&Rc<Waiting<T>>)> Ticket<T, F> {
     /// `forget` takes it out of the queue.
-    pub(super) const fn new(waiting: Rc<Waiting>, forget: F) -> Self {
+    pub const fn new(waiting: Rc<Waiting<T>>, forget: F) -> Self {
         Self { waiting, forget }
     }
 
-    /// The place, once there is one; `None` if there was none until `deadline`.
-    ///
-    /// # Errors
-    /// No connection could be opened.
-    pub(super) async fn place(
-        &self,
-        deadline: Option<Instant>,
-    ) -> Option<Result<Place, ConnectFailure>> {
+    /// What the wait ended with; `None` if it had not until `deadline`.
+    pub async fn outcome(&self, deadline: Option<Instant>) -> Option<T> {
         let mut timer = Timer::new();
         std::future::poll_fn(|task| {
             if let Some(outcome) = self.waiting.outcome.borrow_mut().take() {
@@ -61,10 +60,10 @@ impl<F: Fn(&Rc<Waiting>)> Ticket<F> {
     }
 }
 
-impl<F: Fn(&Rc<Waiting>)> Drop for Ticket<F> {
+impl<T, F: Fn(&Rc<Waiting<T>>)> Drop for Ticket<T, F> {
     fn drop(&mut self) {
         (self.forget)(&self.waiting);
-        // Outside of any borrow of the pool: a place that came too late goes to the next.
+        // Outside of any borrow of the pool: what came too late goes to the next.
         let late = self.waiting.outcome.borrow_mut().take();
         drop(late);
     }
