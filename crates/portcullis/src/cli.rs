@@ -9,7 +9,7 @@ use tracing::Level;
 
 use crate::logs::{LogFormat, LogLevels, LogOverrides, LogTarget};
 
-/// A memory-safe gateway for TCP, HTTP and Postgres.
+/// A memory-safe gateway for TCP, UDP, TLS, QUIC, HTTP, gRPC, Postgres and Redis.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
@@ -43,6 +43,7 @@ pub enum Command {
     #[command(after_help = "Example: portcullis quick http :8080 localhost:3000")]
     Quick(Quick),
     /// Run against built-in upstreams, with traffic, to look at.
+    #[cfg(feature = "demo")]
     Demo,
     /// Print the JSON Schema of the configuration.
     Schema,

@@ -11,6 +11,7 @@ use clap::Parser as _;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, Output, Quick, ReportFormat};
+#[cfg(feature = "demo")]
 use crate::demo;
 use crate::gateway::{self, RunError};
 use crate::load::{self, ConfigSource};
@@ -40,6 +41,7 @@ pub fn main_with_args(arguments: impl IntoIterator<Item = OsString>) -> ExitCode
         Command::Run(config) => run(ConfigSource::File(config.path), &cli.output),
         Command::Check { config, format } => check(&ConfigSource::File(config.path), format),
         Command::Quick(quick) => run(quick_source(&quick), &cli.output),
+        #[cfg(feature = "demo")]
         Command::Demo => run_demo(&cli.output),
         Command::Schema => print(&format!("{:#}\n", schema::document(&registry()))),
         Command::Version => print(&format!("portcullis {}\n", env!("CARGO_PKG_VERSION"))),
@@ -61,6 +63,7 @@ fn run(source: ConfigSource, output: &Output) -> ExitCode {
     }
 }
 
+#[cfg(feature = "demo")]
 fn run_demo(output: &Output) -> ExitCode {
     match demo::prepare(&mut io::stdout()) {
         Ok(demo) => {

@@ -17,19 +17,16 @@ use portcullis_filter::FilterRegistry;
 use portcullis_grpc::filters::grpc_filters;
 use portcullis_http::config::HttpConfig;
 use portcullis_http::filters::http_filters;
-use portcullis_http::service::{
-    Alternative, Clock, Environment, Handle, HttpService, ServiceHandle,
-};
+use portcullis_http::service::{Clock, Environment, HttpService, ServiceHandle};
 use portcullis_http::stream::UpstreamPool;
 use portcullis_http2::Http2Config;
 use portcullis_http2::session::Http2Stats;
-use portcullis_http3::Http3Config;
-use portcullis_http3::session::downstream as http3;
 use portcullis_net::{Datagrams, Downstream, SessionTimer, Sniff, Timer, clock};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server, Transport};
 use portcullis_stats::{Counter, Shard};
 use serde_json::Value;
 
+use crate::http3::{self, Http3Config};
 use crate::upstreams;
 use version::Version;
 
@@ -93,7 +90,7 @@ impl Protocol for Http {
     fn build(config: &ListenerConfig, cx: &ListenerContext) -> Result<HttpServer, BuildError> {
         let mut service = build_service(&config.http, cx)?;
         if let Some(http3) = &config.http3 {
-            service.alternative = Alternative::new(http3.alt_svc.get());
+            service.alternative = http3::alternative(http3);
         }
         let service = ServiceHandle::new(service);
         let connections = Connections::new(&cx.stats);
@@ -106,15 +103,8 @@ impl Protocol for Http {
                 stats: Http2Stats::new(&cx.stats),
             }),
             http3: config.http3.as_ref().map(|config| {
-                Rc::new(http3::Session {
-                    listener: Arc::clone(&cx.listener),
-                    worker: cx.worker.id,
-                    service: service.share(),
-                    config: Handle::new(config.clone()),
-                    stats: http3::Http3Stats::new(&cx.stats),
-                    connections: connections.http3.clone(),
-                    common: cx.common(http3::Common::default),
-                })
+                let connections = connections.http3.clone();
+                http3::Side::new(config, service.share(), connections, cx)
             }),
             http1: Rc::new(portcullis_http1::session::Session {
                 service,
@@ -168,7 +158,7 @@ pub(crate) struct HttpServer {
     listener: Arc<str>,
     http1: Rc<portcullis_http1::session::Session>,
     http2: Rc<portcullis_http2::session::Session>,
-    http3: Option<Rc<http3::Session>>,
+    http3: Option<http3::Side>,
     connections: Connections,
 }
 
@@ -186,10 +176,10 @@ impl Server for HttpServer {
     }
 
     fn serve_datagrams(self: Rc<Self>, datagrams: Datagrams) -> impl Future<Output = ()> + 'static {
-        let session = self.http3.clone();
+        let side = self.http3.clone();
         async move {
-            if let Some(session) = session {
-                http3::serve_datagrams(session, datagrams).await;
+            if let Some(side) = side {
+                side.serve_datagrams(datagrams).await;
             }
         }
     }
@@ -199,8 +189,7 @@ impl Server for HttpServer {
         self.http1.service.replace(&successor.http1.service);
         self.http2.service.replace(&successor.http2.service);
         if let (Some(now), Some(next)) = (&self.http3, &successor.http3) {
-            now.service.replace(&next.service);
-            now.config.replace(&next.config);
+            now.replace(next);
         }
     }
 }

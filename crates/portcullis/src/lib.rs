@@ -10,14 +10,18 @@
 mod admin;
 pub mod cli;
 mod commands;
+#[cfg(feature = "demo")]
 mod demo;
 pub mod gateway;
 mod http;
+#[cfg_attr(not(feature = "http3"), path = "http3_absent.rs")]
+mod http3;
 mod limits;
 pub mod load;
 pub mod logs;
 pub mod model;
 pub mod protocols;
+#[cfg(feature = "quic")]
 mod quic;
 pub mod schema;
 mod upstreams;

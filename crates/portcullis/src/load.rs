@@ -239,6 +239,7 @@ fn read_clusters<'a>(
         };
         if let Some(config) = health::read_cluster(node, registry, &mut cx) {
             config.check(errors);
+            checks::upstream_version(&config, errors);
             check_tls(&config, errors);
             clusters
                 .configs

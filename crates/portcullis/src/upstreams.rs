@@ -13,9 +13,10 @@ use portcullis_filter::Connection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_http1::session as http1;
 use portcullis_http2::session as http2;
-use portcullis_http3::session::upstream as http3;
 use portcullis_stats::Shard;
 use tokio::sync::Mutex;
+
+use crate::http3;
 
 /// The pool of a cluster on this worker: one, however many listeners use the cluster. `shard` makes its counters.
 pub(crate) fn pool_of(cluster: &Rc<Cluster>, shard: &Shard) -> Rc<dyn UpstreamPool> {
@@ -55,7 +56,7 @@ struct Upstreams {
     shard: Shard,
     http1: OnceCell<Rc<dyn UpstreamPool>>,
     http2: OnceCell<Rc<http2::Pool>>,
-    http3: OnceCell<Rc<http3::Pool>>,
+    http3: OnceCell<Rc<dyn UpstreamPool>>,
     choices: Rc<Choices>,
 }
 
@@ -69,8 +70,9 @@ impl Upstreams {
             .get_or_init(|| http2::pool_of(&self.cluster, &self.shard))
     }
 
-    fn http3(&self) -> &http3::Pool {
-        self.http3
+    fn http3(&self) -> &dyn UpstreamPool {
+        &**self
+            .http3
             .get_or_init(|| http3::pool_of(&self.cluster, &self.shard))
     }
 

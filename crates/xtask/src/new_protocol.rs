@@ -110,7 +110,7 @@ fn follow_up(name: &str) -> [FollowUp; 5] {
         ),
         line(
             "crates/portcullis/src/protocols.rs, in `registry`",
-            format!(".with::<portcullis_{name}::{kind}>()"),
+            format!("let registry = registry.with::<portcullis_{name}::{kind}>();"),
         ),
         line(
             "deny.toml, [bans] deny, at its end",

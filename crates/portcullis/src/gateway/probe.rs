@@ -16,10 +16,11 @@ use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use portcullis_cluster::{ClusterShared, Endpoint, HealthProbe, ProtocolProbe, UpstreamVersion};
 use portcullis_grpc::GrpcStatus;
-use portcullis_http3::session::upstream as http3;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, Stream, connect};
 use portcullis_proxy::control::{self, CheckFailed, CheckTarget};
+
+use crate::http3;
 
 /// What checks call themselves.
 const USER_AGENT: &str = "portcullis-health-check";

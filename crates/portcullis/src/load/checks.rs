@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_cluster::{ClusterConfig, UpstreamVersion};
 use portcullis_config::{Diagnostics, ListenAddress, Located, Node, Span, Value};
 
 use super::listeners::Listeners;
@@ -18,6 +19,13 @@ pub(super) fn name_server(runtime: &RuntimeConfig, errors: &mut Diagnostics) {
         errors
             .error(server.span, format!("{} is not an address", server.value))
             .expected("an address and port such as 10.0.0.53:53");
+    }
+}
+
+/// A cluster can only be spoken to in what the binary holds.
+pub(super) fn upstream_version(cluster: &ClusterConfig, errors: &mut Diagnostics) {
+    if !cfg!(feature = "http3") && cluster.http_version() == UpstreamVersion::Http3 {
+        errors.error(cluster.http.span, "HTTP/3 was left out of this build");
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::Value as Json;
 use super::report::Warning;
 use super::{check_name, named_blocks};
 use crate::model::{AcceptBalance, ListenerLimits, ListenerModel};
+use crate::protocols::is_left_out;
 
 /// What the `listeners` block holds.
 pub(super) struct Listeners<'a> {
@@ -192,8 +193,13 @@ pub(crate) fn protocol_names(registry: &Registry) -> Vec<&'static str> {
 
 fn unknown_protocol(registry: &Registry, name: &str, span: Span, errors: &mut Diagnostics) {
     let names = protocol_names(registry);
+    let problem = if is_left_out(name) {
+        format!("protocol '{name}' was left out of this build")
+    } else {
+        format!("unknown protocol '{name}'")
+    };
     let error = errors
-        .error(span, format!("unknown protocol '{name}'"))
+        .error(span, problem)
         .expected(format!("one of {}", names.join(", ")));
     if let Some(near) = suggest(name, names.iter().copied()) {
         error.suggest(near);
