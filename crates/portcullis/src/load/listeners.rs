@@ -214,7 +214,9 @@ fn take_out_unknown(common: &mut Node, own: &mut Node, schema: &Json, errors: &m
     let of_protocol: Vec<&str> = of_protocol
         .map(|keys| keys.keys().map(String::as_str).collect())
         .unwrap_or_default();
-    let all: Vec<&str> = LISTENER_KEYS.iter().chain(&of_protocol).copied().collect();
+    let is_common = |key: &&&str| LISTENER_KEYS.contains(*key);
+    let of_it_alone = of_protocol.iter().filter(|key| !is_common(key));
+    let all: Vec<&str> = LISTENER_KEYS.iter().chain(of_it_alone).copied().collect();
     let (known, unknown) = own.split(&of_protocol);
     if unknown.as_mapping().is_none() {
         return;
