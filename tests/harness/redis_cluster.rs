@@ -3,6 +3,7 @@
 //! Nodes are [`Redis`] servers that know each other; which of them has what is told to them here, by the commands that
 //! operators have. Start at [`RedisCluster::start`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::eventually;
@@ -138,6 +139,20 @@ impl RedisCluster {
         }
     }
 
+    /// Waits until all nodes that are there, replicas too, say the same of who has what, at which epoch.
+    ///
+    /// A replica that takes over claims what it knows of its primary's slots, at the epoch above those that it knows. If that is
+    /// old, the primary keeps a slot that it was just given, or loses one that it gave away: then it never follows. And if two
+    /// have the same epoch, one of them may raise its own above a claim that others are still to hear of.
+    pub fn agree(&self) {
+        eventually("the nodes agree", || {
+            let live = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some());
+            let mut views = live.map(|node| View::of(&mut self.client(node)));
+            let first = views.next().expect("a node is there");
+            first.has_distinct_epochs() && views.all(|view| view == first)
+        });
+    }
+
     /// Where a node listens.
     #[must_use]
     pub fn address(&self, node: usize) -> SocketAddr {
@@ -222,8 +237,9 @@ impl RedisCluster {
         }
     }
 
-    /// Makes a replica the primary, whether or not the old one is there.
+    /// Makes a replica the primary, whether or not the old one is there. The nodes agree before.
     pub fn take_over(&self, replica: usize) {
+        self.agree();
         expect_ok(
             &self
                 .client(replica)
@@ -231,9 +247,48 @@ impl RedisCluster {
         );
     }
 
+    /// A node's process, for signals.
+    #[must_use]
+    pub fn process(&self, node: usize) -> rustix::process::Pid {
+        self.nodes[node]
+            .as_ref()
+            .expect("a node is there")
+            .process()
+    }
+
     /// Ends a node's process.
     pub fn kill(&mut self, node: usize) {
         self.nodes[node] = None;
+    }
+}
+
+/// What one node says of all, by id: the primary that each follows, its own epoch if it is one, its slots.
+#[derive(Debug, PartialEq, Eq)]
+struct View(BTreeMap<String, (String, String, Vec<String>)>);
+
+impl View {
+    fn of(client: &mut RedisClient) -> Self {
+        let nodes = client.call(&["CLUSTER", "NODES"]).text();
+        let nodes = nodes.lines().map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let slots = words.iter().skip(8).filter(|slots| !slots.starts_with('['));
+            let epoch = if words[3] == "-" { words[6] } else { "" };
+            let about = (
+                words[3].to_owned(),
+                epoch.to_owned(),
+                slots.map(ToString::to_string).collect(),
+            );
+            (words[0].to_owned(), about)
+        });
+        Self(nodes.collect())
+    }
+
+    fn has_distinct_epochs(&self) -> bool {
+        let primaries = self.0.values().filter(|(follows, ..)| follows == "-");
+        let mut seen = BTreeSet::new();
+        primaries
+            .into_iter()
+            .all(|(_, epoch, _)| seen.insert(epoch))
     }
 }
 
