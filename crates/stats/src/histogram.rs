@@ -43,7 +43,13 @@ impl Histogram {
     /// Records one value, in the unit the histogram was made with. Allocates only when no value of that size was seen before.
     #[inline]
     pub fn record(&self, value: u64) {
-        self.buckets.record(value);
+        self.buckets.record(value, 1);
+    }
+
+    /// Records the same value so many times: as many [`record`](Self::record)s, at the cost of one.
+    #[inline]
+    pub fn record_many(&self, value: u64, count: u64) {
+        self.buckets.record(value, count);
     }
 
     /// Records a time in microseconds, for a histogram of [`Unit::Microseconds`].
@@ -79,7 +85,7 @@ struct Group([AtomicU64; GROUP]);
 
 impl Buckets {
     #[inline]
-    fn record(&self, value: u64) {
+    fn record(&self, value: u64, count: u64) {
         let spine = self.0.get_or_init(Spine::boxed);
         let (group, index) = locate(value);
         // Both are in range for every value (see `locate`): the alternatives are never taken.
@@ -90,10 +96,11 @@ impl Buckets {
             return;
         };
         // One writer per shard, so a load and a store are enough, as in `cell`.
-        cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
+        cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
+        let all = value.wrapping_mul(count);
         spine
             .sum
-            .store(spine.sum.load(Relaxed).wrapping_add(value), Relaxed);
+            .store(spine.sum.load(Relaxed).wrapping_add(all), Relaxed);
         if value > spine.max.load(Relaxed) {
             spine.max.store(value, Relaxed);
         }

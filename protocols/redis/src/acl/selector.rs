@@ -93,7 +93,19 @@ impl Selector {
     }
 
     /// Whether it allows all of a call.
+    #[inline]
     pub(super) fn check<A: Arguments + ?Sized>(
+        &self,
+        command: CommandId,
+        args: &A,
+    ) -> Result<(), Denied> {
+        if self.all_keys && self.all_channels && self.has(command) {
+            return Ok(());
+        }
+        self.check_parts(command, args)
+    }
+
+    fn check_parts<A: Arguments + ?Sized>(
         &self,
         command: CommandId,
         args: &A,
@@ -123,14 +135,20 @@ impl Selector {
         denied.map_or(Ok(()), |index| Err(Denied::Key(*index)))
     }
 
+    /// Whether it allows a command whatever its arguments are.
+    #[inline]
+    fn has(&self, command: CommandId) -> bool {
+        let index = command.index();
+        let word = self.commands.get(index / 64).copied().unwrap_or(0);
+        word >> (index % 64) & 1 == 1
+    }
+
     fn check_command<A: Arguments + ?Sized>(
         &self,
         command: CommandId,
         args: &A,
     ) -> Result<(), Denied> {
-        let index = command.index();
-        let word = self.commands.get(index / 64).copied().unwrap_or(0);
-        if word >> (index % 64) & 1 == 1 {
+        if self.has(command) {
             return Ok(());
         }
         let allowed = args.at(1).is_some_and(|first| {

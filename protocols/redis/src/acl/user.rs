@@ -127,10 +127,19 @@ impl User {
     }
 
     /// Allowed if one set of permissions allows all; else the reason of the one that got furthest.
+    #[inline]
     fn any(&self, check: impl Fn(&Selector) -> Result<(), Denied>) -> Result<(), Denied> {
-        let Err(mut furthest) = check(&self.root) else {
-            return Ok(());
-        };
+        match check(&self.root) {
+            Ok(()) => Ok(()),
+            Err(denied) => self.any_other(denied, check),
+        }
+    }
+
+    fn any_other(
+        &self,
+        mut furthest: Denied,
+        check: impl Fn(&Selector) -> Result<(), Denied>,
+    ) -> Result<(), Denied> {
         for selector in &self.selectors {
             match check(selector) {
                 Ok(()) => return Ok(()),

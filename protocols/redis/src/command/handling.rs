@@ -3,6 +3,8 @@
 //! This is where opinions are; facts are in `table.rs`. Nothing is done here: the session reads these answers. How a command
 //! is handled and whether it is denied are apart, since an operator may allow what is denied by default.
 
+use super::keys::the_one_key;
+use super::table::ROWS;
 use super::{CommandId, Flags};
 
 /// What the gateway does with a command.
@@ -161,8 +163,8 @@ impl Denial {
 impl CommandId {
     /// What the gateway does with it.
     #[must_use]
-    pub fn handling(self) -> Handling {
-        use Handling::{Local, Pin, Split};
+    pub const fn handling(self) -> Handling {
+        use Handling::{FanOut, Local, Pin, Split};
         match self {
             Self::MGET => Split(self::Split::Values),
             Self::MSET => Split(self::Split::Pairs),
@@ -185,18 +187,15 @@ impl CommandId {
             Self::MONITOR => Pin(self::Pin::Monitor),
             Self::SYNC | Self::PSYNC | Self::REPLCONF => Pin(self::Pin::Replication),
 
-            _ => self
-                .answered_here()
-                .map(Local)
-                .or_else(|| {
-                    self.merged()
-                        .map(|(scope, merge)| Handling::FanOut(scope, merge))
-                })
-                .unwrap_or(Handling::Forward),
+            _ => match (self.answered_here(), self.merged()) {
+                (Some(local), _) => Local(local),
+                (None, Some((scope, merge))) => FanOut(scope, merge),
+                (None, None) => Handling::Forward,
+            },
         }
     }
 
-    fn answered_here(self) -> Option<Local> {
+    const fn answered_here(self) -> Option<Local> {
         Some(match self {
             Self::PING => Local::Ping,
             Self::ECHO => Local::Echo,
@@ -221,7 +220,7 @@ impl CommandId {
         })
     }
 
-    fn merged(self) -> Option<(Scope, Merge)> {
+    const fn merged(self) -> Option<(Scope, Merge)> {
         use Scope::{Endpoints, Primaries};
         Some(match self {
             Self::DBSIZE => (Primaries, Merge::Sum),
@@ -257,6 +256,16 @@ impl CommandId {
         })
     }
 
+    /// The index of its only key, if it is a command that is sent as it came to where that is, and never anything else.
+    #[must_use]
+    #[inline]
+    pub fn plain_key(self) -> Option<u32> {
+        match PLAIN.get(self.index()) {
+            None | Some(0) => None,
+            Some(index) => Some(u32::from(*index)),
+        }
+    }
+
     /// Whether a replica may answer it: it only reads, and what it answers is about the keys.
     ///
     /// A cursor is of one server. What a server remembers of its own, such as when a key was used or which scripts it was
@@ -285,6 +294,9 @@ impl CommandId {
     #[must_use]
     pub fn denial(self) -> Option<Denial> {
         let own = self.denial_of_its_own();
+        if !self.is_subcommand() {
+            return own;
+        }
         own.or_else(|| {
             let parent = match self.name().split_once('|')? {
                 (_, "help") => return None,
@@ -305,7 +317,7 @@ impl CommandId {
         })
     }
 
-    fn denial_of_its_own(self) -> Option<Denial> {
+    const fn denial_of_its_own(self) -> Option<Denial> {
         Some(match self {
             // Shows all that others say, values and all.
             Self::MONITOR => Denial::OtherClients,
@@ -329,6 +341,24 @@ impl CommandId {
             _ => return None,
         })
     }
+}
+
+/// The indexes of the keys of plain commands; 0 of all others.
+static PLAIN: [u8; CommandId::COUNT] = plain();
+
+#[allow(clippy::indexing_slicing)] // Run by the compiler only, which would say so.
+const fn plain() -> [u8; CommandId::COUNT] {
+    let mut keys = [0; CommandId::COUNT];
+    let mut number = 0;
+    while number < CommandId::COUNT {
+        if let Handling::Forward = CommandId::at(number).handling()
+            && let Some(index) = the_one_key(ROWS[number].keys)
+        {
+            keys[number] = index;
+        }
+        number += 1;
+    }
+    keys
 }
 
 #[cfg(test)]

@@ -62,10 +62,10 @@ pub fn keys<A: Arguments + ?Sized>(
     found: &mut SmallVec<[u32; 8]>,
 ) -> Result<(), KeysError> {
     if let Some(index) = the_one_key(command.key_specs()) {
-        if index as usize >= args.len() {
+        if usize::from(index) >= args.len() {
             return Err(KeysError::Missing);
         }
-        found.push(index);
+        found.push(u32::from(index));
         return Ok(());
     }
     let before = found.len();
@@ -78,7 +78,7 @@ pub fn keys<A: Arguments + ?Sized>(
 
 /// Where the key is, if there always is one at the same place: what most commands are.
 #[inline]
-fn the_one_key(specs: &[KeySpec]) -> Option<u32> {
+pub(super) const fn the_one_key(specs: &[KeySpec]) -> Option<u8> {
     match specs {
         [
             KeySpec {
@@ -86,7 +86,7 @@ fn the_one_key(specs: &[KeySpec]) -> Option<u32> {
                 begin: Begin::At(index),
                 extent: Extent::Range { last: 0, .. },
             },
-        ] if !flags.contains(KeyFlags::NOT_KEY) => Some(u32::from(*index)),
+        ] if !flags.contains(KeyFlags::NOT_KEY) => Some(*index),
         _ => None,
     }
 }

@@ -16,11 +16,13 @@ static NAMES: [Name; ROWS.len()] = names();
 /// The longest name that a command or subcommand can have. (Redis's longest has 21 bytes.)
 const LONGEST: usize = 24;
 
-/// A name in lower case, and how many subcommands the command has.
+/// A name in lower case, and the place of its command among others.
 #[derive(Clone, Copy)]
 struct Name {
     name: Packed,
     children: u16,
+    /// It is a subcommand's.
+    is_child: bool,
 }
 
 /// Up to 24 bytes in lower case, the rest of them zero, and how many there are.
@@ -34,6 +36,15 @@ impl Packed {
     /// `None` if the name is longer than any.
     #[inline]
     fn of(name: &[u8]) -> Option<Self> {
+        if name.len() < 8 {
+            let words = [word(name), 0, 0];
+            let length = name.len() as u64;
+            return Some(Self { words, length });
+        }
+        Self::of_long(name)
+    }
+
+    fn of_long(name: &[u8]) -> Option<Self> {
         if name.len() > LONGEST {
             return None;
         }
@@ -129,6 +140,12 @@ pub(super) fn children(command: CommandId) -> u16 {
     NAMES.get(command.index()).map_or(0, |name| name.children)
 }
 
+/// Whether a command is a subcommand.
+#[inline]
+pub(super) fn is_child(command: CommandId) -> bool {
+    NAMES.get(command.index()).is_some_and(|name| name.is_child)
+}
+
 #[allow(clippy::indexing_slicing)] // Run by the compiler only, which would say so.
 const fn build() -> [u16; SLOTS] {
     let mut table = [EMPTY; SLOTS];
@@ -152,6 +169,7 @@ const fn names() -> [Name; ROWS.len()] {
     let empty = Name {
         name: packed(b"", 0),
         children: 0,
+        is_child: false,
     };
     let mut names = [empty; ROWS.len()];
     let mut parent = 0;
@@ -164,6 +182,7 @@ const fn names() -> [Name; ROWS.len()] {
             parent = number;
         } else {
             names[parent].children += 1;
+            names[number].is_child = true;
         }
         number += 1;
     }

@@ -182,6 +182,17 @@ impl CommandId {
         Self::of(parent.as_bytes())
     }
 
+    /// The command in this row, which there must be.
+    const fn at(row: usize) -> Self {
+        Self(row as u16)
+    }
+
+    /// Whether it is named behind another.
+    #[inline]
+    fn is_subcommand(self) -> bool {
+        lookup::is_child(self)
+    }
+
     /// Every command of the table, subcommands behind the command that they are of.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT as u16).map(Self)

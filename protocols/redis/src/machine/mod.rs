@@ -19,7 +19,7 @@ mod upstreams;
 
 pub use assembly::{Assembly, How, Named};
 pub use client::{Client, Flow, Front, Policy, Refusal, copies};
-pub use pipeline::{Delivery, Pipeline, PipelineError};
+pub use pipeline::{Delivery, Pipeline, PipelineError, RunReply, Waiting};
 pub use slots::{ErrorPrefix, Finished, SlotId, Slots};
 pub use upstreams::{
     Call, Destination, Destinations, Lost, Piece, PinEnd, PinId, Purpose, Sent, Speaks, Ticket,

@@ -6,11 +6,15 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, BytesMut};
+use smallvec::SmallVec;
 
 use super::upstreams::Piece;
 use crate::error::ReplyError;
 use crate::limits::ReplyLimits;
-use crate::reply::{ReplyFrame, ReplyScanner};
+use crate::reply::{ReplyFrame, ReplyKind, ReplyScanner};
+
+/// Replies that are handed over in one, at most.
+const MOST_AT_ONCE: usize = 32;
 
 /// What is left of a large reply whose pieces nobody has a ticket for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +25,38 @@ enum Streaming {
     Push,
 }
 
+/// Who waits for a reply, or for those to a run of commands: several of one client that were sent one behind the other.
+pub trait Waiting: Sized {
+    /// The replies to a run that are still to come. 0: it is none, and each reply is handed over by itself.
+    fn run(&self) -> u32 {
+        0
+    }
+
+    /// Who waits for the first of more than one reply, apart from the others. `None`: it is no run, or one of one.
+    fn split_first(&mut self) -> Option<Self> {
+        None
+    }
+
+    /// So many of the run were handed over, and not all.
+    fn pass(&mut self, _count: u32) {}
+}
+
+/// A reply of a run, by its bytes among those of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunReply {
+    /// Its type: no error, and no push.
+    pub kind: ReplyKind,
+    /// Its bytes.
+    pub len: u32,
+}
+
 /// Commands that were sent and not answered, and where in the replies to them the connection is.
 #[derive(Debug)]
 pub struct Pipeline<T> {
     scanner: ReplyScanner,
     pending: VecDeque<T>,
+    /// Commands, of which a run has several.
+    commands: usize,
     streaming: Streaming,
     /// Replies that nobody asked for are pushes.
     is_listening: bool,
@@ -36,6 +67,8 @@ pub struct Pipeline<T> {
 pub enum Delivery<'a, T> {
     /// The end of a reply, or all of it: the command is answered.
     Last(T, Piece<'a>),
+    /// The next replies to a run, whole and one behind the other in the bytes.
+    Run(&'a T, &'a [RunReply], &'a [u8]),
     /// A part of a reply of which more comes.
     Part(&'a T, Piece<'a>),
     /// Something that the server says unasked.
@@ -64,13 +97,14 @@ impl PipelineError {
     }
 }
 
-impl<T> Pipeline<T> {
+impl<T: Waiting> Pipeline<T> {
     /// Nothing was sent.
     #[must_use]
     pub fn new(limits: ReplyLimits) -> Self {
         Self {
             scanner: ReplyScanner::new(limits),
             pending: VecDeque::new(),
+            commands: 0,
             streaming: Streaming::No,
             is_listening: false,
         }
@@ -81,16 +115,17 @@ impl<T> Pipeline<T> {
         self.is_listening = true;
     }
 
-    /// A command was sent; its reply is for `ticket`.
+    /// A command was sent, or a run of them; what answers it is for `ticket`.
     #[inline]
     pub fn expect(&mut self, ticket: T) {
+        self.commands += ticket.run().max(1) as usize;
         self.pending.push_back(ticket);
     }
 
     /// How many commands are not answered.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.pending.len()
+    pub const fn len(&self) -> usize {
+        self.commands
     }
 
     /// Whether all are answered, and no push is half here.
@@ -111,22 +146,104 @@ impl<T> Pipeline<T> {
         let mut taken = 0;
         let result = loop {
             let rest = src.get(taken..).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            let frame = match self.scanner.next(rest) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error.into()),
+            let run = self.pending.front().map_or(0, Waiting::run);
+            let step = if run == 0 {
+                self.one(rest, &mut deliver)
+            } else {
+                self.several(rest, run, &mut deliver)
             };
-            let bytes = rest.get(..frame.len()).unwrap_or_default();
-            if let Err(error) = self.on_frame(frame, bytes, &mut deliver) {
-                break Err(error);
+            match step {
+                Ok(0) => break Ok(()),
+                Ok(len) => taken += len,
+                Err(error) => break Err(error),
             }
-            taken += bytes.len();
         };
         src.advance(taken);
         result
+    }
+
+    /// Hands over what is in front: so many bytes.
+    #[inline]
+    fn one(
+        &mut self,
+        src: &[u8],
+        deliver: &mut impl FnMut(Delivery<'_, T>),
+    ) -> Result<usize, PipelineError> {
+        let Some(frame) = self.scanner.next(src)? else {
+            return Ok(0);
+        };
+        let bytes = src.get(..frame.len()).unwrap_or_default();
+        self.on_frame(frame, bytes, deliver)?;
+        Ok(bytes.len())
+    }
+
+    /// Hands over what is in front: replies to a run of `most` commands in one, up to what is no plain reply, and then that.
+    #[inline]
+    fn several(
+        &mut self,
+        src: &[u8],
+        most: u32,
+        deliver: &mut impl FnMut(Delivery<'_, T>),
+    ) -> Result<usize, PipelineError> {
+        let most = MOST_AT_ONCE.min(most as usize);
+        let mut replies: SmallVec<[RunReply; MOST_AT_ONCE]> = SmallVec::new();
+        let mut len = 0;
+        let other = loop {
+            match self.scanner.next(src.get(len..).unwrap_or_default()) {
+                Ok(Some(ReplyFrame::Whole { kind, len: its, .. }))
+                    if !kind.is_error() && !kind.is_push() =>
+                {
+                    // Within what is whole at most.
+                    let its_len = its as u32;
+                    len += its;
+                    replies.push(RunReply { kind, len: its_len });
+                    if replies.len() == most {
+                        break Ok(None);
+                    }
+                }
+                other => break other,
+            }
+        };
+        self.hand_over(&replies, src.get(..len).unwrap_or_default(), deliver);
+        if let Some(frame) = other? {
+            let bytes = src.get(len..).unwrap_or_default();
+            let bytes = bytes.get(..frame.len()).unwrap_or_default();
+            self.on_frame(frame, bytes, deliver)?;
+            len += bytes.len();
+        }
+        Ok(len)
+    }
+
+    /// Hands over replies to the run in front.
+    #[inline]
+    fn hand_over(
+        &mut self,
+        replies: &[RunReply],
+        bytes: &[u8],
+        deliver: &mut impl FnMut(Delivery<'_, T>),
+    ) {
+        let Some(front) = self.pending.front_mut().filter(|_| !replies.is_empty()) else {
+            return;
+        };
+        let count = replies.len() as u32;
+        deliver(Delivery::Run(front, replies, bytes));
+        self.commands -= replies.len();
+        if count < front.run() {
+            front.pass(count);
+        } else {
+            self.pending.pop_front();
+        }
+    }
+
+    /// Who waits for the next reply, which is here.
+    #[inline]
+    fn take_first(&mut self) -> Result<T, PipelineError> {
+        let front = self.pending.front_mut().ok_or(PipelineError::Unasked)?;
+        self.commands -= 1;
+        if let Some(first) = front.split_first() {
+            return Ok(first);
+        }
+        self.pending.pop_front().ok_or(PipelineError::Unasked)
     }
 
     #[inline]
@@ -143,7 +260,7 @@ impl<T> Pipeline<T> {
                 deliver(Delivery::Push(Piece::Whole { kind, bytes }));
             }
             ReplyFrame::Whole { kind, .. } => {
-                let ticket = self.pending.pop_front().ok_or(PipelineError::Unasked)?;
+                let ticket = self.take_first()?;
                 deliver(Delivery::Last(ticket, Piece::Whole { kind, bytes }));
             }
             ReplyFrame::Begin { kind, .. }
@@ -177,7 +294,7 @@ impl<T> Pipeline<T> {
         if streaming == Streaming::Push {
             deliver(Delivery::Push(piece));
         } else if last {
-            let ticket = self.pending.pop_front().ok_or(PipelineError::Unasked)?;
+            let ticket = self.take_first()?;
             deliver(Delivery::Last(ticket, piece));
         } else {
             let ticket = self.pending.front().ok_or(PipelineError::Unasked)?;
@@ -188,6 +305,7 @@ impl<T> Pipeline<T> {
 
     /// Those that will not be answered, when the connection is lost.
     pub fn take_pending(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.commands = 0;
         std::mem::take(&mut self.pending).into_iter()
     }
 
@@ -198,58 +316,4 @@ impl<T> Pipeline<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(wire: &[u8], commands: u32) -> (Vec<String>, Result<(), PipelineError>) {
-        let limits = ReplyLimits {
-            whole: 64,
-            ..ReplyLimits::default()
-        };
-        let mut pipeline = Pipeline::new(limits);
-        for command in 0..commands {
-            pipeline.expect(command);
-        }
-        let mut seen = Vec::new();
-        let mut src = BytesMut::new();
-        for byte in wire {
-            src.extend_from_slice(&[*byte]);
-            let result = pipeline.on_bytes(&mut src, |delivery| {
-                seen.push(match delivery {
-                    Delivery::Last(ticket, Piece::Whole { kind, .. }) => {
-                        format!("{ticket} {kind:?}")
-                    }
-                    Delivery::Last(ticket, _) => format!("{ticket} end"),
-                    Delivery::Part(ticket, Piece::Begin { kind, .. }) => {
-                        format!("{ticket} begins {kind:?}")
-                    }
-                    Delivery::Part(..) => return,
-                    Delivery::Push(_) => "push".to_owned(),
-                });
-            });
-            if result.is_err() {
-                return (seen, result);
-            }
-        }
-        (seen, Ok(()))
-    }
-
-    #[test]
-    fn replies_find_their_commands() {
-        let large = format!("$100\r\n{}\r\n", "x".repeat(100));
-        let wire = [b"+OK\r\n>1\r\n+m\r\n", large.as_bytes(), b":1\r\n"].concat();
-        let (seen, result) = run(&wire, 3);
-        let expected = ["0 Simple", "push", "1 begins Bulk", "1 end", "2 Integer"];
-        assert_eq!(seen, expected);
-        assert_eq!(result, Ok(()));
-    }
-
-    #[test]
-    fn a_reply_too_many_ends_it() {
-        let (seen, result) = run(b"+OK\r\n+OK\r\n", 1);
-        assert_eq!(seen, ["0 Simple"]);
-        assert_eq!(result, Err(PipelineError::Unasked));
-        let large = format!("$100\r\n{}\r\n", "x".repeat(100));
-        assert_eq!(run(large.as_bytes(), 0).1, Err(PipelineError::Unasked));
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use super::assembly::Assembly;
+use super::pipeline::RunReply;
 use super::upstreams::{Lost, Piece};
 use crate::encoder;
 use crate::message::RespVersion;
@@ -15,6 +16,15 @@ use crate::message::RespVersion;
 /// A place in the order of a client's replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SlotId(u64);
+
+impl SlotId {
+    /// The slot so many behind this one.
+    #[must_use]
+    #[inline]
+    pub const fn plus(self, count: u32) -> Self {
+        Self(self.0 + count as u64)
+    }
+}
 
 /// How a command ended, for whoever counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -281,6 +291,45 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Replies to commands from `first` on, none of them an error, one behind the other in `bytes`. Takes those whose turn it is
+    /// and that go to the client as they are, in one. How many these were: the others are to be told of by
+    /// [`on_piece`](Self::on_piece).
+    #[inline]
+    pub fn on_run(
+        &mut self,
+        first: SlotId,
+        replies: &[RunReply],
+        bytes: &[u8],
+        out: &mut BytesMut,
+        over: &mut impl FnMut(T, Finished),
+    ) -> usize {
+        if first.0 != self.first || self.is_open {
+            return 0;
+        }
+        let (mut taken, mut len) = (0, 0);
+        for reply in replies {
+            if !self.queue.front().is_some_and(Slot::is_plain) {
+                break;
+            }
+            let Some(slot) = self.queue.pop_front() else {
+                break;
+            };
+            taken += 1;
+            len += reply.len as usize;
+            let finished = Finished {
+                bytes: reply.len.into(),
+                ..Finished::default()
+            };
+            over(slot.of, finished);
+        }
+        out.extend_from_slice(bytes.get(..len).unwrap_or_default());
+        self.first += taken as u64;
+        if self.queue.front().is_some_and(|slot| !slot.is_plain()) || self.queue.is_empty() {
+            self.release(out, over);
+        }
+        taken
+    }
+
     /// Sends on what is in front, as far as it is here.
     fn release(&mut self, out: &mut BytesMut, over: &mut impl FnMut(T, Finished)) {
         while let Some(slot) = self.queue.front_mut() {
@@ -332,6 +381,12 @@ impl<T> Slots<T> {
 }
 
 impl<T> Slot<T> {
+    /// Whether its reply goes to the client as it comes, and nothing of it came yet.
+    #[inline]
+    const fn is_plain(&self) -> bool {
+        matches!(self.state, State::Owed) && !self.is_silent && self.finished.bytes == 0
+    }
+
     /// Bytes that wait here.
     #[inline]
     fn held(&self) -> usize {

@@ -11,27 +11,57 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis_filter::Context;
-use portcullis_net::{Stream, clock};
+use portcullis_net::Stream;
 
 use super::server::RedisServer;
 use super::spare;
+use super::tally::Tally;
 use crate::chain::Record;
 use crate::command::CommandId;
-use crate::machine::{Client, Finished, Lost, Piece, PinId, SlotId, Ticket};
+use crate::machine::{Client, Finished, Lost, Piece, PinId, RunReply, SlotId, Ticket};
 use crate::slow_log::Noted;
 
-/// A command under way.
+/// A command under way. One is moved about for each command, so it is small.
 pub(super) struct Flight {
     /// `None` of one that there is not.
     pub(super) command: Option<CommandId>,
-    pub(super) started: Instant,
     pub(super) bytes: u32,
+    pub(super) started: Instant,
+    /// What filters hold until it is over, where they hold something.
+    pub(super) held: Option<Box<Held>>,
+    /// What is to be remembered of few.
+    pub(super) kept: Option<Box<Kept>>,
+}
+
+/// What is kept of some commands until they are over.
+pub(super) struct Kept {
     /// Its key, where this command is one of those that are shown to the picture of keys.
     pub(super) sampled: Option<Box<[u8]>>,
     /// What is known of it if it turns out to be slow, where that is logged.
-    pub(super) noted: Option<Box<Noted>>,
-    /// What filters hold until it is over, where they hold something.
-    pub(super) held: Option<Box<Held>>,
+    pub(super) noted: Option<Noted>,
+}
+
+impl Flight {
+    /// Of a command of so many bytes that came now.
+    #[inline]
+    pub(super) fn new(command: Option<CommandId>, bytes: usize, started: Instant) -> Self {
+        Self {
+            command,
+            // What is held whole is not that long; of what is not, its front counts.
+            bytes: bytes as u32,
+            started,
+            held: None,
+            kept: None,
+        }
+    }
+
+    /// Keeps what there is to keep.
+    #[inline]
+    pub(super) fn keep(&mut self, sampled: Option<Box<[u8]>>, noted: Option<Noted>) {
+        if sampled.is_some() || noted.is_some() {
+            self.kept = Some(Box::new(Kept { sampled, noted }));
+        }
+    }
 }
 
 /// What filters hold, and what they are told in the end.
@@ -128,34 +158,75 @@ impl Cell {
         }
     }
 
+    /// Replies came to a run of commands from `first` on, none of them an error, one behind the other in `bytes`.
+    #[inline]
+    pub(super) fn on_run(&self, first: SlotId, replies: &[RunReply], bytes: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let out = state.machine.out();
+        if out.capacity() == 0 {
+            *out = spare::take();
+        }
+        let mut tally = Tally::new(self);
+        let mut over = |flight, finished| tally.add(flight, finished);
+        let taken = state.machine.on_run(first, replies, bytes, &mut over);
+        tally.finish();
+        state.answered = self.server.shared.number();
+        if taken < replies.len() {
+            self.on_pieces(state, (first, taken), replies, bytes);
+        }
+        self.after(state);
+    }
+
+    /// The replies of a run behind so many, each by itself.
+    #[cold]
+    fn on_pieces(
+        &self,
+        state: &mut State,
+        (first, taken): (SlotId, usize),
+        replies: &[RunReply],
+        bytes: &[u8],
+    ) {
+        let mut end = 0;
+        for (number, reply) in (0..).zip(replies) {
+            let start = end;
+            end += reply.len as usize;
+            if (number as usize) < taken {
+                continue;
+            }
+            let slot = first.plus(number);
+            let piece = Piece::Whole {
+                kind: reply.kind,
+                bytes: bytes.get(start..end).unwrap_or_default(),
+            };
+            state
+                .machine
+                .on_piece(Ticket::Slot { slot, part: 0 }, piece);
+            self.count(state);
+        }
+    }
+
     /// Tells counters and filters of commands that are over.
     #[inline]
     pub(super) fn count(&self, state: &mut State) {
-        let mut cut = false;
-        for (flight, finished) in state.machine.take_over() {
-            state.answered = self.server.shared.number();
-            let now = clock::now();
-            let took = now.saturating_duration_since(flight.started);
-            self.server
-                .stats
-                .on_command(flight.command, flight.bytes.into(), took, &finished);
-            if let Some(key) = &flight.sampled {
-                let bytes = finished.bytes.max(flight.bytes.into());
-                self.server.keys.on_command(key, bytes);
-            }
-            cut |= finished.is_cut;
-            self.server.slow.on_command(flight.noted, took, &finished);
-            if let Some(held) = flight.held {
-                self.complete(held, took, &finished);
-            }
+        let mut over = state.machine.take_over().peekable();
+        if over.peek().is_none() {
+            return;
         }
-        if cut {
+        let mut tally = Tally::new(self);
+        for (flight, finished) in over {
+            tally.add(flight, finished);
+        }
+        let is_cut = tally.is_cut;
+        tally.finish();
+        state.answered = self.server.shared.number();
+        if is_cut {
             state.end("reply_cut");
         }
     }
 
     #[cold]
-    fn complete(&self, mut held: Box<Held>, took: Duration, finished: &Finished) {
+    pub(super) fn complete(&self, mut held: Box<Held>, took: Duration, finished: &Finished) {
         held.record.duration = took;
         held.record.bytes_down = finished.bytes;
         held.record.error = finished.error.map(crate::machine::ErrorPrefix::label);

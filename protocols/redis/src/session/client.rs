@@ -6,6 +6,7 @@
 mod filter;
 mod foreign;
 mod large;
+mod run;
 mod turn;
 
 use std::rc::Rc;
@@ -210,7 +211,7 @@ impl Session {
             return Err(Pause::Nodes);
         }
         loop {
-            match self.scanner.next(&self.input) {
+            match self.next_frame() {
                 Ok(Some(CommandFrame::Whole { len })) => self.whole_now(len)?,
                 Ok(Some(frame)) => return Err(Pause::Frame(frame)),
                 Ok(None) => return Ok(()),
@@ -308,7 +309,7 @@ impl Session {
 
     /// What has to be known of a command if it turns out to be slow.
     #[inline]
-    fn note(&self, call: &Call<'_>) -> Option<Box<Noted>> {
+    fn note(&self, call: &Call<'_>) -> Option<Noted> {
         let machine = &self.cell.state.borrow().machine;
         let slow = &self.cell.server.slow;
         slow.note(call, machine, &self.connection)
@@ -341,14 +342,9 @@ impl Session {
                 return Ok(Admitted::No);
             }
         };
-        let flight = Flight {
-            command: Some(id),
-            started: clock::now(),
-            bytes: taken.len() as u32,
-            sampled: self.cell.server.keys.sample(id, command, taken.len()),
-            noted: self.note(&Call::new(id, command)),
-            held: None,
-        };
+        let mut flight = Flight::new(Some(id), taken.len(), clock::now());
+        let sampled = self.cell.server.keys.sample(id, command, taken.len());
+        flight.keep(sampled, self.note(&Call::new(id, command)));
         Ok(Admitted::Yes(id, flight))
     }
 
@@ -437,14 +433,7 @@ impl Session {
     fn refuse(&mut self, id: Option<CommandId>, len: usize, refusal: Refusal, text: &[u8]) {
         self.cell.server.stats.on_rejected(refusal.reason);
         let mut state = self.cell.state.borrow_mut();
-        let flight = Flight {
-            command: id,
-            started: clock::now(),
-            bytes: len as u32,
-            sampled: None,
-            noted: None,
-            held: None,
-        };
+        let flight = Flight::new(id, len, clock::now());
         state.machine.refuse(text, flight);
         self.cell.count(&mut state);
     }

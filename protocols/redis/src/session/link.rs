@@ -21,7 +21,7 @@ use super::receiver::Receiver;
 use super::scripts::{self, Sent};
 use super::shard::{Home, Of, Shard};
 use crate::limits::ReplyLimits;
-use crate::machine::{Delivery, Lost, Piece, PinId, Pipeline, Speaks};
+use crate::machine::{Delivery, Lost, PinId, Pipeline, Speaks};
 
 /// Bytes that wait for a server before commands for it are refused.
 const MOST_OUT: usize = 64 << 20;
@@ -97,7 +97,7 @@ impl Link {
         })
     }
 
-    /// Sends bytes; with `pending` they begin a command.
+    /// Sends bytes; with `pending` they begin a command, or are a run of them.
     #[inline]
     pub(super) fn push(&self, wire: &[u8], mut pending: Option<Pending>) -> Result<(), Lost> {
         let mut state = self.state.borrow_mut();
@@ -238,9 +238,8 @@ impl Link {
             let Err(pending) = pending.ask_again(lost.label(), self.speaks) else {
                 continue;
             };
-            let Pending { client, ticket, .. } = pending;
-            client.on_piece(ticket, Piece::Lost(lost));
-            note(&mut dirty, client);
+            pending.tell(lost);
+            note(&mut dirty, pending.client);
         }
         if let Some((client, pin)) = owner {
             client.on_pin_lost(pin);
@@ -410,6 +409,12 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                 if let Some(Pending { client, ticket, .. }) = pending {
                     client.on_piece(ticket, piece);
                     note(&mut dirty, client);
+                }
+            }
+            Delivery::Run(Pending { client, ticket, .. }, replies, bytes) => {
+                client.on_run(*ticket, replies, bytes);
+                if !dirty.last().is_some_and(|last| last.is(client)) {
+                    dirty.push(client.clone());
                 }
             }
             Delivery::Part(pending, piece) => {

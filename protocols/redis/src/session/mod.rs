@@ -37,6 +37,7 @@ mod shared;
 mod slow;
 mod spare;
 mod stats;
+mod tally;
 mod upstream;
 mod way;
 

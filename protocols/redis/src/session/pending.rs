@@ -7,15 +7,19 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::cell::Cell;
 use super::group::Again;
 use super::receiver::Receiver;
 use super::scripts::ScriptCall;
-use crate::machine::{Lost, Piece, Speaks, Ticket};
+use crate::machine::{Lost, Piece, SlotId, Speaks, Ticket, Waiting};
 
 /// Whose reply comes when.
 pub(super) struct Pending {
     pub(super) client: Receiver,
+    /// That of the first reply that is still to come, of a run.
     pub(super) ticket: Ticket,
+    /// The replies to a [run](Waiting) of the client's that are still to come; 0: it is none. Nothing else is kept of a run.
+    pub(super) run: u32,
     /// What to send to another node, where one may answer that another is to be asked.
     pub(super) replay: Option<Box<Replay>>,
     /// The script that it calls, or shows.
@@ -57,9 +61,19 @@ impl Pending {
         Self {
             client,
             ticket,
+            run: 0,
             replay: None,
             script: None,
         }
+    }
+
+    /// Of a run of so many commands of a client that are sent once, for slots from `first` on.
+    #[inline]
+    pub(super) const fn of_run(client: Rc<Cell>, first: SlotId, count: u32) -> Self {
+        let (slot, part) = (first, 0);
+        let mut pending = Self::new(Receiver::Client(client), Ticket::Slot { slot, part });
+        pending.run = count;
+        pending
     }
 
     /// Bytes that are kept of the command.
@@ -113,7 +127,50 @@ impl Pending {
 
     /// Tells the client that there will be no reply.
     pub(super) fn lose(self, lost: Lost) {
-        self.client.on_piece(self.ticket, Piece::Lost(lost));
+        self.tell(lost);
         self.client.flush();
+    }
+
+    /// As [`lose`](Self::lose); what the client hears is sent later.
+    pub(super) fn tell(&self, lost: Lost) {
+        let mut ticket = self.ticket;
+        for _ in 0..self.run.max(1) {
+            self.client.on_piece(ticket, Piece::Lost(lost));
+            ticket = behind(ticket, 1);
+        }
+    }
+}
+
+/// The ticket so many behind this one.
+#[inline]
+const fn behind(ticket: Ticket, count: u32) -> Ticket {
+    match ticket {
+        Ticket::Slot { slot, part } => Ticket::Slot {
+            slot: slot.plus(count),
+            part,
+        },
+        other => other,
+    }
+}
+
+impl Waiting for Pending {
+    #[inline]
+    fn run(&self) -> u32 {
+        self.run
+    }
+
+    fn split_first(&mut self) -> Option<Self> {
+        if self.run < 2 {
+            return None;
+        }
+        let first = Self::new(self.client.clone(), self.ticket);
+        self.pass(1);
+        Some(first)
+    }
+
+    #[inline]
+    fn pass(&mut self, count: u32) {
+        self.run -= count;
+        self.ticket = behind(self.ticket, count);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::cell::Cell;
 use super::mirror::Copied;
 use super::shared::SharedRead;
-use crate::machine::{Piece, Ticket};
+use crate::machine::{Piece, RunReply, Ticket};
 
 /// Who gets a reply.
 #[derive(Clone)]
@@ -27,6 +27,14 @@ impl Receiver {
             Self::Client(client) => client.on_piece(ticket, piece),
             Self::Shared(read) => read.on_piece(ticket, piece),
             Self::Copied(copied) => copied.on_piece(ticket, piece),
+        }
+    }
+
+    /// Replies to a run of commands, of which the first has this ticket. Runs are clients'.
+    #[inline]
+    pub(super) fn on_run(&self, ticket: Ticket, replies: &[RunReply], bytes: &[u8]) {
+        if let (Self::Client(client), Ticket::Slot { slot, .. }) = (self, ticket) {
+            client.on_run(slot, replies, bytes);
         }
     }
 

@@ -91,10 +91,14 @@ impl Protocol for Redis {
         {
             policy.is_cluster = true;
         }
+        let chain = config.filters.build(&cx.filters(&path))?;
         Ok(RedisServer {
+            is_plain: chain.is_empty()
+                && config.slow_log.is_none()
+                && rules.first().is_some_and(Rule::is_plain),
             listener: Arc::clone(&cx.listener),
             policy,
-            chain: config.filters.build(&cx.filters(&path))?,
+            chain,
             rules: rules.into(),
             ways,
             shared: SharedReads::default(),
@@ -138,6 +142,11 @@ impl Rule {
         }
     }
 
+    /// Whether it takes all commands, and they go one way, as they are.
+    fn is_plain(&self) -> bool {
+        self.condition == Condition::default() && self.reads.is_none() && self.way == 0
+    }
+
     fn leads(&self) -> impl Iterator<Item = &Lead> {
         std::iter::once(&self.upstream).chain(&self.reads)
     }
@@ -161,6 +170,9 @@ pub struct RedisServer {
     pub(super) slow: Slow,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
+    /// There is nothing to be done with a command but to send it where the first rule says: no filter sees it, no other rule may
+    /// take it, nothing is changed or noted.
+    is_plain: bool,
     /// Whether [`watch`] runs.
     is_watched: cell::Cell<bool>,
 }
@@ -216,6 +228,16 @@ impl RedisServer {
             return Ok(self.renew(number, upstream));
         }
         Ok((number, upstream))
+    }
+
+    /// Where plain commands go, if that is all that there is to be done with them.
+    #[inline]
+    pub(super) fn plain_lead(&self) -> Option<Rc<Upstream>> {
+        if !self.is_plain {
+            return None;
+        }
+        let (_, upstream) = self.current(self.rules.first()?.lead(false)).ok()?;
+        Some(upstream)
     }
 
     /// Makes an upstream anew after a reload. If that cannot be, the old one goes on.

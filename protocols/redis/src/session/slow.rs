@@ -39,19 +39,14 @@ impl Slow {
         call: &Call<'_>,
         client: &Client<Flight>,
         connection: &Connection,
-    ) -> Option<Box<Noted>> {
+    ) -> Option<Noted> {
         let config = self.config.as_ref()?;
         note(config, call, client, connection)
     }
 
     /// A command is over.
     #[inline]
-    pub(super) fn on_command(
-        &self,
-        noted: Option<Box<Noted>>,
-        took: Duration,
-        finished: &Finished,
-    ) {
+    pub(super) fn on_command(&self, noted: Option<Noted>, took: Duration, finished: &Finished) {
         let (Some(config), Some(noted)) = (&self.config, noted) else {
             return;
         };
@@ -62,7 +57,7 @@ impl Slow {
             id: 0,
             at: clock::wall(),
             took,
-            noted: *noted,
+            noted,
             error: finished.error.map(crate::machine::ErrorPrefix::label),
         };
         let log = &self.noticed.0;
@@ -77,7 +72,7 @@ fn note(
     call: &Call<'_>,
     client: &Client<Flight>,
     connection: &Connection,
-) -> Option<Box<Noted>> {
+) -> Option<Noted> {
     let waits = Pin::Blocking;
     if call.id.handling() == Handling::Pin(waits) {
         return None;
@@ -88,14 +83,14 @@ fn note(
         Err(_) => None,
     };
     let key = key.and_then(|index| call.command.argument(*index as usize));
-    Some(Box::new(Noted {
+    Some(Noted {
         command: call.name().into(),
         key: key.and_then(|key| config.keys.text(key)),
         client: connection.id,
         address: connection.client_ip(),
         user: Arc::clone(client.user_name()),
         database: client.database(),
-    }))
+    })
 }
 
 /// The page of slow commands, the latest first.

@@ -127,30 +127,40 @@ impl RedisStats {
         });
     }
 
-    /// A command is over.
-    pub(super) fn on_command(
-        &self,
-        command: Option<CommandId>,
-        up: u64,
-        took: Duration,
-        finished: &Finished,
-    ) {
+    /// Bytes of commands that are over, and of their replies.
+    #[inline]
+    pub(super) fn on_bytes(&self, up: u64, down: u64) {
         self.bytes_up.add(up);
-        self.bytes_down.add(finished.bytes);
+        self.bytes_down.add(down);
+    }
+
+    /// So many of a command are over, each of which took so long.
+    #[inline]
+    pub(super) fn on_commands(&self, command: Option<CommandId>, count: u64, took: Duration) {
+        let Some(command) = command else {
+            return;
+        };
         let mut commands = self.commands.borrow_mut();
-        if let Some(command) = command
-            && let Some(place) = commands.get_mut(command.index())
-        {
-            let stats = place.get_or_insert_with(|| self.command(command));
-            stats.calls.inc();
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            stats.duration.record(micros);
-            if finished.error.is_some() {
+        let Some(place) = commands.get_mut(command.index()) else {
+            return;
+        };
+        let stats = place.get_or_insert_with(|| self.command(command));
+        stats.calls.add(count);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        stats.duration.record_many(micros, count);
+    }
+
+    /// A command that is over was answered with an error, or not answered. It is told of by
+    /// [`on_commands`](Self::on_commands) too.
+    #[cold]
+    pub(super) fn on_failed(&self, command: Option<CommandId>, finished: &Finished) {
+        if let Some(prefix) = finished.error {
+            if let Some(command) = command
+                && let Some(place) = self.commands.borrow_mut().get_mut(command.index())
+            {
+                let stats = place.get_or_insert_with(|| self.command(command));
                 stats.errors.inc();
             }
-        }
-        drop(commands);
-        if let Some(prefix) = finished.error {
             self.on_error(prefix);
         }
         if let Some(lost) = finished.lost {

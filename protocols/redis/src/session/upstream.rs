@@ -283,6 +283,18 @@ impl Upstream {
         shard.send(common, speaks, client, wire, pending)
     }
 
+    /// The shard of a key, where all there is to a [plain](CommandId::plain_key) command is to send it there: no replica may
+    /// answer it, and no server says that another is to be asked.
+    #[inline]
+    pub(super) fn plain_shard(&self, key: &[u8]) -> Option<u16> {
+        match &self.place {
+            _ if !self.groups.is_empty() => None,
+            Place::One(_) => Some(0),
+            Place::Hashed(placement, _) => placement.shard(key).map(|shard| shard as u16),
+            Place::Followed(_) | Place::Slots(_) => None,
+        }
+    }
+
     /// Whom commands for a place are sent to over connections that clients share.
     #[inline]
     fn shard(&self, to: u16, sender: Sender) -> Result<Rc<Shard>, Lost> {

@@ -10,6 +10,7 @@ mod forward;
 mod local;
 mod monitor;
 mod parts;
+mod run;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -131,6 +132,12 @@ impl<T> Client<T> {
     #[must_use]
     pub const fn user_name(&self) -> &Arc<[u8]> {
         &self.user_name
+    }
+
+    /// What connections are brought to that its commands go over.
+    #[must_use]
+    pub const fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     /// The database that it selected.
@@ -347,6 +354,12 @@ impl<T> Client<T> {
             }
             Ticket::Asked => {}
         }
+        self.write_late();
+    }
+
+    /// Sends messages that had to wait for the end of a reply.
+    #[inline]
+    fn write_late(&mut self) {
         self.subscriptions
             .write_late(self.slots.is_open(), &mut self.out);
         if let Some(tracking) = &mut self.tracking

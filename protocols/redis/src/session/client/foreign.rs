@@ -76,14 +76,8 @@ impl Session {
             command,
             foreign: self.foreign.as_deref(),
         });
-        let flight = Flight {
-            command: Some(CommandId::FOREIGN),
-            started: clock::now(),
-            bytes: taken.len() as u32,
-            sampled: None,
-            noted,
-            held: None,
-        };
+        let mut flight = Flight::new(Some(CommandId::FOREIGN), taken.len(), clock::now());
+        flight.keep(None, noted);
         Ok(Some((CommandId::FOREIGN, flight)))
     }
 

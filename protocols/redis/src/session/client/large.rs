@@ -52,14 +52,8 @@ impl Session {
                 }
             }
         }
-        let mut flight = Flight {
-            command: Some(id),
-            started: clock::now(),
-            bytes: len as u32,
-            sampled: None,
-            noted: None,
-            held,
-        };
+        let mut flight = Flight::new(Some(id), len, clock::now());
+        flight.held = held;
         loop {
             match self.execute_large(id, len, declared, flight) {
                 Ok(pin) => {

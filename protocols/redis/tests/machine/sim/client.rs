@@ -10,12 +10,14 @@ use portcullis_redis::acl::{User, Users};
 use portcullis_redis::command::CommandId;
 use portcullis_redis::encoder;
 use portcullis_redis::limits::{ReplyLimits, RequestLimits};
-use portcullis_redis::machine::{Call, Client, Flow, Front, PinId, Policy};
+use portcullis_redis::machine::{
+    Call, Client, Flow, Front, Piece, PinId, Policy, RunReply, Ticket,
+};
 use portcullis_redis::message::{Value, parse};
 use portcullis_redis::reply::{ReplyFrame, ReplyScanner};
 use portcullis_redis::request::{CommandFrame, CommandScanner};
 
-use super::gateway::{Gateway, Reach, WHOLE};
+use super::gateway::{Gateway, Pending, Reach, WHOLE};
 use super::model::Words;
 use super::script::Script;
 use super::twin::{Expected, Twin};
@@ -188,6 +190,10 @@ impl Actor {
             },
         };
         let len = frame.len();
+        if let Some(shard) = self.plain_shard(frame, of, gateway) {
+            self.run(shard, len, of, gateway);
+            return true;
+        }
         let done = match frame {
             CommandFrame::Whole { .. } => self.whole(len, of, gateway),
             CommandFrame::Begin { declared, .. } => self.large(len, declared, of, gateway),
@@ -205,10 +211,83 @@ impl Actor {
         done
     }
 
+    /// Replies come to a run, of which the first has this ticket.
+    pub fn on_run(&mut self, ticket: Ticket, replies: &[RunReply], bytes: &[u8]) {
+        let Ticket::Slot { slot: first, .. } = ticket else {
+            panic!("no run has this ticket");
+        };
+        let mut over = Vec::new();
+        let mut tell = |of, finished| over.push((of, finished));
+        let taken = self.machine.on_run(first, replies, bytes, &mut tell);
+        for (of, _) in over {
+            assert!(self.under_way.remove(&of), "over twice");
+        }
+        let mut end = 0;
+        for (number, reply) in (0..).zip(replies) {
+            let start = end;
+            end += reply.len as usize;
+            if (number as usize) < taken {
+                continue;
+            }
+            let slot = first.plus(number);
+            let piece = Piece::Whole {
+                kind: reply.kind,
+                bytes: &bytes[start..end],
+            };
+            self.machine.on_piece(Ticket::Slot { slot, part: 0 }, piece);
+        }
+    }
+
     fn begin(&mut self) -> u64 {
         self.serial += 1;
         self.under_way.insert(self.serial);
         self.serial
+    }
+
+    /// Where a plain command goes. Now and then one is treated as all others are.
+    fn plain_shard(&self, frame: CommandFrame, of: u64, gateway: &Gateway<'_>) -> Option<usize> {
+        let CommandFrame::Whole { len } = frame else {
+            return None;
+        };
+        if of.is_multiple_of(3) || !self.machine.is_plain() {
+            return None;
+        }
+        let command = self.scanner.command(&self.input[..len]);
+        let id = self.machine.admit(&command).ok()?;
+        gateway.plain_shard(command.argument(id.plain_key()? as usize)?)
+    }
+
+    /// Sends the plain command in front, and those behind it that go to the same shard, in one.
+    fn run(&mut self, shard: usize, len: usize, of: u64, gateway: &mut Gateway<'_>) {
+        let first = self.machine.expect(of);
+        let (mut wire, mut count) = (self.input.split_to(len), 1);
+        while self.machine.owed() < PIPELINE {
+            let frame = match self.scanner.next(&self.input) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(_) => {
+                    self.is_closing = true;
+                    break;
+                }
+            };
+            let of = self.begin();
+            if self.plain_shard(frame, of, gateway) != Some(shard) {
+                self.waiting = Waiting::Frame(frame, of);
+                break;
+            }
+            self.machine.expect(of);
+            wire.unsplit(self.input.split_to(frame.len()));
+            count += 1;
+        }
+        let speaks = self.machine.speaks();
+        let pending = Pending::of_run(self.id, first, count);
+        if let Err(lost) = gateway.send_run(shard, speaks, &wire, pending) {
+            for number in 0..count {
+                let slot = first.plus(number);
+                let ticket = Ticket::Slot { slot, part: 0 };
+                self.machine.on_piece(ticket, Piece::Lost(lost));
+            }
+        }
     }
 
     fn whole(&mut self, len: usize, of: u64, gateway: &mut Gateway<'_>) -> bool {

@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use portcullis_redis::command::handling::Scope;
 use portcullis_redis::limits::ReplyLimits;
 use portcullis_redis::machine::{
-    Call, Destination, Destinations, Lost, PinEnd, PinId, Pipeline, Purpose, Speaks, Ticket,
-    Upstreams,
+    Call, Destination, Destinations, Lost, PinEnd, PinId, Pipeline, Purpose, SlotId, Speaks,
+    Ticket, Upstreams, Waiting,
 };
 use portcullis_redis::renaming::Renaming;
 
@@ -25,6 +25,61 @@ pub const WHOLE: usize = 192;
 pub struct Pending {
     pub client: usize,
     pub ticket: Ticket,
+    /// Replies to a run that are still to come.
+    run: u32,
+}
+
+impl Pending {
+    fn new(client: usize, ticket: Ticket) -> Self {
+        Self {
+            client,
+            ticket,
+            run: 0,
+        }
+    }
+
+    pub fn of_run(client: usize, first: SlotId, count: u32) -> Self {
+        let ticket = Ticket::Slot {
+            slot: first,
+            part: 0,
+        };
+        Self {
+            run: count,
+            ..Self::new(client, ticket)
+        }
+    }
+
+    /// The tickets of all replies that it waits for.
+    pub fn tickets(mut self) -> Vec<Ticket> {
+        let first = std::iter::from_fn(|| self.split_first().map(|first| first.ticket));
+        let mut all: Vec<_> = first.collect();
+        all.push(self.ticket);
+        all
+    }
+}
+
+impl Waiting for Pending {
+    fn run(&self) -> u32 {
+        self.run
+    }
+
+    fn split_first(&mut self) -> Option<Self> {
+        if self.run < 2 {
+            return None;
+        }
+        let first = Self::new(self.client, self.ticket);
+        self.pass(1);
+        Some(first)
+    }
+
+    fn pass(&mut self, count: u32) {
+        let Ticket::Slot { slot, part } = self.ticket else {
+            panic!("no run has this ticket");
+        };
+        let slot = slot.plus(count);
+        self.ticket = Ticket::Slot { slot, part };
+        self.run -= count;
+    }
 }
 
 /// A connection to a server. Its number is the server's number of it too.
@@ -116,6 +171,42 @@ impl<'a> Gateway<'a> {
         Ok(())
     }
 
+    /// The connection that clients share.
+    fn shared(&mut self, shard: usize, speaks: Speaks) -> Result<usize, Lost> {
+        let fits = |number: &&usize| {
+            let link = &self.links[*number];
+            link.shard == shard && link.speaks == speaks
+        };
+        if let Some(link) = self.shared.iter().find(fits) {
+            return Ok(*link);
+        }
+        let link = self.open(shard, speaks)?;
+        self.shared.push(link);
+        Ok(link)
+    }
+
+    fn shard_of(&self, key: &[u8]) -> usize {
+        let letter = key.first().map_or(0, |letter| usize::from(*letter));
+        letter % self.servers.len()
+    }
+
+    /// The shard of a key, where there is nothing more to a plain command than to send it there.
+    pub fn plain_shard(&self, key: &[u8]) -> Option<usize> {
+        (!self.renames).then(|| self.shard_of(key))
+    }
+
+    /// Sends a run of plain commands.
+    pub fn send_run(
+        &mut self,
+        shard: usize,
+        speaks: Speaks,
+        wire: &[u8],
+        pending: Pending,
+    ) -> Result<(), Lost> {
+        let link = self.shared(shard, speaks)?;
+        self.push(link, wire, Some(pending))
+    }
+
     /// More of a large command, over the connection that it began on.
     pub fn push_more(&mut self, client: usize, pin: PinId, bytes: &[u8]) -> bool {
         let link = self.pinned(client, pin);
@@ -188,8 +279,7 @@ impl Upstreams for Reach<'_, '_> {
         if self.gateway.fails() {
             return Err(Lost::NoEndpoint);
         }
-        let letter = key.first().map_or(0, |letter| usize::from(*letter));
-        Ok(self.destination(letter % self.gateway.servers.len()))
+        Ok(self.destination(self.gateway.shard_of(key)))
     }
 
     fn anywhere(&mut self, _: &Call<'_>) -> Result<Destination, Lost> {
@@ -223,22 +313,9 @@ impl Upstreams for Reach<'_, '_> {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
-        let gateway = &mut *self.gateway;
-        let shard = usize::from(to.shard);
-        let fits = |number: &&usize| {
-            let link = &gateway.links[*number];
-            link.shard == shard && link.speaks == speaks
-        };
-        let known = gateway.shared.iter().find(fits).copied();
-        let link = if let Some(link) = known {
-            link
-        } else {
-            let link = gateway.open(shard, speaks)?;
-            gateway.shared.push(link);
-            link
-        };
-        let client = self.client;
-        gateway.push(link, wire, Some(Pending { client, ticket }))
+        let link = self.gateway.shared(usize::from(to.shard), speaks)?;
+        let pending = Pending::new(self.client, ticket);
+        self.gateway.push(link, wire, Some(pending))
     }
 
     fn pin(&mut self, to: Destination, speaks: Speaks, _: Purpose) -> Result<PinId, Lost> {
@@ -265,7 +342,7 @@ impl Upstreams for Reach<'_, '_> {
     fn send_pinned(&mut self, pin: PinId, wire: &[u8], ticket: Option<Ticket>) -> Result<(), Lost> {
         let client = self.client;
         let link = self.gateway.pinned(client, pin).ok_or(Lost::Closed)?;
-        let pending = ticket.map(|ticket| Pending { client, ticket });
+        let pending = ticket.map(|ticket| Pending::new(client, ticket));
         self.gateway.push(link, wire, pending)
     }
 

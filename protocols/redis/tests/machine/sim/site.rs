@@ -169,11 +169,14 @@ impl Site<'_> {
         let result = link
             .pipeline
             .on_bytes(&mut link.input, |delivery| match delivery {
-                Delivery::Last(Pending { client, ticket }, piece) => {
+                Delivery::Last(Pending { client, ticket, .. }, piece) => {
                     actors[client].machine.on_piece(ticket, piece);
                 }
-                Delivery::Part(Pending { client, ticket }, piece) => {
+                Delivery::Part(Pending { client, ticket, .. }, piece) => {
                     actors[*client].machine.on_piece(*ticket, piece);
+                }
+                Delivery::Run(pending, replies, bytes) => {
+                    actors[pending.client].on_run(pending.ticket, replies, bytes);
                 }
                 Delivery::Push(piece) => {
                     if let Some((client, pin)) = owner {
@@ -197,9 +200,11 @@ impl Site<'_> {
         let Some(mut link) = self.gateway.remove(number) else {
             return;
         };
-        for Pending { client, ticket } in link.pipeline.take_pending() {
-            let machine = &mut self.actors[client].machine;
-            machine.on_piece(ticket, Piece::Lost(lost));
+        for pending in link.pipeline.take_pending() {
+            let machine = &mut self.actors[pending.client].machine;
+            for ticket in pending.tickets() {
+                machine.on_piece(ticket, Piece::Lost(lost));
+            }
         }
         if let Some((client, pin)) = link.owner
             && self.actors[client].machine.listens_on(pin)

@@ -1,0 +1,151 @@
+//! Runs of plain commands: taken off the buffer and sent on in one.
+//!
+//! Only where there is nothing to decide but which shard has the key (see [`crate::machine`]'s `run`); everything else, and
+//! whatever these commands may have to wait for, is the parent's. Start at [`Session::next_frame`].
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use portcullis_net::clock;
+
+use super::Session;
+use crate::command::CommandId;
+use crate::error::RequestError;
+use crate::machine::{Client, Lost, Piece, SlotId, Speaks, Ticket};
+use crate::request::{CommandFrame, CommandRef};
+use crate::session::cell::{Cell, Flight, State};
+use crate::session::pending::Pending;
+use crate::session::spare;
+use crate::session::upstream::{Sender, Upstream};
+
+/// Commands at the front of the buffer that go to one shard.
+struct Run {
+    shard: u16,
+    first: SlotId,
+    count: u32,
+    /// Where they begin.
+    start: usize,
+}
+
+/// Where the runs of a client go.
+struct Road<'a> {
+    cell: &'a Rc<Cell>,
+    upstream: &'a Upstream,
+    speaks: Speaks,
+    sender: Sender,
+}
+
+impl Session {
+    /// What is in front and is no plain command; those before it are on their way.
+    #[inline]
+    pub(super) fn next_frame(&mut self) -> Result<Option<CommandFrame>, RequestError> {
+        match self.cell.server.plain_lead() {
+            Some(upstream) if self.cell.state.borrow().machine.is_plain() => self.run(&upstream),
+            _ => self.scanner.next(&self.input),
+        }
+    }
+
+    fn run(&mut self, upstream: &Upstream) -> Result<Option<CommandFrame>, RequestError> {
+        let cell = &self.cell;
+        let mut state = cell.state.borrow_mut();
+        let started = clock::now();
+        if state.machine.is_settled() {
+            self.busy_since = started;
+        }
+        let road = Road {
+            cell,
+            upstream,
+            speaks: state.machine.speaks(),
+            sender: Sender {
+                client: self.connection.id,
+                busy_since: self.busy_since,
+                is_read: false,
+            },
+        };
+        let mut room = cell.server.most_owed().saturating_sub(state.machine.owed());
+        let mut run: Option<Run> = None;
+        let mut taken = 0;
+        let found = loop {
+            let rest = self.input.get(taken..).unwrap_or_default();
+            let frame = self.scanner.next(rest);
+            let Ok(Some(CommandFrame::Whole { len })) = frame else {
+                break frame;
+            };
+            let command = self.scanner.command(rest.get(..len).unwrap_or_default());
+            let Some((id, shard)) = road.place(&state.machine, command).filter(|_| room > 0) else {
+                break frame;
+            };
+            room -= 1;
+            let slot = state.machine.expect(road.flight(id, command, len, started));
+            match &mut run {
+                Some(run) if run.shard == shard => run.count += 1,
+                other => {
+                    let wires = self.input.get(..taken).unwrap_or_default();
+                    let next = Run {
+                        shard,
+                        first: slot,
+                        count: 1,
+                        start: taken,
+                    };
+                    road.send(&mut state, other.replace(next), wires);
+                }
+            }
+            taken += len;
+        };
+        road.send(&mut state, run, self.input.get(..taken).unwrap_or_default());
+        drop(state);
+        spare::advance(&mut self.input, taken);
+        found
+    }
+}
+
+impl Road<'_> {
+    /// What a command is and where it goes, if it is a plain one that the client may call.
+    #[inline]
+    fn place(&self, machine: &Client<Flight>, command: CommandRef<'_>) -> Option<(CommandId, u16)> {
+        let id = machine.admit(&command).ok()?;
+        let key = command.argument(id.plain_key()? as usize)?;
+        Some((id, self.upstream.plain_shard(key)?))
+    }
+
+    #[inline]
+    fn flight(
+        &self,
+        id: CommandId,
+        command: CommandRef<'_>,
+        len: usize,
+        started: Instant,
+    ) -> Flight {
+        let mut flight = Flight::new(Some(id), len, started);
+        let sampled = self.cell.server.keys.sample(id, command, len);
+        flight.keep(sampled, None);
+        flight
+    }
+
+    /// Sends a run that ends where `wires` end.
+    #[inline]
+    fn send(&self, state: &mut State, run: Option<Run>, wires: &[u8]) {
+        let Some(run) = run else {
+            return;
+        };
+        let pending = Pending::of_run(Rc::clone(self.cell), run.first, run.count);
+        let wire = wires.get(run.start..).unwrap_or_default();
+        let sent = self
+            .upstream
+            .send(run.shard, self.speaks, self.sender, wire, pending);
+        if let Err(lost) = sent {
+            self.lose(state, &run, lost);
+        }
+    }
+
+    /// A run could not be sent: its commands are answered so.
+    #[cold]
+    fn lose(&self, state: &mut State, run: &Run, lost: Lost) {
+        for number in 0..run.count {
+            let slot = run.first.plus(number);
+            let ticket = Ticket::Slot { slot, part: 0 };
+            state.machine.on_piece(ticket, Piece::Lost(lost));
+        }
+        self.cell.count(state);
+    }
+}
