@@ -67,7 +67,7 @@ impl Exchange<'_> {
         match failed {
             Failed::Status(answer) => {
                 let (head, framing, upstream) = *answer;
-                self.answer = Some(head);
+                *self.answer = Some(head);
                 self.respond(route, framing, upstream).await
             }
             failed => Err(self.halt_of(failed)),
@@ -82,6 +82,7 @@ impl Exchange<'_> {
             && let Some(until) = self.downstream.now().checked_add(pause)
         {
             self.service.environment.timer.sleep_until(until).await;
+            self.catch_up();
         }
     }
 
@@ -108,7 +109,7 @@ impl Exchange<'_> {
 
     /// Tells the balancer and the ejection count how an attempt went.
     fn report(&self, target: &ForwardTarget, permits: &Permits, outcome: Outcome) {
-        let now = self.downstream.now();
+        let now = self.cx.now;
         let elapsed = now.saturating_duration_since(permits.started);
         target
             .cluster
@@ -160,7 +161,7 @@ impl Exchange<'_> {
         target: &ForwardTarget,
         attempts: &mut Attempts,
     ) -> Result<(Option<BoxedUpstream>, Permits), Failed> {
-        let now = self.downstream.now();
+        let now = self.cx.now;
         let request = target
             .cluster
             .try_request()
@@ -190,6 +191,7 @@ impl Exchange<'_> {
         permits: &Permits,
     ) -> Result<BoxedUpstream, Failed> {
         let connected = self.connect(target, &permits.picked).await;
+        self.catch_up();
         if let Err(failed) = &connected {
             self.report(target, permits, failed.outcome());
         }
@@ -235,7 +237,7 @@ impl Exchange<'_> {
     ) -> Result<Status, Failed> {
         self.send_request(&mut upstream)?;
         let framing = self.await_head(route, &mut upstream).await?;
-        let (status, counted) = match &self.answer {
+        let (status, counted) = match &*self.answer {
             Some(head) => (head.status, self.counted_status(head)),
             None => return Err(Failed::Halted(Halt::Abort("unexpected_head"))),
         };
@@ -292,7 +294,8 @@ impl Exchange<'_> {
         let stale = upstream.is_reused();
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
-            progress: Progress::new(self.downstream.now()),
+            progress: Progress::new(self.cx.now),
+            rests: false,
             stall: route.idle_timeout_or(self.service.timeouts().body_progress()),
             wait: self.patience(route),
             stage: Stage::Head,
@@ -304,7 +307,7 @@ impl Exchange<'_> {
             match event {
                 Ok(Event::Head(framing)) => {
                     let Some(head) = self.answer.take_if(|head| is_passed_on(head)) else {
-                        self.record.first_byte = Some(self.downstream.now());
+                        self.record.first_byte = Some(self.cx.now);
                         return Ok(framing);
                     };
                     interim += 1;
@@ -368,7 +371,8 @@ impl Exchange<'_> {
         self.begin_response(route, framing).await?;
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
-            progress: Progress::new(self.downstream.now()),
+            progress: Progress::new(self.cx.now),
+            rests: false,
             stall: route.idle_timeout_or(self.service.timeouts().body_progress()),
             wait: None,
             stage: Stage::Body,

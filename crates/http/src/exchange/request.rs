@@ -65,7 +65,7 @@ impl Exchange<'_> {
             )
             .await;
         asked.map_err(|stop| self.stopped(stop))?;
-        self.cx.now = self.downstream.now();
+        self.catch_up();
         if let Some(limit) = self.record.request.max_body {
             self.upload.limit = self.upload.limit.min(limit);
         }

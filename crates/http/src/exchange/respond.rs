@@ -37,7 +37,7 @@ impl Exchange<'_> {
         route: &Route,
         framing: Framing,
     ) -> Result<(), Halt> {
-        let Some(head) = &mut self.answer else {
+        let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
         let announced = announced(&self.record.request.head.method, head, framing);
@@ -82,6 +82,7 @@ impl Exchange<'_> {
             .chain
             .on_response(response, self.cx, &*service.environment.timer)
             .await;
+        self.catch_up();
         asked.map_err(|stop| self.stopped(stop))
     }
 
@@ -91,7 +92,7 @@ impl Exchange<'_> {
         announced: Framing,
         close: bool,
     ) -> Result<(), Halt> {
-        self.answer = Some(head);
+        *self.answer = Some(head);
         self.send_head(announced, close)
     }
 
@@ -106,7 +107,9 @@ impl Exchange<'_> {
     /// Queues the head that stands ready.
     fn send_head(&mut self, announced: Framing, close: bool) -> Result<(), Halt> {
         let port = self.port_of_http3();
-        let Some(head) = &mut self.answer else {
+        // Filters are all who ask the record for them.
+        let is_logged = !self.chain().is_empty();
+        let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
         self.record.status = Some(head.status);
@@ -116,7 +119,9 @@ impl Exchange<'_> {
             alternative.with_value(port, |value| head.fields.set(KnownField::AltSvc, value));
         }
         let sent = self.downstream.send_head(head, announced, close);
-        self.record.response_fields = std::mem::take(&mut head.fields);
+        if is_logged {
+            std::mem::swap(&mut self.record.response_fields, &mut head.fields);
+        }
         sent.map_err(|error| self.downstream_failed(error))?;
         self.response = ResponseState::Started;
         Ok(())

@@ -12,8 +12,9 @@ use std::time::Instant;
 use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
 use portcullis_http::exchange::{Arrival, Ended, exchange_in};
-use portcullis_http::head::{RequestHead, Status};
+use portcullis_http::head::Status;
 use portcullis_http::service::{HttpService, ServiceHandle};
+use portcullis_http::slate::Slate;
 use portcullis_http::{Framing, ResponseBody, local_reply};
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, DrainSignal, Timer, clock};
@@ -148,8 +149,8 @@ struct Requests<'c> {
 
 /// What came of waiting for a head.
 enum Received {
-    /// A head, which stands in the place that was given for it.
-    Head,
+    /// A head, and the slate that it stands on.
+    Head(Box<Slate>),
     /// Nothing: the peer closed between requests.
     Closed,
     /// Answer with this status and reason, then close.
@@ -163,10 +164,11 @@ impl Requests<'_> {
     async fn run(mut self) -> bool {
         loop {
             let service = self.session.service.current();
-            let mut head = None;
-            match self.receive(&service, &mut head).await {
-                Received::Head => {
-                    if !self.serve_one(&service, &mut head).await {
+            match self.receive(&service).await {
+                Received::Head(mut slate) => {
+                    let goes_on = self.serve_one(&service, &mut slate).await;
+                    service.slates.put(slate);
+                    if !goes_on {
                         return false;
                     }
                 }
@@ -186,12 +188,8 @@ impl Requests<'_> {
         }
     }
 
-    /// Reads one head within its deadline, into `place`: an answer that held it would be copied at every step.
-    async fn receive(
-        &mut self,
-        service: &HttpService,
-        place: &mut Option<RequestHead>,
-    ) -> Received {
+    /// Reads one head within its deadline. While it is not complete it holds no slate.
+    async fn receive(&mut self, service: &HttpService) -> Received {
         let limits = &service.config.limits;
         let mut decoder = RequestDecoder::new(HeadLimits {
             head_bytes: limits.head_bytes(),
@@ -203,9 +201,10 @@ impl Requests<'_> {
         let timer = &mut *self.timer;
         poll_fn(|task| {
             loop {
-                match decoder.decode_into(&mut connection.input, place) {
-                    Ok(()) if place.is_some() => return Poll::Ready(Received::Head),
-                    Ok(()) => {}
+                let mut slate = service.slates.take(clock::now());
+                match decoder.decode_into(&mut connection.input, slate.request_head()) {
+                    Ok(true) => return Poll::Ready(Received::Head(slate)),
+                    Ok(false) => service.slates.put(slate),
                     Err(error) => {
                         return Poll::Ready(Received::Refused(error.status(), error.label()));
                     }
@@ -231,20 +230,16 @@ impl Requests<'_> {
         .await
     }
 
-    /// Carries out one exchange, of the head in `place`. The answer is whether the connection goes on.
-    async fn serve_one(&mut self, service: &HttpService, place: &mut Option<RequestHead>) -> bool {
-        let framing = match place.as_ref().map(Framing::of_request) {
-            Some(Ok(framing)) => framing,
-            Some(Err(error)) => {
+    /// Carries out one exchange, of the head on the slate. The answer is whether the connection goes on.
+    async fn serve_one(&mut self, service: &HttpService, slate: &mut Slate) -> bool {
+        let head = slate.request_head();
+        let framing = match Framing::of_request(head) {
+            Ok(framing) => framing,
+            Err(error) => {
                 Box::pin(self.refuse(service, error.status(), error.label())).await;
                 return false;
             }
-            None => return false,
         };
-        let Some(head) = place else {
-            return false;
-        };
-        let now = clock::now();
         let limits = BodyLimits {
             // The exchange counts the body against the route's limit; here only the coding is bounded.
             total_bytes: u64::MAX,
@@ -263,15 +258,15 @@ impl Requests<'_> {
             service.config.limits.pipelined_bytes(),
             lifetime,
         );
-        let mut cx = Context::new(Rc::clone(self.facts), now);
+        let mut cx = Context::new(Rc::clone(self.facts), slate.taken());
         let mut arrival = Some(Arrival {
             service,
             downstream: &mut downstream,
-            head: place,
+            slate,
             framing,
             cx: &mut cx,
         });
-        let ended = Box::pin(exchange_in(&mut arrival)).await;
+        let ended = exchange_in(&mut arrival).await;
         drop(cx);
         let keeps = downstream.keeps();
         match ended {
