@@ -133,9 +133,7 @@ mod tests {
         record.request_bytes = 7;
         record.response_bytes = 7;
         record.status = Some(Status::OK);
-        record
-            .response_fields
-            .append(KnownField::Server, b"origin");
+        record.response_fields.append(KnownField::Server, b"origin");
         record.route = Some("r".into());
         record.cluster = Some("c".into());
         record.endpoint = Some("e".into());
@@ -167,7 +165,10 @@ mod tests {
         let slates = Slates::default();
         let mut large = slates.take(start());
         for _ in 0..1000 {
-            large.request_head().fields.append(KnownField::Via, b"1.1 a");
+            large
+                .request_head()
+                .fields
+                .append(KnownField::Via, b"1.1 a");
         }
         slates.put(large);
         assert_eq!(slates.0.borrow().len(), 0, "large");

@@ -319,7 +319,7 @@ impl Exchange<'_> {
                     self.pass_interim(head).map_err(Failed::Halted)?;
                 }
                 Ok(Event::RequestPiece(piece)) => {
-                    self.filter_upload(route, &mut relay, piece)
+                    Box::pin(self.filter_upload(route, &mut relay, piece))
                         .await
                         .map_err(Failed::Halted)?;
                 }
@@ -387,9 +387,11 @@ impl Exchange<'_> {
             match event {
                 Ok(Event::Done) => break,
                 Ok(Event::RequestPiece(piece)) => {
-                    self.filter_upload(route, &mut relay, piece).await?;
+                    Box::pin(self.filter_upload(route, &mut relay, piece)).await?;
                 }
-                Ok(Event::ResponsePiece(piece)) => self.filter_download(route, piece).await?,
+                Ok(Event::ResponsePiece(piece)) => {
+                    Box::pin(self.filter_download(route, piece)).await?;
+                }
                 Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
                 Err(fault) => return Err(self.failed_after_head(fault)),
             }

@@ -45,7 +45,7 @@ impl Exchange<'_> {
         forward::prepare_response(head, &service.config.forward, &*service.environment.clock);
         route.edit_response(head);
         if route.chain.interest().includes(Interest::RESPONSE) {
-            return self.show_response(framing, announced).await;
+            return Box::pin(self.show_response(framing, announced)).await;
         }
         self.send_head(announced, false)
     }
