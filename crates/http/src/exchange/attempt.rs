@@ -28,6 +28,16 @@ pub(super) struct Permits {
     _request: RequestPermit,
 }
 
+/// What is done about a final head.
+enum Next {
+    /// It is passed on. The status is the one that counts for the endpoint.
+    Respond(Framing, Status),
+    /// The conversation goes on in another protocol.
+    Upgrade,
+    /// The route may want another attempt instead.
+    Retry(Box<ResponseHead>, Framing),
+}
+
 impl Exchange<'_> {
     /// Sends the request to the cluster and passes the response on.
     pub(super) async fn proxy(
@@ -93,11 +103,28 @@ impl Exchange<'_> {
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
         let (upstream, permits) = self.reserve(target, attempts)?;
-        let upstream = match upstream {
+        let mut upstream = match upstream {
             Some(upstream) => upstream,
             None => Box::pin(self.open(target, &permits)).await?,
         };
-        let result = self.send_and_respond(route, upstream, attempts).await;
+        let came = match self.send_request(&mut upstream) {
+            Ok(()) => self.await_head(route, &mut upstream).await,
+            Err(failed) => Err(failed),
+        };
+        let result = match came.and_then(|framing| self.judge(route, framing, attempts)) {
+            Ok(Next::Respond(framing, counted)) => {
+                let passed = self.respond(route, framing, upstream).await;
+                passed.map_or_else(|halt| Err(Failed::Halted(halt)), |()| Ok(counted))
+            }
+            Ok(Next::Upgrade) => Box::pin(self.upgrade(&mut *upstream)).await.map_or_else(
+                |halt| Err(Failed::Halted(halt)),
+                |()| Ok(Status::SWITCHING_PROTOCOLS),
+            ),
+            Ok(Next::Retry(head, framing)) => {
+                Err(Failed::Status(Box::new((*head, framing, upstream))))
+            }
+            Err(failed) => Err(failed),
+        };
         let (outcome, failed) = match result {
             Ok(status) if status.code() >= 500 => (Outcome::Failure("status"), None),
             Ok(_) => (Outcome::Success, None),
@@ -228,36 +255,28 @@ impl Exchange<'_> {
         connected.await
     }
 
-    /// Sends the request and passes on the response. The answer is the final status, as it counts for the endpoint.
-    async fn send_and_respond(
+    /// What is done about the head that came.
+    fn judge(
         &mut self,
-        route: &Rc<Route>,
-        mut upstream: BoxedUpstream,
-        attempts: &mut Attempts,
-    ) -> Result<Status, Failed> {
-        self.send_request(&mut upstream)?;
-        let framing = self.await_head(route, &mut upstream).await?;
+        route: &Route,
+        framing: Framing,
+        attempts: &Attempts,
+    ) -> Result<Next, Failed> {
         let (status, counted) = match &*self.answer {
             Some(head) => (head.status, self.counted_status(head)),
             None => return Err(Failed::Halted(Halt::Abort("unexpected_head"))),
         };
         if status == Status::SWITCHING_PROTOCOLS {
-            Box::pin(self.upgrade(&mut *upstream))
-                .await
-                .map_err(Failed::Halted)?;
-            return Ok(status);
+            return Ok(Next::Upgrade);
         }
         if attempts.made <= route.retry.attempts
             && let Some(head) = self.answer.take_if(|head| {
                 route.retry.covers_status(status) || self.is_call && route.retry.covers_call(head)
             })
         {
-            return Err(Failed::Status(Box::new((head, framing, upstream))));
+            return Ok(Next::Retry(Box::new(head), framing));
         }
-        self.respond(route, framing, upstream)
-            .await
-            .map_err(Failed::Halted)?;
-        Ok(counted)
+        Ok(Next::Respond(framing, counted))
     }
 
     fn send_request(&mut self, upstream: &mut BoxedUpstream) -> Result<(), Failed> {
@@ -368,7 +387,9 @@ impl Exchange<'_> {
         mut upstream: BoxedUpstream,
     ) -> Result<(), Halt> {
         self.upload.kept = None;
-        self.begin_response(route, framing).await?;
+        if let Some(announced) = self.begin_response(route, framing)? {
+            Box::pin(self.show_response(framing, announced)).await?;
+        }
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
             progress: Progress::new(self.cx.now),

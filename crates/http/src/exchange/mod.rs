@@ -28,7 +28,7 @@ use bytes::Bytes;
 use portcullis_filter::{Context, FilterChain};
 
 use crate::framing::Framing;
-use crate::head::{RequestHead, ResponseHead};
+use crate::head::{Method, RequestHead, ResponseHead};
 use crate::message::{Http, Record, Response};
 use crate::route::Route;
 use crate::service::HttpService;
@@ -61,9 +61,14 @@ pub fn exchange<'a>(
     let mut slate = service.slates.take(cx.now);
     *slate.request_head() = head;
     async move {
-        let ended = Exchange::new(service, downstream, &mut slate, framing, cx)
-            .carry_out()
-            .await;
+        let mut arrival = Some(Arrival {
+            service,
+            downstream,
+            slate: &mut slate,
+            framing,
+            cx,
+        });
+        let ended = exchange_in(&mut arrival).await;
         service.slates.put(slate);
         ended
     }
@@ -89,15 +94,16 @@ pub async fn exchange_in(place: &mut Option<Arrival<'_>>) -> Ended {
     let Some(arrival) = place.take() else {
         return Ended::Aborted;
     };
-    Exchange::new(
-        arrival.service,
-        arrival.downstream,
-        arrival.slate,
-        arrival.framing,
-        arrival.cx,
-    )
-    .carry_out()
-    .await
+    let mut exchange = Exchange::new(arrival);
+    exchange.service.stats.active.inc();
+    let result = exchange.run().await;
+    let ended = match result {
+        Ok(()) => exchange.ended(),
+        Err(halt) => Box::pin(exchange.conclude(halt)).await,
+    };
+    exchange.write_ledger();
+    exchange.service.stats.active.dec();
+    ended
 }
 
 /// Everything that one exchange knows.
@@ -161,13 +167,14 @@ enum Halt {
 
 impl<'a> Exchange<'a> {
     #[inline]
-    fn new(
-        service: &'a HttpService,
-        downstream: &'a mut dyn DownstreamStream,
-        slate: &'a mut Slate,
-        framing: Framing,
-        cx: &'a mut Context,
-    ) -> Self {
+    fn new(arrival: Arrival<'a>) -> Self {
+        let Arrival {
+            service,
+            downstream,
+            slate,
+            framing,
+            cx,
+        } = arrival;
         let Slate { record, answer } = slate;
         record.request.begin(framing, cx.connection.secure);
         let upload = Upload {
@@ -196,49 +203,48 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// All of it, counted as under way.
-    async fn carry_out(&mut self) -> Ended {
-        let active = &self.service.stats.active;
-        active.inc();
-        let result = self.run().await;
-        let ended = self.conclude(result).await;
-        active.dec();
-        ended
-    }
-
-    /// The phases in order.
+    /// The phases in order. Each that may wait and that few requests go through has a block of its own, as has all that
+    /// concerns the upstream: small blocks are far cheaper to have than one that holds all.
     async fn run(&mut self) -> Result<(), Halt> {
         self.settle()?;
         let route = self.find_route();
         if !route.chain.is_empty() {
             Box::pin(self.filter_request(&route)).await?;
         }
-        self.act(&route).await
+        if self.record.request.answered_by_filter {
+            Box::pin(self.collect_body(&route)).await?;
+        }
+        let target = self.direct(&route)?;
+        if self.record.request.head.method == Method::Connect {
+            return Box::pin(self.connect_tunnel(target)).await;
+        }
+        self.settle_call(&route)?;
+        self.prepare_upstream_request(&route)?;
+        Box::pin(self.proxy(&route, target)).await
     }
 
-    /// Answers what is still unanswered, then writes the ledger.
-    async fn conclude(&mut self, result: Result<(), Halt>) -> Ended {
-        let finished = match result {
-            Ok(()) => Ok(()),
-            Err(halt) => {
-                let finished = Box::pin(self.finish_response(halt)).await;
-                self.catch_up();
-                finished
-            }
-        };
-        let ended = match finished {
-            Ok(()) if self.tunneled => Ended::Tunneled,
-            Ok(()) => Ended::Complete {
-                request_read: self.upload.read,
-            },
+    /// Answers what is still unanswered.
+    async fn conclude(&mut self, halt: Halt) -> Ended {
+        let finished = self.finish_response(halt).await;
+        self.catch_up();
+        match finished {
+            Ok(()) => self.ended(),
             Err(error) => {
                 self.downstream.abort();
                 self.record.reason.get_or_insert(error);
                 Ended::Aborted
             }
-        };
-        self.write_ledger();
-        ended
+        }
+    }
+
+    /// How it ended where nothing went wrong.
+    const fn ended(&self) -> Ended {
+        if self.tunneled {
+            return Ended::Tunneled;
+        }
+        Ended::Complete {
+            request_read: self.upload.read,
+        }
     }
 
     /// The filters that see this exchange.

@@ -31,12 +31,13 @@ impl Exchange<'_> {
             .map_err(|error| self.downstream_failed(error))
     }
 
-    /// Queues upstream's final head, once filters have seen it.
-    pub(super) async fn begin_response(
+    /// Queues upstream's final head, unless filters are to see it first: [`Exchange::show_response`], with the framing that is
+    /// the answer then.
+    pub(super) fn begin_response(
         &mut self,
         route: &Route,
         framing: Framing,
-    ) -> Result<(), Halt> {
+    ) -> Result<Option<Framing>, Halt> {
         let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
@@ -45,13 +46,18 @@ impl Exchange<'_> {
         forward::prepare_response(head, &service.config.forward, &*service.environment.clock);
         route.edit_response(head);
         if route.chain.interest().includes(Interest::RESPONSE) {
-            return Box::pin(self.show_response(framing, announced)).await;
+            return Ok(Some(announced));
         }
-        self.send_head(announced, false)
+        self.send_head(announced, false)?;
+        Ok(None)
     }
 
     /// Shows upstream's final head to filters, then queues it.
-    async fn show_response(&mut self, framing: Framing, announced: Framing) -> Result<(), Halt> {
+    pub(super) async fn show_response(
+        &mut self,
+        framing: Framing,
+        announced: Framing,
+    ) -> Result<(), Halt> {
         let Some(head) = self.answer.take() else {
             return Err(Halt::Abort("unexpected_head"));
         };

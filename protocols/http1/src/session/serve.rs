@@ -73,7 +73,7 @@ struct Life {
 impl Life {
     async fn run(&mut self) {
         let mut first = true;
-        while self.has_input(first).await {
+        while !self.connection.input.is_empty() || self.idle(first).await {
             first = false;
             let requests = Requests {
                 session: &self.session,
@@ -87,11 +87,6 @@ impl Life {
             }
             self.connection.shrink();
         }
-    }
-
-    /// Whether there is something to read as a request, now or after waiting for it.
-    async fn has_input(&mut self, first: bool) -> bool {
-        !self.connection.input.is_empty() || self.idle(first).await
     }
 
     /// Waits for the first byte of a request. The answer is whether there is one.
@@ -134,6 +129,16 @@ impl Life {
     }
 }
 
+/// A decoder for one head, within the service's limits.
+fn decoder(service: &HttpService) -> RequestDecoder {
+    let limits = &service.config.limits;
+    RequestDecoder::new(HeadLimits {
+        head_bytes: limits.head_bytes(),
+        target_bytes: limits.uri_bytes(),
+        fields: limits.fields(),
+    })
+}
+
 fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
     [left, right].into_iter().flatten().min()
 }
@@ -164,7 +169,13 @@ impl Requests<'_> {
     async fn run(mut self) -> bool {
         loop {
             let service = self.session.service.current();
-            match self.receive(&service).await {
+            // Most heads are there at once.
+            let mut decoder = decoder(&service);
+            let received = match self.decode(&service, &mut decoder) {
+                Some(received) => received,
+                None => Box::pin(self.receive(&service, decoder)).await,
+            };
+            match received {
                 Received::Head(mut slate) => {
                     let goes_on = self.serve_one(&service, &mut slate).await;
                     service.slates.put(slate);
@@ -188,30 +199,27 @@ impl Requests<'_> {
         }
     }
 
-    /// Reads one head within its deadline. While it is not complete it holds no slate.
-    async fn receive(&mut self, service: &HttpService) -> Received {
-        let limits = &service.config.limits;
-        let mut decoder = RequestDecoder::new(HeadLimits {
-            head_bytes: limits.head_bytes(),
-            target_bytes: limits.uri_bytes(),
-            fields: limits.fields(),
-        });
-        let mut deadline = None;
-        let connection = &mut *self.connection;
-        let timer = &mut *self.timer;
+    /// Takes a head off what was read; `None` while it is not complete. It holds no slate then.
+    fn decode(&mut self, service: &HttpService, decoder: &mut RequestDecoder) -> Option<Received> {
+        let mut slate = service.slates.take(clock::now());
+        match decoder.decode_into(&mut self.connection.input, slate.request_head()) {
+            Ok(true) => Some(Received::Head(slate)),
+            Ok(false) => {
+                service.slates.put(slate);
+                None
+            }
+            Err(error) => Some(Received::Refused(error.status(), error.label())),
+        }
+    }
+
+    /// Reads the rest of a head within its deadline.
+    async fn receive(&mut self, service: &HttpService, mut decoder: RequestDecoder) -> Received {
+        let deadline = clock::now().checked_add(service.timeouts().head());
         poll_fn(|task| {
             loop {
-                let mut slate = service.slates.take(clock::now());
-                match decoder.decode_into(&mut connection.input, slate.request_head()) {
-                    Ok(true) => return Poll::Ready(Received::Head(slate)),
-                    Ok(false) => service.slates.put(slate),
-                    Err(error) => {
-                        return Poll::Ready(Received::Refused(error.status(), error.label()));
-                    }
-                }
-                match connection.poll_fill(task) {
+                match self.connection.poll_fill(task) {
                     Poll::Ready(Ok(true)) => {}
-                    Poll::Ready(Ok(false)) if connection.input.is_empty() => {
+                    Poll::Ready(Ok(false)) if self.connection.input.is_empty() => {
                         return Poll::Ready(Received::Closed);
                     }
                     Poll::Ready(Ok(false)) => return Poll::Ready(Received::Gone("head_truncated")),
@@ -220,11 +228,11 @@ impl Requests<'_> {
                     }
                     Poll::Pending => break,
                 }
+                if let Some(received) = self.decode(service, &mut decoder) {
+                    return Poll::Ready(received);
+                }
             }
-            // Most heads are there at once: no time is set for those.
-            let patience = || clock::now().checked_add(service.timeouts().head());
-            let deadline = *deadline.get_or_insert_with(patience);
-            ready!(timer.poll_expired(task, deadline));
+            ready!(self.timer.poll_expired(task, deadline));
             Poll::Ready(Received::Refused(Status::REQUEST_TIMEOUT, "head_timeout"))
         })
         .await
