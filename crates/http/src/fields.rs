@@ -60,8 +60,30 @@ enum Place {
 impl Fields {
     /// No fields, no allocation.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            block: Bytes::new(),
+            extra: Vec::new(),
+            lines: Vec::new(),
+            run: 0..0,
+            present: 0,
+        }
+    }
+
+    /// Takes all fields out, and lets go of the block; the memory of the list is kept.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.block = Bytes::new();
+        self.extra.clear();
+        self.lines.clear();
+        self.run = 0..0;
+        self.present = 0;
+    }
+
+    /// Whether the list has grown so far that its memory is not worth keeping.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.lines.capacity() > 4 * USUAL_LINES || self.extra.capacity() > LARGE_EDITS
     }
 
     /// No fields yet, over the bytes that [`Fields::push_span`] will point into.
@@ -101,13 +123,16 @@ impl Fields {
     }
 
     /// No fields yet, over bytes that will be [placed](Fields::place) under them once it is known how many they are.
-    #[must_use]
     #[inline]
-    pub fn unplaced() -> Self {
-        Self::with_block(Bytes::new())
+    pub fn begin(&mut self) {
+        debug_assert!(self.lines.is_empty(), "fields that were not cleared");
+        if self.lines.capacity() == 0 {
+            // Not `reserve`, which is made for buffers that grow.
+            self.lines = Vec::with_capacity(USUAL_LINES);
+        }
     }
 
-    /// Puts the bytes under the lines that were pushed so far.
+    /// Puts the bytes under the lines that were pushed since [`Fields::begin`].
     #[inline]
     pub fn place(&mut self, block: Bytes) {
         self.block = block;
@@ -432,3 +457,6 @@ impl Line {
 
 /// Lines that a head usually has, those that are added included.
 const USUAL_LINES: usize = 16;
+
+/// More than edits usually take.
+const LARGE_EDITS: usize = 1024;

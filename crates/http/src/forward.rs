@@ -12,11 +12,12 @@
 mod client;
 mod client_cert;
 mod config;
+mod first_hop;
 #[cfg(test)]
 mod tests;
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use portcullis_filter::{Context, Random};
 use smallvec::SmallVec;
@@ -26,6 +27,8 @@ use crate::head::{Method, ResponseHead, Scheme, Version};
 use crate::message::Request;
 use crate::name::KnownField;
 use crate::service::Clock;
+
+use first_hop::{DOTTED, id_line};
 
 pub(crate) use config::is_token;
 pub use config::{ForwardConfig, ServerField, Token, ViaName};
@@ -39,7 +42,9 @@ type Value = Vec<u8>;
 /// `x-forwarded-proto` settles [`Request::scheme`]. Hop-by-hop fields are removed from either. Call it once,
 /// before routes and filters see the request, and use the answer as [`Context::client_ip`].
 pub fn identify(request: &mut Request, cx: &Context, config: &ForwardConfig) -> IpAddr {
-    strip_hop_by_hop(&mut request.head.fields, Direction::Request);
+    if request.head.fields.contains_any(ONE_HOP) {
+        strip_hop_by_hop(&mut request.head.fields, Direction::Request);
+    }
     let peer = cx.connection.client_ip();
     if !config.is_trusted(peer) {
         remove_all(
@@ -72,8 +77,15 @@ pub fn prepare_request(
     config: &ForwardConfig,
     random: &Random,
 ) {
-    let peer = cx.connection.client_ip();
     request.head.fields.reserve(192);
+    if !first_hop::append(request, cx, config, random) {
+        append_hop(request, cx, config, random);
+    }
+}
+
+/// As [`prepare_request`], whatever is there and is asked for.
+fn append_hop(request: &mut Request, cx: &Context, config: &ForwardConfig, random: &Random) {
+    let peer = cx.connection.client_ip();
     if config.x_forwarded {
         append_x_forwarded(request, peer);
     }
@@ -106,9 +118,14 @@ pub fn prepare_request(
 
 /// Takes hop-by-hop fields out of a response. The encoder of a 101 needs `upgrade` set again.
 pub fn clean_response(head: &mut ResponseHead) {
-    strip_hop_by_hop(&mut head.fields, Direction::Response);
-    // RFC 7838 section 3: it speaks of the upstream's own ports.
-    head.fields.remove(KnownField::AltSvc);
+    if head
+        .fields
+        .contains_any(const { ONE_HOP | KnownField::AltSvc.bit() })
+    {
+        strip_hop_by_hop(&mut head.fields, Direction::Response);
+        // RFC 7838 section 3: it speaks of the upstream's own ports.
+        head.fields.remove(KnownField::AltSvc);
+    }
 }
 
 /// Makes an upstream's final head fit for downstream: hop-by-hop fields go, `via`, `server` and `date` are as
@@ -210,6 +227,9 @@ const fn bits(list: &[KnownField]) -> u64 {
     bits
 }
 
+/// The bits of all that [`strip_hop_by_hop`] looks at.
+const ONE_HOP: u64 = bits(&HOP_BY_HOP) | KnownField::Connection.bit() | KnownField::Te.bit();
+
 const HOP_BY_HOP: [KnownField; 6] = [
     KnownField::KeepAlive,
     KnownField::ProxyConnection,
@@ -293,22 +313,11 @@ fn settle_te(fields: &mut Fields) {
 
 fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
     let fields = &mut request.head.fields;
-    match peer {
-        // As from most clients: nothing is there yet, and what comes is short.
-        IpAddr::V4(ip)
-            if !fields.contains(KnownField::XForwardedFor)
-                && !fields.contains(KnownField::XForwardedProto) =>
-        {
-            append_first_hop(fields, ip, request.scheme);
-        }
-        _ => {
-            append_to_list(fields, KnownField::XForwardedFor, |value| {
-                write_ip(value, peer);
-            });
-            let scheme = request.scheme.as_str().as_bytes();
-            fields.set(KnownField::XForwardedProto, scheme);
-        }
-    }
+    append_to_list(fields, KnownField::XForwardedFor, |value| {
+        write_ip(value, peer);
+    });
+    let scheme = request.scheme.as_str().as_bytes();
+    fields.set(KnownField::XForwardedProto, scheme);
     if !fields.contains(KnownField::XForwardedHost) && !request.authority.is_empty() {
         // A settled authority is printable text on one line.
         fields.append_known(KnownField::XForwardedHost, &[&request.authority]);
@@ -380,71 +389,12 @@ fn append_to_list(fields: &mut Fields, field: KnownField, write: impl FnOnce(&mu
 
 fn write_ip(value: &mut Value, ip: IpAddr) {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => value.extend_from_slice(dotted(ip, &mut [0; DOTTED])),
+        IpAddr::V4(ip) => value.extend_from_slice(first_hop::dotted(ip, &mut [0; DOTTED])),
         // Writing to memory cannot fail.
         IpAddr::V6(ip) => {
             let _ = write!(value, "{ip}");
         }
     }
-}
-
-/// The most that an IPv4 address takes as text.
-const DOTTED: usize = "255.255.255.255".len();
-
-const FOR: &[u8; 17] = b"x-forwarded-for: ";
-
-/// The longest that [`append_first_hop`] adds.
-const LONGEST_HOP: usize = FOR.len() + DOTTED + "\r\nx-forwarded-proto: https\r\n".len();
-
-/// Adds `x-forwarded-for` and `x-forwarded-proto` as one run of two lines, put together from its end.
-fn append_first_hop(fields: &mut Fields, ip: Ipv4Addr, scheme: Scheme) {
-    let proto: &[u8] = match scheme {
-        Scheme::Http => b"x-forwarded-proto: http\r\n",
-        Scheme::Https => b"x-forwarded-proto: https\r\n",
-    };
-    let mut text = [0; DOTTED];
-    let text = dotted(ip, &mut text);
-    let mut lines = [0; LONGEST_HOP];
-    let mut start = LONGEST_HOP;
-    for part in [proto, b"\r\n", text, FOR] {
-        let end = start;
-        start -= part.len();
-        if let Some(place) = lines.get_mut(start..end) {
-            place.copy_from_slice(part);
-        }
-    }
-    let lines = lines.get(start..).unwrap_or_default();
-    let lengths = [
-        (KnownField::XForwardedFor, lines.len() - proto.len()),
-        (KnownField::XForwardedProto, proto.len()),
-    ];
-    fields.append_lines(lines, lengths);
-}
-
-/// Decimal without the formatting machinery: this runs for every request. Written from the back, where the length of
-/// what is in front need not be known.
-fn dotted(ip: Ipv4Addr, text: &mut [u8; DOTTED]) -> &[u8] {
-    let mut start = DOTTED;
-    let mut put = |byte: u8| {
-        start -= 1;
-        if let Some(place) = text.get_mut(start) {
-            *place = byte;
-        }
-    };
-    let [a, b, c, d] = ip.octets();
-    for (octet, separator) in [(d, false), (c, true), (b, true), (a, true)] {
-        if separator {
-            put(b'.');
-        }
-        put(b'0' + octet % 10);
-        if octet >= 10 {
-            put(b'0' + octet / 10 % 10);
-        }
-        if octet >= 100 {
-            put(b'0' + octet / 100);
-        }
-    }
-    text.get(start..).unwrap_or_default()
 }
 
 /// An id from a trusted proxy is kept if it can do no harm in a log.
@@ -456,15 +406,6 @@ fn has_sane_id(fields: &Fields) -> bool {
     !id.is_empty() && id.len() <= 128 && id.iter().all(u8::is_ascii_graphic)
 }
 
-/// The line of `x-request-id` with an id of these bits.
-fn id_line(high: u64, low: u64) -> [u8; 52] {
-    let mut line = *b"x-request-id: 00000000-0000-4000-8000-000000000000\r\n";
-    if let Some(place) = line.get_mut(14..50) {
-        place.copy_from_slice(&uuid(high, low));
-    }
-    line
-}
-
 /// The line of `date`.
 fn date_line(date: &[u8; 29]) -> [u8; 37] {
     let mut line = *b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
@@ -472,40 +413,4 @@ fn date_line(date: &[u8; 29]) -> [u8; 37] {
         place.copy_from_slice(date);
     }
     line
-}
-
-/// Random bits in the shape of a version 4 UUID (RFC 9562 section 5.4).
-fn uuid(high: u64, low: u64) -> [u8; 36] {
-    let high = (high & !0xf000) | 0x4000;
-    let low = (low & (u64::MAX >> 2)) | (1 << 63);
-    let mut text = [b'-'; 36];
-    let digits = [hexadecimal(high), hexadecimal(low)];
-    let (digits, _) = digits.as_flattened().as_chunks::<4>();
-    // Behind the eighth, twelfth, sixteenth and twentieth digit stands a dash.
-    for (start, digits) in [0, 4, 9, 14, 19, 24, 28, 32].into_iter().zip(digits) {
-        if let Some(place) = text.get_mut(start..start + 4) {
-            place.copy_from_slice(digits);
-        }
-    }
-    text
-}
-
-/// Sixteen digits, the most significant first.
-fn hexadecimal(bits: u64) -> [u8; 16] {
-    let halves = [bits >> 32, bits & 0xffff_ffff].map(|half| eight_digits(half).to_be_bytes());
-    let mut text = [0; 16];
-    for (place, half) in text.as_chunks_mut::<8>().0.iter_mut().zip(halves) {
-        *place = half;
-    }
-    text
-}
-
-/// Each nibble of the low half becomes a byte, then a digit.
-const fn eight_digits(bits: u64) -> u64 {
-    let pairs = (bits | bits << 16) & 0x0000_ffff_0000_ffff;
-    let bytes = (pairs | pairs << 8) & 0x00ff_00ff_00ff_00ff;
-    let nibbles = (bytes | bytes << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-    // 6 carries a nibble above 9 into the fifth bit; `a` is 39 above `0` plus 10.
-    let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    nibbles + 0x3030_3030_3030_3030 + letters * 39
 }

@@ -20,6 +20,33 @@ pub struct RequestHead {
     pub fields: Fields,
 }
 
+impl RequestHead {
+    /// A head to be filled in: GET, no target, HTTP/1.1, no fields.
+    #[must_use]
+    pub const fn blank() -> Self {
+        Self {
+            method: Method::Get,
+            target: Target::origin(Bytes::new()),
+            version: Version::Http11,
+            fields: Fields::new(),
+        }
+    }
+
+    /// Blank again. The list of fields keeps its memory.
+    pub fn clear(&mut self) {
+        let Self {
+            method,
+            target,
+            version,
+            fields,
+        } = self;
+        *method = Method::Get;
+        *target = Target::origin(Bytes::new());
+        *version = Version::Http11;
+        fields.clear();
+    }
+}
+
 /// A response's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
@@ -36,13 +63,27 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// A response made here: HTTP/1.1, no fields.
     #[must_use]
-    pub fn new(status: Status) -> Self {
+    pub const fn new(status: Status) -> Self {
         Self {
             status,
             reason: Bytes::new(),
             version: Version::Http11,
             fields: Fields::new(),
         }
+    }
+
+    /// As [`ResponseHead::new`] with 200. The list of fields keeps its memory.
+    pub fn clear(&mut self) {
+        let Self {
+            status,
+            reason,
+            version,
+            fields,
+        } = self;
+        *status = Status::OK;
+        *reason = Bytes::new();
+        *version = Version::Http11;
+        fields.clear();
     }
 }
 

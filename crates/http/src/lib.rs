@@ -24,6 +24,7 @@ pub mod pace;
 mod query;
 pub mod route;
 pub mod service;
+pub mod slate;
 pub mod stats;
 pub mod stream;
 #[cfg(test)]

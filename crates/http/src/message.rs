@@ -86,6 +86,40 @@ impl Request {
         }
     }
 
+    /// What is known with the head: how its body is delimited, and whether it came from TLS.
+    #[inline]
+    pub(crate) const fn begin(&mut self, framing: Framing, secure: bool) {
+        self.framing = framing;
+        self.scheme = if secure { Scheme::Https } else { Scheme::Http };
+    }
+
+    /// Back to what [`Request::new`] makes of a blank head.
+    pub(crate) fn clear(&mut self) {
+        // Each by its name, so that none is forgotten.
+        let Self {
+            head,
+            framing,
+            scheme,
+            authority,
+            collect_body,
+            answered_by_filter,
+            max_body,
+            upgrade,
+            grpc_named,
+            original_path,
+        } = self;
+        head.clear();
+        *framing = Framing::None;
+        *scheme = Scheme::Http;
+        *authority = Bytes::new();
+        *collect_body = None;
+        *answered_by_filter = false;
+        *max_body = None;
+        *upgrade = None;
+        *grpc_named = Named::No;
+        *original_path = None;
+    }
+
     /// Changes path and query; those that the client sent are kept beside them.
     pub fn replace_path(&mut self, path_and_query: Bytes) {
         let before = std::mem::replace(&mut self.head.target.path_and_query, path_and_query);
@@ -194,7 +228,7 @@ pub struct Record {
     pub response_bytes: u64,
     /// The final status sent downstream; `None` if none was.
     pub status: Option<Status>,
-    /// Fields of the final response as sent.
+    /// Fields of the final response as sent, where a filter sees the record.
     pub response_fields: Fields,
     /// The route's name.
     pub route: Option<Rc<str>>,
@@ -229,6 +263,40 @@ impl Record {
             attempts: 0,
             reason: None,
         }
+    }
+
+    /// As [`Record::new`] of a blank request would be. When it started is left to whoever begins anew.
+    pub(crate) fn clear(&mut self) {
+        // Each by its name, so that none is forgotten.
+        let Self {
+            request,
+            started_at,
+            started: _,
+            first_byte,
+            duration,
+            request_bytes,
+            response_bytes,
+            status,
+            response_fields,
+            route,
+            cluster,
+            endpoint,
+            attempts,
+            reason,
+        } = self;
+        request.clear();
+        *started_at = SystemTime::UNIX_EPOCH;
+        *first_byte = None;
+        *duration = Duration::ZERO;
+        *request_bytes = 0;
+        *response_bytes = 0;
+        *status = None;
+        response_fields.clear();
+        *route = None;
+        *cluster = None;
+        *endpoint = None;
+        *attempts = 0;
+        *reason = None;
     }
 
     /// Says when it started, given the wall clock when it is over.

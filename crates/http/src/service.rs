@@ -19,6 +19,7 @@ use crate::framing::Framing;
 use crate::head::{Method, RequestHead, Status, Target, Version};
 use crate::message::{Record, Request};
 use crate::route::{BuildRoutes, Routes};
+use crate::slate::Slates;
 use crate::stats::HttpStats;
 use crate::stream::UpstreamPool;
 use crate::types::HeadBounds;
@@ -56,6 +57,8 @@ pub struct HttpService {
     pub routes: Routes,
     /// The counters.
     pub stats: HttpStats,
+    /// What exchanges are written on.
+    pub slates: Slates,
     /// The worker's clock, timer and generator.
     pub environment: Environment,
     /// What clients are told about other ways to come.
@@ -106,6 +109,7 @@ impl HttpService {
         let routes = Routes::build(&config, &BuildRoutes { filters, clusters })?;
         Ok(Self {
             stats: HttpStats::new(filters.stats),
+            slates: Slates::default(),
             routes,
             environment,
             alternative: Alternative::default(),

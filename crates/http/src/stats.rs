@@ -86,9 +86,11 @@ impl HttpStats {
         if let Some(status) = record.status {
             self.responses.inc(status);
         }
-        self.seconds
-            .record(record.duration.as_micros().try_into().unwrap_or(u64::MAX));
-        self.request_bytes.add(record.request_bytes);
+        self.seconds.record_duration(record.duration);
+        // Most requests have no body.
+        if record.request_bytes > 0 {
+            self.request_bytes.add(record.request_bytes);
+        }
         self.response_bytes.add(record.response_bytes);
         if let Some(reason) = record.reason {
             self.local_replies.inc(reason);

@@ -148,7 +148,8 @@ pub trait UpstreamStream {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 
     /// The next head: interim ones, then the final one; the answer is the framing of its body. The head is put into
-    /// `place`: an answer that held it would be copied at every step.
+    /// `place`: an answer that held it would be copied at every step. If there is a head there, it is blank
+    /// ([`ResponseHead::clear`]), and its memory may be used; without an answer, what is there means nothing.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,

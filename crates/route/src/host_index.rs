@@ -65,7 +65,7 @@ impl HostIndex {
     /// `host` is as it came, without a port; case and one final dot do not matter. A name longer than DNS
     /// allows only finds rules for any host.
     pub fn candidates(&self, host: &[u8]) -> Candidates<'_> {
-        if self.wildcard.is_empty() && !self.has_exact_length(host) {
+        if self.only_any(host).is_some() {
             return self.any_host();
         }
         if is_folded(host) {
@@ -75,6 +75,13 @@ impl HostIndex {
             Some(folded) => self.candidates_folded(folded.as_bytes()),
             None => self.any_host(),
         }
+    }
+
+    /// The rules for any host, if it is plain to see that no rule names this one.
+    #[inline]
+    pub(crate) fn only_any(&self, host: &[u8]) -> Option<&[u32]> {
+        let names_none = self.wildcard.is_empty() && !self.has_exact_length(host);
+        names_none.then_some(&*self.any)
     }
 
     /// Whether an exact name may be so long, a final dot not counted.

@@ -103,10 +103,15 @@ impl<M, A> HostRouteTable<M, A> {
     where
         M: Match<Request>,
     {
-        self.hosts.candidates(host).find_map(|index| {
+        let take = |index: RouteIndex| {
             let (condition, action) = self.table.rules.get(index.as_usize())?;
             condition.matches(request).then_some((index, action))
-        })
+        };
+        match self.hosts.only_any(host) {
+            // As where no rule names a host: there is nothing to merge.
+            Some(rules) => rules.iter().copied().map(RouteIndex).find_map(take),
+            None => self.hosts.candidates(host).find_map(take),
+        }
     }
 
     /// The rules without their hosts.

@@ -45,6 +45,9 @@ impl<T> Weighted<T> {
     // The point is below the total, which is the last running sum, so the position is in range.
     #[allow(clippy::indexing_slicing)]
     pub fn pick(&self, random: u64) -> &T {
+        if let [only] = &*self.items {
+            return only;
+        }
         let total = self.cumulative.last().copied().unwrap_or(1);
         let point = scale(random, total);
         let position = self.cumulative.partition_point(|&sum| sum <= point);

@@ -55,7 +55,12 @@ impl Histogram {
     /// Records a time in microseconds, for a histogram of [`Unit::Microseconds`].
     #[inline]
     pub fn record_duration(&self, time: Duration) {
-        self.record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        let micros = u64::from(time.subsec_micros());
+        self.record(
+            time.as_secs()
+                .saturating_mul(1_000_000)
+                .saturating_add(micros),
+        );
     }
 
     /// How many values this shard has recorded.

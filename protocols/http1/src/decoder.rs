@@ -36,8 +36,9 @@ impl RequestDecoder {
         }
     }
 
-    /// As [`decode`](Decoder::decode), with the head put into `place`, which is left as it is where there is none: an answer
-    /// that held it would be copied at every step.
+    /// As [`decode`](Decoder::decode), with the head written to `head`, which is [blank](RequestHead::blank): an answer that
+    /// held it would be copied at every step. The answer is whether there was one; where there was none, `head` is blank
+    /// still.
     ///
     /// # Errors
     /// As there.
@@ -45,35 +46,37 @@ impl RequestDecoder {
     pub fn decode_into(
         &mut self,
         src: &mut BytesMut,
-        place: &mut Option<RequestHead>,
-    ) -> Result<(), HeadError> {
+        head: &mut RequestHead,
+    ) -> Result<bool, HeadError> {
         if self.progress.is_new()
-            && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
+            && let Some((line, end)) = whole_head(src, &self.limits, &mut head.fields)
         {
             let block = front(src, end);
-            fields.place(block.clone());
-            *place = Some(request_head(block, &line, fields));
-            return Ok(());
+            head.fields.place(block.clone());
+            write_request_head(head, block, &line);
+            return Ok(true);
         }
-        if let Some(head) = self.decode_slowly(src)? {
-            *place = Some(head);
-        }
-        Ok(())
+        self.decode_slowly(src, head)
     }
 
     #[cold]
-    fn decode_slowly(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
+    fn decode_slowly(
+        &mut self,
+        src: &mut BytesMut,
+        head: &mut RequestHead,
+    ) -> Result<bool, HeadError> {
         let skipped = empty_lines(src);
         let Some((line, end)) = self
             .progress
             .advance(src.get(skipped..).unwrap_or_default(), &self.limits)?
         else {
-            return Ok(None);
+            return Ok(false);
         };
         src.advance(skipped);
         let block = src.split_to(end.head).freeze();
-        let fields = fields_of(&block, end.line, self.limits.fields)?;
-        Ok(Some(request_head(block, &line, fields)))
+        fill_fields(&mut head.fields, &block, end.line, self.limits.fields)?;
+        write_request_head(head, block, &line);
+        Ok(true)
     }
 }
 
@@ -82,9 +85,8 @@ impl Decoder for RequestDecoder {
     type Error = HeadError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
-        let mut place = None;
-        self.decode_into(src, &mut place)?;
-        Ok(place)
+        let mut head = RequestHead::blank();
+        Ok(self.decode_into(src, &mut head)?.then_some(head))
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<RequestHead>, HeadError> {
@@ -113,7 +115,7 @@ impl ResponseDecoder {
         }
     }
 
-    /// As [`RequestDecoder::decode_into`].
+    /// As [`RequestDecoder::decode_into`], of a head that was [cleared](ResponseHead::clear).
     ///
     /// # Errors
     /// As [`decode`](Decoder::decode).
@@ -121,29 +123,31 @@ impl ResponseDecoder {
     pub fn decode_into(
         &mut self,
         src: &mut BytesMut,
-        place: &mut Option<ResponseHead>,
-    ) -> Result<(), HeadError> {
+        head: &mut ResponseHead,
+    ) -> Result<bool, HeadError> {
         if self.progress.is_new()
-            && let Some((line, end, mut fields)) = whole_head(src, &self.limits)
+            && let Some((line, end)) = whole_head(src, &self.limits, &mut head.fields)
         {
-            fields.place(front(src, end));
-            *place = Some(response_head(line, fields));
-            return Ok(());
+            head.fields.place(front(src, end));
+            write_response_head(head, line);
+            return Ok(true);
         }
-        if let Some(head) = self.decode_slowly(src)? {
-            *place = Some(head);
-        }
-        Ok(())
+        self.decode_slowly(src, head)
     }
 
     #[cold]
-    fn decode_slowly(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
+    fn decode_slowly(
+        &mut self,
+        src: &mut BytesMut,
+        head: &mut ResponseHead,
+    ) -> Result<bool, HeadError> {
         let Some((line, end)) = self.progress.advance(src, &self.limits)? else {
-            return Ok(None);
+            return Ok(false);
         };
         let block = src.split_to(end.head).freeze();
-        let fields = fields_of(&block, end.line, self.limits.fields)?;
-        Ok(Some(response_head(line, fields)))
+        fill_fields(&mut head.fields, &block, end.line, self.limits.fields)?;
+        write_response_head(head, line);
+        Ok(true)
     }
 }
 
@@ -152,9 +156,8 @@ impl Decoder for ResponseDecoder {
     type Error = HeadError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
-        let mut place = None;
-        self.decode_into(src, &mut place)?;
-        Ok(place)
+        let mut head = ResponseHead::new(Status::OK);
+        Ok(self.decode_into(src, &mut head)?.then_some(head))
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<ResponseHead>, HeadError> {
@@ -307,16 +310,25 @@ impl<L: StartLine> Progress<L> {
 }
 
 /// The head at the front, if all of it is there and nothing is wrong with it: in one pass, without looking for its end
-/// first. Tried once for each head, so that however slowly one arrives, no byte is looked at more than twice; whatever
+/// first. Its lines go to `fields`, which are empty; so they are where there is none. Tried once for each head, so that however slowly one arrives, no byte is looked at more than twice; whatever
 /// is the matter, [`Progress::advance`] finds out and says.
 #[inline]
-fn whole_head<L: StartLine>(bytes: &[u8], limits: &HeadLimits) -> Option<(L, usize, Fields)> {
+fn whole_head<L: StartLine>(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    fields: &mut Fields,
+) -> Option<(L, usize)> {
     let window = bytes.get(..limits.head_bytes).unwrap_or(bytes);
     let (line, start) = L::parse(window, limits).ok()?;
-    let mut fields = Fields::unplaced();
+    fields.begin();
     let push = |name, value, known, plain| fields.push_line(name, value, known, plain);
-    let end = grammar::fields(window, start, limits.fields, push).ok()?;
-    Some((line, end, fields))
+    match grammar::fields(window, start, limits.fields, push) {
+        Ok(end) => Some((line, end)),
+        Err(_) => {
+            fields.clear();
+            None
+        }
+    }
 }
 
 /// Spans are 32 bits wide; no sensible limit comes near.
@@ -340,44 +352,53 @@ fn empty_lines(bytes: &[u8]) -> usize {
         * 2
 }
 
-#[inline]
-fn fields_of(block: &Bytes, start: usize, limit: usize) -> Result<Fields, HeadError> {
-    let mut fields = Fields::with_block(block.clone());
+fn fill_fields(
+    fields: &mut Fields,
+    block: &Bytes,
+    start: usize,
+    limit: usize,
+) -> Result<(), HeadError> {
+    fields.begin();
+    fields.place(block.clone());
     grammar::fields(block, start, limit, |name, value, known, plain| {
         fields.push_line(name, value, known, plain);
     })?;
-    Ok(fields)
+    Ok(())
 }
 
+/// What the request line says; the fields are there.
 #[inline]
-fn request_head(block: Bytes, line: &RequestLine, fields: Fields) -> RequestHead {
+fn write_request_head(head: &mut RequestHead, block: Bytes, line: &RequestLine) {
     let name = block.get(..line.method_len).unwrap_or_default();
-    let method = Method::known(name).unwrap_or_else(|| Method::Other(block.slice(..name.len())));
-    RequestHead {
-        method,
-        target: target(block, &line.target),
-        version: line.version,
-        fields,
+    // A blank head says GET already.
+    if name != b"GET" {
+        head.method =
+            Method::known(name).unwrap_or_else(|| Method::Other(block.slice(..name.len())));
+    }
+    head.version = line.version;
+    if line.target.form == TargetForm::Origin {
+        head.target.path_and_query = part(block, line.target.path);
+    } else {
+        head.target = uncommon_target(&block, &line.target);
     }
 }
 
+/// What the status line says; the fields are there.
 #[inline]
-fn response_head(line: StatusLine, fields: Fields) -> ResponseHead {
+fn write_response_head(head: &mut ResponseHead, line: StatusLine) {
+    head.status = line.status;
+    head.version = line.version;
+    let fields = &head.fields;
     let reason = line.reason_start..line.reason_start + line.reason_len;
     let usual: &[u8] = match line.status {
         Status::OK => b"OK",
         status => status.canonical_reason().as_bytes(),
     };
-    ResponseHead {
-        reason: if fields.block().get(reason.clone()) == Some(usual) {
-            Bytes::from_static(usual)
-        } else {
-            part(fields.block().clone(), (reason.start, reason.end))
-        },
-        status: line.status,
-        version: line.version,
-        fields,
-    }
+    head.reason = if fields.block().get(reason.clone()) == Some(usual) {
+        Bytes::from_static(usual)
+    } else {
+        part(fields.block().clone(), (reason.start, reason.end))
+    };
 }
 
 /// The first bytes of a buffer; the buffer itself if those are all.
@@ -390,14 +411,7 @@ pub(crate) fn front(src: &mut BytesMut, end: usize) -> Bytes {
     }
 }
 
-#[inline]
-fn target(block: Bytes, spans: &TargetSpans) -> Target {
-    if spans.form == TargetForm::Origin {
-        return Target::origin(part(block, spans.path));
-    }
-    uncommon_target(&block, spans)
-}
-
+#[cold]
 fn uncommon_target(block: &Bytes, spans: &TargetSpans) -> Target {
     let has_authority = spans.authority.0 < spans.authority.1;
     let path = part(block.clone(), spans.path);

@@ -28,6 +28,16 @@ pub(super) struct Permits {
     _request: RequestPermit,
 }
 
+/// What is done about a final head.
+enum Next {
+    /// It is passed on. The status is the one that counts for the endpoint.
+    Respond(Framing, Status),
+    /// The conversation goes on in another protocol.
+    Upgrade,
+    /// The route may want another attempt instead.
+    Retry(Box<ResponseHead>, Framing),
+}
+
 impl Exchange<'_> {
     /// Sends the request to the cluster and passes the response on.
     pub(super) async fn proxy(
@@ -67,7 +77,7 @@ impl Exchange<'_> {
         match failed {
             Failed::Status(answer) => {
                 let (head, framing, upstream) = *answer;
-                self.answer = Some(head);
+                *self.answer = Some(head);
                 self.respond(route, framing, upstream).await
             }
             failed => Err(self.halt_of(failed)),
@@ -82,6 +92,7 @@ impl Exchange<'_> {
             && let Some(until) = self.downstream.now().checked_add(pause)
         {
             self.service.environment.timer.sleep_until(until).await;
+            self.catch_up();
         }
     }
 
@@ -92,11 +103,28 @@ impl Exchange<'_> {
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
         let (upstream, permits) = self.reserve(target, attempts)?;
-        let upstream = match upstream {
+        let mut upstream = match upstream {
             Some(upstream) => upstream,
             None => Box::pin(self.open(target, &permits)).await?,
         };
-        let result = self.send_and_respond(route, upstream, attempts).await;
+        let came = match self.send_request(&mut upstream) {
+            Ok(()) => self.await_head(route, &mut upstream).await,
+            Err(failed) => Err(failed),
+        };
+        let result = match came.and_then(|framing| self.judge(route, framing, attempts)) {
+            Ok(Next::Respond(framing, counted)) => {
+                let passed = self.respond(route, framing, upstream).await;
+                passed.map_or_else(|halt| Err(Failed::Halted(halt)), |()| Ok(counted))
+            }
+            Ok(Next::Upgrade) => Box::pin(self.upgrade(&mut *upstream)).await.map_or_else(
+                |halt| Err(Failed::Halted(halt)),
+                |()| Ok(Status::SWITCHING_PROTOCOLS),
+            ),
+            Ok(Next::Retry(head, framing)) => {
+                Err(Failed::Status(Box::new((*head, framing, upstream))))
+            }
+            Err(failed) => Err(failed),
+        };
         let (outcome, failed) = match result {
             Ok(status) if status.code() >= 500 => (Outcome::Failure("status"), None),
             Ok(_) => (Outcome::Success, None),
@@ -108,7 +136,7 @@ impl Exchange<'_> {
 
     /// Tells the balancer and the ejection count how an attempt went.
     fn report(&self, target: &ForwardTarget, permits: &Permits, outcome: Outcome) {
-        let now = self.downstream.now();
+        let now = self.cx.now;
         let elapsed = now.saturating_duration_since(permits.started);
         target
             .cluster
@@ -160,7 +188,7 @@ impl Exchange<'_> {
         target: &ForwardTarget,
         attempts: &mut Attempts,
     ) -> Result<(Option<BoxedUpstream>, Permits), Failed> {
-        let now = self.downstream.now();
+        let now = self.cx.now;
         let request = target
             .cluster
             .try_request()
@@ -190,6 +218,7 @@ impl Exchange<'_> {
         permits: &Permits,
     ) -> Result<BoxedUpstream, Failed> {
         let connected = self.connect(target, &permits.picked).await;
+        self.catch_up();
         if let Err(failed) = &connected {
             self.report(target, permits, failed.outcome());
         }
@@ -226,36 +255,28 @@ impl Exchange<'_> {
         connected.await
     }
 
-    /// Sends the request and passes on the response. The answer is the final status, as it counts for the endpoint.
-    async fn send_and_respond(
+    /// What is done about the head that came.
+    fn judge(
         &mut self,
-        route: &Rc<Route>,
-        mut upstream: BoxedUpstream,
-        attempts: &mut Attempts,
-    ) -> Result<Status, Failed> {
-        self.send_request(&mut upstream)?;
-        let framing = self.await_head(route, &mut upstream).await?;
-        let (status, counted) = match &self.answer {
+        route: &Route,
+        framing: Framing,
+        attempts: &Attempts,
+    ) -> Result<Next, Failed> {
+        let (status, counted) = match &*self.answer {
             Some(head) => (head.status, self.counted_status(head)),
             None => return Err(Failed::Halted(Halt::Abort("unexpected_head"))),
         };
         if status == Status::SWITCHING_PROTOCOLS {
-            Box::pin(self.upgrade(&mut *upstream))
-                .await
-                .map_err(Failed::Halted)?;
-            return Ok(status);
+            return Ok(Next::Upgrade);
         }
         if attempts.made <= route.retry.attempts
             && let Some(head) = self.answer.take_if(|head| {
                 route.retry.covers_status(status) || self.is_call && route.retry.covers_call(head)
             })
         {
-            return Err(Failed::Status(Box::new((head, framing, upstream))));
+            return Ok(Next::Retry(Box::new(head), framing));
         }
-        self.respond(route, framing, upstream)
-            .await
-            .map_err(Failed::Halted)?;
-        Ok(counted)
+        Ok(Next::Respond(framing, counted))
     }
 
     fn send_request(&mut self, upstream: &mut BoxedUpstream) -> Result<(), Failed> {
@@ -292,7 +313,8 @@ impl Exchange<'_> {
         let stale = upstream.is_reused();
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
-            progress: Progress::new(self.downstream.now()),
+            progress: Progress::new(self.cx.now),
+            rests: false,
             stall: route.idle_timeout_or(self.service.timeouts().body_progress()),
             wait: self.patience(route),
             stage: Stage::Head,
@@ -304,7 +326,7 @@ impl Exchange<'_> {
             match event {
                 Ok(Event::Head(framing)) => {
                     let Some(head) = self.answer.take_if(|head| is_passed_on(head)) else {
-                        self.record.first_byte = Some(self.downstream.now());
+                        self.record.first_byte = Some(self.cx.now);
                         return Ok(framing);
                     };
                     interim += 1;
@@ -316,7 +338,7 @@ impl Exchange<'_> {
                     self.pass_interim(head).map_err(Failed::Halted)?;
                 }
                 Ok(Event::RequestPiece(piece)) => {
-                    self.filter_upload(route, &mut relay, piece)
+                    Box::pin(self.filter_upload(route, &mut relay, piece))
                         .await
                         .map_err(Failed::Halted)?;
                 }
@@ -365,10 +387,13 @@ impl Exchange<'_> {
         mut upstream: BoxedUpstream,
     ) -> Result<(), Halt> {
         self.upload.kept = None;
-        self.begin_response(route, framing).await?;
+        if let Some(announced) = self.begin_response(route, framing)? {
+            Box::pin(self.show_response(framing, announced)).await?;
+        }
         let mut relay = Relay {
             intercept: Intercept::of(&route.chain),
-            progress: Progress::new(self.downstream.now()),
+            progress: Progress::new(self.cx.now),
+            rests: false,
             stall: route.idle_timeout_or(self.service.timeouts().body_progress()),
             wait: None,
             stage: Stage::Body,
@@ -383,9 +408,11 @@ impl Exchange<'_> {
             match event {
                 Ok(Event::Done) => break,
                 Ok(Event::RequestPiece(piece)) => {
-                    self.filter_upload(route, &mut relay, piece).await?;
+                    Box::pin(self.filter_upload(route, &mut relay, piece)).await?;
                 }
-                Ok(Event::ResponsePiece(piece)) => self.filter_download(route, piece).await?,
+                Ok(Event::ResponsePiece(piece)) => {
+                    Box::pin(self.filter_download(route, piece)).await?;
+                }
                 Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
                 Err(fault) => return Err(self.failed_after_head(fault)),
             }

@@ -71,6 +71,9 @@ impl Exchange<'_> {
         {
             return false;
         }
+        if let Some(head) = &mut *self.answer {
+            head.clear();
+        }
         let idempotent = self.record.request.head.method.is_idempotent();
         let wanted = match failed {
             Failed::Connect(failure) => {

@@ -25,13 +25,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use portcullis_filter::Context;
+use portcullis_filter::{Context, FilterChain};
 
 use crate::framing::Framing;
-use crate::head::{RequestHead, ResponseHead};
-use crate::message::{Record, Request, Response};
+use crate::head::{Method, RequestHead, ResponseHead};
+use crate::message::{Http, Record, Response};
 use crate::route::Route;
 use crate::service::HttpService;
+use crate::slate::Slate;
 use crate::stream::{DownstreamStream, StreamError};
 
 /// How an exchange left its downstream stream.
@@ -57,8 +58,20 @@ pub fn exchange<'a>(
     cx: &'a mut Context,
 ) -> impl Future<Output = Ended> + 'a {
     // Made before the future, which would hold the head twice otherwise: as an argument and in here.
-    let mut exchange = Exchange::new(service, downstream, head, framing, cx);
-    async move { exchange.carry_out().await }
+    let mut slate = service.slates.take(cx.now);
+    *slate.request_head() = head;
+    async move {
+        let mut arrival = Some(Arrival {
+            service,
+            downstream,
+            slate: &mut slate,
+            framing,
+            cx,
+        });
+        let ended = exchange_in(&mut arrival).await;
+        service.slates.put(slate);
+        ended
+    }
 }
 
 /// What an exchange begins with.
@@ -67,8 +80,8 @@ pub struct Arrival<'a> {
     pub service: &'a HttpService,
     /// The stream that the head was read from.
     pub downstream: &'a mut dyn DownstreamStream,
-    /// The head, which is taken from here.
-    pub head: &'a mut Option<RequestHead>,
+    /// What holds the head, and all else that comes of the exchange. Whoever took it puts it back.
+    pub slate: &'a mut Slate,
     /// How the body is delimited.
     pub framing: Framing,
     /// Fresh for this request.
@@ -81,18 +94,16 @@ pub async fn exchange_in(place: &mut Option<Arrival<'_>>) -> Ended {
     let Some(arrival) = place.take() else {
         return Ended::Aborted;
     };
-    let Some(head) = arrival.head.take() else {
-        return Ended::Aborted;
+    let mut exchange = Exchange::new(arrival);
+    exchange.service.stats.active.inc();
+    let result = exchange.run().await;
+    let ended = match result {
+        Ok(()) => exchange.ended(),
+        Err(halt) => Box::pin(exchange.conclude(halt)).await,
     };
-    Exchange::new(
-        arrival.service,
-        arrival.downstream,
-        head,
-        arrival.framing,
-        arrival.cx,
-    )
-    .carry_out()
-    .await
+    exchange.write_ledger();
+    exchange.service.stats.active.dec();
+    ended
 }
 
 /// Everything that one exchange knows.
@@ -100,13 +111,13 @@ struct Exchange<'a> {
     service: &'a HttpService,
     downstream: &'a mut dyn DownstreamStream,
     cx: &'a mut Context,
-    record: Record,
+    record: &'a mut Record,
     route: Option<Rc<Route>>,
     upload: Upload,
     /// The request's body, where a filter asked for all of it.
     collected: Option<Bytes>,
-    /// Upstream's last head, until it is passed on. Here, in one place, since heads are large and phases are many.
-    answer: Option<ResponseHead>,
+    /// Upstream's last head, until it is passed on.
+    answer: &'a mut Option<ResponseHead>,
     response: ResponseState,
     /// How the response's body is delimited, as far as was announced.
     announced: Framing,
@@ -156,15 +167,16 @@ enum Halt {
 
 impl<'a> Exchange<'a> {
     #[inline]
-    fn new(
-        service: &'a HttpService,
-        downstream: &'a mut dyn DownstreamStream,
-        head: RequestHead,
-        framing: Framing,
-        cx: &'a mut Context,
-    ) -> Self {
-        let now = cx.now;
-        let request = Request::new(head, framing, cx.connection.secure);
+    fn new(arrival: Arrival<'a>) -> Self {
+        let Arrival {
+            service,
+            downstream,
+            slate,
+            framing,
+            cx,
+        } = arrival;
+        let Slate { record, answer } = slate;
+        record.request.begin(framing, cx.connection.secure);
         let upload = Upload {
             read: framing.is_empty(),
             sent: false,
@@ -174,15 +186,15 @@ impl<'a> Exchange<'a> {
             limit: service.config.limits.body_bytes(),
         };
         Self {
-            record: Record::new(request, now),
-            deadline: HttpService::deadline(now, service.timeouts().request()),
+            deadline: HttpService::deadline(cx.now, service.timeouts().request()),
             service,
             downstream,
+            record,
+            answer,
             cx,
             route: None,
             upload,
             collected: None,
-            answer: None,
             response: ResponseState::Waiting,
             announced: Framing::None,
             tells_deadline: false,
@@ -191,68 +203,79 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// All of it, counted as under way.
-    async fn carry_out(&mut self) -> Ended {
-        let active = &self.service.stats.active;
-        active.inc();
-        let result = self.run().await;
-        let ended = self.conclude(result).await;
-        active.dec();
-        ended
-    }
-
-    /// The phases in order.
+    /// The phases in order. Each that may wait and that few requests go through has a block of its own, as has all that
+    /// concerns the upstream: small blocks are far cheaper to have than one that holds all.
     async fn run(&mut self) -> Result<(), Halt> {
         self.settle()?;
         let route = self.find_route();
         if !route.chain.is_empty() {
             Box::pin(self.filter_request(&route)).await?;
         }
-        self.act(&route).await
+        if self.record.request.answered_by_filter {
+            Box::pin(self.collect_body(&route)).await?;
+        }
+        let target = self.direct(&route)?;
+        if self.record.request.head.method == Method::Connect {
+            return Box::pin(self.connect_tunnel(target)).await;
+        }
+        self.settle_call(&route)?;
+        self.prepare_upstream_request(&route)?;
+        Box::pin(self.proxy(&route, target)).await
     }
 
-    /// Answers what is still unanswered, then writes the ledger.
-    async fn conclude(&mut self, result: Result<(), Halt>) -> Ended {
-        let finished = match result {
-            Ok(()) => Ok(()),
-            Err(halt) => Box::pin(self.finish_response(halt)).await,
-        };
-        let ended = match finished {
-            Ok(()) if self.tunneled => Ended::Tunneled,
-            Ok(()) => Ended::Complete {
-                request_read: self.upload.read,
-            },
+    /// Answers what is still unanswered.
+    async fn conclude(&mut self, halt: Halt) -> Ended {
+        let finished = self.finish_response(halt).await;
+        self.catch_up();
+        match finished {
+            Ok(()) => self.ended(),
             Err(error) => {
                 self.downstream.abort();
                 self.record.reason.get_or_insert(error);
                 Ended::Aborted
             }
-        };
-        self.write_ledger();
-        ended
+        }
+    }
+
+    /// How it ended where nothing went wrong.
+    const fn ended(&self) -> Ended {
+        if self.tunneled {
+            return Ended::Tunneled;
+        }
+        Ended::Complete {
+            request_read: self.upload.read,
+        }
+    }
+
+    /// The filters that see this exchange.
+    fn chain(&self) -> &FilterChain<Http> {
+        match &self.route {
+            Some(route) => &route.chain,
+            None => &self.service.routes.fallback().chain,
+        }
     }
 
     fn write_ledger(&mut self) {
-        let now = self.downstream.now();
-        self.record.duration = now.saturating_duration_since(self.record.started);
-        self.service.stats.on_complete(&self.record);
-        let chain = match &self.route {
-            Some(route) => {
-                route.on_complete(&self.record);
-                &route.chain
-            }
-            None => &self.service.routes.fallback().chain,
-        };
-        if chain.is_empty() {
+        self.record.duration = self.cx.now.saturating_duration_since(self.record.started);
+        self.service.stats.on_complete(self.record);
+        if let Some(route) = &self.route {
+            route.on_complete(self.record);
+        }
+        if self.chain().is_empty() {
             return;
         }
-        self.cx.now = now;
         self.record.date(self.service.environment.clock.wall());
+        let chain = self.chain();
         if self.route.is_some() {
-            chain.on_complete(&self.record, self.cx);
+            chain.on_complete(self.record, self.cx);
         } else {
-            chain.on_refused(&self.record, self.cx);
+            chain.on_refused(self.record, self.cx);
         }
+    }
+
+    /// To be said after every wait: the time in the context is the time of this turn, so that it is asked for once a turn.
+    fn catch_up(&mut self) {
+        self.cx.now = self.downstream.now();
     }
 
     /// A failure of the downstream side, as the end of the exchange.

@@ -38,11 +38,11 @@ impl Exchange<'_> {
         last: bool,
     ) -> Result<(), Halt> {
         let service = self.service;
-        self.cx.now = self.downstream.now();
         let asked = route
             .chain
             .on_request_data(data, last, self.cx, &*service.environment.timer)
             .await;
+        self.catch_up();
         asked.map_err(|stop| self.stopped(stop))
     }
 
@@ -54,11 +54,11 @@ impl Exchange<'_> {
     ) -> Result<(), Halt> {
         let service = self.service;
         let (mut data, last) = opened(piece);
-        self.cx.now = self.downstream.now();
         let asked = route
             .chain
             .on_response_data(&mut data, last, self.cx, &*service.environment.timer)
             .await;
+        self.catch_up();
         asked.map_err(|stop| self.stopped(stop))?;
         for piece in closed(data, last) {
             self.forward_download(piece);
@@ -83,7 +83,7 @@ impl Exchange<'_> {
         let mut body = BytesMut::new();
         let stall = self.service.timeouts().body_progress();
         while !self.upload.read {
-            let deadline = self.downstream.now().checked_add(stall);
+            let deadline = self.cx.now.checked_add(stall);
             let piece = poll_fn(|task| match self.downstream.poll_body(task) {
                 Poll::Ready(piece) => Poll::Ready(piece.map_err(Fault::Downstream)),
                 Poll::Pending => self
@@ -92,6 +92,7 @@ impl Exchange<'_> {
                     .map(|()| Err(Fault::Deadline)),
             })
             .await;
+            self.catch_up();
             let counted = piece.and_then(|piece| self.count_upload(&piece).map(|()| piece));
             match counted {
                 Ok(BodyPiece::Data(data)) => body.extend_from_slice(&data),

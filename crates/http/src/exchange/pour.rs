@@ -23,6 +23,7 @@ impl Exchange<'_> {
         let mut progress = Progress::new(self.downstream.now());
         loop {
             let piece = poll_fn(|task| self.poll_pour(stream, &mut progress, task)).await;
+            self.catch_up();
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(reason) => {

@@ -103,6 +103,8 @@ pub(super) struct Relay<'u> {
     pub(super) wait: Option<Duration>,
     /// Whether upstream's body has been read to its end.
     pub(super) response_read: bool,
+    /// Whether it waits: the next turn is a later one.
+    pub(super) rests: bool,
 }
 
 impl Exchange<'_> {
@@ -112,6 +114,10 @@ impl Exchange<'_> {
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
     ) -> Poll<Result<Event, Fault>> {
+        if relay.rests {
+            relay.rests = false;
+            self.catch_up();
+        }
         loop {
             let mut moved = false;
             if let Some(piece) = self.pump_upload(relay, task, &mut moved)? {
@@ -218,7 +224,7 @@ impl Exchange<'_> {
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
     ) -> Result<Option<Event>, Fault> {
-        if let Poll::Ready(framing) = relay.upstream.poll_head(task, &mut self.answer) {
+        if let Poll::Ready(framing) = relay.upstream.poll_head(task, self.answer) {
             return match framing {
                 Ok(framing) => Ok(Some(Event::Head(framing))),
                 Err(error) => Err(Fault::Upstream(error)),
@@ -302,7 +308,8 @@ impl Exchange<'_> {
             + relay.upstream.bytes_sent()
             + self.record.request_bytes
             + self.record.response_bytes;
-        relay.progress.update(moved, self.downstream.now());
+        relay.rests = true;
+        relay.progress.update(moved, self.cx.now);
         let patience = if self.is_waiting(relay) {
             relay.wait
         } else {

@@ -65,18 +65,15 @@ impl Exchange<'_> {
             )
             .await;
         asked.map_err(|stop| self.stopped(stop))?;
-        self.cx.now = self.downstream.now();
+        self.catch_up();
         if let Some(limit) = self.record.request.max_body {
             self.upload.limit = self.upload.limit.min(limit);
         }
         Ok(())
     }
 
-    /// Does what the route says.
-    pub(super) async fn act(&mut self, route: &Rc<Route>) -> Result<(), Halt> {
-        if self.record.request.answered_by_filter {
-            Box::pin(self.collect_body(route)).await?;
-        }
+    /// Where the route sends the request, if it and the limits let it go anywhere.
+    pub(super) fn direct<'r>(&mut self, route: &'r Route) -> Result<&'r ForwardTarget, Halt> {
         let target = match &route.action {
             Action::Forward(targets) => targets.choose(self.service.environment.random.next()),
             Action::Reply(action) => {
@@ -93,14 +90,7 @@ impl Exchange<'_> {
         self.count_hop()?;
         self.check_upgrade(route)?;
         self.record.cluster = Some(Rc::clone(&target.local_name));
-        if self.record.request.head.method == Method::Connect {
-            // Boxed, as is all that few exchanges do: it would make the future of every exchange larger.
-            return Box::pin(self.connect_tunnel(target)).await;
-        }
-        self.settle_call(route)?;
-        self.prepare_upstream_request(route)?;
-        // In a block of its own, since small blocks are far cheaper to have than one that holds all.
-        Box::pin(self.proxy(route, target)).await
+        Ok(target)
     }
 
     /// RFC 9110 section 7.6.2: with no hop left, TRACE and OPTIONS are answered here. TRACE would echo fields that
@@ -131,7 +121,7 @@ impl Exchange<'_> {
     }
 
     /// Turns the request that came in into the one that goes out.
-    fn prepare_upstream_request(&mut self, route: &Route) -> Result<(), Halt> {
+    pub(super) fn prepare_upstream_request(&mut self, route: &Route) -> Result<(), Halt> {
         let config = &self.service.config;
         let random = &self.service.environment.random;
         forward::prepare_request(&mut self.record.request, self.cx, &config.forward, random);

@@ -31,13 +31,14 @@ impl Exchange<'_> {
             .map_err(|error| self.downstream_failed(error))
     }
 
-    /// Queues upstream's final head, once filters have seen it.
-    pub(super) async fn begin_response(
+    /// Queues upstream's final head, unless filters are to see it first: [`Exchange::show_response`], with the framing that is
+    /// the answer then.
+    pub(super) fn begin_response(
         &mut self,
         route: &Route,
         framing: Framing,
-    ) -> Result<(), Halt> {
-        let Some(head) = &mut self.answer else {
+    ) -> Result<Option<Framing>, Halt> {
+        let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
         let announced = announced(&self.record.request.head.method, head, framing);
@@ -45,13 +46,18 @@ impl Exchange<'_> {
         forward::prepare_response(head, &service.config.forward, &*service.environment.clock);
         route.edit_response(head);
         if route.chain.interest().includes(Interest::RESPONSE) {
-            return self.show_response(framing, announced).await;
+            return Ok(Some(announced));
         }
-        self.send_head(announced, false)
+        self.send_head(announced, false)?;
+        Ok(None)
     }
 
     /// Shows upstream's final head to filters, then queues it.
-    async fn show_response(&mut self, framing: Framing, announced: Framing) -> Result<(), Halt> {
+    pub(super) async fn show_response(
+        &mut self,
+        framing: Framing,
+        announced: Framing,
+    ) -> Result<(), Halt> {
         let Some(head) = self.answer.take() else {
             return Err(Halt::Abort("unexpected_head"));
         };
@@ -82,6 +88,7 @@ impl Exchange<'_> {
             .chain
             .on_response(response, self.cx, &*service.environment.timer)
             .await;
+        self.catch_up();
         asked.map_err(|stop| self.stopped(stop))
     }
 
@@ -91,7 +98,7 @@ impl Exchange<'_> {
         announced: Framing,
         close: bool,
     ) -> Result<(), Halt> {
-        self.answer = Some(head);
+        *self.answer = Some(head);
         self.send_head(announced, close)
     }
 
@@ -106,7 +113,9 @@ impl Exchange<'_> {
     /// Queues the head that stands ready.
     fn send_head(&mut self, announced: Framing, close: bool) -> Result<(), Halt> {
         let port = self.port_of_http3();
-        let Some(head) = &mut self.answer else {
+        // Filters are all who ask the record for them.
+        let is_logged = !self.chain().is_empty();
+        let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
         self.record.status = Some(head.status);
@@ -116,7 +125,9 @@ impl Exchange<'_> {
             alternative.with_value(port, |value| head.fields.set(KnownField::AltSvc, value));
         }
         let sent = self.downstream.send_head(head, announced, close);
-        self.record.response_fields = std::mem::take(&mut head.fields);
+        if is_logged {
+            std::mem::swap(&mut self.record.response_fields, &mut head.fields);
+        }
         sent.map_err(|error| self.downstream_failed(error))?;
         self.response = ResponseState::Started;
         Ok(())

@@ -76,7 +76,8 @@ impl Exchange<'_> {
             upstream,
             stage: Stage::Body,
             intercept: Intercept::NOTHING,
-            progress: Progress::new(self.downstream.now()),
+            progress: Progress::new(self.cx.now),
+            rests: false,
             stall: self.route.as_ref().map_or_else(
                 || self.service.timeouts().tunnel_idle(),
                 |route| route.idle_timeout_or(self.service.timeouts().tunnel_idle()),
@@ -101,6 +102,10 @@ impl Exchange<'_> {
         relay: &mut Relay<'_>,
         task: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
+        if relay.rests {
+            relay.rests = false;
+            self.catch_up();
+        }
         loop {
             let mut moved = false;
             self.pump_upload(relay, task, &mut moved)?;

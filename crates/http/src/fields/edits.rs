@@ -44,11 +44,15 @@ impl Fields {
         self.push_known(field, start, self.extra.len() - start);
     }
 
-    /// As [`Fields::append_line`], for several fields that are given as one run of lines with the length of each.
-    pub(crate) fn append_lines(&mut self, lines: &[u8], fields: [(KnownField, usize); 2]) {
+    /// As [`Fields::append_line`], for several lines that `write` appends to the buffer it is given. It answers which fields
+    /// they are, and the length of each line with its CRLF.
+    #[inline]
+    pub(crate) fn append_lines<const N: usize>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> [(KnownField, usize); N],
+    ) {
         let mut start = self.extra.len();
-        self.extra.extend_from_slice(lines);
-        for (field, length) in fields {
+        for (field, length) in write(&mut self.extra) {
             debug_assert!(
                 self.extra
                     .get(start..)
@@ -60,7 +64,7 @@ impl Fields {
     }
 
     /// Notes the line of a known field that was just written at `start` of the edits, so long with its CRLF.
-    #[inline]
+    #[inline(always)] // where the field is a constant, so is the length of its name
     fn push_known(&mut self, field: KnownField, start: usize, length: usize) {
         let before_value = field.line_start().len();
         let line = Line {

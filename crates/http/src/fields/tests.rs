@@ -106,7 +106,8 @@ fn untouched_lines_are_written_as_one_run() {
         runs
     };
     let block = Bytes::from_static(b"GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n");
-    let mut fields = Fields::unplaced();
+    let mut fields = Fields::new();
+    fields.begin();
     fields.push_line(16..20, 22..23, Some(KnownField::Host), true);
     fields.push_line(25..31, 33..34, Some(KnownField::Accept), true);
     fields.place(block);

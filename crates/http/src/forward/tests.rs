@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use portcullis_filter::Connection;
 
+use super::first_hop::{eight_digits, uuid};
 use super::*;
 use crate::framing::Framing;
 use crate::head::{RequestHead, Status, Target};
@@ -346,6 +347,92 @@ fn an_accepted_upgrade_is_asked_for_again() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn the_usual_way_adds_what_the_rules_add() {
+    let with = |change: fn(&mut ForwardConfig)| {
+        let mut config = ForwardConfig::default();
+        change(&mut config);
+        config
+    };
+    let rows = [
+        ("default", "192.0.2.255", vec![], with(|_| {}), true),
+        ("short", "8.0.0.8", vec![], with(|_| {}), true),
+        (
+            "no id",
+            "192.0.2.1",
+            vec![],
+            with(|config| config.request_id = false),
+            true,
+        ),
+        (
+            "a via",
+            "192.0.2.1",
+            vec![("via", "1.0 a")],
+            with(|_| {}),
+            true,
+        ),
+        (
+            "an id",
+            "192.0.2.1",
+            vec![("x-request-id", "a")],
+            with(|_| {}),
+            false,
+        ),
+        (
+            "a hop",
+            "192.0.2.1",
+            vec![("x-forwarded-for", "a")],
+            with(|_| {}),
+            false,
+        ),
+        ("IPv6", "2001:db8::1", vec![], with(|_| {}), false),
+        (
+            "forwarded",
+            "192.0.2.1",
+            vec![],
+            with(|config| config.forwarded = true),
+            false,
+        ),
+    ];
+    for (name, peer, pairs, config, is_usual) in rows {
+        for secure in [false, true] {
+            let make = || {
+                let host = [("host", "a.test:8080")];
+                let mut request = request(&[&host[..], &pairs].concat());
+                request.scheme = if secure { Scheme::Https } else { Scheme::Http };
+                request
+            };
+            let cx = context(peer);
+            let (mut usual, mut by_rule) = (make(), make());
+            let was_usual = first_hop::append(&mut usual, &cx, &config, &Random::new(1));
+            assert_eq!(was_usual, is_usual, "{name}");
+            append_hop(&mut by_rule, &cx, &config, &Random::new(1));
+            if is_usual {
+                assert_eq!(usual.head.fields, by_rule.head.fields, "{name}");
+                assert_eq!(
+                    runs(&usual.head.fields),
+                    runs(&by_rule.head.fields),
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+/// The fields as they are written.
+fn runs(fields: &Fields) -> Vec<u8> {
+    let mut written = Vec::new();
+    let all: Result<(), ()> = fields.try_for_each_run(0, |run| {
+        match run {
+            crate::Run::Lines(lines) => written.extend_from_slice(lines),
+            crate::Run::Field(field) => panic!("{field:?}"),
+        }
+        Ok(())
+    });
+    all.unwrap();
+    written
 }
 
 #[test]

@@ -56,6 +56,16 @@ enum RequestBody {
     Tunnel,
 }
 
+impl RequestBody {
+    fn of(framing: Framing, limits: BodyLimits) -> Self {
+        if framing.is_empty() {
+            return Self::Done;
+        }
+        // The exchange has refused what is longer than allowed before any of it is read.
+        BodyDecoder::new(framing, limits).map_or(Self::Done, Self::Decoding)
+    }
+}
+
 impl<'c> Downstream<'c> {
     /// The stream of a request whose head was read.
     pub(crate) fn new(
@@ -67,16 +77,11 @@ impl<'c> Downstream<'c> {
         ahead: usize,
         lifetime: Lifetime<'c>,
     ) -> Self {
-        let body = match BodyDecoder::new(framing, limits) {
-            Ok(decoder) if !framing.is_empty() => RequestBody::Decoding(decoder),
-            // The exchange has refused what is longer than allowed before any of it is read.
-            _ => RequestBody::Done,
-        };
         Self {
             sent_before: connection.output.total(),
             connection,
             timer,
-            body,
+            body: RequestBody::of(framing, limits),
             writer: BodyWriter::Nothing,
             is_head: head.method == Method::Head,
             version: head.version,

@@ -89,17 +89,28 @@ impl Pool {
     }
 
     /// Keeps a connection for another request, if there is room.
-    pub(crate) fn put(&self, upstream: Box<Upstream>) {
+    pub(crate) fn put(&self, mut upstream: Box<Upstream>) {
         let is_worn = |limit: NonZeroU64| upstream.requests >= limit.get();
         let is_done = self.cluster.with_config(|config| {
             config.proxy_protocol.is_some() || config.pool.max_requests.is_some_and(is_worn)
         });
-        if is_done || !self.cluster.has_endpoint(upstream.endpoint) {
+        if is_done || !self.is_known(&mut upstream) {
             return;
         }
         let endpoint = upstream.endpoint;
         // A pool that is full hands the connection back; dropping closes it.
         drop(self.idle.borrow_mut().put(endpoint, upstream, clock::now()));
+    }
+
+    /// Whether its endpoint belongs to the cluster. They are looked through only after some came or left.
+    fn is_known(&self, upstream: &mut Upstream) -> bool {
+        let version = self.cluster.set_version();
+        if upstream.known_in == Some(version) {
+            return true;
+        }
+        let known = self.cluster.has_endpoint(upstream.endpoint);
+        upstream.known_in = known.then_some(version);
+        known
     }
 
     /// Whether each connection begins with a PROXY header: it was opened in the name of one client, and a request of

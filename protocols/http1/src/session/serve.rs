@@ -12,8 +12,9 @@ use std::time::Instant;
 use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
 use portcullis_http::exchange::{Arrival, Ended, exchange_in};
-use portcullis_http::head::{RequestHead, Status};
+use portcullis_http::head::Status;
 use portcullis_http::service::{HttpService, ServiceHandle};
+use portcullis_http::slate::Slate;
 use portcullis_http::{Framing, ResponseBody, local_reply};
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, DrainSignal, Timer, clock};
@@ -72,7 +73,7 @@ struct Life {
 impl Life {
     async fn run(&mut self) {
         let mut first = true;
-        while self.has_input(first).await {
+        while !self.connection.input.is_empty() || self.idle(first).await {
             first = false;
             let requests = Requests {
                 session: &self.session,
@@ -86,11 +87,6 @@ impl Life {
             }
             self.connection.shrink();
         }
-    }
-
-    /// Whether there is something to read as a request, now or after waiting for it.
-    async fn has_input(&mut self, first: bool) -> bool {
-        !self.connection.input.is_empty() || self.idle(first).await
     }
 
     /// Waits for the first byte of a request. The answer is whether there is one.
@@ -133,6 +129,16 @@ impl Life {
     }
 }
 
+/// A decoder for one head, within the service's limits.
+fn decoder(service: &HttpService) -> RequestDecoder {
+    let limits = &service.config.limits;
+    RequestDecoder::new(HeadLimits {
+        head_bytes: limits.head_bytes(),
+        target_bytes: limits.uri_bytes(),
+        fields: limits.fields(),
+    })
+}
+
 fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
     [left, right].into_iter().flatten().min()
 }
@@ -148,8 +154,8 @@ struct Requests<'c> {
 
 /// What came of waiting for a head.
 enum Received {
-    /// A head, which stands in the place that was given for it.
-    Head,
+    /// A head, and the slate that it stands on.
+    Head(Box<Slate>),
     /// Nothing: the peer closed between requests.
     Closed,
     /// Answer with this status and reason, then close.
@@ -163,10 +169,17 @@ impl Requests<'_> {
     async fn run(mut self) -> bool {
         loop {
             let service = self.session.service.current();
-            let mut head = None;
-            match self.receive(&service, &mut head).await {
-                Received::Head => {
-                    if !self.serve_one(&service, &mut head).await {
+            // Most heads are there at once.
+            let mut decoder = decoder(&service);
+            let received = match self.decode(&service, &mut decoder) {
+                Some(received) => received,
+                None => Box::pin(self.receive(&service, decoder)).await,
+            };
+            match received {
+                Received::Head(mut slate) => {
+                    let goes_on = self.serve_one(&service, &mut slate).await;
+                    service.slates.put(slate);
+                    if !goes_on {
                         return false;
                     }
                 }
@@ -186,33 +199,27 @@ impl Requests<'_> {
         }
     }
 
-    /// Reads one head within its deadline, into `place`: an answer that held it would be copied at every step.
-    async fn receive(
-        &mut self,
-        service: &HttpService,
-        place: &mut Option<RequestHead>,
-    ) -> Received {
-        let limits = &service.config.limits;
-        let mut decoder = RequestDecoder::new(HeadLimits {
-            head_bytes: limits.head_bytes(),
-            target_bytes: limits.uri_bytes(),
-            fields: limits.fields(),
-        });
-        let mut deadline = None;
-        let connection = &mut *self.connection;
-        let timer = &mut *self.timer;
+    /// Takes a head off what was read; `None` while it is not complete. It holds no slate then.
+    fn decode(&mut self, service: &HttpService, decoder: &mut RequestDecoder) -> Option<Received> {
+        let mut slate = service.slates.take(clock::now());
+        match decoder.decode_into(&mut self.connection.input, slate.request_head()) {
+            Ok(true) => Some(Received::Head(slate)),
+            Ok(false) => {
+                service.slates.put(slate);
+                None
+            }
+            Err(error) => Some(Received::Refused(error.status(), error.label())),
+        }
+    }
+
+    /// Reads the rest of a head within its deadline.
+    async fn receive(&mut self, service: &HttpService, mut decoder: RequestDecoder) -> Received {
+        let deadline = clock::now().checked_add(service.timeouts().head());
         poll_fn(|task| {
             loop {
-                match decoder.decode_into(&mut connection.input, place) {
-                    Ok(()) if place.is_some() => return Poll::Ready(Received::Head),
-                    Ok(()) => {}
-                    Err(error) => {
-                        return Poll::Ready(Received::Refused(error.status(), error.label()));
-                    }
-                }
-                match connection.poll_fill(task) {
+                match self.connection.poll_fill(task) {
                     Poll::Ready(Ok(true)) => {}
-                    Poll::Ready(Ok(false)) if connection.input.is_empty() => {
+                    Poll::Ready(Ok(false)) if self.connection.input.is_empty() => {
                         return Poll::Ready(Received::Closed);
                     }
                     Poll::Ready(Ok(false)) => return Poll::Ready(Received::Gone("head_truncated")),
@@ -221,30 +228,26 @@ impl Requests<'_> {
                     }
                     Poll::Pending => break,
                 }
+                if let Some(received) = self.decode(service, &mut decoder) {
+                    return Poll::Ready(received);
+                }
             }
-            // Most heads are there at once: no time is set for those.
-            let patience = || clock::now().checked_add(service.timeouts().head());
-            let deadline = *deadline.get_or_insert_with(patience);
-            ready!(timer.poll_expired(task, deadline));
+            ready!(self.timer.poll_expired(task, deadline));
             Poll::Ready(Received::Refused(Status::REQUEST_TIMEOUT, "head_timeout"))
         })
         .await
     }
 
-    /// Carries out one exchange, of the head in `place`. The answer is whether the connection goes on.
-    async fn serve_one(&mut self, service: &HttpService, place: &mut Option<RequestHead>) -> bool {
-        let framing = match place.as_ref().map(Framing::of_request) {
-            Some(Ok(framing)) => framing,
-            Some(Err(error)) => {
+    /// Carries out one exchange, of the head on the slate. The answer is whether the connection goes on.
+    async fn serve_one(&mut self, service: &HttpService, slate: &mut Slate) -> bool {
+        let head = slate.request_head();
+        let framing = match Framing::of_request(head) {
+            Ok(framing) => framing,
+            Err(error) => {
                 Box::pin(self.refuse(service, error.status(), error.label())).await;
                 return false;
             }
-            None => return false,
         };
-        let Some(head) = place else {
-            return false;
-        };
-        let now = clock::now();
         let limits = BodyLimits {
             // The exchange counts the body against the route's limit; here only the coding is bounded.
             total_bytes: u64::MAX,
@@ -263,15 +266,15 @@ impl Requests<'_> {
             service.config.limits.pipelined_bytes(),
             lifetime,
         );
-        let mut cx = Context::new(Rc::clone(self.facts), now);
+        let mut cx = Context::new(Rc::clone(self.facts), slate.taken());
         let mut arrival = Some(Arrival {
             service,
             downstream: &mut downstream,
-            head: place,
+            slate,
             framing,
             cx: &mut cx,
         });
-        let ended = Box::pin(exchange_in(&mut arrival)).await;
+        let ended = exchange_in(&mut arrival).await;
         drop(cx);
         let keeps = downstream.keeps();
         match ended {

@@ -29,6 +29,8 @@ pub(crate) struct Upstream {
     pub(crate) pool: Weak<Pool>,
     pub(crate) endpoint: EndpointId,
     pub(crate) requests: u64,
+    /// The version of the cluster's endpoints that its own was last found among.
+    pub(crate) known_in: Option<u64>,
     _permit: ConnectionPermit,
     decoder: ResponseDecoder,
     response: ResponseBody,
@@ -61,6 +63,7 @@ impl Upstream {
             pool,
             endpoint,
             requests: 0,
+            known_in: None,
             _permit: permit,
             decoder,
             response: ResponseBody::Done,
@@ -86,12 +89,14 @@ impl Upstream {
         &mut self,
         place: &mut Option<ResponseHead>,
     ) -> Result<Option<Framing>, StreamError> {
-        self.decoder
-            .decode_into(&mut self.connection.input, place)
+        let head = place.get_or_insert_with(|| ResponseHead::new(Status::OK));
+        let is_there = self
+            .decoder
+            .decode_into(&mut self.connection.input, head)
             .map_err(|error| bad_gateway(error.label()))?;
-        let Some(head) = place else {
+        if !is_there {
             return Ok(None);
-        };
+        }
         let framing =
             Framing::of_response(head, &self.method).map_err(|error| bad_gateway(error.label()))?;
         if head.status.is_interim() && head.status != Status::SWITCHING_PROTOCOLS {
@@ -204,7 +209,6 @@ impl UpstreamStream for Upstream {
         task: &mut Context<'_>,
         place: &mut Option<ResponseHead>,
     ) -> Poll<Result<Framing, StreamError>> {
-        *place = None;
         loop {
             if !self.connection.input.is_empty()
                 && let Some(framing) = self.decode_head(place)?
