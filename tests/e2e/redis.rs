@@ -2,6 +2,7 @@
 //!
 //! Start at [`Site`]: servers, a gateway in front of them, and raw clients.
 
+mod acknowledge;
 mod attacks;
 mod basics;
 mod clients;

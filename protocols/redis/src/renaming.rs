@@ -38,6 +38,17 @@ impl Renaming {
         Ok([&self.add, rest].concat())
     }
 
+    /// What keys begin with as servers know them, of those that begin so as the client knows them.
+    ///
+    /// # Errors
+    /// [`Lost::KeyPrefix`]: none of the client's begins so.
+    pub fn upstream_prefix(&self, prefix: &[u8]) -> Result<Vec<u8>, Lost> {
+        if self.strip.starts_with(prefix) {
+            return Ok(self.add.to_vec());
+        }
+        self.upstream(prefix)
+    }
+
     /// A server's key as the client knows it; `None` if it is none of the client's.
     #[must_use]
     pub fn downstream(&self, key: &[u8]) -> Option<Vec<u8>> {

@@ -59,13 +59,20 @@ impl Condition {
             let mut all = any.0.iter();
             all.any(|it| it.takes(asked.command, asked.foreign))
         };
-        let user = |any: &AnyOf<ValuePattern>| any.0.iter().any(|it| it.matches(Some(asked.user)));
-        let network = |any: &AnyOf<InNetwork>| any.0.iter().any(|it| it.0.contains(asked.address));
-        let database = |list: &Vec<u32>| list.contains(&asked.database);
         self.keys.as_ref().is_none_or(key)
             && self.commands.as_ref().is_none_or(command)
-            && self.databases.as_ref().is_none_or(database)
-            && self.users.as_ref().is_none_or(user)
+            && self.may_take(asked.database, asked.user, asked.address)
+    }
+
+    /// Whether it takes anything that this client says now.
+    #[must_use]
+    #[inline]
+    pub fn may_take(&self, database: u32, user: &[u8], address: IpAddr) -> bool {
+        let is_user = |any: &AnyOf<ValuePattern>| any.0.iter().any(|it| it.matches(Some(user)));
+        let network = |any: &AnyOf<InNetwork>| any.0.iter().any(|it| it.0.contains(address));
+        let selected = |list: &Vec<u32>| list.contains(&database);
+        self.databases.as_ref().is_none_or(selected)
+            && self.users.as_ref().is_none_or(is_user)
             && self.networks.as_ref().is_none_or(network)
     }
 }

@@ -1,14 +1,16 @@
 //! Commands that the gateway does not know, which servers do: here Redis's own under other names.
 
+use harness::eventually;
 use harness::redis::{Redis, RedisReply};
 
 use super::{Site, bulk, is_error, ok};
 
-const RENAMED: [&str; 7] = [
+const RENAMED: [&str; 8] = [
     "rename-command SET my.set",
     "rename-command GET my.get",
     "rename-command DEL my.del",
     "rename-command BLPOP my.blpop",
+    "rename-command SUBSCRIBE my.subscribe",
     "rename-command FLUSHALL my.flushall",
     "rename-command EVAL my.eval",
     "rename-command TIME my.time",
@@ -58,6 +60,62 @@ fn commands_that_only_servers_know_go_where_their_keys_are() {
 }
 
 #[test]
+fn servers_are_asked_for_keys_that_only_they_can_tell() {
+    let Some(site) = site(3, "") else { return };
+    let mut client = site.client();
+    let set = "return redis.call('my.set', KEYS[1], ARGV[1])";
+    for number in 0..20 {
+        let key = format!("key:{number}");
+        assert_eq!(client.call(&["my.eval", set, "1", &key, &key]), ok());
+        assert_eq!(client.call(&["my.get", &key]), bulk(&key));
+    }
+    let apart = client.call(&["my.eval", "return 1", "3", "key:1", "key:2", "key:3"]);
+    assert!(is_error(&apart, "CROSSSLOT"), "{apart:?}");
+    let none = client.call(&["my.eval", "return ARGV[1]", "0", "key:1"]);
+    assert_eq!(none, bulk("key:1"));
+    // In a transaction, which is where its first key is.
+    assert_eq!(client.call(&["MULTI"]), ok());
+    let queued = RedisReply::Simple("QUEUED".to_owned());
+    for number in ["1", "2"] {
+        let call = ["my.eval", set, "1", "key:7", number];
+        assert_eq!(client.call(&call), queued);
+    }
+    assert_eq!(client.call(&["EXEC"]).array(), [ok(), ok()]);
+    assert_eq!(client.call(&["my.get", "key:7"]), bulk("2"));
+    // What the server makes of it is the server's to say.
+    let said = client.call(&["my.eval", "return 1", "many", "key:1"]);
+    assert!(is_error(&said, "ERR value is not an integer"), "{said:?}");
+}
+
+#[test]
+fn what_waits_has_a_connection_of_its_own() {
+    let Some(site) = site(1, "") else { return };
+    let mut waiting = site.client();
+    waiting.send(&["my.blpop", "list", "0"]);
+    eventually("the server holds it", || {
+        let info = site.servers[0].client().call(&["INFO", "clients"]).text();
+        info.contains("blocked_clients:1")
+    });
+    let mut client = site.client();
+    for _ in 0..4 {
+        assert_eq!(client.call(&["my.set", "a", "1"]), ok());
+    }
+    assert_eq!(client.call(&["LPUSH", "list", "x"]).integer(), 1);
+    assert_eq!(waiting.read().array(), [bulk("list"), bulk("x")]);
+    // One that goes takes its connection along.
+    waiting.send(&["my.blpop", "list", "0"]);
+    eventually("the server holds it", || {
+        let info = site.servers[0].client().call(&["INFO", "clients"]).text();
+        info.contains("blocked_clients:1")
+    });
+    drop(waiting);
+    eventually("nobody waits", || {
+        let info = site.servers[0].client().call(&["INFO", "clients"]).text();
+        info.contains("blocked_clients:0")
+    });
+}
+
+#[test]
 fn what_no_server_knows_or_would_do_harm_is_refused() {
     let Some(site) = site(1, "") else { return };
     let mut client = site.client();
@@ -69,11 +127,13 @@ fn what_no_server_knows_or_would_do_harm_is_refused() {
         assert_eq!(said, RedisReply::Error(expected), "{call:?}");
         assert_eq!(client.call(call), said, "{call:?}");
     }
+    let large = "x".repeat(100 << 10);
     let rows = [
         (&["my.flushall"][..], "is not allowed by the gateway"),
-        (&["my.blpop", "a", "1"], "is not supported by the gateway"),
+        (&["my.subscribe", "a"], "is not supported by the gateway"),
+        // All of it would have to be shown to the server.
         (
-            &["my.eval", "return 1", "0"],
+            &["my.eval", "return 1", "1", "a", &large],
             "has keys that the gateway cannot tell",
         ),
     ];

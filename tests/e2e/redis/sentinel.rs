@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::redis::{RedisClient, RedisReply};
 use harness::redis_sentinel::{MASTER, Watched};
-use harness::{Gateway, eventually};
+use harness::tls::Authority;
+use harness::{Gateway, Scratch, eventually};
 
 use super::{Site, bulk, document, is_error, ok};
 
@@ -187,4 +188,68 @@ fn replicas_are_found_and_read_from() {
         client.call(&["GET", "a"]) == bulk("2")
     });
     all.site.neighbour_is_well();
+}
+
+#[test]
+fn others_are_asked_when_those_that_are_configured_are_gone() {
+    let Some(mut watched) = Watched::start(1) else {
+        return;
+    };
+    let redis = format!("redis: {{ topology: sentinel, master: {MASTER} }}");
+    let only = &watched.sentinels()[..1];
+    let site = Site {
+        servers: Vec::new(),
+        gateway: Gateway::start(&document("", &redis, only)),
+    };
+    let mut client = site.client();
+    assert_eq!(client.call(&["SET", "a", "1"]), ok());
+    watched.kill_sentinel(0);
+    watched.kill(0);
+    eventually("the new primary is found", || {
+        client.call(&["SET", "a", "2"]) == ok()
+    });
+    let new = watched.successor();
+    assert_eq!(watched.client(new).call(&["GET", "a"]), bulk("2"));
+    // On each worker by itself.
+    for _ in 0..4 {
+        let mut other = site.client();
+        eventually("the other worker finds it too", || {
+            other.call(&["SET", "a", "3"]) == ok()
+        });
+    }
+}
+
+#[test]
+fn sentinels_and_servers_over_tls() {
+    let (authority, name) = (Authority::new("redis"), "redis.localhost");
+    let Some(mut watched) = Watched::encrypted(1, &authority, name) else {
+        return;
+    };
+    let files = Scratch::new();
+    let over = |roots: &Authority, file: &str| {
+        let roots = files.write(file, roots.pem());
+        let keys = format!(
+            "tls: {{ roots: {}, sni: {name} }}\nredis: {{ topology: sentinel, master: {MASTER} }}",
+            roots.display()
+        );
+        let gateway = Gateway::start(&document("", &keys, watched.encrypted_sentinels()));
+        Site {
+            servers: Vec::new(),
+            gateway,
+        }
+    };
+    let site = over(&authority, "roots.pem");
+    let mut client = site.client();
+    assert_eq!(client.call(&["SET", "a", "1"]), ok());
+    assert_eq!(watched.client(0).call(&["GET", "a"]), bulk("1"));
+    // Sentinels that somebody else has vouched for are none.
+    let strangers = over(&Authority::new("others"), "others.pem");
+    let refused = strangers.client().call(&["GET", "a"]);
+    assert!(is_error(&refused, "ERR no endpoint"), "{refused:?}");
+    drop(strangers);
+    watched.kill(0);
+    eventually("the new primary is found", || {
+        client.call(&["SET", "a", "2"]) == ok()
+    });
+    assert_eq!(watched.client(1).call(&["GET", "a"]), bulk("2"));
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use harness::redis::{Redis, RedisReply};
+use harness::redis::{Redis, RedisClient, RedisReply};
 use harness::{ClosedPort, Connection, Gateway, Origin, eventually};
 
 use super::cluster_hostile::command;
@@ -140,7 +140,7 @@ fn a_sentinel_that_is_behind_is_not_believed() {
 }
 
 #[test]
-fn an_error_of_a_demoted_primary_makes_the_gateway_look() {
+fn what_a_demoted_primary_refuses_is_sent_to_the_new_one() {
     let Some((primary, replica)) = pair() else {
         return;
     };
@@ -150,14 +150,52 @@ fn an_error_of_a_demoted_primary_makes_the_gateway_look() {
     assert_eq!(client.call(&["SET", "a", "1"]), ok());
     swap(&primary, &replica);
     sentinel.say(says(replica.address(), 2));
-    let refused = client.call(&["SET", "a", "2"]);
-    assert!(is_error(&refused, "READONLY"), "{refused:?}");
-    eventually("the new primary is asked", || {
-        client.call(&["SET", "a", "3"]) == ok()
-    });
-    assert_eq!(replica.client().call(&["GET", "a"]), bulk("3"));
+    assert_eq!(client.call(&["SET", "a", "2"]), ok());
+    assert_eq!(replica.client().call(&["GET", "a"]), bulk("2"));
     let switches = "portcullis_redis_primary_switches_total";
     assert!(site.count(switches, &[("cluster", "main")]) > 0);
+    let again = "portcullis_redis_redirects_total";
+    assert_eq!(site.count(again, &[("kind", "readonly")]), 1);
+
+    // What would be overtaken by it is not sent again, and so not carried out twice or out of order.
+    let other = |server: &Redis| server.client().call(&["GET", "b"]);
+    eventually("the old primary follows", || {
+        primary.client().call(&["GET", "a"]) == bulk("2")
+    });
+    swap(&replica, &primary);
+    sentinel.say(says(primary.address(), 3));
+    let mut wire = Vec::new();
+    for value in ["1", "2", "3"] {
+        RedisClient::write(&["APPEND", "b", value], &mut wire);
+    }
+    client.send_raw(&wire);
+    for _ in 0..2 {
+        let refused = client.read();
+        assert!(is_error(&refused, "READONLY"), "{refused:?}");
+    }
+    assert_eq!(client.read().integer(), 1);
+    assert_eq!(other(&primary), bulk("3"));
+}
+
+#[test]
+fn who_waits_for_a_primary_that_does_not_come_is_told() {
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let sentinel = Sentinel::start(says(primary.address(), 1));
+    let site = over(&[sentinel.origin.address()], ", refresh_interval: 1h");
+    let mut client = site.client();
+    assert_eq!(client.call(&["SET", "a", "1"]), ok());
+    swap(&primary, &replica);
+    let refused = client.call(&["SET", "a", "2"]);
+    assert!(is_error(&refused, "READONLY"), "{refused:?}");
+    // Who goes meanwhile is not waited for.
+    client.send(&["SET", "a", "3"]);
+    drop(client);
+    sentinel.say(says(replica.address(), 2));
+    eventually("all workers follow", || {
+        site.client().call(&["SET", "a", "4"]) == ok()
+    });
 }
 
 #[test]

@@ -29,8 +29,11 @@ const ABSENT_FOR: Duration = Duration::from_secs(10);
 /// Keys that one call of it may have; more are no command line.
 const MOST_KEYS: usize = 1 << 20;
 
+/// What a server says of a call that has none.
+const NO_KEYS: &[u8] = b"ERR The command has no key arguments";
+
 /// Where the keys of a foreign command are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForeignKeys {
     /// It has none.
     None,
@@ -45,6 +48,8 @@ pub enum ForeignKeys {
     },
     /// Where its arguments say, which only the server can tell.
     Movable,
+    /// These arguments, of one call of it: the server was asked.
+    Listed(Box<[u32]>),
 }
 
 /// A command that is not in the table.
@@ -140,6 +145,41 @@ impl Foreign {
         })
     }
 
+    /// The same for one call, whose keys the server was asked for by `COMMAND GETKEYS`. `None` if it did not say them, or if what
+    /// it said is not among the arguments.
+    ///
+    /// Of arguments that are alike the first is taken: which of them is the key makes no difference to where it is.
+    #[must_use]
+    pub fn with_keys<A: Arguments + ?Sized>(&self, reply: &Value, args: &A) -> Option<Self> {
+        let keys = match (reply.elements(), reply.error()) {
+            (Some([]), _) => ForeignKeys::None,
+            (Some(keys), _) => {
+                let mut words: HashMap<&[u8], u32, RandomState> = HashMap::default();
+                for at in 1..args.len() {
+                    words.entry(args.at(at)?).or_insert(u32::try_from(at).ok()?);
+                }
+                let place = |key: &Value| words.get(&**key.text()?).copied();
+                let places: Option<Vec<u32>> = keys.iter().map(place).collect();
+                let mut places = places?;
+                places.sort_unstable();
+                places.dedup();
+                ForeignKeys::Listed(places.into())
+            }
+            (None, Some(error)) if error.starts_with(NO_KEYS) => ForeignKeys::None,
+            (None, _) => return None,
+        };
+        Some(Self {
+            keys,
+            ..self.clone()
+        })
+    }
+
+    /// Whether it may wait for what others do.
+    #[must_use]
+    pub const fn may_wait(&self) -> bool {
+        self.flags.contains(Flags::BLOCKING)
+    }
+
     /// Whether so many arguments are what it takes.
     #[must_use]
     pub fn fits(&self, count: usize) -> bool {
@@ -154,11 +194,14 @@ impl Foreign {
     /// Why it is not carried out unless the operator says what it is.
     #[must_use]
     pub fn refusal(&self) -> Option<ForeignRefusal> {
-        let stateful = Flags::PUBSUB.and(Flags::BLOCKING).and(Flags::NO_AUTH);
+        let stateful = Flags::PUBSUB.and(Flags::NO_AUTH);
+        // What waits for no key waits for something about its connection, as WAITAOF does.
+        let waits_for_others =
+            self.flags.contains(Flags::BLOCKING) && self.keys == ForeignKeys::None;
         let dangerous = Categories::ADMIN.and(Categories::DANGEROUS);
         if self.is_configured {
             None
-        } else if self.flags.intersects(stateful) {
+        } else if self.flags.intersects(stateful) || waits_for_others {
             Some(ForeignRefusal::Stateful)
         } else if self.flags.contains(Flags::ADMIN) || self.categories.intersects(dangerous) {
             Some(ForeignRefusal::Dangerous)
@@ -178,8 +221,13 @@ impl Foreign {
         args: &A,
         found: &mut SmallVec<[u32; 8]>,
     ) -> Result<(), KeysError> {
-        let ForeignKeys::Range { first, last, step } = self.keys else {
-            return Ok(());
+        let (first, last, step) = match &self.keys {
+            ForeignKeys::Range { first, last, step } => (*first, *last, *step),
+            ForeignKeys::None | ForeignKeys::Movable => return Ok(()),
+            ForeignKeys::Listed(places) => {
+                found.extend_from_slice(places);
+                return Ok(());
+            }
         };
         let first = first as usize;
         let from_end = || args.len().checked_sub(last.unsigned_abs() as usize);

@@ -287,6 +287,13 @@ impl CommandId {
         self.flags().contains(Flags::READONLY) && !is_own
     }
 
+    /// Whether something may be written by it that `WAIT` is about. Nobody knows what scripts do.
+    #[must_use]
+    #[inline]
+    pub fn may_write(self) -> bool {
+        !self.flags().contains(Flags::READONLY) && self != Self::WAIT
+    }
+
     /// Why it is refused unless the configuration allows it. `None` if it is not.
     ///
     /// What managed services refuse too is refused here, and what does harm over connections that clients share. `KEYS`,

@@ -26,6 +26,8 @@ pub enum How {
     Merge(Merge, Box<[Box<str>]>),
     /// This reply, once all parts have said something: what is confirmed is known before.
     Known(Bytes),
+    /// `WAIT` at each place, behind a command that makes it speak of what was written: two parts each. The least number.
+    Acknowledged,
     /// One part: `SCAN` of one shard of so many, whose cursor is to say which.
     Cursor {
         /// The shard.
@@ -138,6 +140,7 @@ impl Assembly {
             }
             How::Known(_) => None,
             How::Cursor { shard, shards } => self.cursor(*shard, *shards, out),
+            How::Acknowledged => self.acknowledged(out),
             How::Merge(merge, names) => self.merge(*merge, names, version, out),
         };
         if made.and_then(|()| self.restore_names(out)).is_none() {
@@ -192,6 +195,25 @@ impl Assembly {
             _ => self.first(|_| true, out)?,
         }
         Some(())
+    }
+
+    /// A server before Redis 7.0 does not know the command in front, and needs none.
+    fn acknowledged(&self, out: &mut BytesMut) -> Option<()> {
+        let is_old = |part: &Part| part.bytes.starts_with(b"-ERR unknown command");
+        let mut places = self.parts.chunks(2);
+        let counts: Option<Vec<i64>> = places
+            .by_ref()
+            .map(|place| match place {
+                [mark, count] if !mark.is_error || is_old(mark) => integer(&count.bytes),
+                _ => None,
+            })
+            .collect();
+        if let Some(least) = counts.and_then(|counts| counts.into_iter().min()) {
+            encoder::integer(least, out);
+            return Some(());
+        }
+        let is_wrong = |part: &Part| part.is_error && !is_old(part);
+        self.first(is_wrong, out)
     }
 
     fn first(&self, is: impl Fn(&Part) -> bool, out: &mut BytesMut) -> Option<()> {

@@ -58,6 +58,13 @@ impl<'a> Call<'a> {
             .map_or_else(|| self.id.flags(), |foreign| foreign.flags)
     }
 
+    /// Whether it is none of the table, and may wait for what others do.
+    #[must_use]
+    #[inline]
+    pub fn is_foreign_wait(&self) -> bool {
+        self.foreign.is_some_and(Foreign::may_wait)
+    }
+
     /// Its name, in lower case.
     #[must_use]
     pub fn name(&self) -> &'a str {
@@ -105,6 +112,8 @@ pub enum Ticket {
     Own,
     /// As [`Own`](Self::Own), about tracking: without it the client would not hear of changes.
     Tracking,
+    /// The number of a connection at its server, over which messages about tracked keys are to come.
+    Ear(PinId),
     /// A question of the owner's, whose answer is no matter of the machine's.
     Asked,
 }
@@ -128,7 +137,10 @@ pub enum Purpose {
     /// One command that is too large to be held.
     Large,
     /// All that a client says to one place while its keys are tracked.
-    Tracking,
+    Tracking {
+        /// It is to hear of all keys, wherever they are.
+        is_broadcast: bool,
+    },
     /// What the server says of all commands: replies that nobody asked for are pushes.
     Monitor,
 }
@@ -281,8 +293,33 @@ pub trait Upstreams {
         None
     }
 
-    /// All shards that any command may go to. `None` if they are not fixed, as the nodes of a Redis Cluster.
-    fn shards(&mut self) -> Option<Destinations>;
+    /// All shards that any command of this client may go to: of a Redis Cluster, the nodes that have slots now.
+    ///
+    /// # Errors
+    /// They are not known.
+    fn shards(&mut self) -> Result<Destinations, Lost>;
+
+    /// The place of the server that has what is at a place now: of a slot, that of its node.
+    ///
+    /// # Errors
+    /// There is none.
+    fn server_of(&mut self, to: Destination) -> Result<Destination, Lost> {
+        Ok(to)
+    }
+
+    /// Where this client has written, if the servers that took it are still the ones that are asked.
+    ///
+    /// # Errors
+    /// One of them may be another by now, or may have lost it. That is said once.
+    fn written(&mut self) -> Result<Destinations, Lost> {
+        Err(Lost::Closed)
+    }
+
+    /// Hands messages about tracked keys to the client with this number from now on. Whether there is one that listens, and that
+    /// may be told.
+    fn redirect_to(&mut self, _client: u64) -> bool {
+        false
+    }
 
     /// Sends a whole command over the connection that clients share. Its reply comes later, never from inside this call.
     ///

@@ -57,7 +57,9 @@ fn keys_of_commands_that_only_servers_know_are_renamed() {
     let command = Command::new(&["x.do", "a", "a", "b", "b"]);
     let call = command.as_ref();
     let renaming = renaming("", "t:");
-    let Renamed { wire, names } = renaming.foreign(&foreign(pairs), &call, call).unwrap();
+    let Renamed { wire, names } = renaming
+        .foreign(&foreign(pairs.clone()), &call, call)
+        .unwrap();
     let expected = Command::new(&["x.do", "t:a", "a", "t:b", "b"]);
     assert_eq!((&*wire, names), (&**expected.wire(), None));
     // What has no keys could reach any.

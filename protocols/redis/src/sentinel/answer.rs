@@ -10,6 +10,9 @@ use crate::message::Value;
 /// Replicas that are taken from one answer; what is said beyond them is not looked at.
 pub const MOST_REPLICAS: usize = 256;
 
+/// Sentinels that are taken from one answer; what is said beyond them is not looked at.
+pub const MOST_SENTINELS: usize = 16;
+
 /// Why what a sentinel said is of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AnswerError {
@@ -92,6 +95,16 @@ impl Answer {
             epoch: epoch.ok_or(AnswerError::Shape)?,
         })
     }
+}
+
+/// Reads the answer to `SENTINEL SENTINELS`: where the others are, in the order of their addresses, at most [`MOST_SENTINELS`]. What
+/// one takes to be away may be there for others.
+#[must_use]
+pub fn others(sentinels: &Value) -> Vec<NodeAddress> {
+    let found = sentinels.elements().unwrap_or_default().iter();
+    let found = found.filter_map(|fields| node(fields.field(b"ip")?, fields.field(b"port")?));
+    let found: BTreeSet<NodeAddress> = found.take(MOST_SENTINELS).collect();
+    found.into_iter().collect()
 }
 
 fn node(host: &Value, port: &Value) -> Option<NodeAddress> {

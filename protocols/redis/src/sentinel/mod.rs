@@ -10,6 +10,6 @@ mod answer;
 mod news;
 mod role;
 
-pub use answer::{Answer, AnswerError, MOST_REPLICAS};
+pub use answer::{Answer, AnswerError, MOST_REPLICAS, MOST_SENTINELS, others};
 pub use news::{CHANNELS, News};
 pub use role::Role;

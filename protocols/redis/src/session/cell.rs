@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,14 @@ use bytes::Bytes;
 use portcullis_filter::Context;
 use portcullis_net::Stream;
 
+use super::link::Link;
+use super::mailbox::Mailbox;
 use super::server::RedisServer;
+use super::shard::Shard;
 use super::spare;
 use super::tally::Tally;
+use super::tracked::Turned;
+use super::written::Written;
 use crate::chain::Record;
 use crate::command::CommandId;
 use crate::machine::{Client, Finished, Lost, Piece, PinId, RunReply, SlotId, Ticket};
@@ -100,6 +106,12 @@ pub(super) struct State {
     pub(super) waker: Option<Waker>,
     /// How many shared requests had been sent when it was last answered.
     pub(super) answered: u64,
+    /// Where else than its task knows it may have written.
+    pub(super) redirected: Option<Box<Written>>,
+    /// The client that is told of keys that this one tracks.
+    pub(super) redirect: Option<Arc<Mailbox>>,
+    /// Commands that its task is to send to other nodes.
+    pub(super) turned: Vec<Turned>,
     /// To a question of the gateway's.
     pub(super) answer: Option<Box<Result<Bytes, Lost>>>,
     /// Why it is to be closed, once that is so.
@@ -131,6 +143,7 @@ impl Cell {
     pub(super) fn on_push(&self, pin: PinId, piece: Piece<'_>) {
         let mut state = self.state.borrow_mut();
         state.machine.on_push(pin, piece);
+        state.redirect();
         // It may tell of what others wrote: what is read from now on is not older.
         state.answered = self.server.shared.number();
         self.after(&mut state);
@@ -242,6 +255,23 @@ impl Cell {
         }
     }
 
+    /// A command of its went on to another node, and may write there.
+    pub(super) fn note_redirected(
+        &self,
+        node: &Rc<Shard>,
+        link: impl FnOnce() -> Option<Rc<Link>>,
+    ) {
+        let mut state = self.state.borrow_mut();
+        state.redirected.get_or_insert_default().note(node, link);
+    }
+
+    /// A command of its is to be sent to another node, by its own task.
+    pub(super) fn on_turned(&self, turned: Turned) {
+        let mut state = self.state.borrow_mut();
+        state.turned.push(turned);
+        state.wake();
+    }
+
     /// What its task waits for may be there.
     pub(super) fn wake(&self) {
         self.state.borrow_mut().wake();
@@ -272,6 +302,18 @@ impl State {
             Need::Capacity => self.machine.owed() < server.most_owed(),
             Need::Answer => self.answer.is_some(),
             Need::Drained | Need::Nodes => false,
+        }
+    }
+
+    /// Hands on what another client is to be told.
+    fn redirect(&mut self) {
+        let Some(mailbox) = &self.redirect else {
+            return;
+        };
+        for message in self.machine.take_redirected() {
+            if !mailbox.put(message) {
+                self.machine.on_redirect_lost();
+            }
         }
     }
 

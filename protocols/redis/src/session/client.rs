@@ -7,6 +7,7 @@ mod filter;
 mod foreign;
 mod large;
 mod run;
+mod tracked;
 mod turn;
 
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 
 use super::cell::{Cell, Flight, Need, State};
+use super::mailbox::Mailbox;
 use super::reach::{Asking, Pins, act};
 use super::server::RedisServer;
 use super::spare;
@@ -55,6 +57,7 @@ fn asking(connection: &Connection, busy_since: Instant) -> Asking {
         busy_since,
         address: connection.client_ip(),
         is_read: false,
+        is_write: false,
     }
 }
 
@@ -127,6 +130,8 @@ struct Session {
     /// What the command is that is being carried out, if it is not in the table.
     foreign: Option<Arc<Foreign>>,
     connection: Rc<Connection>,
+    /// What other clients ask to be told to it.
+    mailbox: Option<Arc<Mailbox>>,
     /// Since when it has had something under way, or had.
     busy_since: Instant,
     timer: Timer,
@@ -153,6 +158,7 @@ impl Session {
             rest: Rest::Dropped,
             busy_since: downstream.accepted_at,
             foreign: None,
+            mailbox: None,
             connection: cx.connection,
             timer: Timer::new(),
             drain: server.drain.listen(),
@@ -166,6 +172,9 @@ impl Session {
                     need: Need::Input,
                     waker: None,
                     answered: server.shared.number(),
+                    redirected: None,
+                    turned: Vec::new(),
+                    redirect: None,
                     answer: None,
                     ended: None,
                 }),
@@ -418,6 +427,7 @@ impl Session {
         }
         let mut asking = asking(&self.connection, self.busy_since);
         asking.is_read = id.is_replicas();
+        asking.is_write = id.may_write();
         let flow = act(&self.cell, &mut self.pins, asking, |machine, reach| {
             reach.script = script;
             let flow = machine.execute(call, flight, reach)?;
@@ -425,6 +435,9 @@ impl Session {
         });
         let (flow, is_known) = flow?;
         self.scanner.set_known(is_known);
+        if id == CommandId::SUBSCRIBE {
+            self.open_mailbox();
+        }
         Ok(flow)
     }
 
@@ -475,6 +488,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.mailbox.is_some() {
+            self.cell.server.mailboxes.close(self.connection.id);
+        }
         let asking = asking(&self.connection, self.busy_since);
         let left = act(&self.cell, &mut self.pins, asking, |machine, reach| {
             machine.leave(reach)

@@ -11,6 +11,7 @@ use portcullis_cluster::ClusterConfig;
 use portcullis_net::{clock, spawn_local};
 
 use super::cell::Cell;
+use super::demoted::{self, Demoted, Refused};
 use super::following;
 use super::group::Group;
 use super::inquiry::Inquiry;
@@ -39,8 +40,11 @@ pub(super) struct State {
     pub(super) epoch: u64,
     /// The sentinel to ask first.
     pub(super) first: usize,
+    /// Sentinels that are not configured, as one has told that was believed.
+    pub(super) others: Vec<NodeAddress>,
     /// Something says that the primary is none: it is asked itself, even if sentinels name it again.
     pub(super) is_doubted: bool,
+    demoted: Demoted,
     /// Clients' own connections to the primary, and whether they may wait for ever.
     pins: Vec<(Weak<Link>, bool)>,
 }
@@ -61,6 +65,8 @@ impl Followed {
                 inquiry: Inquiry::new(interval),
                 epoch: 0,
                 first: 0,
+                others: Vec::new(),
+                demoted: Demoted::default(),
                 is_doubted: false,
                 pins: Vec::new(),
             }),
@@ -88,7 +94,10 @@ impl Followed {
     pub(super) fn note_pin(&self, link: &Rc<Link>, purpose: Purpose) {
         let waits = matches!(
             purpose,
-            Purpose::Blocking { .. } | Purpose::Subscription | Purpose::Tracking | Purpose::Monitor
+            Purpose::Blocking { .. }
+                | Purpose::Subscription
+                | Purpose::Tracking { .. }
+                | Purpose::Monitor
         );
         let pins = &mut self.state.borrow_mut().pins;
         if pins.len() == pins.capacity() {
@@ -127,6 +136,30 @@ impl Followed {
         state.inquiry.want();
     }
 
+    /// The primary refused a command since it is none: it is sent to the next one, or the client is told.
+    #[cold]
+    pub(super) fn hold(&self, refused: Refused) {
+        let mut state = self.state.borrow_mut();
+        if state.inquiry.is_closed() {
+            drop(state);
+            return refused.answer();
+        }
+        let held = state.demoted.hold(refused);
+        drop(state);
+        if let Err(refused) = held {
+            refused.answer();
+        }
+    }
+
+    /// Those that wait are sent to the primary that there is now. If nobody knows one, they wait for the next answer.
+    fn send_again(&self, is_answered: bool) {
+        let all = self.state.borrow_mut().demoted.take();
+        match self.group.primary().filter(|_| is_answered) {
+            Some(primary) => demoted::send_again(all, &primary, &self.common),
+            None => all.into_iter().for_each(|refused| self.hold(refused)),
+        }
+    }
+
     /// A question was answered, or not.
     pub(super) fn take(&self, answer: Option<Answer>) {
         let random = self.common.random.next();
@@ -139,9 +172,11 @@ impl Followed {
             state.is_doubted = false;
         }
         drop(state);
+        let is_answered = answer.is_some();
         if let Some(answer) = answer {
             self.follow(answer);
         }
+        self.send_again(is_answered);
         let is_known = self.group.primary().is_some();
         let waiting = self.state.borrow_mut().inquiry.settle(is_known);
         for client in waiting {
@@ -215,18 +250,22 @@ impl Followed {
 
     /// Closes all connections, and ends the tasks.
     pub(super) fn close(&self) {
-        let waiting = self.state.borrow_mut().inquiry.close();
+        let mut state = self.state.borrow_mut();
+        let waiting = state.inquiry.close();
+        let refused = state.demoted.take();
+        drop(state);
         let primary = self.group.primary();
         let replicas = self.group.replicas();
         self.group.set(None, Vec::new());
         for shard in primary.iter().chain(replicas.iter()) {
             shard.close();
         }
-        if waiting.is_empty() {
+        if waiting.is_empty() && refused.is_empty() {
             return;
         }
         // Not from here: whoever asks for this may be one of those that are told.
         spawn_local(async move {
+            demoted::lose(refused);
             for client in waiting {
                 client.wake();
             }

@@ -15,10 +15,11 @@ use super::health;
 use super::inquiry::{Asks, Inquiry, Reader, SPEAKS, due};
 use super::open::open;
 use super::shard::{Common, Part, Target};
+use crate::cluster::NodeAddress;
 use crate::encoder;
 use crate::machine::Lost;
 use crate::message::Value;
-use crate::sentinel::{Answer, AnswerError, CHANNELS, News};
+use crate::sentinel::{Answer, AnswerError, CHANNELS, News, others};
 
 /// The share of the time that a connection may take, for each sentinel that is asked and for the primary.
 const SHARES: u32 = 3;
@@ -76,69 +77,89 @@ impl Asks for Followed {
 }
 
 impl Followed {
-    /// Asks one sentinel after the other, until one names a primary that is one.
+    /// Asks one sentinel after the other, until one names a primary that is one: those that are configured, then others that
+    /// were told of.
     ///
     /// An answer that is older than what is known is not believed, unless all sentinels give such: then somebody has set
     /// them up anew.
     async fn ask(&self) -> Option<Answer> {
         let first = self.state.borrow().first;
-        let mut stale: Vec<Answer> = Vec::new();
-        for turn in 0..self.sentinels.len() {
-            let sentinel = (first + turn) % self.sentinels.len();
-            let error = match self.ask_one(sentinel).await {
-                Ok(answer) if answer.epoch < self.state.borrow().epoch => {
-                    stale.push(answer);
+        let mut stale: Vec<Told> = Vec::new();
+        for (index, target) in &self.candidates() {
+            let error = match self.ask_one(target).await {
+                Ok(told) if told.answer.epoch < self.state.borrow().epoch => {
+                    // Those that were told of may be anybody's by then.
+                    stale.extend(index.map(|_| told));
                     NoAnswer::Stale
                 }
-                Ok(answer) => match self.verify(answer).await {
-                    Some(answer) => {
-                        self.believe(sentinel);
-                        return Some(answer);
-                    }
+                Ok(told) => match self.verify(told).await {
+                    Some(told) => return Some(self.believe(index.unwrap_or(first), told)),
                     None => NoAnswer::Unverified,
                 },
                 Err(error) => error,
             };
             self.common.stats.on_answer(error.label());
             let (cluster, reason) = (self.common.cluster.name(), error.label());
-            let sentinel = self.sentinels.get(sentinel);
-            tracing::debug!(cluster, ?sentinel, reason, "a sentinel is of no use");
+            tracing::debug!(cluster, sentinel = ?target, reason, "a sentinel is of no use");
         }
         if stale.len() < self.sentinels.len() {
             return None;
         }
-        let newest = stale.into_iter().max_by_key(|answer| answer.epoch)?;
-        let answer = self.verify(newest).await?;
-        self.believe(first);
-        Some(answer)
+        let newest = stale.into_iter().max_by_key(|told| told.answer.epoch)?;
+        let told = self.verify(newest).await?;
+        Some(self.believe(first, told))
     }
 
-    fn believe(&self, sentinel: usize) {
+    /// Whom to ask, in this order; those that are configured with their numbers.
+    fn candidates(&self) -> Vec<(Option<usize>, Target)> {
+        let state = self.state.borrow();
+        let configured = (0..self.sentinels.len()).filter_map(|turn| {
+            let index = (state.first + turn) % self.sentinels.len();
+            let name = self.sentinels.get(index)?;
+            Some((Some(index), Target::Sentinel(Rc::clone(name))))
+        });
+        let others = state.others.iter().map(|other| {
+            let other = Rc::new(other.clone());
+            (None, Target::Found(other, Part::Sentinel))
+        });
+        configured.chain(others).collect()
+    }
+
+    fn believe(&self, sentinel: usize, told: Told) -> Answer {
         self.common.stats.on_answer("ok");
         let mut state = self.state.borrow_mut();
         // Unless another has told something meanwhile.
         if !state.inquiry.policy.is_wanted() {
             state.first = sentinel;
         }
+        let is_new = |other: &NodeAddress| {
+            let name = other.to_string();
+            !self.sentinels.iter().any(|known| **known == name)
+        };
+        // One that knows nobody else may have forgotten the others.
+        if !told.others.is_empty() {
+            state.others = told.others.into_iter().filter(is_new).collect();
+        }
+        told.answer
     }
 
-    async fn ask_one(&self, sentinel: usize) -> Result<Answer, NoAnswer> {
-        let name = self.sentinels.get(sentinel).ok_or(Lost::NoEndpoint)?;
-        let asked = within(self.share(), converse(&self.common, name, &self.master));
+    async fn ask_one(&self, sentinel: &Target) -> Result<Told, NoAnswer> {
+        let asked = within(self.share(), converse(&self.common, sentinel, &self.master));
         asked.await.unwrap_or(Err(NoAnswer::Timeout))
     }
 
     /// Asks the primary itself, unless it is the one that is used and nothing speaks against it.
-    async fn verify(&self, answer: Answer) -> Option<Answer> {
+    async fn verify(&self, told: Told) -> Option<Told> {
+        let answer = &told.answer;
         let is_same = self
             .primary()
             .is_ok_and(|primary| primary.address() == Some(&answer.primary));
         if is_same && !self.state.borrow().is_doubted {
-            return Some(answer);
+            return Some(told);
         }
         let target = Target::Found(Rc::new(answer.primary.clone()), Part::Primary);
         let opened = within(self.share(), open(&self.common, &target, SPEAKS)).await;
-        matches!(opened, Some(Ok(_))).then_some(answer)
+        matches!(opened, Some(Ok(_))).then_some(told)
     }
 
     fn share(&self) -> Duration {
@@ -147,11 +168,17 @@ impl Followed {
     }
 }
 
-async fn converse(common: &Common, name: &Rc<str>, master: &str) -> Result<Answer, NoAnswer> {
-    let target = Target::Sentinel(Rc::clone(name));
-    let mut opened = open(common, &target, SPEAKS).await?;
+/// What one sentinel told.
+struct Told {
+    answer: Answer,
+    /// Where other sentinels are.
+    others: Vec<NodeAddress>,
+}
+
+async fn converse(common: &Common, target: &Target, master: &str) -> Result<Told, NoAnswer> {
+    let mut opened = open(common, target, SPEAKS).await?;
     let mut wire = BytesMut::new();
-    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"] {
+    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS"] {
         let words = ["SENTINEL", question, master].map(str::as_bytes);
         encoder::command(&words, &mut wire);
     }
@@ -161,7 +188,11 @@ async fn converse(common: &Common, name: &Rc<str>, master: &str) -> Result<Answe
     let address = reader.read(&mut opened.stream).await?;
     let details = reader.read(&mut opened.stream).await?;
     let replicas = reader.read(&mut opened.stream).await?;
-    Ok(Answer::read(&address, &details, &replicas)?)
+    let sentinels = reader.read(&mut opened.stream).await?;
+    Ok(Told {
+        answer: Answer::read(&address, &details, &replicas)?,
+        others: others(&sentinels),
+    })
 }
 
 /// Listens to one sentinel, until the cluster is gone.

@@ -6,17 +6,20 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
+use super::demoted::Refused;
 use super::link::{Link, Pending};
 use super::members::{Members, Turned};
 use super::shard::{Home, Of};
 use crate::cluster::ClusterError;
-use crate::machine::{Lost, Piece, Ticket};
+use crate::machine::{Lost, Piece, Speaks, Ticket};
 
 /// Commands that are asked of another server.
 #[derive(Default)]
 pub(super) struct Aside {
     /// The server that answered has named it.
     turned: Vec<Turned>,
+    /// The server that answered is the primary no more.
+    refused: Vec<Refused>,
     /// The server that answered has no data, for this reason.
     unready: Vec<(Pending, &'static str)>,
 }
@@ -26,6 +29,7 @@ pub(super) struct Aside {
 pub(super) fn judge(
     home: Option<&Home>,
     pending: Pending,
+    speaks: Speaks,
     piece: Piece<'_>,
     aside: &mut Aside,
 ) -> Option<Pending> {
@@ -45,14 +49,23 @@ pub(super) fn judge(
         None => Some(pending),
         Some(Of::Cluster(members)) => judge_node(members, pending, bytes, &mut aside.turned),
         Some(Of::Sentinels(followed)) => {
-            if [b"-READONLY".as_slice(), b"-UNBLOCKED"]
-                .iter()
-                .any(|start| bytes.starts_with(start))
-                && let Some(followed) = followed.upgrade()
-            {
+            let is_readonly = bytes.starts_with(b"-READONLY");
+            if !is_readonly && !bytes.starts_with(b"-UNBLOCKED") {
+                return Some(pending);
+            }
+            if let Some(followed) = followed.upgrade() {
                 followed.doubt();
             }
-            Some(pending)
+            if !is_readonly || !Refused::may_be_sent_again(&pending) {
+                return Some(pending);
+            }
+            let reply = Bytes::copy_from_slice(bytes);
+            aside.refused.push(Refused {
+                pending,
+                speaks,
+                reply,
+            });
+            None
         }
     }
 }
@@ -108,7 +121,7 @@ impl Aside {
     /// Sends them on.
     #[inline]
     pub(super) fn send_on(self, link: &Rc<Link>) {
-        if !self.turned.is_empty() || !self.unready.is_empty() {
+        if !self.turned.is_empty() || !self.unready.is_empty() || !self.refused.is_empty() {
             self.send_all_on(link);
         }
     }
@@ -121,6 +134,13 @@ impl Aside {
             match &members {
                 Some(members) => members.redirect(link, turned),
                 None => turned.pending.lose(Lost::Closed),
+            }
+        }
+        let followed = link.followed();
+        for refused in self.refused {
+            match &followed {
+                Some(followed) => followed.hold(refused),
+                None => refused.answer(),
             }
         }
         for (pending, reason) in self.unready {

@@ -14,6 +14,7 @@ use portcullis_net::{Stream, Timer, clock};
 use smallvec::SmallVec;
 
 use super::cell::Cell;
+use super::followed::Followed;
 use super::judge::{Aside, judge, look};
 use super::members::Members;
 pub(super) use super::pending::{Pending, Replay};
@@ -178,6 +179,14 @@ impl Link {
         match &self.home.as_ref()?.of {
             Of::Cluster(members) => members.upgrade(),
             Of::Sentinels(_) => None,
+        }
+    }
+
+    /// What sentinels watch over that it leads into.
+    pub(super) fn followed(&self) -> Option<Rc<Followed>> {
+        match &self.home.as_ref()?.of {
+            Of::Sentinels(followed) => followed.upgrade(),
+            Of::Cluster(_) => None,
         }
     }
 
@@ -401,7 +410,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                     Some(pending)
                 } else {
                     state.kept = state.kept.saturating_sub(pending.kept());
-                    judge(link.home.as_ref(), pending, piece, &mut aside)
+                    judge(link.home.as_ref(), pending, link.speaks, piece, &mut aside)
                 };
                 let pending = pending.and_then(|pending| {
                     scripts::judge(pending, piece, &mut state.scripts, &mut lacking)

@@ -21,7 +21,9 @@ use super::discovery;
 use super::group::Group;
 use super::inquiry::Inquiry;
 use super::link::{Link, Pending};
+use super::receiver::Receiver;
 use super::shard::{Common, Shard};
+use super::tracked;
 use super::upstream::Sender;
 use crate::cluster::{Moves, NodeAddress, Redirect, RedirectKind, SlotMap};
 use crate::command::CommandId;
@@ -57,6 +59,8 @@ pub(super) struct State {
     /// How often the map was asked for.
     pub(super) asked: u64,
     held: Vec<Held>,
+    /// Connections of clients that hear of all keys.
+    broadcasts: Vec<Weak<Link>>,
 }
 
 /// A command whose answer was a redirection.
@@ -97,6 +101,7 @@ impl Members {
                 inquiry: Inquiry::new(interval),
                 asked: 0,
                 held: Vec::new(),
+                broadcasts: Vec::new(),
             }),
         });
         spawn_local(discovery::follow(Rc::downgrade(&members)));
@@ -131,6 +136,11 @@ impl Members {
         if matches!(id, CommandId::PSUBSCRIBE | CommandId::PUNSUBSCRIBE) {
             return Ok(vec![Self::ANY]);
         }
+        self.primaries()
+    }
+
+    /// All nodes that have slots.
+    pub(super) fn primaries(&self) -> Result<Vec<u16>, Lost> {
         let state = self.state.borrow();
         let map = state.map.as_ref().ok_or(Lost::NoEndpoint)?;
         let nodes = map.primaries().iter();
@@ -190,6 +200,23 @@ impl Members {
             state.nodes.iter().find(|node| SLOTS + node.id == to)
         };
         node?.group.clone()
+    }
+
+    /// The number that commands to this node alone go by, if it is one still.
+    pub(super) fn place_of(&self, node: &Rc<Shard>) -> Option<u16> {
+        let state = self.state.borrow();
+        let mut nodes = state.nodes.iter();
+        let known = nodes.find(|known| Rc::ptr_eq(&known.shard, node))?;
+        Some(SLOTS + known.id)
+    }
+
+    /// A client hears of all keys over such connections, to each node that has slots: they end when there is one more.
+    pub(super) fn note_broadcast(&self, link: &Rc<Link>) {
+        let broadcasts = &mut self.state.borrow_mut().broadcasts;
+        if broadcasts.len() == broadcasts.capacity() {
+            broadcasts.retain(|link| link.strong_count() > 0);
+        }
+        broadcasts.push(Rc::downgrade(link));
     }
 
     /// Whether it is one of the nodes still.
@@ -297,7 +324,7 @@ impl Members {
     }
 
     /// Sends a command to another node, in the turn that it has there.
-    fn send_on(&self, from: &Link, node: &Shard, turned: Turned) {
+    fn send_on(&self, from: &Rc<Link>, node: &Rc<Shard>, turned: Turned) {
         let common = &self.common;
         let Turned {
             pending, redirect, ..
@@ -305,6 +332,10 @@ impl Members {
         let Some(replay) = &pending.replay else {
             return;
         };
+        if replay.is_tracked {
+            // Its client has a connection of its own there too, or will.
+            return tracked::send_on(from, node, redirect.kind, pending);
+        }
         let (client, ticket) = (pending.client.clone(), pending.ticket);
         let (wire, number) = (replay.wire.clone(), replay.client);
         let speaks = from.speaks();
@@ -320,7 +351,12 @@ impl Members {
             RedirectKind::Ask => push(ASKING, Pending::new(client.clone(), Ticket::Own)),
         };
         if let Err(lost) = asked.and_then(|()| push(&wire, pending)) {
-            Pending::new(client, ticket).lose(lost);
+            return Pending::new(client, ticket).lose(lost);
+        }
+        if let Receiver::Client(client) = &client {
+            let own = own.and_then(Result::ok);
+            let shared = || node.shared_link(speaks, common.number(number));
+            client.note_redirected(node, || own.or_else(shared));
         }
     }
 
@@ -332,6 +368,7 @@ impl Members {
         let now = clock::now();
         state.inquiry.policy.on_end(is_map, now, random);
         let map = map.filter(|_| !state.inquiry.is_closed());
+        let before = state.primaries();
         let gone = map.map(|map| {
             let gone = state.replace(map, &self.me);
             if self.has_readers {
@@ -343,7 +380,16 @@ impl Members {
         let asked = state.asked;
         let waiting = state.inquiry.settle(is_known);
         let held = std::mem::take(&mut state.held);
+        let is_known = |node: &Rc<Shard>| before.iter().any(|known| Rc::ptr_eq(known, node));
+        let deaf = if state.primaries().iter().all(is_known) {
+            Vec::new()
+        } else {
+            std::mem::take(&mut state.broadcasts)
+        };
         drop(state);
+        for link in deaf.iter().filter_map(Weak::upgrade) {
+            link.close(Lost::Closed);
+        }
         for node in gone.into_iter().flatten() {
             node.close();
         }
@@ -394,6 +440,13 @@ impl Drop for Members {
 }
 
 impl State {
+    /// The nodes that have slots.
+    fn primaries(&self) -> Vec<Rc<Shard>> {
+        let primaries = self.map.iter().flat_map(SlotMap::primaries);
+        let nodes = primaries.filter_map(|number| self.nodes.get(*number as usize));
+        nodes.map(|node| Rc::clone(&node.shard)).collect()
+    }
+
     /// The map is asked for.
     pub(super) fn on_ask(&mut self) {
         self.inquiry.policy.on_start(clock::now());

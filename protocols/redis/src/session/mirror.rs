@@ -147,6 +147,7 @@ fn send(reach: &Reach<'_>, to: Destination, speaks: Speaks, wire: &[u8]) {
     };
     let sender = Sender {
         is_read: false,
+        is_write: false,
         ..reach.sender()
     };
     let ticket = Ticket::Slot {
@@ -232,8 +233,8 @@ impl Upstreams for Mirrored<'_, '_> {
         Ok(all.collect())
     }
 
-    fn shards(&mut self) -> Option<Destinations> {
-        None
+    fn shards(&mut self) -> Result<Destinations, Lost> {
+        Err(Lost::NoRoute)
     }
 
     fn renaming(&self, way: u16) -> Option<std::sync::Arc<Renaming>> {

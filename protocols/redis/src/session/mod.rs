@@ -14,6 +14,7 @@
 mod cell;
 mod client;
 mod control;
+mod demoted;
 mod discovery;
 mod followed;
 mod following;
@@ -24,6 +25,7 @@ mod inquiry;
 mod judge;
 mod keys;
 mod link;
+mod mailbox;
 mod members;
 mod mirror;
 mod open;
@@ -38,7 +40,9 @@ mod slow;
 mod spare;
 mod stats;
 mod tally;
+mod tracked;
 mod upstream;
 mod way;
+mod written;
 
 pub use server::{Redis, RedisServer};

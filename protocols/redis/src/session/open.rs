@@ -59,7 +59,7 @@ pub(super) async fn open(common: &Common, target: &Target, speaks: Speaks) -> Re
         }
     };
     let credentials = match target {
-        Target::Sentinel(_) => &common.sentinel,
+        Target::Sentinel(_) | Target::Found(_, Part::Sentinel) => &common.sentinel,
         Target::Any | Target::Named(_) | Target::Found(..) => &common.credentials,
     };
     let part = match target {
@@ -215,7 +215,7 @@ impl Preamble {
         match self.role {
             Some(Part::Primary) => role() == Some(Role::Primary),
             Some(Part::Replica) => role() == Some(Role::Replica { is_linked: true }),
-            Some(Part::Node | Part::Reader) | None => true,
+            Some(Part::Node | Part::Reader | Part::Sentinel) | None => true,
         }
     }
 }

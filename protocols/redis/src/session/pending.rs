@@ -35,6 +35,8 @@ pub(super) struct Replay {
     pub(super) hops: u8,
     /// It may wait, and must have a connection of its own.
     pub(super) is_own: bool,
+    /// Its keys are tracked: its client sends it on itself.
+    pub(super) is_tracked: bool,
     /// It only reads, and may be asked of another server.
     pub(super) again: Option<Again>,
     /// A part of its reply is on its way to the client.
@@ -48,6 +50,7 @@ impl Replay {
             client,
             hops: 0,
             is_own: false,
+            is_tracked: false,
             again: None,
             is_begun: Value::new(false),
         }

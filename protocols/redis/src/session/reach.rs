@@ -10,11 +10,14 @@ use std::time::Instant;
 
 use super::cell::{Cell, Flight};
 use super::link::{Link, Pending, Replay};
+use super::mailbox::Mailbox;
 use super::receiver::Receiver;
 use super::scripts::ScriptCall;
 use super::server::{RedisServer, Rule};
+use super::shard::Shard;
 use super::upstream::{Sender, Upstream};
 use super::way::Way;
+use super::written::Written;
 use super::{mirror, shared};
 use crate::command::handling::Scope;
 use crate::command::{Categories, Flags};
@@ -33,6 +36,8 @@ pub(super) struct Pinned {
     speaks: Speaks,
     /// It is for one command, which may go on to another node.
     is_blocking: bool,
+    /// Keys are tracked on it.
+    is_tracked: bool,
 }
 
 /// A client's own connections.
@@ -40,9 +45,22 @@ pub(super) struct Pinned {
 pub(super) struct Pins {
     next: u32,
     list: Vec<Pinned>,
+    written: Written,
 }
 
 impl Pins {
+    /// Where the client has written.
+    pub(super) const fn written(&mut self) -> &mut Written {
+        &mut self.written
+    }
+
+    /// The way that commands over this connection are on.
+    pub(super) fn way_of(&self, link: &Rc<Link>) -> Option<u16> {
+        let mut list = self.list.iter();
+        let found = list.find(|pinned| Rc::ptr_eq(&pinned.link, link));
+        found.map(|pinned| pinned.at.way)
+    }
+
     /// The connection with this number.
     pub(super) fn find(&self, id: PinId) -> Option<&Rc<Link>> {
         let found = self.list.iter().find(|pinned| pinned.id == id);
@@ -63,6 +81,10 @@ pub(super) struct Reach<'a> {
     pub(super) may_read_elsewhere: bool,
     /// The script of the command that is carried out.
     pub(super) script: Option<Rc<ScriptCall>>,
+    /// How often the command was sent on already.
+    pub(super) hops: u8,
+    /// Whom messages about tracked keys are for from now on.
+    redirect: Option<Arc<Mailbox>>,
 }
 
 /// The client that asks.
@@ -75,6 +97,8 @@ pub(super) struct Asking {
     pub(super) address: IpAddr,
     /// The command that it says now only reads, and a replica may answer it.
     pub(super) is_read: bool,
+    /// The command may write.
+    pub(super) is_write: bool,
 }
 
 /// Lets a client's machine act on all that it reaches, and counts what is over then.
@@ -86,6 +110,9 @@ pub(super) fn act<R>(
     act: impl FnOnce(&mut Client<Flight>, &mut Reach<'_>) -> R,
 ) -> R {
     let mut state = cell.state.borrow_mut();
+    if let Some(mut redirected) = state.redirected.take() {
+        pins.written.append(&mut redirected);
+    }
     let user = state.machine.user_name().clone();
     let mut reach = Reach {
         cell,
@@ -96,8 +123,13 @@ pub(super) fn act<R>(
         answered: state.answered,
         may_read_elsewhere: !state.machine.holds_transaction(),
         script: None,
+        hops: 0,
+        redirect: None,
     };
     let result = act(&mut state.machine, &mut reach);
+    if let Some(redirect) = reach.redirect {
+        state.redirect = Some(redirect);
+    }
     cell.count(&mut state);
     result
 }
@@ -127,6 +159,49 @@ impl<'a> Reach<'a> {
             client: self.asking.client,
             busy_since: self.asking.busy_since,
             is_read: self.asking.is_read && self.may_read_elsewhere,
+            is_write: self.asking.is_write,
+        }
+    }
+
+    /// Where a server has its place, if it is one of those that rules lead to now.
+    pub(super) fn place_of(&self, shard: &Rc<Shard>) -> Option<Destination> {
+        let server = self.server();
+        let mut upstreams = server.leads().map(|lead| server.current(lead));
+        upstreams.find_map(|found| {
+            let (upstream, at) = found.ok()?;
+            let shard = at.place_of(shard)?;
+            let way = 0;
+            Some(Destination {
+                upstream,
+                shard,
+                way,
+            })
+        })
+    }
+
+    /// A command that may write was sent over a connection that clients share.
+    fn note_written(&mut self, to: Destination, speaks: Speaks) {
+        let Ok(upstream) = self.server().upstream(to.upstream) else {
+            return;
+        };
+        if let Ok(shard) = upstream.shard(to.shard, self.sender()) {
+            let link = || upstream.shared_link(&shard, speaks, self.asking.client);
+            self.pins.written.note(&shard, link);
+        }
+    }
+
+    /// As [`note_written`](Self::note_written), over a connection of the client's own.
+    fn note_pinned(&mut self, pin: PinId) {
+        let Some(pinned) = self.pins.list.iter().find(|pinned| pinned.id == pin) else {
+            return;
+        };
+        let shard = pinned.link.node().or_else(|| {
+            let upstream = self.server().upstream(pinned.at.upstream).ok()?;
+            upstream.shard(pinned.at.shard, self.sender()).ok()
+        });
+        if let Some(shard) = shard {
+            let link = || Some(Rc::clone(&pinned.link));
+            self.pins.written.note(&shard, link);
         }
     }
 
@@ -225,27 +300,36 @@ impl Upstreams for Reach<'_> {
         self.server().ways.find(way)?.renaming().cloned()
     }
 
-    fn shards(&mut self) -> Option<Destinations> {
+    fn shards(&mut self) -> Result<Destinations, Lost> {
         let mut all = Destinations::new();
         let server = self.server();
-        for rule in &server.rules {
+        let (database, user, address) = (self.database, self.user, self.asking.address);
+        let may_take = |rule: &&Rule| rule.condition.may_take(database, user, address);
+        for rule in server.rules.iter().filter(may_take) {
             for reads in [false, true] {
-                // What is wrong with a rule was said.
-                let (upstream, at) = server.current(rule.lead(reads)).ok()?;
+                let (upstream, at) = server.current(rule.lead(reads))?;
                 let way = rule.way;
                 let is_it = |known: &Destination| known.upstream == upstream && known.way == way;
                 if all.iter().any(is_it) {
                     continue;
                 }
-                let shards = 0..at.shards()?;
-                all.extend(shards.map(|shard| Destination {
+                all.extend(at.shards()?.into_iter().map(|shard| Destination {
                     upstream,
                     shard,
                     way,
                 }));
             }
         }
-        Some(all)
+        if all.is_empty() {
+            return Err(Lost::NoRoute);
+        }
+        Ok(all)
+    }
+
+    fn server_of(&mut self, to: Destination) -> Result<Destination, Lost> {
+        let upstream = self.server().upstream(to.upstream)?;
+        let shard = upstream.server_of(to.shard, self.sender())?;
+        Ok(Destination { shard, ..to })
     }
 
     #[inline]
@@ -257,7 +341,29 @@ impl Upstreams for Reach<'_> {
         ticket: Ticket,
     ) -> Result<(), Lost> {
         let receiver = Receiver::Client(Rc::clone(self.cell));
-        self.send_for(receiver, to, speaks, wire, ticket)
+        self.send_for(receiver, to, speaks, wire, ticket)?;
+        if self.asking.is_write {
+            self.note_written(to, speaks);
+        }
+        Ok(())
+    }
+
+    fn redirect_to(&mut self, client: u64) -> bool {
+        let mailboxes = &self.server().mailboxes;
+        self.redirect = mailboxes.find(client, self.user);
+        self.redirect.is_some()
+    }
+
+    fn written(&mut self) -> Result<Destinations, Lost> {
+        let mut written = std::mem::take(&mut self.pins.written);
+        let found: Option<Destinations> = {
+            let shards = written.shards()?;
+            shards.map(|shard| self.place_of(shard)).collect()
+        };
+        // Once one of them has no place any more, all is forgotten.
+        let found = found.ok_or(Lost::Closed)?;
+        self.pins.written = written;
+        Ok(found)
     }
 
     fn send_shared(
@@ -310,6 +416,7 @@ impl Upstreams for Reach<'_> {
             at: to,
             speaks,
             is_blocking: matches!(purpose, Purpose::Blocking { .. }),
+            is_tracked: matches!(purpose, Purpose::Tracking { .. }),
         });
         Ok(id)
     }
@@ -321,15 +428,23 @@ impl Upstreams for Reach<'_> {
             let receiver = Receiver::Client(Rc::clone(self.cell));
             self.pending(receiver, ticket)
         });
-        if pinned.is_blocking
+        // What is queued is not a command by itself.
+        let is_tracked = pinned.is_tracked && self.may_read_elsewhere;
+        if (pinned.is_blocking || is_tracked)
             && pinned.link.is_clustered()
             && let Some(pending) = &mut pending
         {
             let mut replay = Replay::new(wire, self.asking.client);
-            replay.is_own = true;
+            replay.is_own = pinned.is_blocking;
+            replay.is_tracked = is_tracked;
+            replay.hops = self.hops;
             pending.replay = Some(Box::new(replay));
         }
-        pinned.link.push(wire, pending)
+        pinned.link.push(wire, pending)?;
+        if self.asking.is_write {
+            self.note_pinned(pin);
+        }
+        Ok(())
     }
 
     fn unpin(&mut self, pin: PinId, end: PinEnd) {

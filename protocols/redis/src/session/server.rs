@@ -17,6 +17,7 @@ use super::cell::Cell;
 use super::client;
 use super::foreign::Foreigners;
 use super::keys::{Keys, Sketch};
+use super::mailbox::Mailboxes;
 use super::scripts::{Remembered, Scripts};
 use super::shared::SharedReads;
 use super::slow::{Noticed, Slow};
@@ -109,6 +110,7 @@ impl Protocol for Redis {
             slow: Slow::new(cx.common(Noticed::default), config.slow_log),
             foreigners: Foreigners::new(config),
             scripts: Scripts::new(cx.common(Remembered::default), config.limits.scripts.get()),
+            mailboxes: cx.common(Mailboxes::default),
             config: config.clone(),
             drain: cx.drain.clone(),
             is_watched: cell::Cell::new(false),
@@ -168,6 +170,7 @@ pub struct RedisServer {
     pub(super) scripts: Scripts,
     pub(super) foreigners: Foreigners,
     pub(super) slow: Slow,
+    pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
     /// There is nothing to be done with a command but to send it where the first rule says: no filter sees it, no other rule may
@@ -212,7 +215,7 @@ impl RedisServer {
     }
 
     /// All leads of rules and of what is done on the way.
-    fn leads(&self) -> impl Iterator<Item = &Lead> {
+    pub(super) fn leads(&self) -> impl Iterator<Item = &Lead> {
         self.rules
             .iter()
             .flat_map(Rule::leads)

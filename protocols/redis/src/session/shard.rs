@@ -72,6 +72,8 @@ pub(super) enum Part {
     Primary,
     /// A replica, as it says itself.
     Replica,
+    /// A sentinel.
+    Sentinel,
 }
 
 /// Where a shard was found, to be told of what its links notice.
@@ -199,6 +201,14 @@ impl Shard {
         let link = self.open(common, speaks, common.patience)?;
         shared.push((speaks, number, Rc::clone(&link)));
         Ok(act(&link, None))
+    }
+
+    /// The connection of this number that clients share, if there is one.
+    pub(super) fn shared_link(&self, speaks: Speaks, number: u16) -> Option<Rc<Link>> {
+        let shared = self.shared.borrow();
+        let mut known = shared.iter();
+        let (_, _, link) = known.find(|(spoken, at, _)| *spoken == speaks && *at == number)?;
+        Some(Rc::clone(link))
     }
 
     /// Opens a connection in a task of its own; commands may be put into it already.

@@ -36,6 +36,8 @@ pub(super) struct Sender {
     pub(super) busy_since: Instant,
     /// The command only reads, and a replica may answer it.
     pub(super) is_read: bool,
+    /// It may write.
+    pub(super) is_write: bool,
 }
 
 /// Which of the connections that clients share: of a shard, by its place in memory, and of those to it.
@@ -251,12 +253,23 @@ impl Upstream {
         }
     }
 
-    /// How many shards there are. `None`: the nodes of a Redis Cluster come and go.
-    pub(super) fn shards(&self) -> Option<u16> {
+    /// All shards; the nodes of a Redis Cluster that have slots now.
+    pub(super) fn shards(&self) -> Result<Vec<u16>, Lost> {
         match &self.place {
-            Place::One(_) | Place::Followed(_) => Some(1),
-            Place::Hashed(_, shards) => Some(shards.len() as u16),
-            Place::Slots(_) => None,
+            Place::One(_) | Place::Followed(_) => Ok(vec![0]),
+            Place::Hashed(_, shards) => Ok((0..shards.len() as u16).collect()),
+            Place::Slots(members) => members.primaries(),
+        }
+    }
+
+    /// Where the server is that a command for this place would be sent to.
+    pub(super) fn server_of(&self, to: u16, sender: Sender) -> Result<u16, Lost> {
+        match &self.place {
+            Place::One(_) | Place::Followed(_) | Place::Hashed(..) => Ok(to),
+            Place::Slots(members) => {
+                let node = members.node_for(to, sender)?;
+                members.place_of(&node).ok_or(Lost::NoEndpoint)
+            }
         }
     }
 
@@ -276,7 +289,12 @@ impl Upstream {
         {
             return group.send(speaks, client, wire, pending);
         }
-        if matches!(self.place, Place::Slots(_)) && Members::is_slot(to) {
+        let may_be_refused = match &self.place {
+            Place::Slots(_) => Members::is_slot(to),
+            Place::Followed(_) => sender.is_write,
+            Place::One(_) | Place::Hashed(..) => false,
+        };
+        if may_be_refused {
             pending.replay = Some(Box::new(Replay::new(wire, client)));
         }
         let shard = self.shard(to, sender)?;
@@ -297,7 +315,7 @@ impl Upstream {
 
     /// Whom commands for a place are sent to over connections that clients share.
     #[inline]
-    fn shard(&self, to: u16, sender: Sender) -> Result<Rc<Shard>, Lost> {
+    pub(super) fn shard(&self, to: u16, sender: Sender) -> Result<Rc<Shard>, Lost> {
         match &self.place {
             Place::Followed(followed) => followed.primary(),
             Place::One(shard) => Ok(Rc::clone(shard)),
@@ -306,6 +324,27 @@ impl Upstream {
                 Ok(Rc::clone(shard))
             }
             Place::Slots(members) => members.node_for(to, sender),
+        }
+    }
+
+    /// The connection to a server that this client shares, if there is one.
+    pub(super) fn shared_link(
+        &self,
+        shard: &Shard,
+        speaks: Speaks,
+        client: u64,
+    ) -> Option<Rc<Link>> {
+        shard.shared_link(speaks, self.common.number(client))
+    }
+
+    /// Where a server has its place, if it is one of those of now.
+    pub(super) fn place_of(&self, shard: &Rc<Shard>) -> Option<u16> {
+        let is_it = |known: &Rc<Shard>| Rc::ptr_eq(known, shard);
+        match &self.place {
+            Place::One(only) => is_it(only).then_some(0),
+            Place::Followed(followed) => followed.has(shard).then_some(0),
+            Place::Hashed(_, shards) => shards.iter().position(is_it).map(|at| at as u16),
+            Place::Slots(members) => members.place_of(shard),
         }
     }
 
@@ -339,7 +378,11 @@ impl Upstream {
             }
             Place::Slots(members) => {
                 let node = members.node(to, client.1)?;
-                node.pin(common, speaks, patience)?
+                let link = node.pin(common, speaks, patience)?;
+                if purpose == (Purpose::Tracking { is_broadcast: true }) {
+                    members.note_broadcast(&link);
+                }
+                link
             }
             Place::Followed(followed) => {
                 let link = followed.primary()?.pin(common, speaks, patience)?;
@@ -354,7 +397,7 @@ impl Upstream {
         }
         if matches!(
             purpose,
-            Purpose::Subscription | Purpose::Tracking | Purpose::Monitor
+            Purpose::Subscription | Purpose::Tracking { .. } | Purpose::Monitor
         ) {
             let mut listening = self.listening.borrow_mut();
             listening.retain(|link| link.strong_count() > 0);
@@ -374,7 +417,7 @@ impl Upstream {
             Purpose::Subscription => None,
             // Of its answer: what it hears then may take any time.
             Purpose::Monitor => patience,
-            Purpose::Transaction | Purpose::Large | Purpose::Tracking => patience,
+            Purpose::Transaction | Purpose::Large | Purpose::Tracking { .. } => patience,
         }
     }
 

@@ -93,15 +93,45 @@ fn keys_are_where_they_are_said_to_be() {
     for (keys, call, expected) in rows {
         let words: Vec<&str> = call.split(' ').collect();
         let mut found = SmallVec::new();
-        let result = foreign(Flags::WRITE, keys).keys(&words, &mut found);
+        let foreign = foreign(Flags::WRITE, keys);
+        let result = foreign.keys(&words, &mut found);
         let texts: Vec<String> = found.iter().map(u32::to_string).collect();
         let seen = result.ok().map(|()| texts.join(" "));
-        assert_eq!(seen.as_deref(), expected, "{keys:?} {call}");
+        assert_eq!(seen.as_deref(), expected, "{foreign:?} {call}");
     }
     let mut found = SmallVec::new();
     let optional = foreign(Flags::NO_MANDATORY_KEYS, range(1, 1, 1));
     assert_eq!(optional.keys(&["x.do"], &mut found), Ok(()));
     assert!(found.is_empty());
+}
+
+#[test]
+fn servers_say_which_arguments_of_a_call_are_keys() {
+    let listed = |places: &[u32]| Some(ForeignKeys::Listed(places.into()));
+    let rows = [
+        ("*1|$1|b|", listed(&[3])),
+        ("*3|$1|b|$1|a|$1|b|", listed(&[2, 3])),
+        // Which of two that are alike makes no difference.
+        ("*1|$1|1|", listed(&[1])),
+        ("*0|", Some(ForeignKeys::None)),
+        (
+            "-ERR The command has no key arguments|",
+            Some(ForeignKeys::None),
+        ),
+        ("-ERR Invalid arguments specified for command|", None),
+        ("-ERR Invalid command specified|", None),
+        // It is none of the arguments, or is the name.
+        ("*1|$1|c|", None),
+        ("*1|$4|x.do|", None),
+        ("*1|*0|", None),
+        ("+OK|", None),
+    ];
+    let movable = foreign(Flags::WRITE, ForeignKeys::Movable);
+    for (reply, expected) in rows {
+        let said = parse(reply.replace('|', "\r\n").into_bytes().into()).unwrap();
+        let told = movable.with_keys(&said, &["x.do", "1", "a", "b", "1"]);
+        assert_eq!(told.map(|told| told.keys), expected, "{reply}");
+    }
 }
 
 #[test]
@@ -113,9 +143,11 @@ fn what_would_do_harm_is_refused() {
             ForeignKeys::None,
             Some(ForeignRefusal::Dangerous),
         ),
+        (Flags::BLOCKING, range(1, 1, 1), None),
+        (Flags::BLOCKING, ForeignKeys::Listed([1].into()), None),
         (
             Flags::BLOCKING,
-            range(1, 1, 1),
+            ForeignKeys::None,
             Some(ForeignRefusal::Stateful),
         ),
         (
@@ -131,9 +163,9 @@ fn what_would_do_harm_is_refused() {
     ];
     for (flags, keys, expected) in rows {
         let mut foreign = foreign(flags, keys);
-        assert_eq!(foreign.refusal(), expected, "{flags:?} {keys:?}");
+        assert_eq!(foreign.refusal(), expected, "{foreign:?}");
         foreign.is_configured = true;
-        assert_eq!(foreign.refusal(), None, "{flags:?} {keys:?}");
+        assert_eq!(foreign.refusal(), None, "{foreign:?}");
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn bound_place(
 
 /// Whether its channel decides where it is sent: where those who subscribed to it listen. Who subscribed to a pattern listens
 /// everywhere, and so gets it once.
-const fn is_message(id: CommandId) -> bool {
+pub(super) const fn is_message(id: CommandId) -> bool {
     matches!(id, CommandId::PUBLISH | CommandId::SPUBLISH)
 }
 
@@ -187,12 +187,6 @@ impl<T> Client<T> {
         of: T,
         up: &mut impl Upstreams,
     ) {
-        if call.id == CommandId::WAIT {
-            // It is about what its connection wrote: over a shared one it would hold everybody up, over another it would
-            // promise what nobody knows.
-            let text = b"ERR WAIT is not supported over connections that clients share";
-            return self.refuse(text, of);
-        }
         let targets = match up.everywhere(&call, scope) {
             Ok(targets) => targets,
             Err(lost) => return self.lose(lost, of),
@@ -331,6 +325,8 @@ impl<T> Client<T> {
         let at_most = match wait(call.id, &call.command) {
             Some(Wait::Forever) => None,
             Some(Wait::AtMost(time)) => Some(time),
+            // For how long only its server knows.
+            None if call.is_foreign_wait() => None,
             None => {
                 self.forward(call, of, up);
                 return Ok(Flow::Next);

@@ -157,6 +157,10 @@ impl<T> Client<T> {
     fn log_in(&mut self, name: &[u8], password: &[u8]) -> Result<(), &'static [u8]> {
         let user = self.policy.users.authenticate(name, password);
         let user = user.ok_or(WRONG_PASSWORD.as_bytes())?;
+        if self.tracking.is_some() && *self.user_name != *name {
+            // It hears of keys by the rules for this one.
+            return Err(b"ERR AUTH cannot change the user while keys are tracked");
+        }
         self.user = Some(user.clone());
         self.user_name = name.into();
         Ok(())

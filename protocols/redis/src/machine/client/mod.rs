@@ -1,8 +1,9 @@
 //! One client's conversation: who it is, what each of its commands becomes, and the replies that it is owed.
 //!
 //! What it may do is in `admission`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
-//! `transaction`, `subscription`, `tracking`, `monitor`. Start at [`Client::admit`], then [`Client::execute`].
+//! `transaction`, `subscription`, `tracking`, `monitor`, `acknowledge`. Start at [`Client::admit`], then [`Client::execute`].
 
+mod acknowledge;
 mod admission;
 mod answers;
 mod copy;
@@ -35,6 +36,7 @@ use super::assembly::{Assembly, How, Named};
 use super::slots::{ErrorPrefix, Finished, SlotId, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
 use crate::acl::User;
+use crate::command::CommandId;
 use crate::command::handling::{Handling, Pin};
 use crate::encoder;
 use crate::message::RespVersion;
@@ -174,7 +176,8 @@ impl<T> Client<T> {
     /// Whether nothing is under way: a command that had to wait may be tried again.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.slots.is_empty()
+        let awaits_ears = |tracking: &Tracking| tracking.awaits_ears();
+        self.slots.is_empty() && !self.tracking.as_deref().is_some_and(awaits_ears)
     }
 
     /// Whether [`settle`](Self::settle) has something to do.
@@ -196,6 +199,12 @@ impl<T> Client<T> {
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
         !self.subscriptions.is_empty() || self.monitor.is_some()
+    }
+
+    /// Whether it listens for messages that other clients ask to be told to it.
+    #[must_use]
+    pub fn hears_redirected(&self) -> bool {
+        self.subscriptions.has_channel(tracking::CHANNEL)
     }
 
     /// Whether it waits to hear whether tracking, or MONITOR, has begun.
@@ -308,8 +317,12 @@ impl<T> Client<T> {
             return self.in_transaction(call, of, up);
         }
         match handling {
+            Handling::Forward if call.is_foreign_wait() => return self.blocking(call, of, up),
             Handling::Forward => self.forward(call, of, up),
             Handling::Split(split) => self.split(split, call, of, up),
+            Handling::FanOut(..) if call.id == CommandId::WAIT => {
+                return self.acknowledge(call, of, up);
+            }
             Handling::FanOut(scope, merge) => self.fan_out(scope, merge, call, of, up),
             Handling::Local(local) => return self.local(local, call, of, up),
             Handling::Pin(Pin::Transaction | Pin::Watch) => {
@@ -350,6 +363,11 @@ impl<T> Client<T> {
             Ticket::Tracking => {
                 if let Some(tracking) = &mut self.tracking {
                     tracking.on_own_reply(piece);
+                }
+            }
+            Ticket::Ear(pin) => {
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.on_ear(pin, piece);
                 }
             }
             Ticket::Asked => {}

@@ -104,6 +104,16 @@ impl Subscriptions {
             .map_or((0, 0, 0), |listening| listening.counts())
     }
 
+    /// Whether this channel is among them.
+    pub(super) fn has_channel(&self, channel: &[u8]) -> bool {
+        self.listening.as_ref().is_some_and(|listening| {
+            listening
+                .sets
+                .first()
+                .is_some_and(|it| it.contains(channel))
+        })
+    }
+
     /// What a confirmation counts: sharded channels are counted apart.
     fn count(&self, kind: Kind) -> usize {
         let (channels, patterns, sharded) = self.counts();
@@ -407,7 +417,7 @@ impl<T> Client<T> {
     }
 
     /// Sends a message, or keeps it until a reply is whole. Where it is, and where it begins there.
-    fn tell(&mut self, bytes: &[u8]) -> (&mut BytesMut, usize) {
+    pub(super) fn tell(&mut self, bytes: &[u8]) -> (&mut BytesMut, usize) {
         let to = if self.slots.is_open() {
             &mut self.subscriptions.listening().late
         } else {

@@ -169,6 +169,9 @@ impl Talk {
         if self.client.is_broken() {
             self.up.said.push("  closes".to_owned());
         }
+        for message in self.client.take_redirected() {
+            self.up.said.push(format!("  to 9: {}", shown(&message)));
+        }
         let heard = self.client.out().split();
         if !heard.is_empty() {
             self.up.said.push(format!("  heard: {}", shown(&heard)));
@@ -337,6 +340,7 @@ struct Script {
     has_no_pin: bool,
     full: Option<String>,
     renaming: Option<Arc<Renaming>>,
+    written: Vec<u16>,
 }
 
 impl Script {
@@ -407,8 +411,17 @@ impl Upstreams for Script {
         self.renaming.clone().filter(|_| way == 1)
     }
 
-    fn shards(&mut self) -> Option<Destinations> {
-        Some((0..self.shards).map(|shard| self.at(shard)).collect())
+    fn shards(&mut self) -> Result<Destinations, Lost> {
+        Ok((0..self.shards).map(|shard| self.at(shard)).collect())
+    }
+
+    fn redirect_to(&mut self, client: u64) -> bool {
+        client == 9
+    }
+
+    fn written(&mut self) -> Result<Destinations, Lost> {
+        self.is_lost()?;
+        Ok(self.written.iter().map(|shard| self.at(*shard)).collect())
     }
 
     fn send(
@@ -418,6 +431,9 @@ impl Upstreams for Script {
         wire: &[u8],
         ticket: Ticket,
     ) -> Result<(), Lost> {
+        if !self.written.contains(&to.shard) {
+            self.written.push(to.shard);
+        }
         let mut name = format!("s{}", to.shard);
         if speaks.version == RespVersion::Resp3 {
             name.push_str("r3");

@@ -2,12 +2,23 @@
 //!
 //! A server tracks what is read over one connection, so the client has one of its own to each shard as long as tracking is on, and
 //! all of its commands go over these. If one is lost the client is closed: it would not hear of changes any more. What the
-//! options mean is the servers' to say. Start at [`Client::tracking_command`] and [`Client::send_tracked`].
+//! options mean is the servers' to say. What they say and are told in which names is in `tracking/options.rs` and
+//! `tracking/message.rs`. Start at [`Client::tracking_command`] and [`Client::send_tracked`].
 
-use bytes::{Bytes, BytesMut};
+mod ears;
+mod message;
+mod options;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use self::ears::Ears;
+pub(in crate::machine) use self::message::CHANNEL;
+use self::options::{Options, Redirect};
 use super::answers::Answers;
-use super::{Client, Flow};
+use super::{Client, Flow, way};
 use crate::command::handling::Merge;
 use crate::command::{CommandId, Flags};
 use crate::encoder;
@@ -16,10 +27,17 @@ use crate::machine::upstreams::{
     Call, Destination, Destinations, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
 };
 use crate::message::RespVersion;
-use crate::request::CommandRef;
+use crate::renaming::Renaming;
+use crate::request::{Command, CommandRef};
 
 /// All that the client has kept is to be thrown away.
 const FORGET_ALL: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+/// A node is told that another has named it.
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// What a server says of a client that there is not.
+const NOBODY: &[u8] = b"ERR The client ID you want redirect to does not exist";
 
 /// Messages that are held back before they become [`FORGET_ALL`].
 const MOST_LATE: usize = 256 << 10;
@@ -32,8 +50,10 @@ const MOST_SAID: usize = 256;
 pub(super) struct Tracking {
     links: Vec<Link>,
     /// What turned it on, for connections that come later.
-    said: Vec<Bytes>,
+    said: Vec<Command>,
     options: Options,
+    /// All keys are heard of, not only those that were read.
+    is_broadcast: bool,
     /// What is being asked for, and what was answered.
     asking: Option<Asking>,
     /// The next command's keys are to be tracked, or not.
@@ -41,6 +61,12 @@ pub(super) struct Tracking {
     /// What servers do is not what the client was told.
     is_broken: bool,
     late: BytesMut,
+    /// Connections that messages come over, if they cannot come over those that keys are read on.
+    ears: Ears,
+    /// Another client is told.
+    is_redirected: bool,
+    /// Messages for that.
+    redirected: Vec<Vec<u8>>,
 }
 
 /// A connection over which keys are read and messages come.
@@ -48,6 +74,8 @@ pub(super) struct Tracking {
 struct Link {
     to: Destination,
     pin: PinId,
+    /// What keys are called there.
+    renaming: Option<Arc<Renaming>>,
     /// A message that is not whole.
     partial: BytesMut,
 }
@@ -56,35 +84,8 @@ struct Link {
 #[derive(Debug)]
 struct Asking {
     answers: Answers,
-    wire: Bytes,
+    command: Command,
     options: Options,
-}
-
-/// What the gateway has to know of the options.
-#[derive(Debug, Default, Clone, Copy)]
-struct Options {
-    is_optin: bool,
-    is_optout: bool,
-    is_redirect: bool,
-}
-
-impl Options {
-    fn read(command: CommandRef<'_>) -> Self {
-        let mut options = Self::default();
-        let mut index = 3;
-        while let Some(word) = command.argument(index) {
-            let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-            options.is_optin |= is(b"OPTIN");
-            options.is_optout |= is(b"OPTOUT");
-            options.is_redirect |= is(b"REDIRECT");
-            index += if is(b"PREFIX") || is(b"REDIRECT") {
-                2
-            } else {
-                1
-            };
-        }
-        options
-    }
 }
 
 impl Tracking {
@@ -98,7 +99,17 @@ impl Tracking {
     }
 
     pub(super) fn has(&self, pin: PinId) -> bool {
-        self.links.iter().any(|link| link.pin == pin)
+        self.links.iter().any(|link| link.pin == pin) || self.ears.has(pin)
+    }
+
+    /// Whether numbers of connections are still to come.
+    pub(super) fn awaits_ears(&self) -> bool {
+        self.ears.is_asking()
+    }
+
+    /// A server told the number of a connection, or will not.
+    pub(super) fn on_ear(&mut self, pin: PinId, piece: Piece<'_>) {
+        self.ears.on_answer(pin, piece);
     }
 
     /// A part of the answer to what is being asked for.
@@ -164,9 +175,10 @@ impl<T> Client<T> {
         match call.id {
             CommandId::CLIENT_TRACKING => return self.track(call, of, up),
             CommandId::CLIENT_CACHING => self.caching(call.command, of),
-            CommandId::CLIENT_TRACKINGINFO => self.tracking_info(call.command, of, up),
+            CommandId::CLIENT_TRACKINGINFO => self.tracking_info(of),
             _ => {
-                let to = if self.tracking.is_some() { 0 } else { -1 };
+                let options = self.tracking.as_ref().map(|tracking| &tracking.options);
+                let to = options::redirect(options);
                 self.answer(of, |_, reply| encoder::integer(to, reply));
             }
         }
@@ -177,14 +189,18 @@ impl<T> Client<T> {
         let word = call.command.argument(2).unwrap_or_default();
         let options = Options::read(call.command);
         let is_off = word.eq_ignore_ascii_case(b"OFF") && call.command.len() == 3;
-        let refusal: Option<&[u8]> = if self.speaks.version == RespVersion::Resp2 && !is_off {
-            Some(b"ERR CLIENT TRACKING needs RESP3 at the gateway: say HELLO 3")
-        } else if options.is_redirect {
-            Some(b"ERR CLIENT TRACKING with REDIRECT is not supported by the gateway: use RESP3")
-        } else if self.transaction.has_connection() {
-            Some(b"ERR CLIENT TRACKING is not supported while keys are watched")
-        } else {
-            None
+        let refusal: Option<&[u8]> = match options.redirect {
+            None if self.speaks.version == RespVersion::Resp2 && !is_off => {
+                Some(b"ERR CLIENT TRACKING needs RESP3 or REDIRECT at the gateway")
+            }
+            Some(Redirect::Wrong) => Some(b"ERR value is not an integer or out of range"),
+            Some(Redirect::Many) => {
+                Some(b"ERR A client can only redirect to a single other client")
+            }
+            _ if self.transaction.has_connection() => {
+                Some(b"ERR CLIENT TRACKING is not supported while keys are watched")
+            }
+            _ => None,
         };
         if let Some(text) = refusal {
             self.refuse(text, of);
@@ -199,16 +215,32 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::ok(reply));
             return Ok(Flow::Next);
         }
-        let Some(places) = up.shards() else {
-            let text = b"ERR CLIENT TRACKING is not supported over a Redis Cluster";
-            self.refuse(text, of);
-            return Ok(Flow::Next);
+        let places = match up.shards() {
+            Ok(places) => places,
+            Err(lost) => {
+                self.lose(lost, of);
+                return Ok(Flow::Next);
+            }
         };
-        if places.iter().any(|to| up.renaming(to.way).is_some()) {
-            // Servers would tell of their own names, and prefixes of keys would be others there.
-            let text = b"ERR CLIENT TRACKING is not supported where keys have other names upstream";
-            self.refuse(text, of);
-            return Ok(Flow::Next);
+        if let Some(Redirect::To(client)) = options.redirect {
+            if self.speaks.version == RespVersion::Resp2 {
+                match self.open_ears(&places, up) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(of),
+                    Err(lost) => {
+                        self.end_tracking_now(up);
+                        self.lose(lost, of);
+                        return Ok(Flow::Next);
+                    }
+                }
+            }
+            if !up.redirect_to(client) {
+                if self.tracking.as_ref().is_some_and(|it| it.said.is_empty()) {
+                    self.end_tracking_now(up);
+                }
+                self.refuse(NOBODY, of);
+                return Ok(Flow::Next);
+            }
         }
         self.track_at(&places, call, options, of, up);
         Ok(Flow::Next)
@@ -223,12 +255,24 @@ impl<T> Client<T> {
         of: T,
         up: &mut impl Upstreams,
     ) {
-        let wire = call.command.wire();
+        let ears = self.tracking.as_ref().map(|tracking| &tracking.ears);
+        let told = |to: &Destination| {
+            let renaming = way::renaming(to.way, up);
+            let ear = ears.and_then(|ears| ears.number(*to));
+            options::told(call.command, &options, renaming.as_deref(), ear)
+        };
+        let wires: Result<Vec<BytesMut>, Lost> = places.iter().map(told).collect();
+        let wires = match wires {
+            Ok(wires) => wires,
+            Err(lost) => return self.lose(lost, of),
+        };
         let tracking = self.tracking.get_or_insert_default();
         if tracking.said.len() >= MOST_SAID {
             return self.refuse(b"ERR too many CLIENT TRACKING commands", of);
         }
         // What turned it on before is said to a new connection first.
+        tracking.is_broadcast |= options.is_broadcast;
+        tracking.is_redirected = options.redirect.is_some();
         let mut pins = Vec::new();
         for to in places {
             match tracking.pin_at(*to, self.speaks, up) {
@@ -241,17 +285,18 @@ impl<T> Client<T> {
                 }
             }
         }
+        let words: Vec<&[u8]> = call.command.arguments().collect();
         tracking.asking = Some(Asking {
             answers: Answers::default(),
-            wire: Bytes::copy_from_slice(wire),
+            command: Command::new(&words),
             options,
         });
         let assembly = Assembly::new(How::Merge(Merge::Same, Box::default()), pins.len());
         let is_silent = self.is_silent();
         let slot = self.slots.push_merging(of, is_silent, assembly);
-        for (part, pin) in (0..).zip(pins) {
+        for (part, (pin, wire)) in (0..).zip(pins.into_iter().zip(wires)) {
             let ticket = Ticket::Slot { slot, part };
-            if let Err(lost) = up.send_pinned(pin, wire, Some(ticket)) {
+            if let Err(lost) = up.send_pinned(pin, &wire, Some(ticket)) {
                 self.on_piece(ticket, Piece::Lost(lost));
             }
         }
@@ -267,20 +312,20 @@ impl<T> Client<T> {
         };
         let Asking {
             answers,
-            wire,
+            command,
             options,
         } = asking;
         if answers.is_done() {
-            tracking.options.is_optin |= options.is_optin;
-            tracking.options.is_optout |= options.is_optout;
-            if !tracking.said.contains(&wire) {
-                tracking.said.push(wire);
+            tracking.options.add(options);
+            if !tracking.said.contains(&command) {
+                tracking.said.push(command);
             }
         } else if tracking.said.is_empty() {
             self.end_tracking_now(up);
         } else {
-            // Refused by all, it is as it was.
-            tracking.is_broken |= answers.is_taken || answers.is_lost;
+            // Refused by all, it is as it was, but for who is told.
+            let is_other = options.redirect != tracking.options.redirect;
+            tracking.is_broken |= answers.is_taken || answers.is_lost || is_other;
         }
     }
 
@@ -306,30 +351,12 @@ impl<T> Client<T> {
         self.refuse(text, of);
     }
 
-    fn tracking_info(&mut self, command: CommandRef<'_>, of: T, up: &mut impl Upstreams) {
-        let link = self.tracking.as_ref().and_then(|it| it.links.first());
-        if let Some(to) = link.map(|link| link.to) {
-            return self.send_info(to, command.wire(), of, up);
-        }
+    fn tracking_info(&mut self, of: T) {
+        let info = self.tracking.as_ref();
+        let info = info.map(|tracking| (tracking.options.clone(), tracking.caching));
         self.answer(of, |version, reply| {
-            encoder::map(3, version, reply);
-            encoder::bulk(b"flags", reply);
-            encoder::set(1, version, reply);
-            encoder::bulk(b"off", reply);
-            encoder::bulk(b"redirect", reply);
-            encoder::integer(-1, reply);
-            encoder::bulk(b"prefixes", reply);
-            encoder::array(0, reply);
+            options::write_info(info.as_ref(), version, reply);
         });
-    }
-
-    fn send_info(&mut self, to: Destination, wire: &[u8], of: T, up: &mut impl Upstreams) {
-        let is_silent = self.is_silent();
-        let slot = self.slots.push(of, is_silent);
-        let ticket = Ticket::Slot { slot, part: 0 };
-        if let Err(lost) = self.send_tracked(to, wire, ticket, up) {
-            self.on_piece(ticket, Piece::Lost(lost));
-        }
     }
 
     /// Sends a command over the connection on which its keys are tracked.
@@ -344,6 +371,34 @@ impl<T> Client<T> {
         let pin = tracking.pin_at(to, self.speaks, up)?;
         tracking.say_caching(pin, up)?;
         up.send_pinned(pin, wire, Some(ticket))
+    }
+
+    /// A node of a Redis Cluster says that another has the slot: the command goes there, over the client's own connection.
+    pub fn send_on(
+        &mut self,
+        to: Result<Destination, Lost>,
+        is_ask: bool,
+        wire: &[u8],
+        ticket: Ticket,
+        up: &mut impl Upstreams,
+    ) {
+        let speaks = self.speaks;
+        let tracking = self.tracking.as_mut().ok_or(Lost::Closed);
+        let sent = to.and_then(|to| {
+            let tracking = tracking?;
+            let pin = tracking.link_to(to, speaks, up)?;
+            if is_ask {
+                up.send_pinned(pin, ASKING, Some(Ticket::Own))?;
+            }
+            if tracking.options.is_optin {
+                // Whether it was said of this command is not known any more. A key that is tracked in vain does no harm.
+                tracking.say(true, pin, up)?;
+            }
+            up.send_pinned(pin, wire, Some(ticket))
+        });
+        if let Err(lost) = sent {
+            self.on_piece(ticket, Piece::Lost(lost));
+        }
     }
 
     /// The connection of its own that leads there, if tracking is on.
@@ -377,8 +432,11 @@ impl<T> Client<T> {
     /// Ends it with its connections.
     pub(super) fn end_tracking_now(&mut self, up: &mut impl Upstreams) {
         if let Some(tracking) = self.tracking.take() {
-            for link in tracking.links {
+            for link in &tracking.links {
                 up.unpin(link.pin, PinEnd::Dirty);
+            }
+            for pin in tracking.ears.pins() {
+                up.unpin(pin, PinEnd::Dirty);
             }
         }
     }
@@ -388,30 +446,62 @@ impl<T> Client<T> {
         let Some(tracking) = &mut self.tracking else {
             return false;
         };
-        let Some(link) = tracking.links.iter_mut().find(|link| link.pin == pin) else {
+        let link = tracking.links.iter_mut().find(|link| link.pin == pin);
+        let link = link.map(|link| (&mut link.partial, &link.renaming));
+        let Some((partial, renaming)) = link.or_else(|| tracking.ears.find(pin)) else {
             return false;
         };
-        match piece {
-            Piece::Whole { bytes, .. } => self.on_invalidated(bytes),
+        let renaming = renaming.clone();
+        let whole: Cow<'_, [u8]> = match piece {
+            Piece::Whole { bytes, .. } => Cow::Borrowed(bytes),
             Piece::Begin { bytes, .. } | Piece::More { bytes, last: false } => {
-                link.partial.extend_from_slice(bytes);
+                partial.extend_from_slice(bytes);
+                return true;
             }
             Piece::More { bytes, last: true } => {
-                let mut whole = std::mem::take(&mut link.partial);
+                let mut whole = std::mem::take(partial);
                 whole.extend_from_slice(bytes);
-                self.on_invalidated(&whole);
+                Cow::Owned(whole.to_vec())
             }
-            Piece::Lost(_) => {}
+            Piece::Lost(_) => return true,
+        };
+        match message::downstream(&whole, renaming.as_deref()) {
+            Some(message) if tracking.is_redirected => {
+                tracking.redirected.push(message.into_owned());
+            }
+            Some(message) => self.on_invalidated(&message),
+            None => {}
         }
         true
+    }
+
+    /// Messages that another client is to be told, since the last call.
+    pub fn take_redirected(&mut self) -> Vec<Vec<u8>> {
+        let tracking = self.tracking.as_mut();
+        tracking.map_or_else(Vec::new, |it| std::mem::take(&mut it.redirected))
+    }
+
+    /// The client that was to be told is gone: this one would not know of changes.
+    pub fn on_redirect_lost(&mut self) {
+        if let Some(tracking) = &mut self.tracking {
+            tracking.is_broken = true;
+        }
+    }
+
+    /// A message of another client's, who asked for it to be told here. One of RESP2 hears it only while it listens.
+    pub fn on_redirected(&mut self, message: &[u8]) {
+        if self.speaks.version == RespVersion::Resp3 {
+            self.tell(message);
+        } else if self.is_subscribed()
+            && let Some(message) = message::on_channel(message)
+        {
+            self.tell(&message);
+        }
     }
 
     /// Keys were changed. Replies that came before and wait for their turn may hold what they were: the client is told now for
     /// what it has, and again behind them.
     fn on_invalidated(&mut self, bytes: &[u8]) {
-        if !bytes.starts_with(b">2\r\n$10\r\ninvalidate\r\n") {
-            return;
-        }
         let (is_open, has_held) = (self.slots.is_open(), self.slots.has_held());
         if !is_open {
             self.out.extend_from_slice(bytes);
@@ -425,8 +515,19 @@ impl<T> Client<T> {
 }
 
 impl Tracking {
-    /// The connection that leads there; a new one is told all that turned tracking on.
+    /// The connection to the server that has what is there now.
     fn pin_at(
+        &mut self,
+        to: Destination,
+        speaks: super::Speaks,
+        up: &mut impl Upstreams,
+    ) -> Result<PinId, Lost> {
+        let to = up.server_of(to)?;
+        self.link_to(to, speaks, up)
+    }
+
+    /// The connection to a server; a new one is told all that turned tracking on.
+    fn link_to(
         &mut self,
         to: Destination,
         speaks: super::Speaks,
@@ -435,27 +536,45 @@ impl Tracking {
         if let Some(link) = self.links.iter().find(|link| link.to == to) {
             return Ok(link.pin);
         }
-        let pin = up.pin(to, speaks, Purpose::Tracking)?;
+        if self.ears.is_deaf(to) {
+            // A server that came later: where its messages are to go it cannot be told now.
+            self.is_broken = true;
+            return Err(Lost::Closed);
+        }
+        let is_broadcast = self.is_broadcast;
+        let pin = up.pin(to, speaks, Purpose::Tracking { is_broadcast })?;
+        let renaming = way::renaming(to.way, up);
+        let told = self.said.iter().map(|command| {
+            let command = command.as_ref();
+            let options = Options::read(command);
+            options::told(command, &options, renaming.as_deref(), self.ears.number(to))
+        });
+        let told: Result<Vec<BytesMut>, Lost> = told.collect();
         self.links.push(Link {
             to,
             pin,
+            renaming,
             partial: BytesMut::new(),
         });
-        for wire in &self.said {
-            let told = up.send_pinned(pin, wire, Some(Ticket::Tracking));
-            if told.is_err() {
-                // Nothing may be read over it that is not tracked.
-                self.is_broken = true;
-                return told.map(|()| pin);
-            }
-        }
-        Ok(pin)
+        let mut told = told.map(Vec::into_iter);
+        let told = told.as_mut().map_err(|lost| *lost).and_then(|told| {
+            told.try_for_each(|wire| up.send_pinned(pin, &wire, Some(Ticket::Tracking)))
+        });
+        // Nothing may be read over it that is not tracked.
+        self.is_broken |= told.is_err();
+        told.map(|()| pin)
     }
 
     fn say_caching(&self, pin: PinId, up: &mut impl Upstreams) -> Result<(), Lost> {
-        let Some(is_yes) = self.caching else {
-            return Ok(());
-        };
+        match self.caching {
+            Some(is_yes) => self.say(is_yes, pin, up),
+            None => Ok(()),
+        }
+    }
+
+    /// Says what is to be done with the keys of the next command.
+    fn say(&self, is_yes: bool, pin: PinId, up: &mut impl Upstreams) -> Result<(), Lost> {
+        debug_assert!(self.has(pin), "said where nothing is tracked");
         let mut wire = BytesMut::new();
         let word = if is_yes { "YES" } else { "NO" };
         encoder::command(&["CLIENT", "CACHING", word], &mut wire);

@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::forward::{CROSS_SLOT, NoPlace, bound_place};
+use super::forward::{CROSS_SLOT, NoPlace, bound_place, is_message};
+use super::way::Outgoing;
 use super::{Client, Flow, Named};
-use crate::command::CommandId;
 use crate::command::handling::{Handling, Local, Pin};
+use crate::command::{CommandId, Flags};
 use crate::encoder;
 use crate::machine::upstreams::{
-    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
+    Call, Destination, Lost, Piece, PinEnd, PinId, Purpose, Sent, Ticket, Upstreams,
 };
 use crate::renaming::{Names, Renaming};
+use crate::request::Command;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -35,7 +37,7 @@ pub(super) struct Transaction {
     open: Option<Open>,
     /// Keys in the replies that EXEC will bring.
     named: Option<NamedReplies>,
-    /// Commands that any place can carry out, until the first key says which.
+    /// Commands without keys, until the first key says where they are carried out.
     held: Option<Box<Held>>,
 }
 
@@ -44,19 +46,28 @@ pub(super) struct Transaction {
 struct Held {
     /// Where they go if no key follows.
     to: Destination,
-    wires: Vec<Bytes>,
+    commands: Vec<(CommandId, Command)>,
     bytes: usize,
 }
 
 /// Bytes that are held; what is beyond decides where the transaction is.
 const MOST_HELD: usize = 16 << 10;
 
-/// Whether every server queues it, and does the same then.
-const fn can_be_held(id: CommandId) -> bool {
-    matches!(
-        id,
-        CommandId::PING | CommandId::ECHO | CommandId::TIME | CommandId::UNWATCH
-    )
+/// Whether it has no keys, and a server queues it. If one will not, EXEC fails, as it does where the client was told at once.
+fn can_be_held(call: &Call<'_>) -> bool {
+    let is_queued = match call.id.handling() {
+        Handling::Local(Local::Ping | Local::Echo) => true,
+        Handling::Forward => !call.flags().contains(Flags::NO_MULTI) && !is_message(call.id),
+        Handling::Pin(Pin::Watch) => call.id == CommandId::UNWATCH,
+        _ => false,
+    };
+    // Its text is found when it is sent.
+    let calls_by_hash = matches!(call.id, CommandId::EVALSHA | CommandId::EVALSHA_RO);
+    if !is_queued || calls_by_hash || call.foreign.is_some() {
+        return false;
+    }
+    let mut found = SmallVec::new();
+    call.keys(&call.command, &mut found).is_ok() && found.is_empty()
 }
 
 /// Which replies of a transaction have keys in them, by the places of their commands.
@@ -138,9 +149,13 @@ impl Transaction {
         self.own.take().map(|(_, pin)| pin)
     }
 
-    /// The command that is queued now will be answered with keys in it.
-    pub(super) fn on_named(&mut self, named: Named) {
-        let index = self.open.map_or(0, |open| open.queued.saturating_sub(1));
+    /// The place of the command that is queued now.
+    pub(super) fn last(&self) -> u32 {
+        self.open.map_or(0, |open| open.queued.saturating_sub(1))
+    }
+
+    /// The command that is queued at this place will be answered with keys in it.
+    pub(super) fn on_named(&mut self, index: u32, named: Named) {
         let all = self.named.get_or_insert_with(|| NamedReplies {
             renaming: named.renaming,
             places: Vec::new(),
@@ -237,19 +252,20 @@ impl<T> Client<T> {
         let known = self.transaction.held.as_ref();
         let bytes = known.map_or(0, |held| held.bytes) + wire.len();
         let is_early = self.transaction.own.is_none();
-        if !is_early || !can_be_held(call.id) || bytes > MOST_HELD {
+        if !is_early || !can_be_held(call) || bytes > MOST_HELD {
             return Ok(false);
         }
         if known.is_none() {
             let to = up.anywhere(call)?;
             self.transaction.held = Some(Box::new(Held {
                 to,
-                wires: Vec::new(),
+                commands: Vec::new(),
                 bytes: 0,
             }));
         }
         if let Some(held) = &mut self.transaction.held {
-            held.wires.push(Bytes::copy_from_slice(wire));
+            let words: Vec<&[u8]> = call.command.arguments().collect();
+            held.commands.push((call.id, Command::new(&words)));
             held.bytes = bytes;
         }
         Ok(true)
@@ -336,7 +352,7 @@ impl<T> Client<T> {
 
     /// Tells the server of MULTI and of what was held, if it does not know. If that cannot be sent, nothing may be that comes behind it.
     fn begin(&mut self, up: &mut impl Upstreams) -> Result<(), Lost> {
-        let Some((_, pin)) = self.transaction.own else {
+        let Some((to, pin)) = self.transaction.own else {
             return Ok(());
         };
         if self.transaction.open.is_some_and(|open| !open.is_sent) {
@@ -347,8 +363,17 @@ impl<T> Client<T> {
             }
         }
         let held = self.transaction.held.take();
-        for wire in held.into_iter().flat_map(|held| held.wires) {
+        let held = held.into_iter().flat_map(|held| held.commands);
+        for (index, (id, command)) in (0..).zip(held) {
+            let call = Call::new(id, command.as_ref());
+            let Outgoing { wire, named } = Outgoing::new(to.way, &call, &call.command, up)?;
+            if let Some(named) = named {
+                self.transaction.on_named(index, named);
+            }
             up.send_pinned(pin, &wire, Some(Ticket::Own))?;
+            if to.way != 0 {
+                up.on_sent(&call, self.speaks, Sent::Queued);
+            }
         }
         Ok(())
     }

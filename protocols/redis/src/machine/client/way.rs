@@ -81,7 +81,8 @@ impl<T> Client<T> {
         };
         let is_queued = self.transaction.is_open();
         if is_queued && let Some(named) = named.take() {
-            self.transaction.on_named(named);
+            let index = self.transaction.last();
+            self.transaction.on_named(index, named);
         }
         let is_shared = call.id == CommandId::GET && self.slots.is_empty();
         let slot = self.owe(of, named);

@@ -9,7 +9,7 @@ use portcullis_net::clock;
 use smallvec::SmallVec;
 
 use super::{Session, Taken, asking};
-use crate::command::foreign::Known;
+use crate::command::foreign::{ForeignKeys, Known};
 use crate::command::{CommandId, Foreign};
 use crate::encoder;
 use crate::machine::{Call, Destination, Front, Lost, Refusal, Speaks, Ticket, Upstreams as _};
@@ -47,7 +47,14 @@ impl Session {
         taken: &Taken,
         declared: Option<u32>,
     ) -> Result<Option<(CommandId, Flight)>, &'static str> {
-        let learned = self.learn(name).await?;
+        let mut learned = self.learn(name).await?;
+        if let Ok(foreign) = &learned
+            && foreign.keys == ForeignKeys::Movable
+            && declared.is_none()
+            && let Some(told) = self.ask_for_keys(foreign, taken).await?
+        {
+            learned = Ok(Arc::new(told));
+        }
         let command = taken.command(&self.scanner, &self.input);
         let front = Front {
             command,
@@ -111,6 +118,31 @@ impl Session {
         }
         self.cell.server.foreigners.insert(name, Known::Absent);
         Ok(Err(Unlearned::Absent))
+    }
+
+    /// Asks which arguments of this call are keys: servers of the clusters in the order of the rules, until one knows.
+    async fn ask_for_keys(
+        &mut self,
+        foreign: &Foreign,
+        taken: &Taken,
+    ) -> Result<Option<Foreign>, &'static str> {
+        let mut wire = BytesMut::new();
+        {
+            let command = taken.command(&self.scanner, &self.input);
+            let mut words: Vec<&[u8]> = vec![b"COMMAND", b"GETKEYS"];
+            words.extend(command.arguments());
+            encoder::command(&words, &mut wire);
+        }
+        for to in self.places() {
+            if let Ok(reply) = self.ask(to, &wire).await?
+                && let Ok(reply) = parse(reply)
+                && let Some(told) =
+                    foreign.with_keys(&reply, &taken.command(&self.scanner, &self.input))
+            {
+                return Ok(Some(told));
+            }
+        }
+        Ok(None)
     }
 
     /// One server of each cluster.

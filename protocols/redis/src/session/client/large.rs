@@ -80,7 +80,8 @@ impl Session {
             command: self.scanner.command(wire),
             foreign: foreign.as_deref(),
         };
-        let asking = asking(&self.connection, self.busy_since);
+        let mut asking = asking(&self.connection, self.busy_since);
+        asking.is_write = id.may_write();
         act(&self.cell, &mut self.pins, asking, |machine, reach| {
             machine.begin_large(call, declared, flight, reach)
         })

@@ -17,6 +17,7 @@ use crate::session::cell::{Cell, Flight, State};
 use crate::session::pending::Pending;
 use crate::session::spare;
 use crate::session::upstream::{Sender, Upstream};
+use crate::session::written::Written;
 
 /// Commands at the front of the buffer that go to one shard.
 struct Run {
@@ -25,6 +26,8 @@ struct Run {
     count: u32,
     /// Where they begin.
     start: usize,
+    /// One of them may write.
+    is_write: bool,
 }
 
 /// Where the runs of a client go.
@@ -46,7 +49,7 @@ impl Session {
     }
 
     fn run(&mut self, upstream: &Upstream) -> Result<Option<CommandFrame>, RequestError> {
-        let cell = &self.cell;
+        let (cell, written) = (&self.cell, self.pins.written());
         let mut state = cell.state.borrow_mut();
         let started = clock::now();
         if state.machine.is_settled() {
@@ -60,6 +63,7 @@ impl Session {
                 client: self.connection.id,
                 busy_since: self.busy_since,
                 is_read: false,
+                is_write: false,
             },
         };
         let mut room = cell.server.most_owed().saturating_sub(state.machine.owed());
@@ -78,7 +82,10 @@ impl Session {
             room -= 1;
             let slot = state.machine.expect(road.flight(id, command, len, started));
             match &mut run {
-                Some(run) if run.shard == shard => run.count += 1,
+                Some(run) if run.shard == shard => {
+                    run.count += 1;
+                    run.is_write |= id.may_write();
+                }
                 other => {
                     let wires = self.input.get(..taken).unwrap_or_default();
                     let next = Run {
@@ -86,13 +93,15 @@ impl Session {
                         first: slot,
                         count: 1,
                         start: taken,
+                        is_write: id.may_write(),
                     };
-                    road.send(&mut state, other.replace(next), wires);
+                    road.send(&mut state, other.replace(next), wires, written);
                 }
             }
             taken += len;
         };
-        road.send(&mut state, run, self.input.get(..taken).unwrap_or_default());
+        let wires = self.input.get(..taken).unwrap_or_default();
+        road.send(&mut state, run, wires, written);
         drop(state);
         spare::advance(&mut self.input, taken);
         found
@@ -124,7 +133,7 @@ impl Road<'_> {
 
     /// Sends a run that ends where `wires` end.
     #[inline]
-    fn send(&self, state: &mut State, run: Option<Run>, wires: &[u8]) {
+    fn send(&self, state: &mut State, run: Option<Run>, wires: &[u8], written: &mut Written) {
         let Some(run) = run else {
             return;
         };
@@ -133,8 +142,25 @@ impl Road<'_> {
         let sent = self
             .upstream
             .send(run.shard, self.speaks, self.sender, wire, pending);
-        if let Err(lost) = sent {
-            self.lose(state, &run, lost);
+        match sent {
+            Err(lost) => self.lose(state, &run, lost),
+            Ok(()) if run.is_write => self.note_written(run.shard, written),
+            Ok(()) => {}
+        }
+    }
+
+    /// Commands that may write are on their way to a shard.
+    #[inline]
+    fn note_written(&self, shard: u16, written: &mut Written) {
+        let Self {
+            upstream,
+            speaks,
+            sender,
+            ..
+        } = *self;
+        if let Ok(shard) = upstream.shard(shard, sender) {
+            let link = || upstream.shared_link(&shard, speaks, sender.client);
+            written.note(&shard, link);
         }
     }
 

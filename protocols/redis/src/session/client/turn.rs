@@ -55,7 +55,12 @@ impl Session {
 
     /// Waits for what is needed, reading and writing meanwhile. The error is why the client is gone.
     pub(super) async fn wait(&mut self, need: Need) -> Result<(), &'static str> {
-        poll_fn(|task| self.poll(need, task)).await
+        poll_fn(|task| {
+            self.send_turned();
+            self.read_mailbox(task.waker());
+            self.poll(need, task)
+        })
+        .await
     }
 
     fn poll(&mut self, need: Need, task: &mut Task<'_>) -> Poll<Result<(), &'static str>> {

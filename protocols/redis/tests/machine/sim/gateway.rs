@@ -301,9 +301,9 @@ impl Upstreams for Reach<'_, '_> {
         })
     }
 
-    fn shards(&mut self) -> Option<Destinations> {
+    fn shards(&mut self) -> Result<Destinations, Lost> {
         let shards = 0..self.gateway.servers.len();
-        Some(shards.map(|shard| self.destination(shard)).collect())
+        Ok(shards.map(|shard| self.destination(shard)).collect())
     }
 
     fn send(
