@@ -63,6 +63,11 @@ pub trait Protocol: 'static {
         Transport::Connections
     }
 
+    /// What operators are warned of if these two listeners are run together: each is right by itself, and may be meant so.
+    fn warning(_one: &Self::Config, _other: &Self::Config) -> Option<String> {
+        None
+    }
+
     /// Whether bytes at the start of a connection look like this protocol.
     fn sniff(_prefix: &[u8]) -> Sniff {
         Sniff::No

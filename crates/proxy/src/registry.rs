@@ -31,6 +31,10 @@ pub trait ErasedConfig: Debug + Send + Sync {
     fn balance(&self) -> AcceptBalance;
     /// As [`Protocol::transport`].
     fn transport(&self) -> Transport;
+    /// As [`Protocol::warning`]; none if they are of different protocols.
+    fn warning(&self, _other: &dyn ErasedConfig) -> Option<String> {
+        None
+    }
     /// Whether both are of one protocol and equal.
     fn equals(&self, other: &dyn ErasedConfig) -> bool;
     /// As [`Protocol::build`].
@@ -93,6 +97,11 @@ impl<P: Protocol> ErasedConfig for Erased<P> {
 
     fn transport(&self) -> Transport {
         P::transport(&self.config)
+    }
+
+    fn warning(&self, other: &dyn ErasedConfig) -> Option<String> {
+        let other = other.as_any().downcast_ref::<P::Config>()?;
+        P::warning(&self.config, other)
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {

@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use harness::Gateway;
 use harness::redis::{Redis, RedisClient, RedisReply};
 use harness::redis_cluster::RedisCluster;
+use harness::{Gateway, Scratch, portcullis};
 use portcullis_testkit::Random;
 
 use super::ways::gateway;
@@ -308,5 +308,32 @@ fn tenants_never_meet() {
         }
         let [of_tenant, of_own] = heard;
         assert_eq!(of_tenant, of_own, "seed {seed}, step {step}: {commands:?}");
+    }
+}
+
+#[test]
+fn listeners_whose_clients_would_meet_are_warned_of() {
+    let listener = |name: &str, prefix: &str| {
+        format!(
+            "  {name}:\n    listen: 127.0.0.1:0\n    protocol: redis\n    \
+             routes: [{{ cluster: main, key: {{ add_prefix: \"{prefix}\" }} }}]\n"
+        )
+    };
+    let rows = [("a:b:", true), ("b:", false), ("a:", false)];
+    for (prefix, is_warned) in rows {
+        let files = Scratch::new();
+        let text = format!(
+            "listeners:\n{}{}clusters: {{ main: {{ endpoints: [127.0.0.1:1] }} }}\n",
+            listener("one", "a:"),
+            listener("two", prefix)
+        );
+        let file = files.write("portcullis.yaml", text);
+        let output = portcullis().args(["check", "-c"]).arg(file).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{prefix}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        let warning = "with the listener 'one': clients of the key prefix 'a:' reach keys of the prefix 'a:b:'";
+        assert_eq!(said.contains(warning), is_warned, "{prefix}: {said}");
     }
 }

@@ -119,6 +119,14 @@ pub(super) fn read_all<'a>(
             }
         }
         if let Some(protocol) = protocol {
+            let before = listeners.models.iter();
+            let warnings = before.filter_map(|(name, model)| {
+                let warning = protocol.warning(&*model.protocol)?;
+                let message = format!("with the listener '{name}': {warning}");
+                let span = node.span;
+                Some(Warning { span, message })
+            });
+            listeners.warnings.extend(warnings);
             let name = key.name.as_str().into();
             listeners
                 .models

@@ -186,6 +186,12 @@ const fn default_databases() -> NonZeroU32 {
 }
 
 impl RedisConfig {
+    /// Whether clients of one of two listeners would reach keys of a prefix of the other's: what operators are told of it.
+    #[must_use]
+    pub fn shared_prefix(&self, other: &Self) -> Option<String> {
+        way::shared_prefix(&self.routes, &other.routes)
+    }
+
     /// Reads the keys of a listener that are Redis's own. Mistakes go to the diagnostics, all of them; `None` if there is
     /// nothing usable.
     pub fn read(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Self> {

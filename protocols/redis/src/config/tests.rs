@@ -221,3 +221,42 @@ fn mistakes_are_found_and_named() {
         assert!(problems.contains(expected), "{yaml}: {problems}");
     }
 }
+
+#[test]
+fn listeners_whose_prefixes_meet_are_told_of() {
+    let of = |cluster: &str, prefix: &str| {
+        good(&format!(
+            "routes: [{{ cluster: {cluster}, key: {{ add_prefix: \"{prefix}\" }} }}]"
+        ))
+    };
+    let rows = [
+        (
+            "cache",
+            "a:",
+            "cache",
+            "a:b:",
+            Some("'a:' reach keys of the prefix 'a:b:'"),
+        ),
+        (
+            "cache",
+            "a:b:",
+            "cache",
+            "a:",
+            Some("'a:' reach keys of the prefix 'a:b:'"),
+        ),
+        ("cache", "a:", "cache", "b:", None),
+        ("cache", "a:", "sessions", "a:b:", None),
+        // The same clients may have two listeners.
+        ("cache", "a:", "cache", "a:", None),
+    ];
+    for (one, prefix, other, other_prefix, expected) in rows {
+        let said = of(one, prefix).shared_prefix(&of(other, other_prefix));
+        let is_right = match (&said, expected) {
+            (Some(said), Some(expected)) => said.contains(expected),
+            (said, expected) => said.is_none() && expected.is_none(),
+        };
+        assert!(is_right, "{one} {prefix} {other} {other_prefix}: {said:?}");
+    }
+    let plain = good("cluster: cache");
+    assert_eq!(plain.shared_prefix(&of("cache", "a:")), None);
+}

@@ -10,6 +10,7 @@ use portcullis_filter::ReadContext;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::RouteConfig;
 use crate::command::{Categories, CommandId, Flags, Foreign};
 use crate::renaming::Renaming;
 
@@ -221,6 +222,36 @@ pub(super) fn check_prefixes(routes: &[Prefixed<'_>], cx: &mut ReadContext<'_>) 
                 .help("end prefixes with a byte that is nowhere else in them, such as ':'");
         }
     }
+}
+
+/// What is said of two listeners of which one's clients would reach keys of the other's: in the same cluster, a prefix of the one is
+/// the start of one of the other. Both may have the same, for the same clients.
+pub(super) fn shared_prefix(one: &[RouteConfig], other: &[RouteConfig]) -> Option<String> {
+    let prefixed = |routes: &'_ [RouteConfig]| -> Vec<(Arc<Renaming>, [String; 2])> {
+        let named = routes.iter().filter_map(|route| {
+            let renaming = Arc::clone(route.way.renaming.as_ref()?);
+            let reads = route.read_cluster.as_ref().unwrap_or(&route.cluster);
+            let clusters = [route.cluster.clone(), reads.clone()];
+            (!renaming.add.is_empty()).then_some((renaming, clusters))
+        });
+        named.collect()
+    };
+    let (one, other) = (prefixed(one), prefixed(other));
+    let mut pairs = one
+        .iter()
+        .flat_map(|one| other.iter().map(move |other| (one, other)));
+    let (one, other) = pairs.find(|((one, at), (other, there))| {
+        let meet = at.iter().any(|name| there.contains(name));
+        let is_within = |one: &[u8], other: &[u8]| one != other && one.starts_with(other);
+        meet && (is_within(&one.add, &other.add) || is_within(&other.add, &one.add))
+    })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut prefixes = [&one.0.add, &other.0.add];
+    prefixes.sort_unstable();
+    let [short, long] = prefixes.map(|prefix| text(prefix));
+    Some(format!(
+        "clients of the key prefix '{short}' reach keys of the prefix '{long}'"
+    ))
 }
 
 #[cfg(test)]

@@ -44,6 +44,10 @@ impl Protocol for Redis {
         RedisConfig::read(raw, cx)
     }
 
+    fn warning(one: &RedisConfig, other: &RedisConfig) -> Option<String> {
+        one.shared_prefix(other)
+    }
+
     fn schema() -> Value {
         RedisConfig::schema()
     }
