@@ -200,7 +200,9 @@ impl Exchange<'_> {
         attempts.made += 1;
         attempts.tried.push(picked.id());
         self.record.attempts += 1;
-        self.record.endpoint = Some(Rc::clone(picked.local_name()));
+        if self.is_logged {
+            self.record.endpoint = Some(Rc::clone(picked.local_name()));
+        }
         let permits = Permits {
             picked,
             started: now,

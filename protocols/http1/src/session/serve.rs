@@ -140,7 +140,10 @@ fn decoder(service: &HttpService) -> RequestDecoder {
 }
 
 fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
-    [left, right].into_iter().flatten().min()
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (deadline, None) | (None, deadline) => deadline,
+    }
 }
 
 /// Requests being served, one after another.
