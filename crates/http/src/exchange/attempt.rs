@@ -353,10 +353,10 @@ impl Exchange<'_> {
     /// How long one attempt may wait for the head once the request is sent.
     fn patience(&self, route: &Route) -> Option<Duration> {
         let whole = route.timeout_or(self.service.timeouts().response());
-        [whole, route.retry.per_try_timeout]
-            .into_iter()
-            .flatten()
-            .min()
+        match (whole, route.retry.per_try_timeout) {
+            (Some(whole), Some(one)) => Some(whole.min(one)),
+            (time, None) | (None, time) => time,
+        }
     }
 
     fn failed_before_head(&mut self, fault: Fault, relay: &Relay<'_>, stale: bool) -> Failed {
