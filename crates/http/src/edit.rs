@@ -34,10 +34,14 @@ impl EditConfig {
     }
 
     /// Edits the fields of a head.
+    #[inline]
     pub fn apply(&self, fields: &mut Fields) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.apply_all(fields);
         }
+    }
+
+    fn apply_all(&self, fields: &mut Fields) {
         for name in &self.remove {
             fields.remove(name.name());
         }

@@ -230,11 +230,11 @@ pub struct Record {
     pub status: Option<Status>,
     /// Fields of the final response as sent, where a filter sees the record.
     pub response_fields: Fields,
-    /// The route's name.
+    /// The name of the route, where a filter sees the record.
     pub route: Option<Rc<str>>,
-    /// The cluster's name.
+    /// The name of the cluster, where a filter sees the record.
     pub cluster: Option<Rc<str>>,
-    /// The endpoint that answered, as configured and resolved.
+    /// The endpoint that answered, as configured and resolved, where a filter sees the record.
     pub endpoint: Option<Rc<str>>,
     /// How many times the request was sent upstream.
     pub attempts: u32,

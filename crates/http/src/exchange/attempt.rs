@@ -200,7 +200,9 @@ impl Exchange<'_> {
         attempts.made += 1;
         attempts.tried.push(picked.id());
         self.record.attempts += 1;
-        self.record.endpoint = Some(Rc::clone(picked.local_name()));
+        if self.is_logged {
+            self.record.endpoint = Some(Rc::clone(picked.local_name()));
+        }
         let permits = Permits {
             picked,
             started: now,
@@ -351,10 +353,10 @@ impl Exchange<'_> {
     /// How long one attempt may wait for the head once the request is sent.
     fn patience(&self, route: &Route) -> Option<Duration> {
         let whole = route.timeout_or(self.service.timeouts().response());
-        [whole, route.retry.per_try_timeout]
-            .into_iter()
-            .flatten()
-            .min()
+        match (whole, route.retry.per_try_timeout) {
+            (Some(whole), Some(one)) => Some(whole.min(one)),
+            (time, None) | (None, time) => time,
+        }
     }
 
     fn failed_before_head(&mut self, fault: Fault, relay: &Relay<'_>, stale: bool) -> Failed {

@@ -25,11 +25,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use portcullis_filter::{Context, FilterChain};
+use portcullis_filter::Context;
 
 use crate::framing::Framing;
 use crate::head::{Method, RequestHead, ResponseHead};
-use crate::message::{Http, Record, Response};
+use crate::message::{Record, Response};
 use crate::route::Route;
 use crate::service::HttpService;
 use crate::slate::Slate;
@@ -126,6 +126,8 @@ struct Exchange<'a> {
     tells_deadline: bool,
     /// The request is a gRPC call.
     is_call: bool,
+    /// There are filters, which alone see the record.
+    is_logged: bool,
     tunneled: bool,
 }
 
@@ -199,6 +201,7 @@ impl<'a> Exchange<'a> {
             announced: Framing::None,
             tells_deadline: false,
             is_call: false,
+            is_logged: !service.routes.fallback().chain.is_empty(),
             tunneled: false,
         }
     }
@@ -247,25 +250,20 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The filters that see this exchange.
-    fn chain(&self) -> &FilterChain<Http> {
-        match &self.route {
-            Some(route) => &route.chain,
-            None => &self.service.routes.fallback().chain,
-        }
-    }
-
     fn write_ledger(&mut self) {
         self.record.duration = self.cx.now.saturating_duration_since(self.record.started);
         self.service.stats.on_complete(self.record);
         if let Some(route) = &self.route {
             route.on_complete(self.record);
         }
-        if self.chain().is_empty() {
+        if !self.is_logged {
             return;
         }
         self.record.date(self.service.environment.clock.wall());
-        let chain = self.chain();
+        let chain = match &self.route {
+            Some(route) => &route.chain,
+            None => &self.service.routes.fallback().chain,
+        };
         if self.route.is_some() {
             chain.on_complete(self.record, self.cx);
         } else {

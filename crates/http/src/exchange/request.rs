@@ -41,11 +41,12 @@ impl Exchange<'_> {
                 .find(&self.record.request)
                 .unwrap_or_else(|| service.routes.fallback()),
         );
-        if !route.chain.is_empty() {
-            // Filters alone ask for it.
+        // Filters alone ask for names.
+        self.is_logged = !route.chain.is_empty();
+        if self.is_logged {
             self.cx.route = Some(Arc::clone(&route.name));
+            self.record.route = Some(Rc::clone(&route.local_name));
         }
-        self.record.route = Some(Rc::clone(&route.local_name));
         if let Some(limit) = route.max_body {
             self.upload.limit = limit;
         }
@@ -89,7 +90,9 @@ impl Exchange<'_> {
         }
         self.count_hop()?;
         self.check_upgrade(route)?;
-        self.record.cluster = Some(Rc::clone(&target.local_name));
+        if self.is_logged {
+            self.record.cluster = Some(Rc::clone(&target.local_name));
+        }
         Ok(target)
     }
 

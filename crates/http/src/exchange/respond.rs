@@ -113,8 +113,6 @@ impl Exchange<'_> {
     /// Queues the head that stands ready.
     fn send_head(&mut self, announced: Framing, close: bool) -> Result<(), Halt> {
         let port = self.port_of_http3();
-        // Filters are all who ask the record for them.
-        let is_logged = !self.chain().is_empty();
         let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };
@@ -125,7 +123,7 @@ impl Exchange<'_> {
             alternative.with_value(port, |value| head.fields.set(KnownField::AltSvc, value));
         }
         let sent = self.downstream.send_head(head, announced, close);
-        if is_logged {
+        if self.is_logged {
             std::mem::swap(&mut self.record.response_fields, &mut head.fields);
         }
         sent.map_err(|error| self.downstream_failed(error))?;

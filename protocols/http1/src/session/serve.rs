@@ -12,7 +12,7 @@ use std::time::Instant;
 use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
 use portcullis_http::exchange::{Arrival, Ended, exchange_in};
-use portcullis_http::head::Status;
+use portcullis_http::head::{RequestHead, Status};
 use portcullis_http::service::{HttpService, ServiceHandle};
 use portcullis_http::slate::Slate;
 use portcullis_http::{Framing, ResponseBody, local_reply};
@@ -56,7 +56,16 @@ pub fn serve(
         accepted: downstream.accepted_at,
         _guard: downstream.guard,
     });
-    Box::pin(async move { life.run().await })
+    Box::pin(async move {
+        let mut first = true;
+        while !life.connection.input.is_empty() || life.idle(first).await {
+            first = false;
+            if !Box::pin(life.requests().run()).await {
+                return;
+            }
+            life.connection.shrink();
+        }
+    })
 }
 
 /// One connection, as long as it lasts.
@@ -71,26 +80,18 @@ struct Life {
 }
 
 impl Life {
-    async fn run(&mut self) {
-        let mut first = true;
-        while !self.connection.input.is_empty() || self.idle(first).await {
-            first = false;
-            let requests = Requests {
-                session: &self.session,
-                facts: &self.facts,
-                connection: &mut self.connection,
-                timer: &mut self.timer,
-                accepted: self.accepted,
-            };
-            if !Box::pin(requests.run()).await {
-                return;
-            }
-            self.connection.shrink();
+    fn requests(&mut self) -> Requests<'_> {
+        Requests {
+            session: &self.session,
+            facts: &self.facts,
+            connection: &mut self.connection,
+            timer: &mut self.timer,
+            accepted: self.accepted,
         }
     }
 
     /// Waits for the first byte of a request. The answer is whether there is one.
-    async fn idle(&mut self, first: bool) -> bool {
+    fn idle(&mut self, first: bool) -> impl Future<Output = bool> {
         let service = self.session.service.current();
         let timeouts = service.timeouts();
         // Until it has sent anything, a new connection is held to the shorter deadline of a head.
@@ -105,7 +106,7 @@ impl Life {
         );
         drop(service);
         let mut random = None;
-        poll_fn(|task| {
+        poll_fn(move |task| {
             match self.connection.poll_fill(task) {
                 Poll::Ready(Ok(true)) => return Poll::Ready(true),
                 Poll::Ready(_) => return Poll::Ready(false),
@@ -125,8 +126,20 @@ impl Life {
                 .poll_expired(task, earlier(deadline, closing))
                 .map(|()| false)
         })
-        .await
     }
+}
+
+/// Reads what is left of a request's body that nobody read, if the connection is to be kept and if that is worth it. The answer
+/// is whether it can be.
+async fn leave_unread(mut downstream: Downstream<'_>, service: &HttpService) -> bool {
+    if !downstream.keeps() {
+        return false;
+    }
+    let drained = drain_body(&mut downstream).await;
+    if !drained {
+        service.stats.on_downstream_error("unread_body");
+    }
+    drained
 }
 
 /// A decoder for one head, within the service's limits.
@@ -140,7 +153,10 @@ fn decoder(service: &HttpService) -> RequestDecoder {
 }
 
 fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
-    [left, right].into_iter().flatten().min()
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (deadline, None) | (None, deadline) => deadline,
+    }
 }
 
 /// Requests being served, one after another.
@@ -175,28 +191,82 @@ impl Requests<'_> {
                 Some(received) => received,
                 None => Box::pin(self.receive(&service, decoder)).await,
             };
-            match received {
-                Received::Head(mut slate) => {
-                    let goes_on = self.serve_one(&service, &mut slate).await;
-                    service.slates.put(slate);
-                    if !goes_on {
-                        return false;
+            let mut slate = match received {
+                Received::Head(slate) => slate,
+                ended => return Box::pin(self.end(&service, ended)).await,
+            };
+            let framing = match Framing::of_request(slate.request_head()) {
+                Ok(framing) => framing,
+                Err(error) => {
+                    let refused = Received::Refused(error.status(), error.label());
+                    return Box::pin(self.end(&service, refused)).await;
+                }
+            };
+            let mut cx = Context::new(Rc::clone(self.facts), slate.taken());
+            let mut downstream = self.downstream(&service, slate.request_head(), framing);
+            let mut arrival = Some(Arrival {
+                service: &service,
+                downstream: &mut downstream,
+                slate: &mut slate,
+                framing,
+                cx: &mut cx,
+            });
+            let ended = exchange_in(&mut arrival).await;
+            drop(cx);
+            service.slates.put(slate);
+            let goes_on = match ended {
+                Ended::Complete { request_read } if request_read && downstream.keeps() => true,
+                // Nothing of this request is unread, so closing destroys nothing on its way.
+                Ended::Complete { request_read: true } | Ended::Tunneled | Ended::Aborted => false,
+                Ended::Complete { .. } => {
+                    let drained = Box::pin(leave_unread(downstream, &service)).await;
+                    if !drained {
+                        Box::pin(linger(self.connection, self.timer)).await;
                     }
+                    drained
                 }
-                Received::Closed => return false,
-                Received::Refused(status, reason) => {
-                    Box::pin(self.refuse(&service, status, reason)).await;
-                    return false;
-                }
-                Received::Gone(reason) => {
-                    service.stats.on_downstream_error(reason);
-                    return false;
-                }
-            }
-            if self.connection.input.is_empty() {
-                return true;
+            };
+            if !goes_on || self.connection.input.is_empty() {
+                return goes_on;
             }
         }
+    }
+
+    /// The stream of one request.
+    fn downstream<'r>(
+        &'r mut self,
+        service: &HttpService,
+        head: &RequestHead,
+        framing: Framing,
+    ) -> Downstream<'r> {
+        let limits = BodyLimits {
+            // The exchange counts the body against the route's limit; here only the coding is bounded.
+            total_bytes: u64::MAX,
+            ..BodyLimits::default()
+        };
+        let lifetime = Lifetime {
+            drain: &self.session.drain,
+            expires: HttpService::deadline(self.accepted, service.timeouts().max_connection_age()),
+        };
+        Downstream::new(
+            self.connection,
+            self.timer,
+            head,
+            framing,
+            limits,
+            service.config.limits.pipelined_bytes(),
+            lifetime,
+        )
+    }
+
+    /// What is done where no head came.
+    async fn end(&mut self, service: &HttpService, received: Received) -> bool {
+        match received {
+            Received::Head(_) | Received::Closed => {}
+            Received::Refused(status, reason) => self.refuse(service, status, reason).await,
+            Received::Gone(reason) => service.stats.on_downstream_error(reason),
+        }
+        false
     }
 
     /// Takes a head off what was read; `None` while it is not complete. It holds no slate then.
@@ -236,64 +306,6 @@ impl Requests<'_> {
             Poll::Ready(Received::Refused(Status::REQUEST_TIMEOUT, "head_timeout"))
         })
         .await
-    }
-
-    /// Carries out one exchange, of the head on the slate. The answer is whether the connection goes on.
-    async fn serve_one(&mut self, service: &HttpService, slate: &mut Slate) -> bool {
-        let head = slate.request_head();
-        let framing = match Framing::of_request(head) {
-            Ok(framing) => framing,
-            Err(error) => {
-                Box::pin(self.refuse(service, error.status(), error.label())).await;
-                return false;
-            }
-        };
-        let limits = BodyLimits {
-            // The exchange counts the body against the route's limit; here only the coding is bounded.
-            total_bytes: u64::MAX,
-            ..BodyLimits::default()
-        };
-        let lifetime = Lifetime {
-            drain: &self.session.drain,
-            expires: HttpService::deadline(self.accepted, service.timeouts().max_connection_age()),
-        };
-        let mut downstream = Downstream::new(
-            self.connection,
-            self.timer,
-            head,
-            framing,
-            limits,
-            service.config.limits.pipelined_bytes(),
-            lifetime,
-        );
-        let mut cx = Context::new(Rc::clone(self.facts), slate.taken());
-        let mut arrival = Some(Arrival {
-            service,
-            downstream: &mut downstream,
-            slate,
-            framing,
-            cx: &mut cx,
-        });
-        let ended = exchange_in(&mut arrival).await;
-        drop(cx);
-        let keeps = downstream.keeps();
-        match ended {
-            Ended::Complete { request_read: true } if keeps => true,
-            Ended::Complete { .. } if keeps => {
-                let drained = Box::pin(drain_body(&mut downstream)).await;
-                if !drained {
-                    service.stats.on_downstream_error("unread_body");
-                    Box::pin(linger(self.connection, self.timer)).await;
-                }
-                drained
-            }
-            // Nothing of this request is unread, so closing destroys nothing on its way.
-            Ended::Complete { request_read: true } | Ended::Tunneled | Ended::Aborted => false,
-            Ended::Complete { .. } => {
-                Box::pin(linger(self.connection, self.timer)).await;
-                false
-            }
-        }
     }
 
     /// Answers a request that is no request, and closes.
