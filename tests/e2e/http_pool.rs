@@ -161,3 +161,20 @@ fn proxy_header_upstream_names_the_right_client() {
     }
     site.neighbour_is_well();
 }
+
+/// A connection that waits on one worker, or for one endpoint, keeps nobody from a place within the limit.
+#[test]
+fn idle_connections_make_room() {
+    let origin = Origin::http(|_| Reply::ok("one"));
+    let other = Origin::http(|_| Reply::ok("two"));
+    let site = Site::new(&origin)
+        .endpoint(other.address())
+        .cluster("limits: { connections: 1 }")
+        .top("runtime: { workers: { count: 2 } }")
+        .start();
+    for number in 0..40 {
+        let mut client = site.client();
+        assert_eq!(client.get("/", "a").status, 200, "{number}");
+    }
+    site.neighbour_is_well();
+}

@@ -23,6 +23,7 @@ mod http2_upstream_tunnels;
 mod http3;
 mod http3_upstream;
 mod http_bodies;
+mod http_corners;
 mod http_filters;
 mod http_flow;
 mod http_framing;

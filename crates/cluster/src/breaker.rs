@@ -95,6 +95,15 @@ impl Breaker {
         None
     }
 
+    /// Admits one more whatever the limit is, for whoever has seen to it that another one leaves.
+    pub fn admit_in_place(&self) -> Admission {
+        if self.limit.load(Relaxed) == UNLIMITED {
+            return Admission::Free;
+        }
+        self.active.fetch_add(1, Relaxed);
+        Admission::Counted
+    }
+
     /// Gives one admission back.
     pub fn release(&self, admission: Admission) {
         if admission == Admission::Counted {

@@ -25,8 +25,9 @@ pub(crate) use self::stats::AvailabilityGauges;
 use self::stats::ClusterStats;
 use self::view::View;
 use crate::{
-    BreakerKind, ClusterConfig, ClusterShared, Ejection, Endpoint, EndpointId, LocalEndpoint,
-    Outcome, Overflow, PickContext, ResolvedAddress, SharedConnectionPermit, Transport,
+    BreakerKind, ClusterConfig, ClusterShared, Ejection, Endpoint, EndpointId, IdleShare,
+    LocalEndpoint, Outcome, Overflow, PickContext, ResolvedAddress, SharedConnectionPermit,
+    Transport,
 };
 
 /// One cluster on one worker. Kept in an `Rc`; everything changes in place.
@@ -268,6 +269,21 @@ impl Cluster {
     /// Admits one more upstream connection, until the permit is dropped.
     pub fn try_connection(&self) -> Result<ConnectionPermit, Overflow> {
         Permit::acquire(&self.core, BreakerKind::Connections).map(ConnectionPermit)
+    }
+
+    /// As [`try_connection`](Self::try_connection), where connections that are idle make room: `give_up` closes one of this
+    /// worker's if it has one, and says whether it had. If it had none, another worker's is closed soon, and until then there may
+    /// be as many connections above the limit as were idle.
+    pub fn try_connection_before_idle(
+        &self,
+        give_up: impl FnOnce() -> bool,
+    ) -> Result<ConnectionPermit, Overflow> {
+        Permit::for_connection(&self.core, give_up).map(ConnectionPermit)
+    }
+
+    /// Makes the idle connections of a pool known to other workers, which may need their places.
+    pub fn share_idle(&self) -> Arc<IdleShare> {
+        self.core.shared.share_idle()
     }
 
     /// Admits one more upstream connection that may move to another worker, until the permit is dropped. A refusal counts

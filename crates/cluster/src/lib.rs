@@ -51,4 +51,6 @@ pub use outcome::Outcome;
 pub use pool::{IdleLimits, IdlePool};
 pub use replication::Replication;
 pub use set::EndpointSet;
-pub use shared::{ClusterShared, Ejection, EndpointStatus, SharedConnectionPermit, Transport};
+pub use shared::{
+    ClusterShared, Ejection, EndpointStatus, IdleShare, SharedConnectionPermit, Transport,
+};

@@ -109,6 +109,15 @@ impl<K: Hash + Eq, C> IdlePool<K, C> {
             .inspect(move |_| *total -= 1)
     }
 
+    /// Takes out the connection that has been idle for longest.
+    pub fn pop_oldest(&mut self) -> Option<C> {
+        let lists = self.idle.values_mut().filter(|list| !list.is_empty());
+        let list = lists.min_by_key(|list| list.front().map(|idle| idle.since))?;
+        let idle = list.pop_front()?;
+        self.total -= 1;
+        Some(idle.connection)
+    }
+
     /// When the oldest connection will have been idle for too long.
     pub fn next_expiry(&self) -> Option<Instant> {
         let oldest = self

@@ -4,17 +4,19 @@
 //! are touched; the lock is for publishing, rebuilding and ejecting, all of them rare. Start at
 //! [`ClusterShared`].
 
+mod idle;
 mod permit;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use portcullis_stats::SharedGauge;
 use serde::Serialize;
 
+pub use self::idle::IdleShare;
 pub use self::permit::SharedConnectionPermit;
 use crate::endpoint::{Epoch, Nanos};
 use crate::{
@@ -32,6 +34,8 @@ pub struct ClusterShared {
     breakers: [Breaker; BreakerKind::ALL.len()],
     /// Shows the connections that no worker counts, because they may move. Set by the first worker.
     moving: OnceLock<SharedGauge>,
+    /// How many idle connections each worker keeps.
+    idle: Mutex<Vec<Weak<IdleShare>>>,
 }
 
 /// What workers copy when the generation has moved.
@@ -165,6 +169,7 @@ impl ClusterShared {
             generation: Generation::default(),
             breakers: BreakerKind::ALL.map(|kind| Breaker::new(config.limits.of(kind))),
             moving: OnceLock::new(),
+            idle: Mutex::default(),
             published: Mutex::new(Published {
                 config,
                 set,

@@ -61,12 +61,17 @@ pub fn identify(request: &mut Request, cx: &Context, config: &ForwardConfig) -> 
 }
 
 /// Fields that only a trusted proxy may send.
-const FORWARDING: [KnownField; 6] = [
+const FORWARDING: [KnownField; 11] = [
     KnownField::Forwarded,
     KnownField::XForwardedClientCert,
     KnownField::XForwardedFor,
     KnownField::XForwardedHost,
+    KnownField::XForwardedPort,
+    KnownField::XForwardedPrefix,
     KnownField::XForwardedProto,
+    KnownField::XForwardedServer,
+    KnownField::XForwardedSsl,
+    KnownField::XRealIp,
     KnownField::XRequestId,
 ];
 
@@ -292,7 +297,12 @@ fn is_protected(member: &[u8]) -> bool {
                 | F::XForwardedClientCert
                 | F::XForwardedFor
                 | F::XForwardedHost
+                | F::XForwardedPort
+                | F::XForwardedPrefix
                 | F::XForwardedProto
+                | F::XForwardedServer
+                | F::XForwardedSsl
+                | F::XRealIp
                 | F::XRequestId
         )
     })

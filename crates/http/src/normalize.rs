@@ -205,7 +205,9 @@ fn settle_target(request: &mut Request, config: NormalizeConfig) -> Result<(), R
             target.form = TargetForm::Origin;
             target.authority = None;
             // RFC 9112 section 3.2.4: OPTIONS for a whole server, written in absolute-form.
-            if target.path_and_query.is_empty() && request.head.method == Method::Options {
+            if matches!(*target.path_and_query, [] | [b'*'])
+                && request.head.method == Method::Options
+            {
                 target.form = TargetForm::Asterisk;
                 request.replace_path(Bytes::from_static(b"*"));
                 return Ok(());
@@ -219,14 +221,23 @@ fn settle_target(request: &mut Request, config: NormalizeConfig) -> Result<(), R
     Ok(())
 }
 
+/// Takes out of trailers what [`settle`] would not let pass in a head: it is too late to refuse the request for it.
+pub fn settle_trailers(trailers: &mut crate::Fields, config: &NormalizeConfig) {
+    if config.underscores != Underscores::Keep {
+        trailers.retain(|field| !has_underscore(&field));
+    }
+}
+
+/// No known name has one.
+fn has_underscore(field: &crate::Field<'_>) -> bool {
+    field.known.is_none() && field.name.contains(&b'_')
+}
+
 fn check_names(request: &mut Request, underscores: Underscores) -> Result<(), RequestError> {
     let fields = &mut request.head.fields;
-    // No known name has one.
     if underscores == Underscores::Keep || !fields.may_have_unknown() {
         return Ok(());
     }
-    let has_underscore =
-        |field: &crate::Field<'_>| field.known.is_none() && field.name.contains(&b'_');
     if !fields.iter().any(|field| has_underscore(&field)) {
         return Ok(());
     }

@@ -25,6 +25,13 @@ impl Labels {
         Self(all.into_boxed_slice())
     }
 
+    /// All labels but the one called `name`; `None` where there is no such label.
+    pub(crate) fn without(&self, name: &str) -> Option<Self> {
+        self.value(name)?;
+        let rest = self.0.iter().filter(|(known, _)| *known != name);
+        Some(Self(rest.cloned().collect()))
+    }
+
     /// The names and values, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|(name, value)| (*name, &**value))

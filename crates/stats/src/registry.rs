@@ -4,7 +4,7 @@
 //! global registry: whoever starts the process makes one and hands out clones. Start at [`Registry::shard`] and
 //! [`Registry::snapshot`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +21,9 @@ pub const DEFAULT_SERIES_LIMIT: usize = 100_000;
 
 /// The counter of requests for a series that the series limit refused.
 pub const DROPPED_SERIES: &str = "portcullis_stats_dropped_series_total";
+
+/// The label of counters that say why.
+const REASON: &str = "reason";
 
 /// The statistics of a process. Clones refer to the same one.
 #[derive(Debug, Clone)]
@@ -119,8 +122,12 @@ impl Registry {
 
     /// Forgets every series that no handle refers to, for after a reload: the counters of a removed listener go with it, and their
     /// cells are used again.
+    ///
+    /// A series with a [`REASON`] is made when its reason first happens, so what a reload makes anew has no handle to it yet: it
+    /// stays as long as there is a live series with its other labels.
     pub fn retain_live(&self) {
         let mut state = self.lock();
+        let scopes = state.live_labels();
         let State {
             families,
             shards,
@@ -128,8 +135,10 @@ impl Registry {
             ..
         } = &mut *state;
         for family in families.values_mut() {
-            family.series.retain(|_, series| {
-                let live = series.is_live();
+            family.series.retain(|labels, series| {
+                let scope = || labels.without(REASON);
+                let in_scope = || scope().is_some_and(|scope| scopes.contains(&scope));
+                let live = series.is_live() || in_scope();
                 if !live {
                     *count -= 1;
                     for (shard, slot) in series.slots.drain(..) {
@@ -194,6 +203,14 @@ impl Registry {
 }
 
 impl State {
+    /// The labels of all series that a handle refers to.
+    fn live_labels(&mut self) -> BTreeSet<Labels> {
+        let families = self.families.values_mut();
+        let series = families.flat_map(|family| &mut family.series);
+        let live = series.filter_map(|(labels, series)| series.is_live().then(|| labels.clone()));
+        live.collect()
+    }
+
     /// The series with this name and these labels, made when new. `None` when the limit is reached or the name is of another kind.
     fn series(
         &mut self,

@@ -255,7 +255,8 @@ const SLACK: usize = 256;
 
 fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(), EncodeError> {
     let skipped = match options.connection {
-        Connection::Upgrade => WRITTEN_FROM_TYPES,
+        // There is no body to have trailers.
+        Connection::Upgrade => WRITTEN_FROM_TYPES | KnownField::Te.bit(),
         _ => WRITTEN_FROM_TYPES | KnownField::Upgrade.bit(),
     };
     fields.try_for_each_run(skipped, |run| match run {
@@ -275,6 +276,7 @@ fn put_rest(fields: &Fields, options: Encode, dst: &mut impl Output) -> Result<(
         Connection::KeepAlive => b"connection: keep-alive\r\n\r\n",
         Connection::Close => b"connection: close\r\n\r\n",
         Connection::Upgrade => b"connection: upgrade\r\n\r\n",
+        Connection::Te => b"connection: te\r\n\r\n",
     });
     Ok(())
 }

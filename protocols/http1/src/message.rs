@@ -32,6 +32,8 @@ pub enum Connection {
     Close,
     /// `connection: upgrade`; only then is the `upgrade` field written (RFC 9110 section 7.8).
     Upgrade,
+    /// `connection: te`, where the `te` field is written (RFC 9110 section 10.1.4).
+    Te,
 }
 
 /// Whether the sender of this head lets the connection persist (RFC 9112 section 9.3).

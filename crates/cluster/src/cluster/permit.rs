@@ -35,12 +35,37 @@ impl Permit {
             core.stats.of(kind).overflows.inc();
             return Err(Overflow { limit: kind });
         };
+        Ok(Self::new(core, kind, admission))
+    }
+
+    /// One for a connection, in the place of an idle one if there is no other; `give_up` closes one of this worker's.
+    pub(super) fn for_connection(
+        core: &Rc<Core>,
+        give_up: impl FnOnce() -> bool,
+    ) -> Result<Self, Overflow> {
+        let kind = BreakerKind::Connections;
+        let breaker = core.shared.breaker(kind);
+        let admission = breaker
+            .admit()
+            .or_else(|| if give_up() { breaker.admit() } else { None })
+            .or_else(|| {
+                let taken = core.shared.take_idle_place();
+                taken.then(|| breaker.admit_in_place())
+            });
+        if let Some(admission) = admission {
+            return Ok(Self::new(core, kind, admission));
+        }
+        core.stats.of(kind).overflows.inc();
+        Err(Overflow { limit: kind })
+    }
+
+    fn new(core: &Rc<Core>, kind: BreakerKind, admission: Admission) -> Self {
         core.stats.of(kind).active.inc();
-        Ok(Self {
+        Self {
             core: Rc::clone(core),
             kind,
             admission,
-        })
+        }
     }
 }
 

@@ -209,7 +209,11 @@ impl Exchange<'_> {
             _request: request,
         };
         let careful = !self.record.request.head.method.is_idempotent();
-        let upstream = target.pool.take(&permits.picked, careful, now);
+        let upstream = if attempts.fresh {
+            None
+        } else {
+            target.pool.take(&permits.picked, careful, now)
+        };
         Ok((upstream, permits))
     }
 
@@ -365,6 +369,7 @@ impl Exchange<'_> {
                 error,
                 stale: stale && !relay.upstream.has_received(),
                 sent: relay.upstream.has_sent(),
+                received: relay.upstream.has_received(),
             },
             Fault::Deadline if self.is_past_deadline() => {
                 Failed::Halted(self.reply(Status::GATEWAY_TIMEOUT, "request_timeout"))
@@ -416,7 +421,13 @@ impl Exchange<'_> {
                     Box::pin(self.filter_download(route, piece)).await?;
                 }
                 Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
-                Err(fault) => return Err(self.failed_after_head(fault)),
+                Err(fault) => {
+                    if let Fault::Upstream(_) = fault {
+                        // What came is the client's, however it ended.
+                        let _ = Box::pin(self.flush()).await;
+                    }
+                    return Err(self.failed_after_head(fault));
+                }
             }
         }
         upstream.release();

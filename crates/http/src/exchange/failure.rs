@@ -27,6 +27,8 @@ pub(super) enum Failed {
         /// The connection had been idle, and not a byte came back: it was closed while idle.
         stale: bool,
         sent: bool,
+        /// Some of an answer came first, if only a byte: the request was seen.
+        received: bool,
     },
     /// The endpoint answered with a status that the route retries.
     Status(Box<(ResponseHead, Framing, BoxedUpstream)>),
@@ -44,12 +46,11 @@ pub(super) struct Attempts {
     pub(super) made: u32,
     /// The last failure may pass on the same endpoint: it is tried again if there is no other.
     pub(super) again: bool,
-    stale: u32,
+    /// A connection was found closed while it was idle: the next one is new. That is done once for a request, without asking the
+    /// retry policy, and counts as a retry like any other.
+    pub(super) fresh: bool,
     unprocessed: u32,
 }
-
-/// Connections found closed while idle that are replaced without asking the retry policy.
-const STALE_ATTEMPTS: u32 = 2;
 
 /// Requests that an upstream gave back unseen and that are sent again without asking the retry policy. Enough for an
 /// upstream that restarts; one that refuses everything costs no more than so many times the load, and the budget
@@ -91,14 +92,18 @@ impl Exchange<'_> {
             Failed::Broken {
                 stale: true, sent, ..
             } if idempotent || !sent => {
-                // Not the endpoint's fault: it may be tried again, on a fresh connection.
-                attempts.stale += 1;
+                // Not the endpoint's fault: it may be tried again.
                 attempts.tried.pop();
                 attempts.made = attempts.made.saturating_sub(1);
-                return attempts.stale <= STALE_ATTEMPTS;
+                let again = !attempts.fresh && target.budget.try_retry(self.downstream.now());
+                attempts.fresh = true;
+                if again {
+                    self.service.stats.retries.inc();
+                }
+                return again;
             }
-            Failed::Broken { sent, .. } => {
-                route.retry.covers(RetryOn::Reset) && (idempotent || !sent)
+            Failed::Broken { sent, received, .. } => {
+                route.retry.covers(RetryOn::Reset) && !received && (idempotent || !sent)
             }
             Failed::Status(answer) => idempotent || route.retry.covers_call(&answer.0),
             Failed::TimedOut => route.retry.covers(RetryOn::Timeout) && idempotent,

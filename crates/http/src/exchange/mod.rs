@@ -119,6 +119,8 @@ struct Exchange<'a> {
     /// Upstream's last head, until it is passed on.
     answer: &'a mut Option<ResponseHead>,
     response: ResponseState,
+    /// The route's edits are in the response.
+    is_edited: bool,
     /// How the response's body is delimited, as far as was announced.
     announced: Framing,
     deadline: Option<Instant>,
@@ -199,6 +201,7 @@ impl<'a> Exchange<'a> {
             collected: None,
             response: ResponseState::Waiting,
             announced: Framing::None,
+            is_edited: false,
             tells_deadline: false,
             is_call: false,
             is_logged: !service.routes.fallback().chain.is_empty(),

@@ -93,7 +93,7 @@ impl Exchange<'_> {
             })
             .await;
             self.catch_up();
-            let counted = piece.and_then(|piece| self.count_upload(&piece).map(|()| piece));
+            let counted = piece.and_then(|mut piece| self.count_upload(&mut piece).map(|()| piece));
             match counted {
                 Ok(BodyPiece::Data(data)) => body.extend_from_slice(&data),
                 Ok(BodyPiece::Trailers(_) | BodyPiece::End) => {}

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::Exchange;
 use crate::framing::Framing;
 use crate::message::Http;
+use crate::normalize;
 use crate::stream::{BodyPiece, StreamError, UpstreamStream};
 use portcullis_filter::FilterChain;
 
@@ -153,9 +154,9 @@ impl Exchange<'_> {
             let Poll::Ready(piece) = self.downstream.poll_body(task) else {
                 break;
             };
-            let piece = piece.map_err(Fault::Downstream)?;
+            let mut piece = piece.map_err(Fault::Downstream)?;
             *moved = true;
-            self.count_upload(&piece)?;
+            self.count_upload(&mut piece)?;
             if relay.intercept.request {
                 return Ok(Some(piece));
             }
@@ -175,7 +176,8 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) fn count_upload(&mut self, piece: &BodyPiece) -> Result<(), Fault> {
+    /// A piece of the request's body has come. Of trailers only what may pass is left.
+    pub(super) fn count_upload(&mut self, piece: &mut BodyPiece) -> Result<(), Fault> {
         self.upload.consumed = true;
         match piece {
             BodyPiece::Data(data) => {
@@ -184,7 +186,11 @@ impl Exchange<'_> {
                     return Err(Fault::TooLarge);
                 }
             }
-            BodyPiece::Trailers(_) | BodyPiece::End => self.upload.read = true,
+            BodyPiece::Trailers(trailers) => {
+                normalize::settle_trailers(trailers, &self.service.config.normalize);
+                self.upload.read = true;
+            }
+            BodyPiece::End => self.upload.read = true,
         }
         Ok(())
     }
@@ -276,6 +282,12 @@ impl Exchange<'_> {
             Poll::Ready(Err(error)) => Err(Fault::Downstream(error)),
             Poll::Ready(Ok(())) | Poll::Pending => {
                 *moved |= was_full && !self.downstream.is_full();
+                if !*moved
+                    && self.upload.read
+                    && let Poll::Ready(error) = self.downstream.poll_gone(task)
+                {
+                    return Err(Fault::Downstream(error));
+                }
                 Ok(None)
             }
         }

@@ -86,7 +86,8 @@ impl Exchange<'_> {
             return Err(self.reply(Status::SERVICE_UNAVAILABLE, "no_cluster"));
         };
         if self.record.request.framing_exceeds(self.upload.limit) {
-            return Err(self.reply(Status::CONTENT_TOO_LARGE, "body_too_large"));
+            let reply = self.local_reply(Status::CONTENT_TOO_LARGE, "body_too_large");
+            return Err(Halt::ReplyAndClose(Box::new(reply)));
         }
         self.count_hop()?;
         self.check_upgrade(route)?;

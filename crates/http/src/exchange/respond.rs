@@ -45,6 +45,7 @@ impl Exchange<'_> {
         let service = self.service;
         forward::prepare_response(head, &service.config.forward, &*service.environment.clock);
         route.edit_response(head);
+        self.is_edited = true;
         if route.chain.interest().includes(Interest::RESPONSE) {
             return Ok(Some(announced));
         }
@@ -160,6 +161,11 @@ impl Exchange<'_> {
         mut response: Box<Response>,
         close: bool,
     ) -> Result<(), &'static str> {
+        if !self.is_edited
+            && let Some(route) = &self.route
+        {
+            route.edit_response(&mut response.head);
+        }
         // A filter that stops its own kind of answer would loop: what it says then is an abort.
         match self.filter_response(&mut response).await {
             Ok(()) => {}

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use super::relay::{Fault, Intercept, Progress, Relay, Stage};
 use super::request::ForwardTarget;
 use super::{Exchange, Halt, ResponseState};
+use crate::KnownField;
+use crate::fields::list_members;
 use crate::framing::Framing;
 use crate::head::{ResponseHead, Status};
 use crate::message::{Response, ResponseBody};
@@ -18,10 +20,22 @@ impl Exchange<'_> {
     /// Upstream switched protocols: tells downstream and carries bytes until both sides are done.
     pub(super) async fn upgrade(&mut self, upstream: &mut dyn UpstreamStream) -> Result<(), Halt> {
         match self.answer.take() {
-            Some(head) if self.record.request.upgrade.is_some() && self.upload.read => {
+            Some(head) if self.is_upgraded_as_asked(&head) && self.upload.read => {
                 self.begin_tunnel(head, upstream).await
             }
             _ => Err(self.reply(Status::BAD_GATEWAY, "unexpected_upgrade")),
+        }
+    }
+
+    /// Whether a 101 is about the protocol that was asked for, and no other (RFC 9110 section 7.8).
+    fn is_upgraded_as_asked(&self, head: &ResponseHead) -> bool {
+        let mut members = head
+            .fields
+            .get_all(KnownField::Upgrade)
+            .flat_map(list_members);
+        match (&self.record.request.upgrade, members.next(), members.next()) {
+            (Some(asked), Some(named), None) => named.eq_ignore_ascii_case(asked),
+            _ => false,
         }
     }
 
@@ -53,10 +67,7 @@ impl Exchange<'_> {
         if let (Status::SWITCHING_PROTOCOLS, Some(upgrade)) =
             (response.head.status, &self.record.request.upgrade)
         {
-            response
-                .head
-                .fields
-                .set(crate::KnownField::Upgrade, upgrade);
+            response.head.fields.set(KnownField::Upgrade, upgrade);
         }
         self.filter_response(&mut response).await?;
         self.queue_head(response.head, Framing::None, false)?;

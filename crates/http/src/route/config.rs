@@ -134,7 +134,7 @@ pub struct RouteRule {
     /// Edits of requests on their way upstream.
     #[serde(default)]
     pub request_headers: EditConfig,
-    /// Edits of responses on their way downstream.
+    /// Edits of responses on their way downstream, the gateway's own answers to requests of this rule among them.
     #[serde(default)]
     pub response_headers: EditConfig,
     /// Filters behind the listener's.

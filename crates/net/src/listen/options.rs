@@ -14,11 +14,17 @@ use crate::SocketOptions;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 4;
 
+/// How much the kernel takes that it cannot send yet. Without a bound it takes megabytes, and says that there is room again only
+/// when a good part of them has left: a peer that reads slowly and steadily would look like one that has stopped. Half of this
+/// within the shortest time-out for progress is what counts as slow.
+const UNSENT: u32 = 128 * 1024;
+
 /// Sets the options on a TCP socket: on a listening one for all that it accepts.
 pub(crate) fn apply(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
     if options.nodelay {
         socket.set_tcp_nodelay(true)?;
     }
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     if let Some(idle) = options.keepalive.get() {
         let keepalive = TcpKeepalive::new()
             // The system counts in seconds.

@@ -198,12 +198,14 @@ impl Writer {
         self.queue.stop.load(Ordering::Acquire)
     }
 
+    /// A file that cannot be opened again stays the one that lines go to: they are in it, wherever it was moved.
     fn reopen(&mut self) {
-        self.files.clear();
-        let sinks = lock(&self.queue.sinks).clone();
-        for sink in &sinks {
-            if let Target::File(path) = &sink.target {
-                let _ = self.file(path);
+        for (path, file) in &mut self.files {
+            match open_file(path) {
+                Ok(opened) => *file = opened,
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "cannot open the access log again");
+                }
             }
         }
     }

@@ -116,6 +116,8 @@ impl<'c> Downstream<'c> {
     /// The framing that this peer understands for a body that upstream delimits so.
     fn framing_for_peer(&mut self, head: &ResponseHead, framing: Framing) -> Framing {
         match framing {
+            // RFC 9110 section 8.6: the length that a 200 would have had.
+            Framing::Length(_) if head.status == Status::NOT_MODIFIED => framing,
             _ if head.status.is_bodiless() => Framing::None,
             Framing::Chunked | Framing::UntilClose if self.version == Version::Http10 => {
                 Framing::UntilClose

@@ -5,9 +5,10 @@
 use std::cell::RefCell;
 use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId, IdlePool};
+use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId, IdlePool, IdleShare};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_net::tls::AlpnOffer;
@@ -26,6 +27,8 @@ pub(crate) struct Pool {
     me: Weak<Self>,
     cluster: Rc<Cluster>,
     idle: RefCell<IdlePool<EndpointId, Box<Upstream>>>,
+    /// What other workers know of it.
+    share: Arc<IdleShare>,
 }
 
 /// The pool of a cluster on this worker: one, however many listeners use the cluster.
@@ -67,6 +70,7 @@ impl Pool {
         let pool = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             idle: RefCell::new(IdlePool::new(&settings)),
+            share: cluster.share_idle(),
             cluster,
         });
         portcullis_net::spawn_local(sweep(Rc::downgrade(&pool)));
@@ -94,12 +98,22 @@ impl Pool {
         let is_done = self.cluster.with_config(|config| {
             config.proxy_protocol.is_some() || config.pool.max_requests.is_some_and(is_worn)
         });
-        if is_done || !self.is_known(&mut upstream) {
+        if is_done || !self.is_known(&mut upstream) || self.share.owes() {
             return;
         }
         let endpoint = upstream.endpoint;
+        let mut idle = self.idle.borrow_mut();
         // A pool that is full hands the connection back; dropping closes it.
-        drop(self.idle.borrow_mut().put(endpoint, upstream, clock::now()));
+        drop(idle.put(endpoint, upstream, clock::now()));
+        self.share.set(idle.len());
+    }
+
+    /// Closes the connection that has been idle for longest. Whether there was one.
+    fn give_up(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = idle.pop_oldest();
+        self.share.set(idle.len());
+        oldest.is_some()
     }
 
     /// Whether its endpoint belongs to the cluster. They are looked through only after some came or left.
@@ -124,6 +138,10 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         drop(idle.expire(now).collect::<Vec<_>>());
         idle.retain(|endpoint| self.cluster.has_endpoint(*endpoint));
+        while !idle.is_empty() && self.share.owes() {
+            drop(idle.pop_oldest());
+        }
+        self.share.set(idle.len());
     }
 }
 
@@ -153,7 +171,12 @@ impl UpstreamPool for Pool {
             return None;
         }
         loop {
-            let mut upstream = self.idle.borrow_mut().take(&endpoint.id(), now)?;
+            let mut upstream = {
+                let mut idle = self.idle.borrow_mut();
+                let taken = idle.take(&endpoint.id(), now)?;
+                self.share.set(idle.len());
+                taken
+            };
             if is_waiting(&mut upstream, careful) {
                 return Some(upstream);
             }
@@ -168,7 +191,7 @@ impl UpstreamPool for Pool {
         Box::pin(async move {
             let permit = self
                 .cluster
-                .try_connection()
+                .try_connection_before_idle(|| self.give_up())
                 .map_err(|_| ConnectFailure::Limited)?;
             let offer = AlpnOffer::Http1;
             let stream = connect::to_endpoint(&self.cluster, endpoint, offer, Some(client))

@@ -166,6 +166,8 @@ impl UpstreamStream for Upstream {
         self.method = head.method.clone();
         let connection = if head.fields.contains(KnownField::Upgrade) {
             Persistence::Upgrade
+        } else if head.fields.contains(KnownField::Te) {
+            Persistence::Te
         } else {
             Persistence::Implied
         };

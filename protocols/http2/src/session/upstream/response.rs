@@ -246,6 +246,7 @@ fn switch(head: &mut ResponseHead, upgrade: &Upgrade) {
     head.status = Status::SWITCHING_PROTOCOLS;
     head.version = Version::Http11;
     head.fields.remove(KnownField::ContentLength);
+    head.fields.set(KnownField::Upgrade, b"websocket");
     if let Some(accept) = &upgrade.accept {
         head.fields.set("sec-websocket-accept", accept.as_bytes());
     }
