@@ -45,11 +45,8 @@ fn h16_hop_by_hop_fields() {
     }
     assert_eq!(request.header("te"), Some("trailers"));
     assert_eq!(request.header("x-kept"), Some("1"));
-    assert!(
-        request
-            .header("connection")
-            .is_none_or(|value| value == "keep-alive")
-    );
+    // RFC 9110 section 10.1.4.
+    assert_eq!(request.header("connection"), Some("te"));
 }
 
 /// H16: Connection cannot take away what says where a message goes and who sent it.

@@ -45,13 +45,11 @@ impl Permit {
     ) -> Result<Self, Overflow> {
         let kind = BreakerKind::Connections;
         let breaker = core.shared.breaker(kind);
-        let admission = breaker
-            .admit()
-            .or_else(|| if give_up() { breaker.admit() } else { None })
-            .or_else(|| {
-                let taken = core.shared.take_idle_place();
-                taken.then(|| breaker.admit_in_place())
-            });
+        // What was given up here makes room for no more than this one, whatever other workers have yet to close.
+        let admission = breaker.admit().or_else(|| {
+            let has_place = give_up() || core.shared.take_idle_place();
+            has_place.then(|| breaker.admit_in_place())
+        });
         if let Some(admission) = admission {
             return Ok(Self::new(core, kind, admission));
         }

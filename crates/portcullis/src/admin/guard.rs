@@ -26,7 +26,10 @@ pub(super) async fn guard(
         config.token.as_deref(),
         config.danger_listen_on_network,
     ) {
-        return refusal.into_response();
+        // RFC 9110 section 15.5.2.
+        let asks = (refusal.0 == StatusCode::UNAUTHORIZED)
+            .then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        return (asks, refusal).into_response();
     }
     drop(running);
     next.run(request).await

@@ -291,15 +291,30 @@ pub(super) async fn listeners(State(admin): Access, Query(wanted): Query<Wanted>
     }
 }
 
-/// Keys whose values nobody is shown, wherever they stand.
-const SECRETS: [&str; 3] = ["token", "password", "upstream_password"];
+/// Keys whose values nobody is shown, wherever they stand: keys of ours, and fields that edits add.
+const SECRETS: [&str; 7] = [
+    "token",
+    "password",
+    "upstream_password",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+];
+
+/// Names of fields may be written in any case.
+fn is_secret(key: &str) -> bool {
+    SECRETS
+        .iter()
+        .any(|secret| secret.eq_ignore_ascii_case(key))
+}
 
 /// Hides what is secret. A configuration is no deeper than its reader allows.
 fn hide_secrets(value: &mut Value) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries {
-                if SECRETS.contains(&key.as_str()) && !value.is_null() {
+                if is_secret(key) && !value.is_null() {
                     *value = Value::from("[hidden]");
                 } else {
                     hide_secrets(value);

@@ -55,6 +55,7 @@ impl PathPattern {
                 char::from(found)
             )));
         }
+        check_normal(text)?;
         let form = match text.strip_suffix("/*") {
             Some(prefix) if !prefix.contains('*') => Form::Prefix(prefix.as_bytes().into()),
             None if !text.contains('*') => Form::Exact(text.as_bytes().into()),
@@ -95,6 +96,43 @@ impl Match<[u8]> for PathPattern {
             Form::Regex(regex) => regex.is_match(path),
         }
     }
+}
+
+/// Refuses what no path in normal form (RFC 3986 section 6.2.2) has: it would never match, and a rule that denies would let
+/// everything pass.
+fn check_normal(text: &str) -> Result<(), PatternError> {
+    let refuse = |what: String| {
+        Err(PatternError::new(format!(
+            "path '{text}' can never match: {what}"
+        )))
+    };
+    if let Some(segment) = text
+        .split('/')
+        .find(|segment| matches!(*segment, "." | ".."))
+    {
+        return refuse(format!("'{segment}' is resolved before"));
+    }
+    if let Some(found) = text
+        .chars()
+        .find(|found| !found.is_ascii_graphic() || *found == '\\')
+    {
+        return refuse(format!("a path has {found:?} only as an escape"));
+    }
+    for escape in text.split('%').skip(1) {
+        let digits = escape.get(..2).unwrap_or(escape);
+        let Ok(byte) = u8::from_str_radix(digits, 16) else {
+            return refuse(format!("'%{digits}' is no escape"));
+        };
+        let plain = char::from(byte);
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            return refuse(format!("'%{digits}' is made '{plain}' before"));
+        }
+        if digits.bytes().any(|digit| digit.is_ascii_lowercase()) {
+            let upper = digits.to_ascii_uppercase();
+            return refuse(format!("'%{digits}' is made '%{upper}' before"));
+        }
+    }
+    Ok(())
 }
 
 /// Segment-wise: `/a` is a prefix of `/a` and `/a/b`, not of `/ab`. The empty prefix needs the `/`.

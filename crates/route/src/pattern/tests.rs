@@ -156,6 +156,21 @@ fn refusals_say_why() {
         (reason::<HostPattern>("[::g]"), "IPv6"),
         (reason::<HostPattern>(&"a".repeat(254)), "253"),
         (reason::<PathPattern>("a/b"), "must start with `/`"),
+        (
+            reason::<PathPattern>("/%61dmin"),
+            "'%61' is made 'a' before",
+        ),
+        (
+            reason::<PathPattern>("/%2fadmin/*"),
+            "'%2f' is made '%2F' before",
+        ),
+        (reason::<PathPattern>("/a%"), "'%' is no escape"),
+        (
+            reason::<PathPattern>("/a b"),
+            "a path has ' ' only as an escape",
+        ),
+        (reason::<PathPattern>("/a/../b"), "'..' is resolved before"),
+        (reason::<PathPattern>("/caf\u{e9}"), "only as an escape"),
         (reason::<PathPattern>("/a?b=c"), "without query"),
         (reason::<PathPattern>("/a/***"), "three stars"),
         (
