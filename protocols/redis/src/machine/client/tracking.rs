@@ -83,6 +83,16 @@ struct Asking {
     options: Options,
 }
 
+/// Whether another client can be told of changes.
+enum Prepared {
+    /// It can, or need not.
+    Ready,
+    /// Servers are being asked for the numbers of connections.
+    Waits,
+    /// There is no such client.
+    ForNobody,
+}
+
 impl Tracking {
     /// Whether the client waits to hear whether it is on.
     pub(super) const fn is_asking(&self) -> bool {
@@ -165,20 +175,7 @@ impl<T> Client<T> {
         let word = call.command.argument(2).unwrap_or_default();
         let options = Options::read(call.command);
         let is_off = word.eq_ignore_ascii_case(b"OFF") && call.command.len() == 3;
-        let refusal: Option<&[u8]> = match options.redirect {
-            None if self.speaks.version == RespVersion::Resp2 && !is_off => {
-                Some(b"ERR CLIENT TRACKING needs RESP3 or REDIRECT at the gateway")
-            }
-            Some(Redirect::Wrong) => Some(b"ERR value is not an integer or out of range"),
-            Some(Redirect::Many) => {
-                Some(b"ERR A client can only redirect to a single other client")
-            }
-            _ if self.transaction.has_connection() => {
-                Some(b"ERR CLIENT TRACKING is not supported while keys are watched")
-            }
-            _ => None,
-        };
-        if let Some(text) = refusal {
+        if let Some(text) = self.refusal_to_track(&options, is_off) {
             self.refuse(text, of);
             return Ok(Flow::Next);
         }
@@ -191,35 +188,61 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::ok(reply));
             return Ok(Flow::Next);
         }
-        let places = match up.shards() {
-            Ok(places) => places,
-            Err(lost) => {
-                self.lose(lost, of);
-                return Ok(Flow::Next);
+        let prepared = up.shards().and_then(|places| {
+            let prepared = self.prepare_redirect(&options, &places, up)?;
+            Ok((prepared, places))
+        });
+        match prepared {
+            Ok((Prepared::Ready, places)) => self.track_at(&places, call, options, of, up),
+            Ok((Prepared::Waits, _)) => return Err(of),
+            Ok((Prepared::ForNobody, _)) => self.refuse(NOBODY, of),
+            Err(lost) => self.lose(lost, of),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn refusal_to_track(&self, options: &Options, is_off: bool) -> Option<&'static [u8]> {
+        match options.redirect {
+            None if self.speaks.version == RespVersion::Resp2 && !is_off => {
+                Some(b"ERR CLIENT TRACKING needs RESP3 or REDIRECT at the gateway")
             }
+            Some(Redirect::Wrong) => Some(b"ERR value is not an integer or out of range"),
+            Some(Redirect::Many) => {
+                Some(b"ERR A client can only redirect to a single other client")
+            }
+            _ if self.transaction.has_connection() => {
+                Some(b"ERR CLIENT TRACKING is not supported while keys are watched")
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes sure that another client can be told, if one is to be.
+    fn prepare_redirect(
+        &mut self,
+        options: &Options,
+        places: &Destinations,
+        up: &mut impl Upstreams,
+    ) -> Result<Prepared, Lost> {
+        let Some(Redirect::To(client)) = options.redirect else {
+            return Ok(Prepared::Ready);
         };
-        if let Some(Redirect::To(client)) = options.redirect {
-            if self.speaks.version == RespVersion::Resp2 {
-                match self.open_ears(&places, up) {
-                    Ok(true) => {}
-                    Ok(false) => return Err(of),
-                    Err(lost) => {
-                        self.end_tracking_now(up);
-                        self.lose(lost, of);
-                        return Ok(Flow::Next);
-                    }
-                }
+        if self.speaks.version == RespVersion::Resp2 {
+            let are_open = self.open_ears(places, up);
+            if are_open.is_err() {
+                self.end_tracking_now(up);
             }
-            if !up.redirect_to(client) {
-                if self.tracking.as_ref().is_some_and(|it| it.said.is_empty()) {
-                    self.end_tracking_now(up);
-                }
-                self.refuse(NOBODY, of);
-                return Ok(Flow::Next);
+            if !are_open? {
+                return Ok(Prepared::Waits);
             }
         }
-        self.track_at(&places, call, options, of, up);
-        Ok(Flow::Next)
+        if up.redirect_to(client) {
+            return Ok(Prepared::Ready);
+        }
+        if self.tracking.as_ref().is_some_and(|it| it.said.is_empty()) {
+            self.end_tracking_now(up);
+        }
+        Ok(Prepared::ForNobody)
     }
 
     /// Tells all shards, which know best what is wrong with the options.
