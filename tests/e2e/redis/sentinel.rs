@@ -210,6 +210,11 @@ fn others_are_asked_when_those_that_are_configured_are_gone() {
     });
     let new = watched.successor();
     assert_eq!(watched.client(new).call(&["GET", "a"]), bulk("2"));
+    // What the old one took may be lost: nobody says that replicas have it. Of what the new one took they speak.
+    let lost = client.call(&["WAIT", "0", "100"]);
+    assert!(is_error(&lost, "ERR upstream connection lost"), "{lost:?}");
+    assert_eq!(client.call(&["SET", "a", "2"]), ok());
+    assert_eq!(client.call(&["WAIT", "1", "50"]), RedisReply::Integer(0));
     // On each worker by itself.
     for _ in 0..4 {
         let mut other = site.client();
