@@ -43,7 +43,8 @@ impl Node {
                     ["GET", "down"] => "-CLUSTERDOWN Hash slot not served\r\n".to_owned(),
                     ["GET", "again"] => "-TRYAGAIN later\r\n".to_owned(),
                     ["GET", "neighbour"] => "$4\r\nwell\r\n".to_owned(),
-                    ["SET", ..] | ["ASKING"] => "+OK\r\n".to_owned(),
+                    ["SET", ..] | ["ASKING"] | ["CLIENT", "TRACKING", "ON"] => "+OK\r\n".to_owned(),
+                    ["HELLO", "3"] => "%0\r\n".to_owned(),
                     _ => "-ERR unknown command\r\n".to_owned(),
                 };
                 connection.send(reply)?;
@@ -110,6 +111,33 @@ fn r7_redirections_in_a_circle_end() {
         assert!(is_error(&client.read(), "MOVED 1"));
         assert_eq!(client.read(), bulk("well"));
     }
+    site.neighbour_is_well();
+}
+
+#[test]
+fn r7_redirections_of_a_client_that_tracks_keys_end_too() {
+    let outside = Outside::default();
+    let node = Node::start(&outside);
+    outside.set("-MOVED 1 127.0.0.1:1".to_owned()).unwrap();
+    let site = over(node.origin.address(), "");
+    let mut client = Connection::connect(site.address()).unwrap();
+    let mut says = |words: &[&str], end: &str| {
+        let mut wire = Vec::new();
+        RedisClient::write(words, &mut wire);
+        client.send(&wire).unwrap();
+        let heard = client.read_until(end.as_bytes()).unwrap();
+        String::from_utf8(heard).unwrap()
+    };
+    says(&["HELLO", "3"], "modules\r\n*0\r\n");
+    assert_eq!(says(&["CLIENT", "TRACKING", "ON"], "\r\n"), "+OK\r\n");
+    let reply = says(&["GET", "loop"], "\r\n");
+    assert!(reply.starts_with("-MOVED 1 127"), "{reply}");
+    assert_eq!(node.loops.load(Ordering::Relaxed), 6, "once and five hops");
+    let reply = says(&["GET", "asked"], "\r\n");
+    assert!(reply.starts_with("-ASK 1"), "{reply}");
+    let reply = says(&["GET", "outside"], "\r\n");
+    assert_eq!(reply, "-ERR upstream redirected to an unknown node\r\n");
+    assert_eq!(says(&["GET", "neighbour"], "well\r\n"), "$4\r\nwell\r\n");
     site.neighbour_is_well();
 }
 

@@ -69,7 +69,10 @@ fn servers_are_asked_for_keys_that_only_they_can_tell() {
         assert_eq!(client.call(&["my.eval", set, "1", &key, &key]), ok());
         assert_eq!(client.call(&["my.get", &key]), bulk(&key));
     }
-    let apart = client.call(&["my.eval", "return 1", "3", "key:1", "key:2", "key:3"]);
+    let keys: Vec<String> = (0..20).map(|number| format!("key:{number}")).collect();
+    let mut apart = vec!["my.eval", "return 1", "20"];
+    apart.extend(keys.iter().map(String::as_str));
+    let apart = client.call(&apart);
     assert!(is_error(&apart, "CROSSSLOT"), "{apart:?}");
     let none = client.call(&["my.eval", "return ARGV[1]", "0", "key:1"]);
     assert_eq!(none, bulk("key:1"));

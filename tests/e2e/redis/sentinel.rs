@@ -17,6 +17,16 @@ struct Found {
     site: Site,
 }
 
+impl Found {
+    /// Waits until the first server has a client that waits: its worker has found that server then.
+    fn holds_one(&self) {
+        eventually("the server holds it", || {
+            let info = self.watched.client(0).call(&["INFO", "clients"]).text();
+            info.contains("blocked_clients:1")
+        });
+    }
+}
+
 fn start(settings: &str) -> Option<Found> {
     let watched = Watched::start(2)?;
     let redis = format!("redis: {{ topology: sentinel, master: {MASTER}{settings} }}");
@@ -120,6 +130,7 @@ fn the_primary_dies_under_load() {
     let Some(mut all) = start("") else { return };
     let mut waiting = all.site.client();
     waiting.send(&["BLPOP", "nothing", "0"]);
+    all.holds_one();
     under_load(&mut all, |watched| watched.kill(0));
     let told = waiting.read();
     assert!(is_error(&told, "ERR upstream"), "{told:?}");
@@ -136,6 +147,7 @@ fn a_switch_by_hand_under_load_leaves_the_old_primary_at_once() {
     let Some(mut all) = start("") else { return };
     let mut waiting = all.site.client();
     waiting.send(&["BLPOP", "nothing", "0"]);
+    all.holds_one();
     let mut listener = all.site.client();
     assert_eq!(listener.call(&["SUBSCRIBE", "news"]).array().len(), 3);
     let mut watching = all.site.client();
@@ -210,6 +222,11 @@ fn others_are_asked_when_those_that_are_configured_are_gone() {
     });
     let new = watched.successor();
     assert_eq!(watched.client(new).call(&["GET", "a"]), bulk("2"));
+    // What the old one took may be lost: nobody says that replicas have it. Of what the new one took they speak.
+    let lost = client.call(&["WAIT", "0", "100"]);
+    assert!(is_error(&lost, "ERR upstream connection lost"), "{lost:?}");
+    assert_eq!(client.call(&["SET", "a", "2"]), ok());
+    assert_eq!(client.call(&["WAIT", "1", "50"]), RedisReply::Integer(0));
     // On each worker by itself.
     for _ in 0..4 {
         let mut other = site.client();

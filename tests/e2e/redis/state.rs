@@ -67,6 +67,36 @@ fn transactions_are_one_clients_own() {
 }
 
 #[test]
+fn what_has_no_key_goes_where_the_first_key_is() {
+    let Some(site) = Site::shards(3, "") else {
+        return;
+    };
+    let mut client = site.client();
+    for number in 0..12 {
+        let (key, value) = (format!("key:{number}"), number.to_string());
+        assert_eq!(client.call(&["MULTI"]), ok());
+        for call in [
+            &["PING"][..],
+            &["EVAL", "return ARGV[1]", "0", &value],
+            &["LASTSAVE"],
+            &["SET", &key, &value],
+            &["EVAL", "return redis.call('GET', KEYS[1])", "1", &key],
+        ] {
+            assert_eq!(client.call(call), queued(), "{call:?}");
+        }
+        let results = client.call(&["EXEC"]).array();
+        assert_eq!(results.len(), 5);
+        assert_eq!(results[1], bulk(&value));
+        assert_eq!(results[3..], [ok(), bulk(&value)]);
+    }
+    // What a server will not queue fails the transaction, if only when it hears of it.
+    assert_eq!(client.call(&["MULTI"]), ok());
+    assert_eq!(client.call(&["OBJECT", "HELP"]), queued());
+    assert!(is_error(&client.call(&["GET"]), "ERR wrong number"));
+    assert!(is_error(&client.call(&["EXEC"]), "EXECABORT"));
+}
+
+#[test]
 fn a_transaction_with_an_error_is_not_carried_out() {
     let Some(site) = Site::start("") else { return };
     let mut client = site.client();

@@ -315,6 +315,8 @@ fn move_slot(cluster: &RedisCluster, key: &str, to: usize) {
     cluster.begin_move(&slot, from, to);
     cluster.move_keys(&slot, from, to);
     cluster.end_move(&slot, from, to);
+    // Else it may move back and forth between nodes that know less than others.
+    cluster.agree();
 }
 
 #[test]
@@ -370,7 +372,7 @@ fn what_a_tracking_client_says_stays_in_order_while_a_slot_moves() {
     };
     let mut raw = Raw::new(&site);
     raw.says("CLIENT TRACKING ON OPTIN NOLOOP", "+OK\r\n");
-    for round in 0..10 {
+    for round in 0..4 {
         move_slot(&cluster, &keys[0], (round + 1) % 2);
         let mut wire = Vec::new();
         let mut expected = String::new();

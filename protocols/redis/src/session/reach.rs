@@ -195,12 +195,16 @@ impl<'a> Reach<'a> {
         let Some(pinned) = self.pins.list.iter().find(|pinned| pinned.id == pin) else {
             return;
         };
-        let shard = pinned.link.node().or_else(|| {
-            let upstream = self.server().upstream(pinned.at.upstream).ok()?;
-            upstream.shard(pinned.at.shard, self.sender()).ok()
-        });
+        let Ok(upstream) = self.server().upstream(pinned.at.upstream) else {
+            return;
+        };
+        let node = pinned.link.node();
+        let shard = node.or_else(|| upstream.shard(pinned.at.shard, self.sender()).ok());
         if let Some(shard) = shard {
-            let link = || Some(Rc::clone(&pinned.link));
+            // One that clients share lasts longer.
+            let shared = upstream.shared_link(&shard, pinned.speaks, self.asking.client);
+            let shared = shared.filter(|link| !link.is_over());
+            let link = || shared.or_else(|| Some(Rc::clone(&pinned.link)));
             self.pins.written.note(&shard, link);
         }
     }

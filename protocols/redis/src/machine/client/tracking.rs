@@ -2,14 +2,15 @@
 //!
 //! A server tracks what is read over one connection, so the client has one of its own to each shard as long as tracking is on, and
 //! all of its commands go over these. If one is lost the client is closed: it would not hear of changes any more. What the
-//! options mean is the servers' to say. What they say and are told in which names is in `tracking/options.rs` and
-//! `tracking/message.rs`. Start at [`Client::tracking_command`] and [`Client::send_tracked`].
+//! options mean is the servers' to say. What they say is in `tracking/heard.rs` and `tracking/message.rs`, what they are told in
+//! `tracking/options.rs`. Start at [`Client::tracking_command`] and [`Client::send_tracked`].
 
 mod ears;
+mod heard;
+mod links;
 mod message;
 mod options;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -24,23 +25,17 @@ use crate::command::{CommandId, Flags};
 use crate::encoder;
 use crate::machine::assembly::{Assembly, How};
 use crate::machine::upstreams::{
-    Call, Destination, Destinations, Lost, Piece, PinEnd, PinId, Purpose, Ticket, Upstreams,
+    Call, Destination, Destinations, Lost, Piece, PinEnd, PinId, Ticket, Upstreams,
 };
 use crate::message::RespVersion;
 use crate::renaming::Renaming;
 use crate::request::{Command, CommandRef};
-
-/// All that the client has kept is to be thrown away.
-const FORGET_ALL: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
 
 /// A node is told that another has named it.
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// What a server says of a client that there is not.
 const NOBODY: &[u8] = b"ERR The client ID you want redirect to does not exist";
-
-/// Messages that are held back before they become [`FORGET_ALL`].
-const MOST_LATE: usize = 256 << 10;
 
 /// Commands with prefixes that one client may have turned tracking on with.
 const MOST_SAID: usize = 256;
@@ -86,6 +81,16 @@ struct Asking {
     answers: Answers,
     command: Command,
     options: Options,
+}
+
+/// Whether another client can be told of changes.
+enum Prepared {
+    /// It can, or need not.
+    Ready,
+    /// Servers are being asked for the numbers of connections.
+    Waits,
+    /// There is no such client.
+    ForNobody,
 }
 
 impl Tracking {
@@ -143,25 +148,6 @@ impl Tracking {
             self.caching = None;
         }
     }
-
-    /// Sends on messages that came before what they are about.
-    pub(super) fn write_late(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(&self.late);
-        self.late = BytesMut::new();
-    }
-
-    pub(super) fn has_late(&self) -> bool {
-        !self.late.is_empty()
-    }
-
-    fn hold(&mut self, bytes: &[u8]) {
-        if self.late.len() + bytes.len() > MOST_LATE {
-            self.late.clear();
-            self.late.extend_from_slice(FORGET_ALL);
-        } else {
-            self.late.extend_from_slice(bytes);
-        }
-    }
 }
 
 impl<T> Client<T> {
@@ -189,20 +175,7 @@ impl<T> Client<T> {
         let word = call.command.argument(2).unwrap_or_default();
         let options = Options::read(call.command);
         let is_off = word.eq_ignore_ascii_case(b"OFF") && call.command.len() == 3;
-        let refusal: Option<&[u8]> = match options.redirect {
-            None if self.speaks.version == RespVersion::Resp2 && !is_off => {
-                Some(b"ERR CLIENT TRACKING needs RESP3 or REDIRECT at the gateway")
-            }
-            Some(Redirect::Wrong) => Some(b"ERR value is not an integer or out of range"),
-            Some(Redirect::Many) => {
-                Some(b"ERR A client can only redirect to a single other client")
-            }
-            _ if self.transaction.has_connection() => {
-                Some(b"ERR CLIENT TRACKING is not supported while keys are watched")
-            }
-            _ => None,
-        };
-        if let Some(text) = refusal {
+        if let Some(text) = self.refusal_to_track(&options, is_off) {
             self.refuse(text, of);
             return Ok(Flow::Next);
         }
@@ -215,35 +188,61 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::ok(reply));
             return Ok(Flow::Next);
         }
-        let places = match up.shards() {
-            Ok(places) => places,
-            Err(lost) => {
-                self.lose(lost, of);
-                return Ok(Flow::Next);
+        let prepared = up.shards().and_then(|places| {
+            let prepared = self.prepare_redirect(&options, &places, up)?;
+            Ok((prepared, places))
+        });
+        match prepared {
+            Ok((Prepared::Ready, places)) => self.track_at(&places, call, options, of, up),
+            Ok((Prepared::Waits, _)) => return Err(of),
+            Ok((Prepared::ForNobody, _)) => self.refuse(NOBODY, of),
+            Err(lost) => self.lose(lost, of),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn refusal_to_track(&self, options: &Options, is_off: bool) -> Option<&'static [u8]> {
+        match options.redirect {
+            None if self.speaks.version == RespVersion::Resp2 && !is_off => {
+                Some(b"ERR CLIENT TRACKING needs RESP3 or REDIRECT at the gateway")
             }
+            Some(Redirect::Wrong) => Some(b"ERR value is not an integer or out of range"),
+            Some(Redirect::Many) => {
+                Some(b"ERR A client can only redirect to a single other client")
+            }
+            _ if self.transaction.has_connection() => {
+                Some(b"ERR CLIENT TRACKING is not supported while keys are watched")
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes sure that another client can be told, if one is to be.
+    fn prepare_redirect(
+        &mut self,
+        options: &Options,
+        places: &Destinations,
+        up: &mut impl Upstreams,
+    ) -> Result<Prepared, Lost> {
+        let Some(Redirect::To(client)) = options.redirect else {
+            return Ok(Prepared::Ready);
         };
-        if let Some(Redirect::To(client)) = options.redirect {
-            if self.speaks.version == RespVersion::Resp2 {
-                match self.open_ears(&places, up) {
-                    Ok(true) => {}
-                    Ok(false) => return Err(of),
-                    Err(lost) => {
-                        self.end_tracking_now(up);
-                        self.lose(lost, of);
-                        return Ok(Flow::Next);
-                    }
-                }
+        if self.speaks.version == RespVersion::Resp2 {
+            let are_open = self.open_ears(places, up);
+            if are_open.is_err() {
+                self.end_tracking_now(up);
             }
-            if !up.redirect_to(client) {
-                if self.tracking.as_ref().is_some_and(|it| it.said.is_empty()) {
-                    self.end_tracking_now(up);
-                }
-                self.refuse(NOBODY, of);
-                return Ok(Flow::Next);
+            if !are_open? {
+                return Ok(Prepared::Waits);
             }
         }
-        self.track_at(&places, call, options, of, up);
-        Ok(Flow::Next)
+        if up.redirect_to(client) {
+            return Ok(Prepared::Ready);
+        }
+        if self.tracking.as_ref().is_some_and(|it| it.said.is_empty()) {
+            self.end_tracking_now(up);
+        }
+        Ok(Prepared::ForNobody)
     }
 
     /// Tells all shards, which know best what is wrong with the options.
@@ -439,164 +438,5 @@ impl<T> Client<T> {
                 up.unpin(pin, PinEnd::Dirty);
             }
         }
-    }
-
-    /// Something that a server said unasked over one of the connections. Whether it was one of them.
-    pub(super) fn on_tracking_push(&mut self, pin: PinId, piece: Piece<'_>) -> bool {
-        let Some(tracking) = &mut self.tracking else {
-            return false;
-        };
-        let link = tracking.links.iter_mut().find(|link| link.pin == pin);
-        let link = link.map(|link| (&mut link.partial, &link.renaming));
-        let Some((partial, renaming)) = link.or_else(|| tracking.ears.find(pin)) else {
-            return false;
-        };
-        let renaming = renaming.clone();
-        let whole: Cow<'_, [u8]> = match piece {
-            Piece::Whole { bytes, .. } => Cow::Borrowed(bytes),
-            Piece::Begin { bytes, .. } | Piece::More { bytes, last: false } => {
-                partial.extend_from_slice(bytes);
-                return true;
-            }
-            Piece::More { bytes, last: true } => {
-                let mut whole = std::mem::take(partial);
-                whole.extend_from_slice(bytes);
-                Cow::Owned(whole.to_vec())
-            }
-            Piece::Lost(_) => return true,
-        };
-        match message::downstream(&whole, renaming.as_deref()) {
-            Some(message) if tracking.is_redirected => {
-                tracking.redirected.push(message.into_owned());
-            }
-            Some(message) => self.on_invalidated(&message),
-            None => {}
-        }
-        true
-    }
-
-    /// Messages that another client is to be told, since the last call.
-    pub fn take_redirected(&mut self) -> Vec<Vec<u8>> {
-        let tracking = self.tracking.as_mut();
-        tracking.map_or_else(Vec::new, |it| std::mem::take(&mut it.redirected))
-    }
-
-    /// The client that was to be told is gone: this one would not know of changes.
-    pub fn on_redirect_lost(&mut self) {
-        if let Some(tracking) = &mut self.tracking {
-            tracking.is_broken = true;
-        }
-    }
-
-    /// A message of another client's, who asked for it to be told here. One of RESP2 hears it only while it listens.
-    pub fn on_redirected(&mut self, message: &[u8]) {
-        if self.speaks.version == RespVersion::Resp3 {
-            self.tell(message);
-        } else if self.is_subscribed()
-            && let Some(message) = message::on_channel(message)
-        {
-            self.tell(&message);
-        }
-    }
-
-    /// Keys were changed. Replies that came before and wait for their turn may hold what they were: the client is told now for
-    /// what it has, and again behind them.
-    fn on_invalidated(&mut self, bytes: &[u8]) {
-        let (is_open, has_held) = (self.slots.is_open(), self.slots.has_held());
-        if !is_open {
-            self.out.extend_from_slice(bytes);
-        }
-        if (is_open || has_held)
-            && let Some(tracking) = &mut self.tracking
-        {
-            tracking.hold(bytes);
-        }
-    }
-}
-
-impl Tracking {
-    /// The connection to the server that has what is there now.
-    fn pin_at(
-        &mut self,
-        to: Destination,
-        speaks: super::Speaks,
-        up: &mut impl Upstreams,
-    ) -> Result<PinId, Lost> {
-        let to = up.server_of(to)?;
-        self.link_to(to, speaks, up)
-    }
-
-    /// The connection to a server; a new one is told all that turned tracking on.
-    fn link_to(
-        &mut self,
-        to: Destination,
-        speaks: super::Speaks,
-        up: &mut impl Upstreams,
-    ) -> Result<PinId, Lost> {
-        if let Some(link) = self.links.iter().find(|link| link.to == to) {
-            return Ok(link.pin);
-        }
-        if self.ears.is_deaf(to) {
-            // A server that came later: where its messages are to go it cannot be told now.
-            self.is_broken = true;
-            return Err(Lost::Closed);
-        }
-        let is_broadcast = self.is_broadcast;
-        let pin = up.pin(to, speaks, Purpose::Tracking { is_broadcast })?;
-        let renaming = way::renaming(to.way, up);
-        let told = self.said.iter().map(|command| {
-            let command = command.as_ref();
-            let options = Options::read(command);
-            options::told(command, &options, renaming.as_deref(), self.ears.number(to))
-        });
-        let told: Result<Vec<BytesMut>, Lost> = told.collect();
-        self.links.push(Link {
-            to,
-            pin,
-            renaming,
-            partial: BytesMut::new(),
-        });
-        let mut told = told.map(Vec::into_iter);
-        let told = told.as_mut().map_err(|lost| *lost).and_then(|told| {
-            told.try_for_each(|wire| up.send_pinned(pin, &wire, Some(Ticket::Tracking)))
-        });
-        // Nothing may be read over it that is not tracked.
-        self.is_broken |= told.is_err();
-        told.map(|()| pin)
-    }
-
-    fn say_caching(&self, pin: PinId, up: &mut impl Upstreams) -> Result<(), Lost> {
-        match self.caching {
-            Some(is_yes) => self.say(is_yes, pin, up),
-            None => Ok(()),
-        }
-    }
-
-    /// Says what is to be done with the keys of the next command.
-    fn say(&self, is_yes: bool, pin: PinId, up: &mut impl Upstreams) -> Result<(), Lost> {
-        debug_assert!(self.has(pin), "said where nothing is tracked");
-        let mut wire = BytesMut::new();
-        let word = if is_yes { "YES" } else { "NO" };
-        encoder::command(&["CLIENT", "CACHING", word], &mut wire);
-        up.send_pinned(pin, &wire, Some(Ticket::Tracking))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_messages_that_wait_become_one() {
-        let mut tracking = Tracking::default();
-        let message = [b'x'; 1024];
-        for _ in 0..MOST_LATE / message.len() {
-            tracking.hold(&message);
-        }
-        assert_eq!(tracking.late.len(), MOST_LATE);
-        tracking.hold(&message);
-        assert_eq!(&*tracking.late, FORGET_ALL);
-        tracking.hold(&message);
-        assert_eq!(tracking.late.len(), FORGET_ALL.len() + message.len());
     }
 }
