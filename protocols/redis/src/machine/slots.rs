@@ -354,7 +354,7 @@ impl<T> Slots<T> {
             }
         }
         debug_assert!(!self.queue.is_empty() || self.held == 0, "held for nobody");
-        if self.queue.capacity() > 64 {
+        if self.queue.capacity() > 64 && self.queue.is_empty() {
             // A long pipeline is no reason to hold its room for ever.
             self.queue.shrink_to(8);
         }

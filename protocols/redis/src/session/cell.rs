@@ -161,6 +161,12 @@ impl Cell {
     /// Counts what is over, and looks whether the client can be kept.
     fn after(&self, state: &mut State) {
         self.count(state);
+        self.check(state);
+    }
+
+    /// Ends a client that cannot be served any more.
+    #[inline]
+    fn check(&self, state: &mut State) {
         if state.machine.is_broken() {
             state.end("tracking_lost");
         }
@@ -188,7 +194,7 @@ impl Cell {
         if taken < replies.len() {
             self.on_pieces(state, (first, taken), replies, bytes);
         }
-        self.after(state);
+        self.check(state);
     }
 
     /// The replies of a run behind so many, each by itself.
@@ -222,12 +228,11 @@ impl Cell {
     /// Tells counters and filters of commands that are over.
     #[inline]
     pub(super) fn count(&self, state: &mut State) {
-        let mut over = state.machine.take_over().peekable();
-        if over.peek().is_none() {
+        if !state.machine.has_over() {
             return;
         }
         let mut tally = Tally::new(self);
-        for (flight, finished) in over {
+        for (flight, finished) in state.machine.take_over() {
             tally.add(flight, finished);
         }
         let is_cut = tally.is_cut;

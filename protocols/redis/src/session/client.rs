@@ -20,6 +20,7 @@ use portcullis_filter::Connection;
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 
+use self::run::Known;
 use super::cell::{Cell, Flight, Need, State};
 use super::mailbox::Mailbox;
 use super::reach::{Asking, Pins, act};
@@ -127,6 +128,7 @@ struct Session {
     scanner: CommandScanner,
     input: BytesMut,
     rest: Rest,
+    known: Option<Known>,
     /// What the command is that is being carried out, if it is not in the table.
     foreign: Option<Arc<Foreign>>,
     connection: Rc<Connection>,
@@ -156,6 +158,7 @@ impl Session {
             scanner,
             input: downstream.prefix,
             rest: Rest::Dropped,
+            known: None,
             busy_since: downstream.accepted_at,
             foreign: None,
             mailbox: None,

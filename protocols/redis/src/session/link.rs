@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use portcullis_net::{Stream, Timer, clock};
 use smallvec::SmallVec;
 
@@ -21,6 +21,7 @@ pub(super) use super::pending::{Pending, Replay};
 use super::receiver::Receiver;
 use super::scripts::{self, Sent};
 use super::shard::{Home, Of, Shard};
+use super::spare;
 use crate::limits::ReplyLimits;
 use crate::machine::{Delivery, Lost, PinId, Pipeline, Speaks};
 
@@ -29,6 +30,9 @@ const MOST_OUT: usize = 64 << 20;
 
 /// Commands that wait for their replies before more are refused.
 const MOST_PENDING: usize = 1 << 20;
+
+/// Room that is kept for the next replies.
+const KEPT_INPUT: usize = 16 << 10;
 
 /// Room that is kept for the next commands.
 const KEPT: usize = 64 << 10;
@@ -336,6 +340,10 @@ fn poll(
                 if let Some(lost) = deliver(link, input) {
                     return Poll::Ready(lost);
                 }
+                if input.is_empty() && input.capacity() > KEPT_INPUT {
+                    // The worker's own, which the next read may use again.
+                    *input = BytesMut::new();
+                }
             }
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Lost::Closed),
             Poll::Pending => break,
@@ -378,7 +386,7 @@ fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Los
     while !state.out.is_empty() {
         match stream.poll_write(task, &state.out) {
             Poll::Ready(Ok(0) | Err(_)) => return Some(Lost::Closed),
-            Poll::Ready(Ok(count)) => state.out.advance(count),
+            Poll::Ready(Ok(count)) => spare::advance(&mut state.out, count),
             Poll::Pending => break,
         }
     }

@@ -157,6 +157,9 @@ fn deadline(
 
 /// Writes what there is for the client.
 fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
+    if state.machine.out().capacity() == 0 {
+        return Ok(());
+    }
     while !state.machine.out().is_empty() {
         match state.stream.poll_write(task, state.machine.out()) {
             Poll::Ready(Ok(0) | Err(_)) => return Err(()),
