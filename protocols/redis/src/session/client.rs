@@ -127,6 +127,10 @@ struct Session {
     pins: Pins,
     scanner: CommandScanner,
     input: BytesMut,
+    /// The runtime knows that this task waits for the client: see [`portcullis_net::Stream::poll_read_again`].
+    waits: bool,
+    /// How often the client was read from in this turn.
+    reads: u8,
     rest: Rest,
     known: Option<Known>,
     /// What the command is that is being carried out, if it is not in the table.
@@ -157,6 +161,8 @@ impl Session {
             pins: Pins::default(),
             scanner,
             input: downstream.prefix,
+            waits: false,
+            reads: 0,
             rest: Rest::Dropped,
             known: None,
             busy_since: downstream.accepted_at,
