@@ -311,7 +311,12 @@ impl<T> Slots<T> {
             if !self.queue.front().is_some_and(Slot::is_plain) {
                 break;
             }
-            let Some(slot) = self.queue.pop_front() else {
+            let Some(Slot {
+                of,
+                state: State::Owed,
+                ..
+            }) = self.queue.pop_front()
+            else {
                 break;
             };
             taken += 1;
@@ -320,7 +325,7 @@ impl<T> Slots<T> {
                 bytes: reply.len.into(),
                 ..Finished::default()
             };
-            over(slot.of, finished);
+            over(of, finished);
         }
         out.extend_from_slice(bytes.get(..len).unwrap_or_default());
         self.first += taken as u64;

@@ -8,11 +8,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use portcullis_filter::Context;
-use portcullis_net::Stream;
+use portcullis_net::{Stream, clock};
 
 use super::link::Link;
 use super::mailbox::Mailbox;
@@ -24,7 +24,7 @@ use super::tracked::Turned;
 use super::written::Written;
 use crate::chain::Record;
 use crate::command::CommandId;
-use crate::machine::{Client, Finished, Lost, Piece, PinId, RunReply, SlotId, Ticket};
+use crate::machine::{Client, Lost, Piece, PinId, RunReply, SlotId, Ticket};
 use crate::slow_log::Noted;
 
 /// A command under way. One is moved about for each command, so it is small.
@@ -179,17 +179,23 @@ impl Cell {
 
     /// Replies came to a run of commands from `first` on, none of them an error, one behind the other in `bytes`.
     #[inline]
-    pub(super) fn on_run(&self, first: SlotId, replies: &[RunReply], bytes: &[u8]) {
+    pub(super) fn on_run(
+        &self,
+        first: SlotId,
+        replies: &[RunReply],
+        bytes: &[u8],
+        tally: &mut Tally,
+    ) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let out = state.machine.out();
         if out.capacity() == 0 {
             *out = spare::take();
         }
-        let mut tally = Tally::new(self);
-        let mut over = |flight, finished| tally.add(flight, finished);
+        let server = &*self.server;
+        tally.of(server);
+        let mut over = |flight, finished| tally.add(server, flight, &finished);
         let taken = state.machine.on_run(first, replies, bytes, &mut over);
-        tally.finish();
         state.answered = self.server.shared.number();
         if taken < replies.len() {
             self.on_pieces(state, (first, taken), replies, bytes);
@@ -231,25 +237,16 @@ impl Cell {
         if !state.machine.has_over() {
             return;
         }
-        let mut tally = Tally::new(self);
+        let mut tally = Tally::new(clock::now());
+        tally.of(&self.server);
         for (flight, finished) in state.machine.take_over() {
-            tally.add(flight, finished);
+            tally.add(&self.server, flight, &finished);
         }
-        let is_cut = tally.is_cut;
         tally.finish();
         state.answered = self.server.shared.number();
-        if is_cut {
+        if tally.take_cut() {
             state.end("reply_cut");
         }
-    }
-
-    #[cold]
-    pub(super) fn complete(&self, mut held: Box<Held>, took: Duration, finished: &Finished) {
-        held.record.duration = took;
-        held.record.bytes_down = finished.bytes;
-        held.record.error = finished.error.map(crate::machine::ErrorPrefix::label);
-        held.record.reason = finished.lost.map(Lost::label);
-        self.server.chain.on_complete(&held.record, &held.cx);
     }
 
     /// The server has taken what was sent: there is room for more of a large command.

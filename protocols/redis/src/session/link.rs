@@ -22,6 +22,7 @@ use super::receiver::Receiver;
 use super::scripts::{self, Sent};
 use super::shard::{Home, Of, Shard};
 use super::spare;
+use super::tally::Tally;
 use crate::limits::ReplyLimits;
 use crate::machine::{Delivery, Lost, PinId, Pipeline, Speaks};
 
@@ -407,10 +408,12 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
     let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
     let mut aside = Aside::default();
     let mut lacking = Vec::new();
+    let now = clock::now();
+    let mut tally = Tally::new(now);
     let result = {
         let mut state = link.state.borrow_mut();
         let state = &mut *state;
-        state.since = clock::now();
+        state.since = now;
         let owner = state.owner.as_ref();
         state.pipeline.on_bytes(input, |delivery| match delivery {
             Delivery::Last(pending, piece) => {
@@ -429,7 +432,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                 }
             }
             Delivery::Run(Pending { client, ticket, .. }, replies, bytes) => {
-                client.on_run(*ticket, replies, bytes);
+                client.on_run(*ticket, replies, bytes, &mut tally);
                 if !dirty.last().is_some_and(|last| last.is(client)) {
                     dirty.push(client.clone());
                 }
@@ -456,6 +459,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
             }
         })
     };
+    tally.finish();
     dirty.iter().for_each(Receiver::flush);
     aside.send_on(link);
     if !lacking.is_empty() {
