@@ -231,11 +231,11 @@ impl<T> Slots<T> {
         }
     }
 
+    #[inline]
     fn push_state(&mut self, of: T, is_silent: bool, state: State) -> SlotId {
         let id = SlotId(self.first + self.queue.len() as u64);
         if self.queue.capacity() == 0 {
-            // Most clients wait for each reply, and there are many of them: no room for four.
-            self.queue.reserve_exact(1);
+            self.make_room();
         }
         self.queue.push_back(Slot {
             of,
@@ -245,6 +245,12 @@ impl<T> Slots<T> {
             finished: Finished::default(),
         });
         id
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        // Most clients wait for each reply, and there are many of them: no room for four.
+        self.queue.reserve_exact(1);
     }
 
     /// A piece of a reply, or of a part of one. What the client gets is appended to `out`; `over` is told of every command
