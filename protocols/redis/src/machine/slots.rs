@@ -317,14 +317,14 @@ impl<T> Slots<T> {
             if !self.queue.front().is_some_and(Slot::is_plain) {
                 break;
             }
-            let Some(Slot {
-                of,
-                state: State::Owed,
-                ..
-            }) = self.queue.pop_front()
-            else {
+            let Some(Slot { of, state, .. }) = self.queue.pop_front() else {
                 break;
             };
+            match state {
+                // It holds nothing, so that there is nothing to be dropped.
+                State::Owed => {}
+                held => drop(held),
+            }
             taken += 1;
             len += reply.len as usize;
             let finished = Finished {

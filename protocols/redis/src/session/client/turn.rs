@@ -166,11 +166,16 @@ fn deadline(
     Some((at, "idle_timeout"))
 }
 
-/// Writes what there is for the client.
+/// Writes what there is for the client, which mostly is nothing: links write replies.
+#[inline]
 fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
     if state.machine.out().capacity() == 0 {
         return Ok(());
     }
+    poll_write_out(state, task)
+}
+
+fn poll_write_out(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
     while !state.machine.out().is_empty() {
         match state.stream.poll_write(task, state.machine.out()) {
             Poll::Ready(Ok(0) | Err(_)) => return Err(()),
