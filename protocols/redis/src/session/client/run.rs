@@ -167,9 +167,10 @@ impl Road<'_> {
             _ => {
                 let id = machine.admit(&command).ok()?;
                 let key = id.plain_key()?;
-                *known =
-                    name.filter(|_| machine.admits_all(id))
-                        .map(|name| Known { name, id, key });
+                *known = name
+                    // Of a subcommand the name is not all that says which it is.
+                    .filter(|_| !id.is_subcommand() && machine.admits_all(id))
+                    .map(|name| Known { name, id, key });
                 (id, key)
             }
         };
