@@ -68,6 +68,31 @@ pub(crate) fn short_length(src: &[u8]) -> Option<(u64, usize)> {
     (!is_long).then_some((value * 10 + u64::from(third), 5))
 }
 
+/// The header of a string of up to 999 bytes, where at least eight bytes are there: its bytes, and those of the string. `None`
+/// of all others.
+#[inline]
+pub(crate) fn short_header(src: &[u8]) -> Option<(usize, usize)> {
+    let word = u64::from_le_bytes(*src.first_chunk::<8>()?);
+    let digit = |index: u32| ((word >> (8 * index)) as u8).wrapping_sub(b'0') as usize;
+    let is_header = |digits: u32| {
+        let mask = 0xff | 0xffff << (8 * (digits + 1));
+        let wanted = u64::from(b'$') | 0x0a0d << (8 * (digits + 1));
+        word & mask == wanted
+    };
+    let (first, second) = (digit(1), digit(2));
+    if is_header(1) {
+        return (first <= 9).then_some((4, first));
+    }
+    if first == 0 || first > 9 || second > 9 {
+        return None;
+    }
+    if is_header(2) {
+        return Some((5, first * 10 + second));
+    }
+    let third = digit(3);
+    (is_header(3) && third <= 9).then_some((6, first * 100 + second * 10 + third))
+}
+
 #[inline(never)]
 pub(crate) fn long_length(src: &[u8]) -> Length {
     let mut value = 0;

@@ -3,6 +3,8 @@
 //! Counts are of the commands that were shown, which the session samples; each says by how much it may be too high (the
 //! Space-Saving algorithm of Metwally, Agrawal and El Abbadi, 2005). Start at [`KeySketch::record`].
 
+use xxhash_rust::xxh3::xxh3_64;
+
 /// How many keys are kept of each kind.
 pub const KEPT: usize = 64;
 
@@ -33,7 +35,11 @@ pub struct BigKey {
 #[derive(Debug, Default)]
 pub struct KeySketch {
     hot: Vec<HotKey>,
+    /// Of each key in `hot`, in the same order: most that are not there are told by them from those that are.
+    prints: Vec<u64>,
     big: Vec<BigKey>,
+    /// Bytes of the smallest in `big`, or fewer: nothing up to them changes it once it is full.
+    least: u64,
 }
 
 impl KeySketch {
@@ -45,11 +51,14 @@ impl KeySketch {
     }
 
     fn count(&mut self, key: &[u8]) {
-        if let Some(known) = self.hot.iter_mut().find(|known| *known.key == *key) {
+        let print = xxh3_64(key);
+        let mut known = self.hot.iter_mut().zip(&self.prints);
+        if let Some((known, _)) = known.find(|(known, its)| **its == print && *known.key == *key) {
             known.count += 1;
             return;
         }
         if self.hot.len() < KEPT {
+            self.prints.push(print);
             self.hot.push(HotKey {
                 key: key.into(),
                 count: 1,
@@ -58,7 +67,9 @@ impl KeySketch {
             return;
         }
         // The rarest gives its place, and its count: the newcomer may have been seen as often while it had none.
-        if let Some(rarest) = self.hot.iter_mut().min_by_key(|known| known.count) {
+        let all = self.hot.iter_mut().zip(&mut self.prints);
+        if let Some((rarest, its)) = all.min_by_key(|(known, _)| known.count) {
+            *its = print;
             rarest.key = key.into();
             rarest.error = rarest.count;
             rarest.count += 1;
@@ -67,24 +78,24 @@ impl KeySketch {
 
     /// Notes how large a command or reply of a key was, without counting it as a use.
     pub fn measure(&mut self, key: &[u8], bytes: u64) {
+        if self.big.len() == KEPT && bytes <= self.least {
+            return;
+        }
         let key = key.get(..key.len().min(LONGEST)).unwrap_or_default();
         if let Some(known) = self.big.iter_mut().find(|known| *known.key == *key) {
             known.bytes = known.bytes.max(bytes);
             return;
         }
+        let key = key.into();
         if self.big.len() < KEPT {
-            self.big.push(BigKey {
-                key: key.into(),
-                bytes,
-            });
-            return;
+            return self.big.push(BigKey { key, bytes });
         }
-        if let Some(smallest) = self.big.iter_mut().min_by_key(|known| known.bytes)
-            && smallest.bytes < bytes
-        {
-            smallest.key = key.into();
-            smallest.bytes = bytes;
+        let smallest = self.big.iter_mut().min_by_key(|known| known.bytes);
+        if let Some(smallest) = smallest.filter(|smallest| smallest.bytes < bytes) {
+            *smallest = BigKey { key, bytes };
         }
+        let all = self.big.iter().map(|known| known.bytes);
+        self.least = all.min().unwrap_or(0);
     }
 
     /// The keys that are used most, those first.

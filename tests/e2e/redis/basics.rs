@@ -44,6 +44,62 @@ fn commands_and_pipelines_are_answered_in_order() {
     assert_eq!(site.count("portcullis_redis_commands_total", &labels), 521);
 }
 
+/// Commands that are alike are sent on, answered and counted together; what is said of each is its own all the same.
+#[test]
+fn what_is_said_in_one_go_is_counted_one_by_one() {
+    let Some(site) = Site::start("") else { return };
+    let mut client = site.client();
+    assert_eq!(client.call(&["RPUSH", "list", "a"]), RedisReply::Integer(1));
+    let long = "v".repeat(70_000);
+    assert_eq!(client.call(&["SET", "long", &long]), ok());
+    let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    let mut wire = Vec::new();
+    let mut say = |words: &[&str]| harness::redis::RedisClient::write(words, &mut wire);
+    for _ in 0..20 {
+        say(&["set", "k", "1"]);
+        say(&["get", "k"]);
+        say(&["GET", "list"]);
+        say(&["GET", "k"]);
+        say(&["OBJECT", "ENCODING", "k"]);
+        say(&["OBJECT", "REFCOUNT", "list"]);
+        say(&["GET", "long"]);
+        say(&["GET"]);
+        say(&["MGET", "k", "none"]);
+        say(&["GET", "none"]);
+    }
+    client.send_raw(&wire);
+    for round in 0..20 {
+        assert_eq!(client.read(), ok(), "{round}");
+        assert_eq!(client.read(), bulk("1"), "{round}");
+        assert!(is_error(&client.read(), wrong), "{round}");
+        assert_eq!(client.read(), bulk("1"), "{round}");
+        assert_eq!(client.read(), bulk("int"), "{round}");
+        assert_eq!(client.read(), RedisReply::Integer(1), "{round}");
+        assert_eq!(client.read(), bulk(&long), "{round}");
+        assert!(is_error(&client.read(), "ERR wrong number"), "{round}");
+        let both = vec![bulk("1"), RedisReply::Nil];
+        assert_eq!(client.read(), RedisReply::Array(both), "{round}");
+        assert_eq!(client.read(), RedisReply::Nil, "{round}");
+    }
+    let counts = [
+        ("portcullis_redis_commands_total", "set", 21),
+        // Those that lack arguments too.
+        ("portcullis_redis_commands_total", "get", 120),
+        ("portcullis_redis_commands_total", "object|encoding", 20),
+        ("portcullis_redis_commands_total", "object|refcount", 20),
+        ("portcullis_redis_command_errors_total", "get", 40),
+        (
+            "portcullis_redis_command_duration_seconds_count",
+            "get",
+            120,
+        ),
+    ];
+    for (family, command, count) in counts {
+        let counted = site.count(family, &[("command", command)]);
+        assert_eq!(counted, count, "{family} of {command}");
+    }
+}
+
 #[test]
 fn values_of_all_sizes_pass() {
     let Some(site) = Site::start("") else { return };

@@ -99,10 +99,16 @@ impl Selector {
         command: CommandId,
         args: &A,
     ) -> Result<(), Denied> {
-        if self.all_keys && self.all_channels && self.has(command) {
+        if self.allows_all(command) {
             return Ok(());
         }
         self.check_parts(command, args)
+    }
+
+    /// Whether it allows every call of a command.
+    #[inline]
+    pub(super) fn allows_all(&self, command: CommandId) -> bool {
+        self.all_keys && self.all_channels && self.has(command)
     }
 
     fn check_parts<A: Arguments + ?Sized>(

@@ -113,6 +113,12 @@ impl User {
         self.any(|selector| selector.check(command, args))
     }
 
+    /// Whether it may do any call of a command, whatever the arguments are.
+    #[must_use]
+    pub fn may_always(&self, command: CommandId) -> bool {
+        self.root.allows_all(command)
+    }
+
     /// Whether it may call a command that is not in the table, with keys at these indexes.
     ///
     /// # Errors

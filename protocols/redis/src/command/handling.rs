@@ -259,11 +259,8 @@ impl CommandId {
     /// The index of its only key, if it is a command that is sent as it came to where that is, and never anything else.
     #[must_use]
     #[inline]
-    pub fn plain_key(self) -> Option<u32> {
-        match PLAIN.get(self.index()) {
-            None | Some(0) => None,
-            Some(index) => Some(u32::from(*index)),
-        }
+    pub fn plain_key(self) -> Option<u8> {
+        PLAIN.get(self.index()).copied().filter(|index| *index > 0)
     }
 
     /// Whether a replica may answer it: it only reads, and what it answers is about the keys.

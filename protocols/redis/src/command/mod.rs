@@ -182,14 +182,15 @@ impl CommandId {
         Self::of(parent.as_bytes())
     }
 
-    /// The command in this row, which there must be.
+    /// The command in this row.
     const fn at(row: usize) -> Self {
         Self(row as u16)
     }
 
-    /// Whether it is named behind another.
+    /// Whether it is named behind the command that it is of.
+    #[must_use]
     #[inline]
-    fn is_subcommand(self) -> bool {
+    pub fn is_subcommand(self) -> bool {
         lookup::is_child(self)
     }
 

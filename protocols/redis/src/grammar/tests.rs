@@ -1,6 +1,6 @@
 //! The grammar by table.
 
-use super::{Length, integer, is_big_number, is_double, is_http, length};
+use super::{Length, integer, is_big_number, is_double, is_http, length, short_header};
 
 #[test]
 fn lengths() {
@@ -101,5 +101,34 @@ fn requests_of_browsers() {
             .map(|word| word.as_bytes().to_vec())
             .collect();
         assert_eq!(is_http(&words), expected, "{line}");
+    }
+}
+
+/// What is short is read as the long way reads it, or left to that.
+#[test]
+fn short_headers_are_those_of_lengths() {
+    for value in 0..1100_usize {
+        let header = format!("${value}\r\n");
+        let src = format!("{header}abcd");
+        let found = (value < 1000).then_some((header.len(), value));
+        assert_eq!(short_header(src.as_bytes()), found, "{value}");
+        assert_eq!(short_header(&src.as_bytes()[..7]), None, "{value}");
+    }
+    let odd: [&[u8]; 12] = [
+        b"$01\r\nabcd",
+        b"$001\r\nab",
+        b"$:\r\nabcd",
+        b"$/\r\nabcd",
+        b"$1:\r\nabc",
+        b"$1/\r\nabc",
+        b"$12:\r\nab",
+        b"*1\r\nabcd",
+        b"$1\n\rabcd",
+        b"$\r\nabcde",
+        b"$12\rabcd",
+        b"$-1\r\nabc",
+    ];
+    for src in odd {
+        assert_eq!(short_header(src), None, "{}", src.escape_ascii());
     }
 }

@@ -158,7 +158,12 @@ impl<T: Waiting> Pipeline<T> {
                 Err(error) => break Err(error),
             }
         };
-        src.advance(taken);
+        if taken == src.len() {
+            // Its room is whole again.
+            src.clear();
+        } else {
+            src.advance(taken);
+        }
         result
     }
 

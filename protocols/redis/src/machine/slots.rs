@@ -231,11 +231,11 @@ impl<T> Slots<T> {
         }
     }
 
+    #[inline]
     fn push_state(&mut self, of: T, is_silent: bool, state: State) -> SlotId {
         let id = SlotId(self.first + self.queue.len() as u64);
         if self.queue.capacity() == 0 {
-            // Most clients wait for each reply, and there are many of them: no room for four.
-            self.queue.reserve_exact(1);
+            self.make_room();
         }
         self.queue.push_back(Slot {
             of,
@@ -245,6 +245,12 @@ impl<T> Slots<T> {
             finished: Finished::default(),
         });
         id
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        // Most clients wait for each reply, and there are many of them: no room for four.
+        self.queue.reserve_exact(1);
     }
 
     /// A piece of a reply, or of a part of one. What the client gets is appended to `out`; `over` is told of every command
@@ -311,16 +317,21 @@ impl<T> Slots<T> {
             if !self.queue.front().is_some_and(Slot::is_plain) {
                 break;
             }
-            let Some(slot) = self.queue.pop_front() else {
+            let Some(Slot { of, state, .. }) = self.queue.pop_front() else {
                 break;
             };
+            match state {
+                // It holds nothing, so that there is nothing to be dropped.
+                State::Owed => {}
+                held => drop(held),
+            }
             taken += 1;
             len += reply.len as usize;
             let finished = Finished {
                 bytes: reply.len.into(),
                 ..Finished::default()
             };
-            over(slot.of, finished);
+            over(of, finished);
         }
         out.extend_from_slice(bytes.get(..len).unwrap_or_default());
         self.first += taken as u64;
@@ -354,7 +365,7 @@ impl<T> Slots<T> {
             }
         }
         debug_assert!(!self.queue.is_empty() || self.held == 0, "held for nobody");
-        if self.queue.capacity() > 64 {
+        if self.queue.capacity() > 64 && self.queue.is_empty() {
             // A long pipeline is no reason to hold its room for ever.
             self.queue.shrink_to(8);
         }

@@ -8,7 +8,7 @@ use memchr::memchr;
 use super::command::{Command, CommandRef, Span, Spans};
 use super::inline;
 use crate::error::RequestError;
-use crate::grammar::{Length, length, long_length, short_length};
+use crate::grammar::{Length, length, long_length, short_header, short_length};
 use crate::limits::{INLINE, LEAST_WHOLE, MOST_WHOLE, RequestLimits};
 
 /// What stands at the front of a buffer.
@@ -231,22 +231,13 @@ impl CommandScanner {
         let window = src.get(..self.limits.whole).unwrap_or(src);
         let (mut walked, mut left) = (self.walked, self.left);
         let stop = loop {
-            let (start, bulk) = match self.header(window.get(walked..).unwrap_or_default()) {
-                Ok(Some((header, bulk))) => (walked + header, bulk),
-                Ok(None) => break Stop::Unfinished(walked, None),
-                Err(error) => break Stop::Error(error),
+            let short = self.short_argument(window, walked);
+            let span = match short.map_or_else(|| self.argument(window, walked), Ok) {
+                Ok(span) => span,
+                Err(stop) => break stop,
             };
-            // A length has 18 digits at most: this does not overflow.
-            let end = start + bulk as usize;
-            match window.get(end..end + 2) {
-                Some(b"\r\n") => {}
-                Some(_) => break Stop::Error(RequestError::BulkEnd),
-                None => break Stop::Unfinished(end, Some(bulk)),
-            }
-            walked = end + 2;
-            // Both are within `whole`.
-            let (start, end) = (start as u32, end as u32);
-            self.spans.push(Span { start, end });
+            walked = span.end as usize + 2;
+            self.spans.push(span);
             left -= 1;
             if left == 0 {
                 self.walked = 0;
@@ -260,6 +251,38 @@ impl CommandScanner {
             Stop::Unfinished(end, partial) => self.unfinished(src, end, partial),
             Stop::Error(error) => Err(error),
         }
+    }
+
+    /// An argument behind so many bytes that is whole and short. `None` of one that has to be looked at more closely.
+    #[inline]
+    fn short_argument(&self, window: &[u8], walked: usize) -> Option<Span> {
+        let (header, bulk) = short_header(window.get(walked..)?)?;
+        let start = walked + header;
+        let end = start + bulk;
+        let is_whole = *window.get(end..)?.first_chunk::<2>()? == *b"\r\n";
+        // Both are within `whole`.
+        let (start, end) = (start as u32, end as u32);
+        (is_whole && bulk as u64 <= self.most_bulk).then_some(Span { start, end })
+    }
+
+    /// An argument behind so many bytes.
+    #[inline(never)]
+    fn argument(&self, window: &[u8], walked: usize) -> Result<Span, Stop> {
+        let (header, bulk) = self
+            .header(window.get(walked..).unwrap_or_default())
+            .map_err(Stop::Error)?
+            .ok_or(Stop::Unfinished(walked, None))?;
+        let start = walked + header;
+        // A length has 18 digits at most: this does not overflow.
+        let end = start + bulk as usize;
+        match window.get(end..end + 2) {
+            Some(b"\r\n") => {}
+            Some(_) => return Err(Stop::Error(RequestError::BulkEnd)),
+            None => return Err(Stop::Unfinished(end, Some(bulk))),
+        }
+        // Both are within `whole`.
+        let (start, end) = (start as u32, end as u32);
+        Ok(Span { start, end })
     }
 
     /// The header of an argument: its bytes, and those of the argument.

@@ -8,11 +8,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use portcullis_filter::Context;
-use portcullis_net::Stream;
+use portcullis_net::{Stream, clock};
 
 use super::link::Link;
 use super::mailbox::Mailbox;
@@ -24,7 +24,7 @@ use super::tracked::Turned;
 use super::written::Written;
 use crate::chain::Record;
 use crate::command::CommandId;
-use crate::machine::{Client, Finished, Lost, Piece, PinId, RunReply, SlotId, Ticket};
+use crate::machine::{Client, Lost, Piece, PinId, RunReply, SlotId, Ticket};
 use crate::slow_log::Noted;
 
 /// A command under way. One is moved about for each command, so it is small.
@@ -161,6 +161,12 @@ impl Cell {
     /// Counts what is over, and looks whether the client can be kept.
     fn after(&self, state: &mut State) {
         self.count(state);
+        self.check(state);
+    }
+
+    /// Ends a client that cannot be served any more.
+    #[inline]
+    fn check(&self, state: &mut State) {
         if state.machine.is_broken() {
             state.end("tracking_lost");
         }
@@ -173,22 +179,28 @@ impl Cell {
 
     /// Replies came to a run of commands from `first` on, none of them an error, one behind the other in `bytes`.
     #[inline]
-    pub(super) fn on_run(&self, first: SlotId, replies: &[RunReply], bytes: &[u8]) {
+    pub(super) fn on_run(
+        &self,
+        first: SlotId,
+        replies: &[RunReply],
+        bytes: &[u8],
+        tally: &mut Tally,
+    ) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let out = state.machine.out();
         if out.capacity() == 0 {
             *out = spare::take();
         }
-        let mut tally = Tally::new(self);
-        let mut over = |flight, finished| tally.add(flight, finished);
+        let server = &*self.server;
+        tally.of(server);
+        let mut over = |flight, finished| tally.add(server, flight, &finished);
         let taken = state.machine.on_run(first, replies, bytes, &mut over);
-        tally.finish();
         state.answered = self.server.shared.number();
         if taken < replies.len() {
             self.on_pieces(state, (first, taken), replies, bytes);
         }
-        self.after(state);
+        self.check(state);
     }
 
     /// The replies of a run behind so many, each by itself.
@@ -222,29 +234,19 @@ impl Cell {
     /// Tells counters and filters of commands that are over.
     #[inline]
     pub(super) fn count(&self, state: &mut State) {
-        let mut over = state.machine.take_over().peekable();
-        if over.peek().is_none() {
+        if !state.machine.has_over() {
             return;
         }
-        let mut tally = Tally::new(self);
-        for (flight, finished) in over {
-            tally.add(flight, finished);
+        let mut tally = Tally::new(clock::now());
+        tally.of(&self.server);
+        for (flight, finished) in state.machine.take_over() {
+            tally.add(&self.server, flight, &finished);
         }
-        let is_cut = tally.is_cut;
         tally.finish();
         state.answered = self.server.shared.number();
-        if is_cut {
+        if tally.take_cut() {
             state.end("reply_cut");
         }
-    }
-
-    #[cold]
-    pub(super) fn complete(&self, mut held: Box<Held>, took: Duration, finished: &Finished) {
-        held.record.duration = took;
-        held.record.bytes_down = finished.bytes;
-        held.record.error = finished.error.map(crate::machine::ErrorPrefix::label);
-        held.record.reason = finished.lost.map(Lost::label);
-        self.server.chain.on_complete(&held.record, &held.cx);
     }
 
     /// The server has taken what was sent: there is room for more of a large command.

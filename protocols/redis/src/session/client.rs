@@ -20,6 +20,7 @@ use portcullis_filter::Connection;
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 
+use self::run::Known;
 use super::cell::{Cell, Flight, Need, State};
 use super::mailbox::Mailbox;
 use super::reach::{Asking, Pins, act};
@@ -126,7 +127,12 @@ struct Session {
     pins: Pins,
     scanner: CommandScanner,
     input: BytesMut,
+    /// The runtime knows that this task waits for the client: see [`portcullis_net::Stream::poll_read_again`].
+    waits: bool,
+    /// How often the client was read from in this turn.
+    reads: u8,
     rest: Rest,
+    known: Option<Known>,
     /// What the command is that is being carried out, if it is not in the table.
     foreign: Option<Arc<Foreign>>,
     connection: Rc<Connection>,
@@ -155,7 +161,10 @@ impl Session {
             pins: Pins::default(),
             scanner,
             input: downstream.prefix,
+            waits: false,
+            reads: 0,
             rest: Rest::Dropped,
+            known: None,
             busy_since: downstream.accepted_at,
             foreign: None,
             mailbox: None,

@@ -52,17 +52,20 @@ impl Keys {
         bytes: usize,
     ) -> Option<Box<[u8]>> {
         match self.left.get().checked_sub(1) {
-            Some(left) => {
+            Some(left) if bytes < LARGE => {
                 self.left.set(left);
-                if bytes < LARGE {
-                    return None;
-                }
+                None
             }
-            // At random, since commands come in patterns.
-            None => self
-                .left
-                .set((self.random.next() % u64::from(2 * SAMPLED - 1)) as u32),
+            left => self.show(left, id, command),
         }
+    }
+
+    /// As [`sample`](Self::sample), of one that is to be shown. `left`: it is because it is large.
+    #[cold]
+    fn show(&self, left: Option<u32>, id: CommandId, command: CommandRef<'_>) -> Option<Box<[u8]>> {
+        // At random, since commands come in patterns.
+        let random = || (self.random.next() % u64::from(2 * SAMPLED - 1)) as u32;
+        self.left.set(left.unwrap_or_else(random));
         let mut found = SmallVec::new();
         keys(id, &command, &mut found).ok()?;
         let first = command.argument(*found.first()? as usize)?;

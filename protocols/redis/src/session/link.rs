@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use portcullis_net::{Stream, Timer, clock};
 use smallvec::SmallVec;
 
@@ -21,6 +21,8 @@ pub(super) use super::pending::{Pending, Replay};
 use super::receiver::Receiver;
 use super::scripts::{self, Sent};
 use super::shard::{Home, Of, Shard};
+use super::spare;
+use super::tally::Tally;
 use crate::limits::ReplyLimits;
 use crate::machine::{Delivery, Lost, PinId, Pipeline, Speaks};
 
@@ -29,6 +31,9 @@ const MOST_OUT: usize = 64 << 20;
 
 /// Commands that wait for their replies before more are refused.
 const MOST_PENDING: usize = 1 << 20;
+
+/// Room that is kept for the next replies.
+const KEPT_INPUT: usize = 16 << 10;
 
 /// Room that is kept for the next commands.
 const KEPT: usize = 64 << 10;
@@ -336,6 +341,10 @@ fn poll(
                 if let Some(lost) = deliver(link, input) {
                     return Poll::Ready(lost);
                 }
+                if input.is_empty() && input.capacity() > KEPT_INPUT {
+                    // The worker's own, which the next read may use again.
+                    *input = BytesMut::new();
+                }
             }
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Lost::Closed),
             Poll::Pending => break,
@@ -378,7 +387,7 @@ fn write(link: &Link, stream: &mut Stream, task: &mut Context<'_>) -> Option<Los
     while !state.out.is_empty() {
         match stream.poll_write(task, &state.out) {
             Poll::Ready(Ok(0) | Err(_)) => return Some(Lost::Closed),
-            Poll::Ready(Ok(count)) => state.out.advance(count),
+            Poll::Ready(Ok(count)) => spare::advance(&mut state.out, count),
             Poll::Pending => break,
         }
     }
@@ -399,10 +408,12 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
     let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
     let mut aside = Aside::default();
     let mut lacking = Vec::new();
+    let now = clock::now();
+    let mut tally = Tally::new(now);
     let result = {
         let mut state = link.state.borrow_mut();
         let state = &mut *state;
-        state.since = clock::now();
+        state.since = now;
         let owner = state.owner.as_ref();
         state.pipeline.on_bytes(input, |delivery| match delivery {
             Delivery::Last(pending, piece) => {
@@ -421,7 +432,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                 }
             }
             Delivery::Run(Pending { client, ticket, .. }, replies, bytes) => {
-                client.on_run(*ticket, replies, bytes);
+                client.on_run(*ticket, replies, bytes, &mut tally);
                 if !dirty.last().is_some_and(|last| last.is(client)) {
                     dirty.push(client.clone());
                 }
@@ -448,6 +459,7 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
             }
         })
     };
+    tally.finish();
     dirty.iter().for_each(Receiver::flush);
     aside.send_on(link);
     if !lacking.is_empty() {

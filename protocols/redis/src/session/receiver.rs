@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::cell::Cell;
 use super::mirror::Copied;
 use super::shared::SharedRead;
+use super::tally::Tally;
 use crate::machine::{Piece, RunReply, Ticket};
 
 /// Who gets a reply.
@@ -32,9 +33,15 @@ impl Receiver {
 
     /// Replies to a run of commands, of which the first has this ticket. Runs are clients'.
     #[inline]
-    pub(super) fn on_run(&self, ticket: Ticket, replies: &[RunReply], bytes: &[u8]) {
+    pub(super) fn on_run(
+        &self,
+        ticket: Ticket,
+        replies: &[RunReply],
+        bytes: &[u8],
+        tally: &mut Tally,
+    ) {
         if let (Self::Client(client), Ticket::Slot { slot, .. }) = (self, ticket) {
-            client.on_run(slot, replies, bytes);
+            client.on_run(slot, replies, bytes, tally);
         }
     }
 

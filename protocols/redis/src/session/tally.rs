@@ -1,26 +1,29 @@
 //! Counting commands that are over: like ones that end together are added up first.
 //!
-//! In a pipeline most commands are like the one before, came with it, and are answered with it. Start at [`Tally::add`].
+//! In a pipeline most commands are like the one before, came with it, and are answered with it; and so are those of clients that
+//! are answered in one read. Start at [`Tally::add`].
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use portcullis_net::clock;
-
-use super::cell::{Cell, Flight, Kept};
+use super::cell::{Flight, Held, Kept};
+use super::server::RedisServer;
+use super::stats::RedisStats;
 use crate::command::CommandId;
-use crate::machine::Finished;
+use crate::machine::{ErrorPrefix, Finished, Lost};
 
-/// Commands of one client that are over now.
-pub(super) struct Tally<'a> {
-    cell: &'a Cell,
+/// Commands that are over now. To be [finished](Self::finish).
+pub(super) struct Tally {
     now: Instant,
+    /// Where they are counted.
+    stats: Option<Rc<RedisStats>>,
     like: Like,
     /// How many of those there were.
     count: u64,
     up: u64,
     down: u64,
     /// The client has a part of a reply, and the rest will not come.
-    pub(super) is_cut: bool,
+    is_cut: bool,
 }
 
 /// What has to be the same of commands that are counted in one.
@@ -30,13 +33,13 @@ struct Like {
     started: Instant,
 }
 
-impl<'a> Tally<'a> {
+impl Tally {
+    /// Of commands that are over at this time.
     #[inline]
-    pub(super) fn new(cell: &'a Cell) -> Self {
-        let now = clock::now();
+    pub(super) const fn new(now: Instant) -> Self {
         Self {
-            cell,
             now,
+            stats: None,
             like: Like {
                 command: None,
                 started: now,
@@ -48,9 +51,19 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// One more is over.
+    /// What is added from now on is of this listener.
     #[inline]
-    pub(super) fn add(&mut self, flight: Flight, finished: Finished) {
+    pub(super) fn of(&mut self, server: &RedisServer) {
+        let is_same = |stats: &Rc<RedisStats>| Rc::ptr_eq(stats, &server.stats);
+        if !self.stats.as_ref().is_some_and(is_same) {
+            self.finish();
+            self.stats = Some(Rc::clone(&server.stats));
+        }
+    }
+
+    /// One more is over, of the listener that was named last.
+    #[inline]
+    pub(super) fn add(&mut self, server: &RedisServer, flight: Flight, finished: &Finished) {
         let like = Like {
             command: flight.command,
             started: flight.started,
@@ -63,30 +76,35 @@ impl<'a> Tally<'a> {
         }
         self.count += 1;
         if finished.error.is_some() || finished.lost.is_some() {
-            self.on_failed(&flight, &finished);
+            self.on_failed(server, flight.command, finished);
         }
-        if let Some(kept) = flight.kept {
-            self.on_kept(*kept, flight.bytes, like.started, &finished);
+        if flight.kept.is_some() || flight.held.is_some() {
+            self.on_more(server, flight, finished);
         }
-        if let Some(held) = flight.held {
-            let took = self.now.saturating_duration_since(like.started);
-            self.cell.complete(held, took, &finished);
-        }
+    }
+
+    /// Whether a client was left with half of a reply since this was last asked.
+    #[inline]
+    pub(super) const fn take_cut(&mut self) -> bool {
+        std::mem::replace(&mut self.is_cut, false)
     }
 
     /// Tells the counters.
     #[inline]
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(&mut self) {
         self.flush();
-        self.cell.server.stats.on_bytes(self.up, self.down);
+        if let Some(stats) = &self.stats {
+            stats.on_bytes(self.up, self.down);
+            (self.up, self.down) = (0, 0);
+        }
     }
 
-    #[inline]
+    #[inline(never)]
     fn flush(&mut self) {
-        if self.count > 0 {
-            let took = self.took(self.like.started);
-            let stats = &self.cell.server.stats;
-            stats.on_commands(self.like.command, self.count, took);
+        if let Some(stats) = &self.stats
+            && self.count > 0
+        {
+            stats.on_commands(self.like.command, self.count, self.took(self.like.started));
             self.count = 0;
         }
     }
@@ -96,21 +114,34 @@ impl<'a> Tally<'a> {
     }
 
     #[cold]
-    fn on_failed(&mut self, flight: &Flight, finished: &Finished) {
+    fn on_failed(&mut self, server: &RedisServer, command: Option<CommandId>, finished: &Finished) {
         self.is_cut |= finished.is_cut;
-        self.cell.server.stats.on_failed(flight.command, finished);
+        server.stats.on_failed(command, finished);
     }
 
+    /// One of which something was kept.
     #[cold]
-    fn on_kept(&self, kept: Kept, bytes: u32, started: Instant, finished: &Finished) {
-        let server = &self.cell.server;
-        if let Some(key) = &kept.sampled {
-            server
-                .keys
-                .on_command(key, finished.bytes.max(bytes.into()));
+    fn on_more(&self, server: &RedisServer, flight: Flight, finished: &Finished) {
+        let took = self.took(flight.started);
+        if let Some(kept) = flight.kept {
+            let Kept { sampled, noted } = *kept;
+            if let Some(key) = &sampled {
+                let bytes = finished.bytes.max(flight.bytes.into());
+                server.keys.on_command(key, bytes);
+            }
+            server.slow.on_command(noted, took, finished);
         }
-        server
-            .slow
-            .on_command(kept.noted, self.took(started), finished);
+        if let Some(held) = flight.held {
+            complete(server, held, took, finished);
+        }
     }
+}
+
+/// Tells filters.
+fn complete(server: &RedisServer, mut held: Box<Held>, took: Duration, finished: &Finished) {
+    held.record.duration = took;
+    held.record.bytes_down = finished.bytes;
+    held.record.error = finished.error.map(ErrorPrefix::label);
+    held.record.reason = finished.lost.map(Lost::label);
+    server.chain.on_complete(&held.record, &held.cx);
 }

@@ -313,6 +313,26 @@ impl Upstream {
         }
     }
 
+    /// Sends a run of plain commands to their [shard](Self::plain_shard), and says which server that is.
+    #[inline]
+    pub(super) fn send_plain(
+        &self,
+        to: u16,
+        speaks: Speaks,
+        client: u64,
+        wire: &[u8],
+        pending: Pending,
+    ) -> Result<&Rc<Shard>, Lost> {
+        let shard = match &self.place {
+            Place::One(shard) => Some(shard),
+            Place::Hashed(_, shards) => shards.get(to as usize),
+            Place::Followed(_) | Place::Slots(_) => None,
+        };
+        let shard = shard.ok_or(Lost::NoEndpoint)?;
+        shard.send(&self.common, speaks, client, wire, pending)?;
+        Ok(shard)
+    }
+
     /// Whom commands for a place are sent to over connections that clients share.
     #[inline]
     pub(super) fn shard(&self, to: u16, sender: Sender) -> Result<Rc<Shard>, Lost> {

@@ -30,6 +30,36 @@ fn commands_are_handled_by_what_they_do() {
 }
 
 #[test]
+fn plain_commands_have_one_key_and_nothing_else_to_them() {
+    let rows = [
+        ("get", Some(1)),
+        ("set", Some(1)),
+        ("hgetall", Some(1)),
+        ("object|encoding", Some(2)),
+        ("xgroup|create", Some(2)),
+        // Spread, answered here, without a key, with several or at no certain place, waiting.
+        ("mget", None),
+        ("del", None),
+        ("ping", None),
+        ("command", None),
+        ("publish", None),
+        ("rename", None),
+        ("eval", None),
+        ("evalsha", None),
+        ("zunion", None),
+        ("sort", None),
+        ("blpop", None),
+        ("watch", None),
+        ("object", None),
+    ];
+    for (name, expected) in rows {
+        let command = CommandId::of_full_name(name.as_bytes()).unwrap();
+        assert_eq!(command.plain_key(), expected, "{name}");
+    }
+    assert_eq!(CommandId::FOREIGN.plain_key(), None);
+}
+
+#[test]
 fn dangerous_commands_are_denied_by_default() {
     let rows: [(&str, Option<Denial>); 20] = [
         ("get", None),

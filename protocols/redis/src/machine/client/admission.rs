@@ -2,10 +2,12 @@
 //!
 //! Start at [`Client::admit`].
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::Client;
-use crate::acl::{NO_AUTHENTICATION, Users};
+use crate::acl::{NO_AUTHENTICATION, User, Users};
 use crate::command::handling::Denial;
 use crate::command::{Arguments, CommandId, Flags, Foreign, Unknown, arity};
 
@@ -72,6 +74,13 @@ impl<T> Client<T> {
                 text.extend_from_slice(b"' is not allowed by the gateway");
             })),
         }
+    }
+
+    /// Whether [`admit`](Self::admit) would admit any call of a command that has as many arguments as it takes.
+    #[must_use]
+    pub fn admits_all(&self, id: CommandId) -> bool {
+        let may = |user: &Arc<User>| user.may_always(id);
+        self.user.as_ref().is_some_and(may) && self.policy.denial(id).is_none()
     }
 
     /// As [`admit`](Self::admit), of a command that is not in the table.

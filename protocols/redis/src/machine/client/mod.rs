@@ -118,6 +118,13 @@ impl<T> Client<T> {
         &mut self.out
     }
 
+    /// Whether any command is over since the last [`take_over`](Self::take_over).
+    #[must_use]
+    #[inline]
+    pub fn has_over(&self) -> bool {
+        !self.over.is_empty()
+    }
+
     /// The commands that are over since the last call, and how each ended.
     #[inline]
     pub fn take_over(&mut self) -> smallvec::Drain<'_, [(T, Finished); 1]> {

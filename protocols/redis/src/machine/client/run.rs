@@ -36,14 +36,12 @@ impl<T> Client<T> {
         bytes: &[u8],
         over: &mut impl FnMut(T, Finished),
     ) -> usize {
-        if self.tracking.is_some() || self.monitor.is_some() {
-            // They look at replies.
+        let looks = self.tracking.is_some() || self.monitor.is_some();
+        if looks || !self.subscriptions.holds_nothing() {
+            // Each reply is looked at, or may have messages behind it.
             return 0;
         }
-        let taken = self
-            .slots
-            .on_run(first, replies, bytes, &mut self.out, over);
-        self.write_late();
-        taken
+        self.slots
+            .on_run(first, replies, bytes, &mut self.out, over)
     }
 }

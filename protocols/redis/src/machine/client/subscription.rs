@@ -90,6 +90,11 @@ impl Listening {
 }
 
 impl Subscriptions {
+    /// Whether there never were any, or nothing is left of them.
+    pub(super) const fn holds_nothing(&self) -> bool {
+        self.listening.is_none()
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.listening

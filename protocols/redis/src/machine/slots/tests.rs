@@ -351,3 +351,65 @@ fn errors_are_known_by_their_first_word() {
         assert_eq!(ErrorPrefix::of(reply).label(), expected, "{reply:?}");
     }
 }
+
+#[test]
+fn runs_give_what_replies_by_themselves_give() {
+    // The slots, what was said before, the first slot of the run and the number of its replies; how many are taken in one.
+    type Row = (
+        &'static str,
+        &'static str,
+        &'static [&'static str],
+        usize,
+        usize,
+        usize,
+    );
+    let rows: [Row; 9] = [
+        ("all", "ooo", &[], 0, 3, 3),
+        ("the front", "oooo", &[], 0, 2, 2),
+        ("not their turn", "oooo", &[], 1, 2, 0),
+        ("a silent one among them", "ooso", &[], 0, 4, 2),
+        (
+            "one that is merged behind them",
+            "oom",
+            &["2.0 array"],
+            0,
+            2,
+            2,
+        ),
+        ("held behind them", "ooo", &["2 whole"], 0, 2, 2),
+        ("ready behind them", "ooro", &[], 0, 2, 2),
+        ("a reply is half there", "ooo", &["0 begin"], 0, 1, 0),
+        ("over already", "ooo", &["0 whole"], 0, 1, 0),
+    ];
+    for (name, kinds, before, first, count, expected) in rows {
+        let mut one_by_one = Board::new(kinds);
+        let mut at_once = Board::new(kinds);
+        for step in before {
+            one_by_one.say(step);
+            at_once.say(step);
+        }
+        if name != "a reply is half there" {
+            for slot in first..first + count {
+                one_by_one.say(&format!("{slot} whole"));
+            }
+        }
+        let kind = ReplyKind::Simple;
+        let replies = vec![RunReply { kind, len: 4 }; count];
+        let texts = (first..first + count).map(|slot| format!("+{slot}\r\n"));
+        let bytes: String = texts.collect();
+        let over = &mut at_once.over;
+        let mut tell = |of, finished| over.push((of, finished));
+        let id = at_once.ids[first];
+        let slots = &mut at_once.slots;
+        let taken = slots.on_run(id, &replies, bytes.as_bytes(), &mut at_once.out, &mut tell);
+        assert_eq!(taken, expected, "{name}");
+        if name != "a reply is half there" {
+            for slot in first + taken..first + count {
+                at_once.say(&format!("{slot} whole"));
+            }
+        }
+        assert_eq!(at_once.out, one_by_one.out, "{name}");
+        assert_eq!(at_once.over, one_by_one.over, "{name}");
+        assert_eq!(at_once.slots.held(), one_by_one.slots.held(), "{name}");
+    }
+}

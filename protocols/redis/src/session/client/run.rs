@@ -9,14 +9,14 @@ use std::time::Instant;
 use portcullis_net::clock;
 
 use super::Session;
-use crate::command::CommandId;
+use crate::command::{CommandId, arity};
 use crate::error::RequestError;
 use crate::machine::{Client, Lost, Piece, SlotId, Speaks, Ticket};
 use crate::request::{CommandFrame, CommandRef};
 use crate::session::cell::{Cell, Flight, State};
 use crate::session::pending::Pending;
 use crate::session::spare;
-use crate::session::upstream::{Sender, Upstream};
+use crate::session::upstream::Upstream;
 use crate::session::written::Written;
 
 /// Commands at the front of the buffer that go to one shard.
@@ -30,12 +30,48 @@ struct Run {
     is_write: bool,
 }
 
+/// The plain command that was said last: what is written as that was is the same, until something else is said, and need not be
+/// looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// As it was written.
+    name: Spelling,
+    id: CommandId,
+    /// The index of its key.
+    key: u8,
+}
+
+/// A name of up to eight bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spelling {
+    bytes: u64,
+    len: u8,
+}
+
+impl Spelling {
+    /// The name of a command, where there are eight bytes from where it begins.
+    #[inline]
+    fn of(command: CommandRef<'_>) -> Option<Self> {
+        let span = *command.spans().first()?;
+        let len = span.end - span.start;
+        if len == 0 || len > 8 {
+            return None;
+        }
+        let bytes = command.wire().get(span.start as usize..)?;
+        let bytes = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+        Some(Self {
+            bytes: bytes & (u64::MAX >> (64 - 8 * len)),
+            len: len as u8,
+        })
+    }
+}
+
 /// Where the runs of a client go.
 struct Road<'a> {
     cell: &'a Rc<Cell>,
     upstream: &'a Upstream,
     speaks: Speaks,
-    sender: Sender,
+    client: u64,
 }
 
 impl Session {
@@ -43,7 +79,14 @@ impl Session {
     #[inline]
     pub(super) fn next_frame(&mut self) -> Result<Option<CommandFrame>, RequestError> {
         match self.cell.server.plain_lead() {
-            Some(upstream) if self.cell.state.borrow().machine.is_plain() => self.run(&upstream),
+            Some(upstream) if self.cell.state.borrow().machine.is_plain() => {
+                let found = self.run(&upstream);
+                if !matches!(found, Ok(None)) {
+                    // It may change who the client is.
+                    self.known = None;
+                }
+                found
+            }
             _ => self.scanner.next(&self.input),
         }
     }
@@ -59,24 +102,23 @@ impl Session {
             cell,
             upstream,
             speaks: state.machine.speaks(),
-            sender: Sender {
-                client: self.connection.id,
-                busy_since: self.busy_since,
-                is_read: false,
-                is_write: false,
-            },
+            client: self.connection.id,
         };
         let mut room = cell.server.most_owed().saturating_sub(state.machine.owed());
         let mut run: Option<Run> = None;
         let mut taken = 0;
         let found = loop {
             let rest = self.input.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(None);
+            }
             let frame = self.scanner.next(rest);
             let Ok(Some(CommandFrame::Whole { len })) = frame else {
                 break frame;
             };
             let command = self.scanner.command(rest.get(..len).unwrap_or_default());
-            let Some((id, shard)) = road.place(&state.machine, command).filter(|_| room > 0) else {
+            let place = road.place(&mut self.known, &state.machine, command);
+            let Some((id, shard)) = place.filter(|_| room > 0) else {
                 break frame;
             };
             room -= 1;
@@ -111,9 +153,28 @@ impl Session {
 impl Road<'_> {
     /// What a command is and where it goes, if it is a plain one that the client may call.
     #[inline]
-    fn place(&self, machine: &Client<Flight>, command: CommandRef<'_>) -> Option<(CommandId, u16)> {
-        let id = machine.admit(&command).ok()?;
-        let key = command.argument(id.plain_key()? as usize)?;
+    fn place(
+        &self,
+        known: &mut Option<Known>,
+        machine: &Client<Flight>,
+        command: CommandRef<'_>,
+    ) -> Option<(CommandId, u16)> {
+        let name = Spelling::of(command);
+        let (id, key) = match known {
+            Some(known) if Some(known.name) == name && arity::fits(known.id, command.len()) => {
+                (known.id, known.key)
+            }
+            _ => {
+                let id = machine.admit(&command).ok()?;
+                let key = id.plain_key()?;
+                *known = name
+                    // Of a subcommand the name is not all that says which it is.
+                    .filter(|_| !id.is_subcommand() && machine.admits_all(id))
+                    .map(|name| Known { name, id, key });
+                (id, key)
+            }
+        };
+        let key = command.argument(usize::from(key))?;
         Some((id, self.upstream.plain_shard(key)?))
     }
 
@@ -141,26 +202,13 @@ impl Road<'_> {
         let wire = wires.get(run.start..).unwrap_or_default();
         let sent = self
             .upstream
-            .send(run.shard, self.speaks, self.sender, wire, pending);
+            .send_plain(run.shard, self.speaks, self.client, wire, pending);
         match sent {
             Err(lost) => self.lose(state, &run, lost),
-            Ok(()) if run.is_write => self.note_written(run.shard, written),
-            Ok(()) => {}
-        }
-    }
-
-    /// Commands that may write are on their way to a shard.
-    #[inline]
-    fn note_written(&self, shard: u16, written: &mut Written) {
-        let Self {
-            upstream,
-            speaks,
-            sender,
-            ..
-        } = *self;
-        if let Ok(shard) = upstream.shard(shard, sender) {
-            let link = || upstream.shared_link(&shard, speaks, sender.client);
-            written.note(&shard, link);
+            Ok(shard) if run.is_write => written.note(shard, || {
+                self.upstream.shared_link(shard, self.speaks, self.client)
+            }),
+            Ok(_) => {}
         }
     }
 

@@ -18,6 +18,9 @@ use crate::session::spare;
 /// How long a client that is closed may take to read what it was told.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How often a client is read from in one turn of its task.
+const READS: u8 = 64;
+
 impl Session {
     /// Sends what is left, and gives the client a while to read it: closing with its bytes unread would destroy what is on
     /// its way.
@@ -92,10 +95,17 @@ impl Session {
             if self.input.capacity() == 0 {
                 self.input = spare::take();
             }
-            match state.stream.poll_read(task, &mut self.input) {
+            if self.reads == READS {
+                // Who sends without end lets others have their turn.
+                task.waker().wake_by_ref();
+                break;
+            }
+            let stream = &mut state.stream;
+            match stream.poll_read_again(task, &mut self.input, usize::MAX, &mut self.waits) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err("closed")),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err("downstream_io")),
                 Poll::Ready(Ok(_)) => {
+                    self.reads += 1;
                     self.heard = clock::now();
                     if need == Need::Input {
                         return Poll::Ready(Ok(()));
@@ -107,6 +117,7 @@ impl Session {
         if self.input.is_empty() {
             spare::put(&mut self.input);
         }
+        self.reads = 0;
         state.need = need;
         if !state
             .waker
@@ -155,8 +166,16 @@ fn deadline(
     Some((at, "idle_timeout"))
 }
 
-/// Writes what there is for the client.
+/// Writes what there is for the client, which mostly is nothing: links write replies.
+#[inline]
 fn poll_write(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
+    if state.machine.out().capacity() == 0 {
+        return Ok(());
+    }
+    poll_write_out(state, task)
+}
+
+fn poll_write_out(state: &mut State, task: &mut Task<'_>) -> Result<(), ()> {
     while !state.machine.out().is_empty() {
         match state.stream.poll_write(task, state.machine.out()) {
             Poll::Ready(Ok(0) | Err(_)) => return Err(()),

@@ -254,7 +254,7 @@ impl Actor {
         }
         let command = self.scanner.command(&self.input[..len]);
         let id = self.machine.admit(&command).ok()?;
-        gateway.plain_shard(command.argument(id.plain_key()? as usize)?)
+        gateway.plain_shard(command.argument(usize::from(id.plain_key()?))?)
     }
 
     /// Sends the plain command in front, and those behind it that go to the same shard, in one.
