@@ -46,14 +46,19 @@ pub fn identify(request: &mut Request, cx: &Context, config: &ForwardConfig) -> 
         strip_hop_by_hop(&mut request.head.fields, Direction::Request);
     }
     let peer = cx.connection.client_ip();
-    if !config.is_trusted(peer) {
-        remove_all(
-            &mut request.head.fields,
-            &FORWARDING,
-            const { bits(&FORWARDING) },
-        );
-        return peer;
+    if config.is_trusted(peer) {
+        return believe(request, peer, config);
     }
+    remove_all(
+        &mut request.head.fields,
+        &FORWARDING,
+        const { bits(&FORWARDING) },
+    );
+    peer
+}
+
+/// What a trusted proxy says of the client.
+fn believe(request: &mut Request, peer: IpAddr, config: &ForwardConfig) -> IpAddr {
     if let Some(scheme) = client::scheme(&request.head.fields) {
         request.scheme = scheme;
     }
@@ -89,6 +94,7 @@ pub fn prepare_request(
 }
 
 /// As [`prepare_request`], whatever is there and is asked for.
+#[inline(never)] // what is usual is done by then
 fn append_hop(request: &mut Request, cx: &Context, config: &ForwardConfig, random: &Random) {
     let peer = cx.connection.client_ip();
     if config.x_forwarded {
@@ -173,6 +179,11 @@ pub fn count_hop(request: &mut Request) -> MaxForwards {
     if !matches!(request.head.method, Method::Trace | Method::Options) {
         return MaxForwards::Go;
     }
+    count_down(request)
+}
+
+#[cold]
+fn count_down(request: &mut Request) -> MaxForwards {
     let fields = &mut request.head.fields;
     let Some(count) = fields.get(KnownField::MaxForwards).and_then(number) else {
         return MaxForwards::Go;
@@ -197,6 +208,7 @@ enum Direction {
 }
 
 /// RFC 9110 section 7.6.1: Connection, what it names, and what was always meant for one hop.
+#[inline(never)] // few heads have any of it
 fn strip_hop_by_hop(fields: &mut Fields, direction: Direction) {
     if fields.contains(KnownField::Connection) {
         strip_named(fields);

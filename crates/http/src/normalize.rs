@@ -19,7 +19,7 @@ use portcullis_codec::{Severity, WireError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fields::list_members;
+use crate::fields::{Fields, list_members};
 use crate::framing::Framing;
 use crate::head::{Method, Scheme, Status, TargetForm, Version};
 use crate::message::Request;
@@ -191,6 +191,15 @@ fn check_form(request: &Request) -> Result<(), RequestError> {
 }
 
 fn settle_target(request: &mut Request, config: NormalizeConfig) -> Result<(), RequestError> {
+    if request.head.target.form == TargetForm::Origin {
+        request.head.target.authority = None;
+        return settle_path(request, config);
+    }
+    settle_other_form(request, config)
+}
+
+#[cold]
+fn settle_other_form(request: &mut Request, config: NormalizeConfig) -> Result<(), RequestError> {
     let target = &mut request.head.target;
     match target.form {
         TargetForm::Authority => return Ok(()),
@@ -215,7 +224,11 @@ fn settle_target(request: &mut Request, config: NormalizeConfig) -> Result<(), R
         }
         TargetForm::Origin => target.authority = None,
     }
-    if let Some(settled) = path::normalize(&target.path_and_query, config)? {
+    settle_path(request, config)
+}
+
+fn settle_path(request: &mut Request, config: NormalizeConfig) -> Result<(), RequestError> {
+    if let Some(settled) = path::normalize(&request.head.target.path_and_query, config)? {
         request.replace_path(settled);
     }
     Ok(())
@@ -238,6 +251,10 @@ fn check_names(request: &mut Request, underscores: Underscores) -> Result<(), Re
     if underscores == Underscores::Keep || !fields.may_have_unknown() {
         return Ok(());
     }
+    check_unknown_names(fields, underscores)
+}
+
+fn check_unknown_names(fields: &mut Fields, underscores: Underscores) -> Result<(), RequestError> {
     if !fields.iter().any(|field| has_underscore(&field)) {
         return Ok(());
     }
@@ -254,9 +271,16 @@ fn check_names(request: &mut Request, underscores: Underscores) -> Result<(), Re
 /// In later versions these fields are malformed, and refused before: there they are how a session says that an extended
 /// CONNECT (RFC 8441, RFC 9220) asked for it.
 fn upgrade_of(request: &Request) -> Option<Bytes> {
+    if !request.head.fields.contains(KnownField::Upgrade) {
+        return None;
+    }
+    asked_upgrade(request)
+}
+
+#[cold]
+fn asked_upgrade(request: &Request) -> Option<Bytes> {
     let fields = &request.head.fields;
-    if !fields.contains(KnownField::Upgrade)
-        || request.head.version == Version::Http10
+    if request.head.version == Version::Http10
         || request.head.method == Method::Connect
         || request.framing != Framing::None && request.framing != Framing::Length(0)
     {

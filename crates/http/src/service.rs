@@ -83,6 +83,11 @@ impl Alternative {
         }
     }
 
+    /// Whether there is anything to say.
+    pub(crate) const fn is_said(&self) -> bool {
+        self.max_age.is_some()
+    }
+
     /// Calls `say` with the value of the field for a connection to this port, if there is one.
     pub(crate) fn with_value(&self, port: u16, say: impl FnOnce(&[u8])) {
         let Some(max_age) = self.max_age else { return };

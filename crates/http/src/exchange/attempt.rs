@@ -4,6 +4,7 @@
 //! back. Start at [`Exchange::proxy`].
 
 use std::future::poll_fn;
+use std::hint::cold_path;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ impl Exchange<'_> {
         target: &ForwardTarget,
     ) -> Result<(), Halt> {
         if self.record.request.collect_body.is_some() {
+            cold_path();
             Box::pin(self.collect_body(route)).await?;
         }
         target.budget.on_request(self.cx.now);
@@ -55,6 +57,7 @@ impl Exchange<'_> {
             let Err(failed) = self.attempt(route, target, &mut attempts).await else {
                 return Ok(());
             };
+            cold_path();
             if !self.may_retry(route, target, &failed, &mut attempts) {
                 return Box::pin(self.give_up(route, failed, earlier)).await;
             }
@@ -105,30 +108,46 @@ impl Exchange<'_> {
         let (upstream, permits) = self.reserve(target, attempts)?;
         let mut upstream = match upstream {
             Some(upstream) => upstream,
-            None => Box::pin(self.open(target, &permits)).await?,
+            None => {
+                cold_path();
+                Box::pin(self.open(target, &permits)).await?
+            }
         };
         let came = match self.send_request(&mut upstream) {
             Ok(()) => self.await_head(route, &mut upstream).await,
-            Err(failed) => Err(failed),
+            Err(failed) => {
+                cold_path();
+                Err(failed)
+            }
         };
         let result = match came.and_then(|framing| self.judge(route, framing, attempts)) {
             Ok(Next::Respond(framing, counted)) => {
                 let passed = self.respond(route, framing, upstream).await;
                 passed.map_or_else(|halt| Err(Failed::Halted(halt)), |()| Ok(counted))
             }
-            Ok(Next::Upgrade) => Box::pin(self.upgrade(&mut *upstream)).await.map_or_else(
-                |halt| Err(Failed::Halted(halt)),
-                |()| Ok(Status::SWITCHING_PROTOCOLS),
-            ),
+            Ok(Next::Upgrade) => {
+                cold_path();
+                Box::pin(self.upgrade(&mut *upstream)).await.map_or_else(
+                    |halt| Err(Failed::Halted(halt)),
+                    |()| Ok(Status::SWITCHING_PROTOCOLS),
+                )
+            }
             Ok(Next::Retry(head, framing)) => {
+                cold_path();
                 Err(Failed::Status(Box::new((*head, framing, upstream))))
             }
-            Err(failed) => Err(failed),
+            Err(failed) => {
+                cold_path();
+                Err(failed)
+            }
         };
         let (outcome, failed) = match result {
             Ok(status) if status.code() >= 500 => (Outcome::Failure("status"), None),
             Ok(_) => (Outcome::Success, None),
-            Err(failed) => (failed.outcome(), Some(failed)),
+            Err(failed) => {
+                cold_path();
+                (failed.outcome(), Some(failed))
+            }
         };
         self.report(target, &permits, outcome);
         failed.map_or(Ok(()), Err)
@@ -335,6 +354,7 @@ impl Exchange<'_> {
                         self.record.first_byte = Some(self.cx.now);
                         return Ok(framing);
                     };
+                    cold_path();
                     interim += 1;
                     if interim > self.service.config.limits.interim_responses() {
                         return Err(Failed::Halted(
@@ -344,6 +364,7 @@ impl Exchange<'_> {
                     self.pass_interim(head).map_err(Failed::Halted)?;
                 }
                 Ok(Event::RequestPiece(piece)) => {
+                    cold_path();
                     Box::pin(self.filter_upload(route, &mut relay, piece))
                         .await
                         .map_err(Failed::Halted)?;
@@ -363,6 +384,7 @@ impl Exchange<'_> {
         }
     }
 
+    #[cold]
     fn failed_before_head(&mut self, fault: Fault, relay: &Relay<'_>, stale: bool) -> Failed {
         match fault {
             Fault::Upstream(error) => Failed::Broken {
@@ -395,6 +417,7 @@ impl Exchange<'_> {
     ) -> Result<(), Halt> {
         self.upload.kept = None;
         if let Some(announced) = self.begin_response(route, framing)? {
+            cold_path();
             Box::pin(self.show_response(framing, announced)).await?;
         }
         let mut relay = Relay {
@@ -415,9 +438,11 @@ impl Exchange<'_> {
             match event {
                 Ok(Event::Done) => break,
                 Ok(Event::RequestPiece(piece)) => {
+                    cold_path();
                     Box::pin(self.filter_upload(route, &mut relay, piece)).await?;
                 }
                 Ok(Event::ResponsePiece(piece)) => {
+                    cold_path();
                     Box::pin(self.filter_download(route, piece)).await?;
                 }
                 Ok(Event::Head(_)) => return Err(Halt::Abort("unexpected_head")),
@@ -434,6 +459,7 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    #[cold]
     fn failed_after_head(&self, fault: Fault) -> Halt {
         match fault {
             Fault::Upstream(error) => Halt::Abort(match error {

@@ -4,6 +4,7 @@
 //! Not the messages: filters see to those. Start at [`Exchange::settle_call`].
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_filter::Interest;
@@ -33,9 +34,14 @@ impl Exchange<'_> {
     /// Makes the caller's deadline the exchange's own, within the route's, and begins to keep the body.
     pub(super) fn settle_call(&mut self, route: &Route) -> Result<(), Halt> {
         let head = &self.record.request.head;
-        if grpc::kind(&head.fields) != Some(GrpcKind::Grpc) || head.method != Method::Post {
+        if head.method != Method::Post || grpc::kind(&head.fields) != Some(GrpcKind::Grpc) {
             return Ok(());
         }
+        self.begin_call(route)
+    }
+
+    fn begin_call(&mut self, route: &Route) -> Result<(), Halt> {
+        let head = &self.record.request.head;
         self.is_call = true;
         self.upload.kept = Some(Box::default());
         let Some(value) = head.fields.get(KnownField::GrpcTimeout) else {
@@ -56,9 +62,13 @@ impl Exchange<'_> {
 
     /// Writes into the request's head what is left of the caller's deadline.
     pub(super) fn tell_deadline(&mut self) -> Result<(), Halt> {
-        let Some(deadline) = self.deadline.filter(|_| self.tells_deadline) else {
-            return Ok(());
-        };
+        match self.deadline {
+            Some(deadline) if self.tells_deadline => self.tell(deadline),
+            _ => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, deadline: Instant) -> Result<(), Halt> {
         let left = deadline.saturating_duration_since(self.downstream.now());
         if left.is_zero() {
             return Err(self.reply(Status::GATEWAY_TIMEOUT, "request_timeout"));

@@ -59,6 +59,7 @@ const UNPROCESSED_ATTEMPTS: u32 = 2;
 
 impl Exchange<'_> {
     /// Whether to try again. Counts against the budget.
+    #[cold]
     pub(super) fn may_retry(
         &mut self,
         route: &Route,
@@ -140,6 +141,7 @@ impl Exchange<'_> {
 
 impl Failed {
     /// What the balancer and the ejection count hear.
+    #[cold]
     pub(super) const fn outcome(&self) -> Outcome {
         match self {
             Self::Connect(failure) if failure.is_local() => Outcome::Neutral,

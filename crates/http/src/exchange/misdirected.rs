@@ -19,9 +19,13 @@ pub(super) fn is_misdirected(
     config: &ForwardConfig,
 ) -> bool {
     let tls = connection.tls.as_ref();
-    let Some(name) = tls.and_then(|tls| tls.server_name.as_deref()) else {
-        return false;
-    };
+    match tls.and_then(|tls| tls.server_name.as_deref()) {
+        Some(name) => differs(name, request, connection, config),
+        None => false,
+    }
+}
+
+fn differs(name: &str, request: &Request, connection: &Connection, config: &ForwardConfig) -> bool {
     let host = request.host();
     let host = host.strip_suffix(b".").unwrap_or(host);
     !host.is_empty()

@@ -5,6 +5,9 @@
 //! is made as time goes on; `tunnel` takes over after
 //! an upgrade; `call` is what gRPC adds, `answer` for what is refused before any of that. Not a connection: keep-alive is for the session to decide, from [`Ended`].
 //!
+//! `cold_path` says where few exchanges pass: the code of the ways that nearly all take then lies together. It is far longer than
+//! what the processor has at hand, and is read anew for every request.
+//!
 //! Start at [`exchange`].
 
 mod answer;
@@ -21,6 +24,7 @@ mod tunnel;
 
 pub use answer::answer;
 
+use std::hint::cold_path;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -99,7 +103,10 @@ pub async fn exchange_in(place: &mut Option<Arrival<'_>>) -> Ended {
     let result = exchange.run().await;
     let ended = match result {
         Ok(()) => exchange.ended(),
-        Err(halt) => Box::pin(exchange.conclude(halt)).await,
+        Err(halt) => {
+            cold_path();
+            Box::pin(exchange.conclude(halt)).await
+        }
     };
     exchange.write_ledger();
     exchange.service.stats.active.dec();
@@ -218,10 +225,12 @@ impl<'a> Exchange<'a> {
             Box::pin(self.filter_request(&route)).await?;
         }
         if self.record.request.answered_by_filter {
+            cold_path();
             Box::pin(self.collect_body(&route)).await?;
         }
         let target = self.direct(&route)?;
         if self.record.request.head.method == Method::Connect {
+            cold_path();
             return Box::pin(self.connect_tunnel(target)).await;
         }
         self.settle_call(&route)?;
@@ -280,6 +289,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// A failure of the downstream side, as the end of the exchange.
+    #[cold]
     fn downstream_failed(&self, error: StreamError) -> Halt {
         match error {
             StreamError::Protocol { label, status } if self.response == ResponseState::Waiting => {

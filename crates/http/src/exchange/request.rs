@@ -112,6 +112,9 @@ impl Exchange<'_> {
     /// CONNECT goes only where a route says so; an upgrade only if the route lets its protocol pass.
     fn check_upgrade(&mut self, route: &Route) -> Result<(), Halt> {
         let request = &mut self.record.request;
+        if request.upgrade.is_none() && request.head.method != Method::Connect {
+            return Ok(());
+        }
         if request.head.method == Method::Connect && !route.allows_connect(request) {
             return Err(self.reply(Status::METHOD_NOT_ALLOWED, "connect_refused"));
         }
@@ -135,6 +138,7 @@ impl Exchange<'_> {
     }
 
     /// The end that a filter's refusal means.
+    #[cold]
     pub(super) fn stopped(&self, stop: Stop<Http>) -> Halt {
         match stop {
             Stop::Reply(response) => Halt::Reply(response),
@@ -148,6 +152,7 @@ impl Exchange<'_> {
     }
 
     /// A reply made here.
+    #[cold]
     pub(super) fn local_reply(&self, status: Status, reason: &'static str) -> Response {
         local_reply::reply(
             status,
@@ -158,6 +163,7 @@ impl Exchange<'_> {
     }
 
     /// A reply made here, as the end of a phase.
+    #[cold]
     pub(super) fn reply(&self, status: Status, reason: &'static str) -> Halt {
         Halt::Reply(Box::new(self.local_reply(status, reason)))
     }

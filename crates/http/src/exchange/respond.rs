@@ -113,7 +113,11 @@ impl Exchange<'_> {
 
     /// Queues the head that stands ready.
     fn send_head(&mut self, announced: Framing, close: bool) -> Result<(), Halt> {
-        let port = self.port_of_http3();
+        let port = if self.service.alternative.is_said() {
+            self.port_of_http3()
+        } else {
+            None
+        };
         let Some(head) = &mut *self.answer else {
             return Err(Halt::Abort("unexpected_head"));
         };

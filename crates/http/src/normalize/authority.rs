@@ -57,6 +57,12 @@ pub(super) fn settle(request: &mut Request) -> Result<(), RequestError> {
         }
         named => named,
     };
+    settle_both(request, named)
+}
+
+/// What the target and the Host field say together, in whatever form.
+#[cold]
+fn settle_both(request: &mut Request, named: Option<Bytes>) -> Result<(), RequestError> {
     let target = request.head.target.authority.clone();
     let authority = match (target, &named) {
         (Some(target), named) => {

@@ -51,10 +51,19 @@ pub(super) fn normalize(
     input: &[u8],
     config: NormalizeConfig,
 ) -> Result<Option<Bytes>, RequestError> {
-    let Some(plain) = check(input, config)? else {
-        return Ok(None);
-    };
-    let (path, query) = input.split_at(plain.end);
+    match check(input, config)? {
+        Some(work) => rewrite(input, &work, config),
+        None => Ok(None),
+    }
+}
+
+#[cold]
+fn rewrite(
+    input: &[u8],
+    work: &Work,
+    config: NormalizeConfig,
+) -> Result<Option<Bytes>, RequestError> {
+    let (path, query) = input.split_at(work.end);
     let decoded = decode(path);
     let mut output = Vec::with_capacity(input.len() + 1);
     remove_dots(&decoded, config.merge_slashes, &mut output)?;
@@ -105,6 +114,7 @@ fn check(input: &[u8], config: NormalizeConfig) -> Result<Option<Work>, RequestE
 }
 
 /// Whether the escape is not in its normal form.
+#[inline(never)] // few paths have any
 fn check_escape(rest: &[u8], config: NormalizeConfig) -> Result<bool, RequestError> {
     let value = escape(rest).ok_or(RequestError::BadEscape)?;
     match value {

@@ -99,6 +99,7 @@ impl Connection {
 }
 
 /// What an input or output error means for an exchange.
+#[cold]
 pub(crate) fn failure(error: &io::Error) -> StreamError {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => StreamError::Reset,

@@ -4,6 +4,7 @@
 //! small. Not the exchange: that is `portcullis_http::exchange`. Start at [`serve`].
 
 use std::future::poll_fn;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -189,15 +190,22 @@ impl Requests<'_> {
             let mut decoder = decoder(&service);
             let received = match self.decode(&service, &mut decoder) {
                 Some(received) => received,
-                None => Box::pin(self.receive(&service, decoder)).await,
+                None => {
+                    cold_path();
+                    Box::pin(self.receive(&service, decoder)).await
+                }
             };
             let mut slate = match received {
                 Received::Head(slate) => slate,
-                ended => return Box::pin(self.end(&service, ended)).await,
+                ended => {
+                    cold_path();
+                    return Box::pin(self.end(&service, ended)).await;
+                }
             };
             let framing = match Framing::of_request(slate.request_head()) {
                 Ok(framing) => framing,
                 Err(error) => {
+                    cold_path();
                     let refused = Received::Refused(error.status(), error.label());
                     return Box::pin(self.end(&service, refused)).await;
                 }
@@ -219,6 +227,7 @@ impl Requests<'_> {
                 // Nothing of this request is unread, so closing destroys nothing on its way.
                 Ended::Complete { request_read: true } | Ended::Tunneled | Ended::Aborted => false,
                 Ended::Complete { .. } => {
+                    cold_path();
                     let drained = Box::pin(leave_unread(downstream, &service)).await;
                     if !drained {
                         Box::pin(linger(self.connection, self.timer)).await;

@@ -150,6 +150,7 @@ impl Upstream {
     }
 }
 
+#[cold]
 fn bad_gateway(label: &'static str) -> StreamError {
     StreamError::Protocol {
         label,
