@@ -63,6 +63,7 @@ impl Slate {
 /// The slates of one listener on one worker that no exchange has. The one that was put back last is taken first, while it
 /// is in the processor's cache.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box)] // each changes hands as it is: it is larger than all else that is moved for a request
 pub struct Slates(RefCell<Vec<Box<Slate>>>);
 
 /// Slates that are kept: enough for the exchanges that a busy worker has under way at a time. With 2 KiB each they take no more

@@ -322,13 +322,11 @@ fn whole_head<L: StartLine>(
     let (line, start) = L::parse(window, limits).ok()?;
     fields.begin();
     let push = |name, value, known, plain| fields.push_line(name, value, known, plain);
-    match grammar::fields(window, start, limits.fields, push) {
-        Ok(end) => Some((line, end)),
-        Err(_) => {
-            fields.clear();
-            None
-        }
+    let end = grammar::fields(window, start, limits.fields, push).ok();
+    if end.is_none() {
+        fields.clear();
     }
+    Some((line, end?))
 }
 
 /// Spans are 32 bits wide; no sensible limit comes near.

@@ -106,12 +106,11 @@ impl Exchange<'_> {
         attempts: &mut Attempts,
     ) -> Result<(), Failed> {
         let (upstream, permits) = self.reserve(target, attempts)?;
-        let mut upstream = match upstream {
-            Some(upstream) => upstream,
-            None => {
-                cold_path();
-                Box::pin(self.open(target, &permits)).await?
-            }
+        let mut upstream = if let Some(upstream) = upstream {
+            upstream
+        } else {
+            cold_path();
+            Box::pin(self.open(target, &permits)).await?
         };
         let came = match self.send_request(&mut upstream) {
             Ok(()) => self.await_head(route, &mut upstream).await,

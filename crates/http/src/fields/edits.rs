@@ -64,7 +64,7 @@ impl Fields {
     }
 
     /// Notes the line of a known field that was just written at `start` of the edits, so long with its CRLF.
-    #[inline(always)] // where the field is a constant, so is the length of its name
+    #[inline]
     fn push_known(&mut self, field: KnownField, start: usize, length: usize) {
         let before_value = field.line_start().len();
         let line = Line {

@@ -188,12 +188,11 @@ impl Requests<'_> {
             let service = self.session.service.current();
             // Most heads are there at once.
             let mut decoder = decoder(&service);
-            let received = match self.decode(&service, &mut decoder) {
-                Some(received) => received,
-                None => {
-                    cold_path();
-                    Box::pin(self.receive(&service, decoder)).await
-                }
+            let received = if let Some(received) = self.decode(&service, &mut decoder) {
+                received
+            } else {
+                cold_path();
+                Box::pin(self.receive(&service, decoder)).await
             };
             let mut slate = match received {
                 Received::Head(slate) => slate,
