@@ -235,7 +235,7 @@ fn settle_path(request: &mut Request, config: NormalizeConfig) -> Result<(), Req
 }
 
 /// Takes out of trailers what [`settle`] would not let pass in a head: it is too late to refuse the request for it.
-pub fn settle_trailers(trailers: &mut crate::Fields, config: &NormalizeConfig) {
+pub fn settle_trailers(trailers: &mut Fields, config: &NormalizeConfig) {
     if config.underscores != Underscores::Keep {
         trailers.retain(|field| !has_underscore(&field));
     }
