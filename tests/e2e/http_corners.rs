@@ -1,5 +1,7 @@
 //! What goes wrong at the edges of an exchange: clients that leave, answers that end early, fields where nobody looks for them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use harness::{Gate, Origin, Reply, Step};
 
 use crate::support::{Site, assert_local};
@@ -238,4 +240,52 @@ fn reasons_stay_counted_over_reloads() {
     assert_eq!(gateway.reload(&after).status, 200);
     assert_eq!(gateway.reload(&before).status, 200);
     gateway.wait_stat(crate::support::LOCAL_REPLIES, &labels, |count| count == 1);
+}
+
+/// Once some of an answer has come, the request was seen: it is not sent again.
+#[test]
+fn reset_after_some_of_an_answer_is_not_retried() {
+    let rows = [
+        ("half a head", "HTTP/1.1 200 OK\r\ncontent-le"),
+        ("no head", "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"),
+        ("an interim head", "HTTP/1.1 103 Early Hints\r\n\r\n"),
+    ];
+    for (name, bytes) in rows {
+        let origin = Origin::http(move |_| Reply::steps([Step::send(bytes), Step::Close]));
+        let second = Origin::http(move |_| Reply::steps([Step::send(bytes), Step::Close]));
+        let site = Site::new(&origin)
+            .endpoint(second.address())
+            .cluster("ejection: { max_ejected: 0% }")
+            .listener("retry_budget: { percent: 100% }")
+            .routes("- cluster: site\n  retry: { attempts: 2, on: [reset] }")
+            .start();
+        let mut client = site.client();
+        client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n");
+        assert_eq!(client.read_response().status, 502, "{name}");
+        assert_eq!(origin.requests() + second.requests(), 1, "{name}");
+        site.neighbour_is_well();
+    }
+}
+
+/// F10: what is sent again since a connection was closed while idle is sent again once, on a new connection, and is counted.
+#[test]
+fn f10_idle_reset_is_retried_once() {
+    let seen = AtomicUsize::new(0);
+    let origin = Origin::http(move |_| match seen.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::ok("answer"),
+        _ => Reply::steps([Step::Reset]),
+    });
+    let site = Site::new(&origin)
+        .cluster("ejection: { max_ejected: 0% }")
+        .start();
+    let mut client = site.client();
+    assert_eq!(client.get("/1", "a").text(), "answer");
+    assert_eq!(client.get("/2", "a").status, 502);
+    assert_eq!((origin.requests(), origin.connections()), (3, 2));
+    site.wait_stat(
+        "portcullis_http_retries_total",
+        &[("listener", "web")],
+        |count| count == 1,
+    );
+    site.neighbour_is_well();
 }

@@ -195,8 +195,9 @@ fn settle(site: &Running, number: impl Fn() -> u64) {
 #[test]
 fn h12_slow_head() {
     let origin = Origin::http(|_| Reply::ok("forwarded"));
+    // Long enough for the neighbour, whose new connection it is too.
     let site = Site::new(&origin)
-        .listener("timeouts: { head: 300ms }")
+        .listener("timeouts: { head: 1s }")
         .start();
     let mut client = site.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n");
