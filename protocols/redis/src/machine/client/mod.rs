@@ -1,6 +1,6 @@
 //! One client's conversation: who it is, what each of its commands becomes, and the replies that it is owed.
 //!
-//! What it may do is in `admission`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
+//! What it may do is in `admission`, and what is said to what it may not in `refusal`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
 //! `transaction`, `subscription`, `tracking`, `monitor`, `acknowledge`. Start at [`Client::admit`], then [`Client::execute`].
 
 mod acknowledge;
@@ -11,6 +11,7 @@ mod forward;
 mod local;
 mod monitor;
 mod parts;
+mod refusal;
 mod run;
 mod subscription;
 #[cfg(test)]
@@ -208,6 +209,11 @@ impl<T> Client<T> {
         !self.subscriptions.is_empty() || self.monitor.is_some()
     }
 
+    /// Whether it may say little else than what it listens to: RESP2 cannot tell messages from replies.
+    fn is_only_listening(&self) -> bool {
+        self.speaks.version == RespVersion::Resp2 && !self.subscriptions.is_empty()
+    }
+
     /// Whether it listens for messages that other clients ask to be told to it.
     #[must_use]
     pub fn hears_redirected(&self) -> bool {
@@ -270,9 +276,8 @@ impl<T> Client<T> {
         self.end_monitor_now(up);
     }
 
-    /// Answers a command with an error: one that was not admitted, or that a filter refused. Inside of a transaction, it
-    /// fails.
-    pub fn refuse(&mut self, text: &[u8], of: T) {
+    /// Answers a command with an error. Inside of a transaction, that fails.
+    fn refuse(&mut self, text: &[u8], of: T) {
         self.transaction.poison();
         if let Some(tracking) = &mut self.tracking {
             tracking.on_refused();
@@ -305,10 +310,7 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::error(monitor::REFUSAL, reply));
             return Ok(Flow::Next);
         }
-        if self.speaks.version == RespVersion::Resp2
-            && !self.subscriptions.is_empty()
-            && !subscription::is_allowed(call.id)
-        {
+        if self.is_only_listening() && !subscription::is_allowed(call.id) {
             let text = subscription::refusal(call.name());
             self.answer(of, |_, reply| encoder::error(text.as_bytes(), reply));
             return Ok(Flow::Next);
