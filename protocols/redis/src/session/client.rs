@@ -131,6 +131,8 @@ struct Session {
     waits: bool,
     /// How often the client was read from in this turn.
     reads: u8,
+    /// The client will say no more.
+    has_ended: bool,
     rest: Rest,
     known: Option<Known>,
     /// What the command is that is being carried out, if it is not in the table.
@@ -163,6 +165,7 @@ impl Session {
             input: downstream.prefix,
             waits: false,
             reads: 0,
+            has_ended: false,
             rest: Rest::Dropped,
             known: None,
             busy_since: downstream.accepted_at,
@@ -209,10 +212,32 @@ impl Session {
                     Err(reason) => return reason,
                 },
             }
+            if self.has_ended {
+                return Box::pin(self.see_off()).await;
+            }
             if let Err(reason) = self.wait(Need::Input).await {
                 return reason;
             }
         }
+    }
+
+    /// The client will say no more, and all that it said is under way. It may still listen: what it is owed it gets, as from a
+    /// server; but one that waits for what others do is gone.
+    async fn see_off(&mut self) -> &'static str {
+        let is_owed = {
+            let machine = &self.cell.state.borrow().machine;
+            machine.owed() > 0 || !machine.is_all_written()
+        };
+        // A command that will not be whole is not answered.
+        if is_owed && matches!(self.rest, Rest::Dropped) {
+            for need in [Need::Settled, Need::Written] {
+                if let Err(reason) = self.wait(need).await {
+                    return reason;
+                }
+            }
+            self.part().await;
+        }
+        "closed"
     }
 
     /// The client wants to go: it gets what it is owed before.

@@ -344,6 +344,7 @@ impl<T> Client<T> {
             return Err(of);
         }
         if self.transaction.pin_at(to).is_some() {
+            self.waiting = Some(self.slots.next());
             self.send(to, call, of, up);
             return Ok(Flow::Next);
         }
@@ -360,6 +361,7 @@ impl<T> Client<T> {
             Err(lost) => self.lose(lost, of),
             Ok((outgoing, pin)) => {
                 let slot = self.owe(of, outgoing.named);
+                self.waiting = Some(slot);
                 let ticket = Ticket::Slot { slot, part: 0 };
                 self.ending.push((pin, PinEnd::Clean));
                 if let Err(lost) = up.send_pinned(pin, &outgoing.wire, Some(ticket)) {

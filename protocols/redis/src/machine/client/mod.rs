@@ -71,6 +71,8 @@ pub struct Client<T> {
     /// Connections of its own that go back when all replies are here.
     ending: SmallVec<[(PinId, PinEnd); 1]>,
     is_closing: bool,
+    /// The last command that may wait for what others do.
+    waiting: Option<SlotId>,
     out: BytesMut,
     over: SmallVec<[(T, Finished); 1]>,
 }
@@ -108,6 +110,7 @@ impl<T> Client<T> {
             replies: Replies::On,
             ending: SmallVec::new(),
             is_closing: false,
+            waiting: None,
             out: BytesMut::new(),
             over: SmallVec::new(),
         }
@@ -167,6 +170,18 @@ impl<T> Client<T> {
     #[inline]
     pub fn unsent(&self) -> usize {
         self.out.len() + self.slots.held()
+    }
+
+    /// Whether it has been sent all that there is for it.
+    #[must_use]
+    pub fn is_all_written(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether a command of its is under way that waits for what others do, for ever perhaps.
+    #[must_use]
+    pub fn awaits_others(&self) -> bool {
+        self.waiting.is_some_and(|slot| self.slots.has(slot))
     }
 
     /// How many replies it is owed.
