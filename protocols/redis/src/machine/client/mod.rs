@@ -305,7 +305,7 @@ impl<T> Client<T> {
     /// # Errors
     /// It must wait until the client [is settled](Self::is_settled), and is to be tried again then.
     pub fn execute(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
-        if !self.ending.is_empty() || self.is_asking() {
+        if !self.ending.is_empty() || self.is_asking() || self.subscriptions.is_asking() {
             if !self.slots.is_empty() {
                 return Err(of);
             }
