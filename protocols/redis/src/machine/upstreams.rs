@@ -143,6 +143,8 @@ pub enum Purpose {
     },
     /// What the server says of all commands: replies that nobody asked for are pushes.
     Monitor,
+    /// A script is to be ended: the server does nothing else meanwhile than to say who it lets in.
+    Kill,
 }
 
 /// What becomes of a connection of a client's own.

@@ -1,13 +1,14 @@
 //! One client's conversation: who it is, what each of its commands becomes, and the replies that it is owed.
 //!
 //! What it may do is in `admission`, and what is said to what it may not in `refusal`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
-//! `transaction`, `subscription`, `tracking`, `monitor`, `acknowledge`. Start at [`Client::admit`], then [`Client::execute`].
+//! `transaction`, `subscription`, `tracking`, `monitor`, `acknowledge`, `kill`. Start at [`Client::admit`], then [`Client::execute`].
 
 mod acknowledge;
 mod admission;
 mod answers;
 mod copy;
 mod forward;
+mod kill;
 mod local;
 mod monitor;
 mod parts;
@@ -38,7 +39,7 @@ use super::slots::{ErrorPrefix, Finished, SlotId, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
 use crate::acl::User;
 use crate::command::CommandId;
-use crate::command::handling::{Handling, Pin};
+use crate::command::handling::{Handling, Merge, Pin};
 use crate::encoder;
 use crate::message::RespVersion;
 
@@ -347,6 +348,7 @@ impl<T> Client<T> {
             Handling::FanOut(..) if call.id == CommandId::WAIT => {
                 return self.acknowledge(call, of, up);
             }
+            Handling::FanOut(_, Merge::AnyOne) => self.kill(call, of, up),
             Handling::FanOut(scope, merge) => self.fan_out(scope, merge, call, of, up),
             Handling::Local(local) => return self.local(local, call, of, up),
             Handling::Pin(Pin::Transaction | Pin::Watch) => {

@@ -113,6 +113,9 @@ impl Talk {
             users.insert(name.as_bytes(), user);
         }
         let mut allowed = vec![CommandId::FLUSHDB];
+        if vector.has("kill") {
+            allowed.extend([CommandId::SCRIPT_KILL, CommandId::FUNCTION_KILL]);
+        }
         if vector.has("monitor") {
             allowed.push(CommandId::MONITOR);
         }
