@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::slots::SlotId;
 use crate::command::handling::Scope;
-use crate::command::{Arguments, CommandId, Flags, Foreign, KeysError, keys};
+use crate::command::{Arguments, CommandId, Flags, Foreign, KeysError, is_refused_anywhere, keys};
 use crate::message::RespVersion;
 use crate::renaming::Renaming;
 use crate::reply::ReplyKind;
@@ -86,6 +86,12 @@ impl<'a> Call<'a> {
             None => keys(self.id, args, found),
             Some(foreign) => foreign.keys(args, found),
         }
+    }
+
+    /// Whether its keys cannot be told, and any server refuses it: see [`is_refused_anywhere`].
+    #[must_use]
+    pub fn is_refused_anywhere(&self) -> bool {
+        self.foreign.is_none() && is_refused_anywhere(self.id, &self.command)
     }
 }
 

@@ -69,7 +69,10 @@ fn can_be_held(call: &Call<'_>) -> bool {
         return false;
     }
     let mut found = SmallVec::new();
-    call.keys(&call.command, &mut found).is_ok() && found.is_empty()
+    match call.keys(&call.command, &mut found) {
+        Ok(()) => found.is_empty(),
+        Err(_) => call.is_refused_anywhere(),
+    }
 }
 
 /// Which replies of a transaction have keys in them, by the places of their commands.
