@@ -1,5 +1,8 @@
 //! Connections cut anywhere, servers that die and hang, and the end of the gateway: no reply is lost or another's.
 
+use std::io::Read as _;
+use std::net::Shutdown;
+
 use harness::redis::{Redis, RedisClient, RedisReply};
 use harness::{Connection, eventually};
 use rustix::process::{Signal, kill_process};
@@ -219,4 +222,63 @@ fn f1_clients_above_the_limit_are_refused_and_others_kept() {
         std::io::Read::read_exact(&mut client.sender(), &mut reply).is_ok()
             && reply == *b"$1\r\n1\r\n"
     });
+}
+
+#[test]
+fn f2_clients_that_say_no_more_are_answered_to_the_end() {
+    let Some(site) = Site::start("") else { return };
+    for count in [1, 10, 20_000] {
+        assert_eq!(site.client().call(&["SET", "count", "0"]), ok());
+        let mut client = site.client();
+        let mut wire = Vec::new();
+        for _ in 0..count {
+            RedisClient::write(&["INCR", "count"], &mut wire);
+        }
+        // Half of a command is dropped, and keeps nobody waiting.
+        wire.extend_from_slice(b"*2\r\n$4\r\nIN");
+        client.send_raw(&wire);
+        client.sender().shutdown(Shutdown::Write).unwrap();
+        for number in 1..=count {
+            assert_eq!(client.read(), RedisReply::Integer(number));
+        }
+        assert_eq!(client.sender().read(&mut [0; 16]).unwrap(), 0);
+        let counted = site.client().call(&["GET", "count"]);
+        assert_eq!(counted, bulk(&count.to_string()));
+    }
+    site.neighbour_is_well();
+}
+
+#[test]
+fn f2_clients_that_say_no_more_do_not_wait_for_others() {
+    let Some(site) = Site::start("") else { return };
+    for waits in [
+        &[&["BLPOP", "queue", "0"][..]][..],
+        &[&["WATCH", "queue"], &["BLPOP", "queue", "0"]],
+        &[&["BLPOP", "queue", "0"], &["SET", "a", "2"]],
+        &[&["WAIT", "1", "0"]],
+    ] {
+        let mut client = site.client();
+        let mut wire = Vec::new();
+        RedisClient::write(&["SET", "a", "1"], &mut wire);
+        for call in waits {
+            RedisClient::write(call, &mut wire);
+        }
+        client.send_raw(&wire);
+        client.sender().shutdown(Shutdown::Write).unwrap();
+        let mut said = Vec::new();
+        client.sender().read_to_end(&mut said).unwrap();
+        assert!(said.starts_with(b"+OK\r\n"), "{}", said.escape_ascii());
+        let pinned = "portcullis_redis_pinned_connections_active";
+        let labels = [("listener", "cache")];
+        site.gateway.wait_stat(pinned, &labels, |count| count == 0);
+        eventually("its server knows", || {
+            let text = site.servers[0].client().call(&["INFO", "clients"]).text();
+            text.contains("blocked_clients:0")
+        });
+        // Nobody takes what is for others.
+        let pushed = site.client().call(&["RPUSH", "queue", "x"]);
+        assert_eq!(pushed, RedisReply::Integer(1));
+        assert_eq!(site.client().call(&["LPOP", "queue"]), bulk("x"));
+        assert_eq!(site.client().call(&["GET", "a"]), bulk("1"));
+    }
 }

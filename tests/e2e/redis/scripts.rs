@@ -121,3 +121,31 @@ fn scripts_are_not_remembered_where_that_is_off() {
     let said = client.call(&["EVALSHA", &sha, "1", "a"]);
     assert!(is_error(&said, "NOSCRIPT"), "{said:?}");
 }
+
+#[test]
+fn a_script_is_ended_though_all_wait_for_it() {
+    let keys = "allow_commands: [\"script|kill\"]";
+    let Some(site) = Site::shards(2, keys) else {
+        return;
+    };
+    for server in &site.servers {
+        let set = ["CONFIG", "SET", "busy-reply-threshold", "50"];
+        assert_eq!(server.client().call(&set), ok());
+    }
+    let (mut runs, mut waits, mut ends) = (site.client(), site.client(), site.client());
+    let idle = ends.call(&["SCRIPT", "KILL"]);
+    assert!(is_error(&idle, "NOTBUSY"), "{idle:?}");
+    assert_eq!(ends.call(&["SELECT", "1"]), ok());
+    runs.send(&["EVAL", "while true do end", "1", "a"]);
+    waits.send(&["GET", "a"]);
+    // It may not have begun.
+    harness::eventually("it is ended", || ends.call(&["SCRIPT", "KILL"]) == ok());
+    let ended = runs.read();
+    assert!(is_error(&ended, "ERR Error running script"), "{ended:?}");
+    let said = waits.read();
+    assert!(
+        said == RedisReply::Nil || is_error(&said, "BUSY"),
+        "{said:?}"
+    );
+    site.neighbour_is_well();
+}

@@ -256,3 +256,39 @@ fn a_reload_that_adds_a_shard_places_keys_anew() {
     assert!(is_error(&watching.call(&["EXEC"]), "EXECABORT"));
     assert_eq!(watching.call(&["SET", "key:0", "again"]), ok());
 }
+
+#[test]
+fn wrong_numbers_of_keys_are_told_in_the_servers_words() {
+    let Some(site) = Site::shards(2, "") else {
+        return;
+    };
+    let (mut client, mut server) = (site.client(), site.servers[0].client());
+    let calls: &[&[&str]] = &[
+        &["EVAL", "return 1", "1"],
+        &["EVAL", "return 1", "-1"],
+        &["EVAL", "return 1", "x"],
+        &["FCALL", "none", "2", "a"],
+        &["SINTERCARD", "0", "a"],
+        &["SINTERCARD", "01", "a"],
+        &["SINTERCARD", "9223372036854775808", "a"],
+        &["ZDIFF", "2", "a"],
+        &["ZUNIONSTORE", "a", "0", "a"],
+        &["LMPOP", "3", "a", "LEFT"],
+        &["BLMPOP", "x", "0", "a", "LEFT"],
+        &["BZMPOP", "0", "5", "a", "MIN"],
+    ];
+    for call in calls {
+        let said = client.call(call);
+        assert!(is_error(&said, "ERR "), "{call:?}");
+        assert_eq!(said, server.call(call), "{call:?}");
+    }
+    for to in [&mut client, &mut server] {
+        assert_eq!(to.call(&["MULTI"]), ok());
+    }
+    for call in calls {
+        assert_eq!(client.call(call), server.call(call), "{call:?}");
+    }
+    assert_eq!(client.call(&["EXEC"]), server.call(&["EXEC"]));
+    let asked = client.call(&["PUBSUB", "NUMSUB", "a", "a"]);
+    assert_eq!(asked, server.call(&["PUBSUB", "NUMSUB", "a", "a"]));
+}

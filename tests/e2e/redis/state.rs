@@ -301,3 +301,52 @@ fn resp3_is_spoken_with_those_who_ask_for_it() {
         [bulk("f"), bulk("v")]
     );
 }
+
+#[test]
+fn exec_that_is_refused_leaves_no_transaction_behind() {
+    const RULES: &str = "auth: { users: { default: { rules: \"nopass ~* &* +@all -exec\" } } }";
+    for (keys, exec, reason) in [
+        ("", &["EXEC", "x"][..], "wrong number of arguments"),
+        (
+            "filters: [ { deny: { command: exec } } ]",
+            &["EXEC"],
+            "command is not allowed by the gateway",
+        ),
+        (RULES, &["EXEC"], "NOPERM "),
+    ] {
+        let Some(site) = Site::start(keys) else {
+            return;
+        };
+        let mut client = site.client();
+        assert_eq!(client.call(&["WATCH", "a"]), ok());
+        assert_eq!(client.call(&["MULTI"]), ok());
+        assert_eq!(client.call(&["SET", "a", "1"]), queued());
+        let said = client.call(exec);
+        let start = format!("EXECABORT Transaction discarded because of: {reason}");
+        assert!(is_error(&said, &start), "{keys}: {said:?}");
+        // What is said next is answered, not queued.
+        assert_eq!(client.call(&["GET", "a"]), RedisReply::Nil);
+        site.nothing_is_pinned();
+        site.neighbour_is_well();
+    }
+}
+
+#[test]
+fn what_follows_multi_that_is_refused_is_not_carried_out() {
+    let Some(site) = Site::start("filters: [ { deny: { command: multi } } ]") else {
+        return;
+    };
+    let mut client = site.client();
+    let mut wire = Vec::new();
+    for call in [&["MULTI"][..], &["SET", "a", "1"], &["EXEC"], &["GET", "a"]] {
+        RedisClient::write(call, &mut wire);
+    }
+    client.send_raw(&wire);
+    assert_eq!(client.read(), ok());
+    assert!(is_error(&client.read(), "ERR command is not allowed"));
+    let start = "EXECABORT Transaction discarded because of: command is not allowed";
+    assert!(is_error(&client.read(), start));
+    assert_eq!(client.read(), RedisReply::Nil);
+    site.rejected("denied");
+    site.neighbour_is_well();
+}

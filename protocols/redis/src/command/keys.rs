@@ -76,6 +76,20 @@ pub fn keys<A: Arguments + ?Sized>(
     result
 }
 
+/// Whether any server refuses this call, since it says a number of keys that is none, or that it does not have.
+///
+/// So it does no harm wherever it is sent; and what is wrong with it the server says best. False of calls that are in order,
+/// and of those that somebody may take.
+#[must_use]
+pub fn is_refused_anywhere<A: Arguments + ?Sized>(command: CommandId, args: &A) -> bool {
+    let is_counted = |spec: &KeySpec| matches!(spec.extent, Extent::Number { .. });
+    let is_wrong = || {
+        let wrong = each_key(command, args, |_, _| {}).err();
+        matches!(wrong, Some(KeysError::Number | KeysError::Missing))
+    };
+    command.key_specs().iter().any(is_counted) && is_wrong()
+}
+
 /// Where the key is, if there always is one at the same place: what most commands are.
 #[inline]
 pub(super) const fn the_one_key(specs: &[KeySpec]) -> Option<u8> {

@@ -21,7 +21,7 @@ pub use channels::{Channels, channels};
 pub use flags::{Categories, Flags, KeyFlags};
 pub use foreign::Foreign;
 pub use handling::{Denial, Handling};
-pub use keys::{KeysError, each_key, keys};
+pub use keys::{KeysError, each_key, is_refused_anywhere, keys};
 pub use patterns::each_pattern;
 pub use spec::{Begin, Extent, KeySpec};
 

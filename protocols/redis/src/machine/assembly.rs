@@ -175,7 +175,7 @@ impl Assembly {
         out: &mut BytesMut,
     ) -> Option<()> {
         match merge {
-            Merge::AnyOne => return self.first(|part| !part.is_error, out),
+            Merge::AnyOne => return self.any_one(out),
             Merge::NotNull => return self.not_null(version, out),
             Merge::Texts => {
                 self.texts(names, version, out);
@@ -220,6 +220,14 @@ impl Assembly {
         let part = self.parts.iter().find(|part| is(part))?;
         out.extend_from_slice(&part.bytes);
         Some(())
+    }
+
+    /// One that succeeded; or else what is wrong, if anything is where something was to be done.
+    fn any_one(&self, out: &mut BytesMut) -> Option<()> {
+        let is_idle = |part: &Part| part.bytes.starts_with(b"-NOTBUSY");
+        self.first(|part| !part.is_error, out)
+            .or_else(|| self.first(|part| !is_idle(part), out))
+            .or_else(|| self.first(|_| true, out))
     }
 
     fn integers(&self, with: impl Fn(i64, i64) -> i64) -> Option<i64> {
@@ -279,23 +287,31 @@ impl Assembly {
         Some(())
     }
 
-    /// Names and numbers, in the order of the first part: all parts have the same.
+    /// Names and numbers, in the order of the first part: all parts have the same. One that was asked for twice is there twice.
     fn sum_by_name(&self, out: &mut BytesMut) -> Option<()> {
         let mut names: Vec<(&[u8], i64)> = Vec::new();
-        for part in &self.parts {
+        for (number, part) in self.parts.iter().enumerate() {
             let mut list = elements(&part.bytes)?;
+            let mut index = 0;
             while let Some(name) = list.next() {
-                let number = integer(list.next()?)?;
-                match names.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, sum)) => *sum = sum.saturating_add(number),
-                    None => names.push((name, number)),
+                let count = integer(list.next()?)?;
+                let is_it = |known: &(&[u8], i64)| number > 0 && known.0 == name;
+                let at = if names.get(index).is_some_and(is_it) {
+                    Some(index)
+                } else {
+                    names.iter().position(is_it)
+                };
+                match at.and_then(|at| names.get_mut(at)) {
+                    Some((_, sum)) => *sum = sum.saturating_add(count),
+                    None => names.push((name, count)),
                 }
+                index += 1;
             }
         }
         encoder::array(names.len() * 2, out);
-        for (name, number) in names {
+        for (name, count) in names {
             out.extend_from_slice(name);
-            encoder::integer(number, out);
+            encoder::integer(count, out);
         }
         Some(())
     }

@@ -179,6 +179,13 @@ impl<T> Slots<T> {
         self.queue.is_empty()
     }
 
+    /// Whether this reply is owed still.
+    #[must_use]
+    pub fn has(&self, id: SlotId) -> bool {
+        let end = self.first + self.queue.len() as u64;
+        (self.first..end).contains(&id.0)
+    }
+
     /// Whether something that came waits for what is before it.
     #[must_use]
     pub fn has_held(&self) -> bool {
@@ -210,6 +217,12 @@ impl<T> Slots<T> {
         self.is_cut
     }
 
+    /// The place of the next reply that will be owed.
+    #[must_use]
+    pub fn next(&self) -> SlotId {
+        SlotId(self.first + self.queue.len() as u64)
+    }
+
     /// Owes the client one more reply.
     #[inline]
     pub fn push(&mut self, of: T, is_silent: bool) -> SlotId {
@@ -233,7 +246,7 @@ impl<T> Slots<T> {
 
     #[inline]
     fn push_state(&mut self, of: T, is_silent: bool, state: State) -> SlotId {
-        let id = SlotId(self.first + self.queue.len() as u64);
+        let id = self.next();
         if self.queue.capacity() == 0 {
             self.make_room();
         }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::slots::SlotId;
 use crate::command::handling::Scope;
-use crate::command::{Arguments, CommandId, Flags, Foreign, KeysError, keys};
+use crate::command::{Arguments, CommandId, Flags, Foreign, KeysError, is_refused_anywhere, keys};
 use crate::message::RespVersion;
 use crate::renaming::Renaming;
 use crate::reply::ReplyKind;
@@ -87,6 +87,12 @@ impl<'a> Call<'a> {
             Some(foreign) => foreign.keys(args, found),
         }
     }
+
+    /// Whether its keys cannot be told, and any server refuses it: see [`is_refused_anywhere`].
+    #[must_use]
+    pub fn is_refused_anywhere(&self) -> bool {
+        self.foreign.is_none() && is_refused_anywhere(self.id, &self.command)
+    }
 }
 
 /// What a connection was brought to before a client's commands go there.
@@ -143,6 +149,8 @@ pub enum Purpose {
     },
     /// What the server says of all commands: replies that nobody asked for are pushes.
     Monitor,
+    /// A script is to be ended: the server does nothing else meanwhile than to say who it lets in.
+    Kill,
 }
 
 /// What becomes of a connection of a client's own.

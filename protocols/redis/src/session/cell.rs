@@ -83,6 +83,8 @@ pub(super) enum Need {
     Input,
     /// That nothing is under way.
     Settled,
+    /// That the client has been sent all that there is for it.
+    Written,
     /// That fewer commands are under way.
     Capacity,
     /// That the server has taken most of a large command.
@@ -301,6 +303,8 @@ impl State {
         match need {
             Need::Input => self.machine.wants_settling(),
             Need::Settled => self.machine.is_settled(),
+            // Links write without its task.
+            Need::Written => self.machine.is_all_written(),
             Need::Capacity => self.machine.owed() < server.most_owed(),
             Need::Answer => self.answer.is_some(),
             Need::Drained | Need::Nodes => false,

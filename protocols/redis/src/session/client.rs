@@ -23,7 +23,7 @@ use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 use self::run::Known;
 use super::cell::{Cell, Flight, Need, State};
 use super::mailbox::Mailbox;
-use super::reach::{Asking, Pins, act};
+use super::reach::{Asking, Pins, Reach, act};
 use super::server::RedisServer;
 use super::spare;
 use crate::chain::Large;
@@ -131,6 +131,8 @@ struct Session {
     waits: bool,
     /// How often the client was read from in this turn.
     reads: u8,
+    /// The client will say no more.
+    has_ended: bool,
     rest: Rest,
     known: Option<Known>,
     /// What the command is that is being carried out, if it is not in the table.
@@ -163,6 +165,7 @@ impl Session {
             input: downstream.prefix,
             waits: false,
             reads: 0,
+            has_ended: false,
             rest: Rest::Dropped,
             known: None,
             busy_since: downstream.accepted_at,
@@ -209,10 +212,32 @@ impl Session {
                     Err(reason) => return reason,
                 },
             }
+            if self.has_ended {
+                return Box::pin(self.see_off()).await;
+            }
             if let Err(reason) = self.wait(Need::Input).await {
                 return reason;
             }
         }
+    }
+
+    /// The client will say no more, and all that it said is under way. It may still listen: what it is owed it gets, as from a
+    /// server; but one that waits for what others do is gone.
+    async fn see_off(&mut self) -> &'static str {
+        let is_owed = {
+            let machine = &self.cell.state.borrow().machine;
+            machine.owed() > 0 || !machine.is_all_written()
+        };
+        // A command that will not be whole is not answered.
+        if is_owed && matches!(self.rest, Rest::Dropped) {
+            for need in [Need::Settled, Need::Written] {
+                if let Err(reason) = self.wait(need).await {
+                    return reason;
+                }
+            }
+            self.part().await;
+        }
+        "closed"
     }
 
     /// The client wants to go: it gets what it is owed before.
@@ -356,7 +381,7 @@ impl Session {
                     return Ok(Admitted::Foreign(name));
                 }
                 let id = CommandId::resolve(&command).ok();
-                self.refuse(id, taken.len(), refusal, &text);
+                self.deny(id, taken.len(), refusal, &text);
                 return Ok(Admitted::No);
             }
         };
@@ -377,7 +402,7 @@ impl Session {
             match self.filter(id, taken, None).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
-                    self.refuse(Some(id), taken.len(), refusal, &text);
+                    self.turn_away(id, taken.len(), refusal, &text);
                     return Ok(Flow::Next);
                 }
             }
@@ -450,14 +475,36 @@ impl Session {
         Ok(flow)
     }
 
-    /// Answers a command with an error.
+    /// Answers a command with an error that was not admitted.
     #[cold]
-    fn refuse(&mut self, id: Option<CommandId>, len: usize, refusal: Refusal, text: &[u8]) {
+    fn deny(&mut self, id: Option<CommandId>, len: usize, refusal: Refusal, text: &[u8]) {
+        self.refuse(id, len, refusal, |machine, flight, reach| {
+            machine.deny(id, text, flight, reach);
+        });
+    }
+
+    /// Answers a command that filters refused.
+    #[cold]
+    fn turn_away(&mut self, id: CommandId, len: usize, refusal: Refusal, text: &[u8]) {
+        let id = Some(id);
+        self.refuse(id, len, refusal, |machine, flight, reach| {
+            machine.turn_away(id, text, flight, reach);
+        });
+    }
+
+    fn refuse(
+        &mut self,
+        id: Option<CommandId>,
+        len: usize,
+        refusal: Refusal,
+        answer: impl FnOnce(&mut Client<Flight>, Flight, &mut Reach<'_>),
+    ) {
         self.cell.server.stats.on_rejected(refusal.reason);
-        let mut state = self.cell.state.borrow_mut();
         let flight = Flight::new(id, len, clock::now());
-        state.machine.refuse(text, flight);
-        self.cell.count(&mut state);
+        let asking = asking(&self.connection, self.busy_since);
+        act(&self.cell, &mut self.pins, asking, |machine, reach| {
+            answer(machine, flight, reach);
+        });
     }
 
     /// A line of words: it becomes a command.

@@ -219,12 +219,22 @@ impl Shard {
         speaks: Speaks,
         patience: Option<Duration>,
     ) -> Result<Rc<Link>, Lost> {
+        self.open_to(self.target.clone(), common, speaks, patience)
+    }
+
+    fn open_to(
+        &self,
+        target: Target,
+        common: &Rc<Common>,
+        speaks: Speaks,
+        patience: Option<Duration>,
+    ) -> Result<Rc<Link>, Lost> {
         self.health.check(speaks, clock::now())?;
         let link = Link::new(patience, speaks, self.home.clone());
         let task = Opening {
             link: Rc::clone(&link),
             common: Rc::clone(common),
-            target: self.target.clone(),
+            target,
             health: Rc::clone(&self.health),
             speaks,
         };
@@ -246,6 +256,20 @@ impl Shard {
             }
             None => self.open(common, speaks, patience),
         }
+    }
+
+    /// As [`pin`](Self::pin), to a server that is too busy to say what it is. Not for others afterwards.
+    pub(super) fn pin_as_it_is(
+        &self,
+        common: &Rc<Common>,
+        speaks: Speaks,
+        patience: Option<Duration>,
+    ) -> Result<Rc<Link>, Lost> {
+        let target = match &self.target {
+            Target::Found(address, _) => Target::Found(Rc::clone(address), Part::Node),
+            configured => configured.clone(),
+        };
+        self.open_to(target, common, speaks, patience)
     }
 
     fn take_idle(&self, speaks: Speaks) -> Option<Rc<Link>> {

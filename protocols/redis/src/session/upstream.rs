@@ -390,22 +390,26 @@ impl Upstream {
     ) -> Result<Rc<Link>, Lost> {
         let common = &self.common;
         let patience = self.patience(purpose);
+        let pin_at = |shard: &Shard| match purpose {
+            Purpose::Kill => shard.pin_as_it_is(common, speaks, patience),
+            _ => shard.pin(common, speaks, patience),
+        };
         let link = match &self.place {
-            Place::One(shard) => shard.pin(common, speaks, patience)?,
+            Place::One(shard) => pin_at(shard)?,
             Place::Hashed(_, shards) => {
                 let shard = shards.get(to as usize).ok_or(Lost::NoEndpoint)?;
-                shard.pin(common, speaks, patience)?
+                pin_at(shard)?
             }
             Place::Slots(members) => {
                 let node = members.node(to, client.1)?;
-                let link = node.pin(common, speaks, patience)?;
+                let link = pin_at(&node)?;
                 if purpose == (Purpose::Tracking { is_broadcast: true }) {
                     members.note_broadcast(&link);
                 }
                 link
             }
             Place::Followed(followed) => {
-                let link = followed.primary()?.pin(common, speaks, patience)?;
+                let link = pin_at(&*followed.primary()?)?;
                 followed.note_pin(&link, purpose);
                 link
             }
@@ -438,6 +442,7 @@ impl Upstream {
             // Of its answer: what it hears then may take any time.
             Purpose::Monitor => patience,
             Purpose::Transaction | Purpose::Large | Purpose::Tracking { .. } => patience,
+            Purpose::Kill => patience,
         }
     }
 

@@ -53,6 +53,7 @@ impl<T> Client<T> {
         let parts = Assembly::new(How::Acknowledged, 2 * places.len());
         let is_silent = self.is_silent();
         let slot = self.slots.push_merging(of, is_silent, parts);
+        self.waiting = Some(slot);
         for (part, to) in (0..).step_by(2).zip(places) {
             let marked = Ticket::Slot { slot, part };
             let part = part + 1;

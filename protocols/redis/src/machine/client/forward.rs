@@ -47,15 +47,19 @@ pub(super) fn place(call: &Call<'_>, up: &mut impl Upstreams) -> Result<Destinat
     }
 }
 
-/// The one place that a command's keys, or its channel, are at. `None`: it has none.
+/// The one place that a command's keys, or its channel, are at. `None`: it has none, or any server will say what is wrong.
 #[inline]
 pub(super) fn bound_place(
     call: &Call<'_>,
     up: &mut impl Upstreams,
 ) -> Result<Option<Destination>, NoPlace> {
     let mut found = SmallVec::new();
-    call.keys(&call.command, &mut found)
-        .map_err(|error| NoPlace::Answer(error.text().as_bytes()))?;
+    if let Err(error) = call.keys(&call.command, &mut found) {
+        if call.is_refused_anywhere() {
+            return Ok(None);
+        }
+        return Err(NoPlace::Answer(error.text().as_bytes()));
+    }
     let mut at = None;
     for index in &found {
         let key = call.command.argument(*index as usize).unwrap_or_default();
@@ -344,6 +348,7 @@ impl<T> Client<T> {
             return Err(of);
         }
         if self.transaction.pin_at(to).is_some() {
+            self.waiting = Some(self.slots.next());
             self.send(to, call, of, up);
             return Ok(Flow::Next);
         }
@@ -360,6 +365,7 @@ impl<T> Client<T> {
             Err(lost) => self.lose(lost, of),
             Ok((outgoing, pin)) => {
                 let slot = self.owe(of, outgoing.named);
+                self.waiting = Some(slot);
                 let ticket = Ticket::Slot { slot, part: 0 };
                 self.ending.push((pin, PinEnd::Clean));
                 if let Err(lost) = up.send_pinned(pin, &outgoing.wire, Some(ticket)) {

@@ -1,16 +1,18 @@
 //! One client's conversation: who it is, what each of its commands becomes, and the replies that it is owed.
 //!
-//! What it may do is in `admission`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
-//! `transaction`, `subscription`, `tracking`, `monitor`, `acknowledge`. Start at [`Client::admit`], then [`Client::execute`].
+//! What it may do is in `admission`, and what is said to what it may not in `refusal`. One file for each kind of command: `forward` (to one place, to several, to all), `local`,
+//! `transaction`, `subscription`, `tracking`, `monitor`, `acknowledge`, `kill`. Start at [`Client::admit`], then [`Client::execute`].
 
 mod acknowledge;
 mod admission;
 mod answers;
 mod copy;
 mod forward;
+mod kill;
 mod local;
 mod monitor;
 mod parts;
+mod refusal;
 mod run;
 mod subscription;
 #[cfg(test)]
@@ -37,7 +39,7 @@ use super::slots::{ErrorPrefix, Finished, SlotId, Slots};
 use super::upstreams::{Call, Lost, Piece, PinEnd, PinId, Speaks, Ticket, Upstreams};
 use crate::acl::User;
 use crate::command::CommandId;
-use crate::command::handling::{Handling, Pin};
+use crate::command::handling::{Handling, Merge, Pin};
 use crate::encoder;
 use crate::message::RespVersion;
 
@@ -70,6 +72,8 @@ pub struct Client<T> {
     /// Connections of its own that go back when all replies are here.
     ending: SmallVec<[(PinId, PinEnd); 1]>,
     is_closing: bool,
+    /// The last command that may wait for what others do.
+    waiting: Option<SlotId>,
     out: BytesMut,
     over: SmallVec<[(T, Finished); 1]>,
 }
@@ -107,6 +111,7 @@ impl<T> Client<T> {
             replies: Replies::On,
             ending: SmallVec::new(),
             is_closing: false,
+            waiting: None,
             out: BytesMut::new(),
             over: SmallVec::new(),
         }
@@ -168,6 +173,18 @@ impl<T> Client<T> {
         self.out.len() + self.slots.held()
     }
 
+    /// Whether it has been sent all that there is for it.
+    #[must_use]
+    pub fn is_all_written(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether a command of its is under way that waits for what others do, for ever perhaps.
+    #[must_use]
+    pub fn awaits_others(&self) -> bool {
+        self.waiting.is_some_and(|slot| self.slots.has(slot))
+    }
+
     /// How many replies it is owed.
     #[must_use]
     pub fn owed(&self) -> usize {
@@ -206,6 +223,11 @@ impl<T> Client<T> {
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
         !self.subscriptions.is_empty() || self.monitor.is_some()
+    }
+
+    /// Whether it may say little else than what it listens to: RESP2 cannot tell messages from replies.
+    fn is_only_listening(&self) -> bool {
+        self.speaks.version == RespVersion::Resp2 && !self.subscriptions.is_empty()
     }
 
     /// Whether it listens for messages that other clients ask to be told to it.
@@ -270,9 +292,8 @@ impl<T> Client<T> {
         self.end_monitor_now(up);
     }
 
-    /// Answers a command with an error: one that was not admitted, or that a filter refused. Inside of a transaction, it
-    /// fails.
-    pub fn refuse(&mut self, text: &[u8], of: T) {
+    /// Answers a command with an error. Inside of a transaction, that fails.
+    fn refuse(&mut self, text: &[u8], of: T) {
         self.transaction.poison();
         if let Some(tracking) = &mut self.tracking {
             tracking.on_refused();
@@ -285,7 +306,7 @@ impl<T> Client<T> {
     /// # Errors
     /// It must wait until the client [is settled](Self::is_settled), and is to be tried again then.
     pub fn execute(&mut self, call: Call<'_>, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
-        if !self.ending.is_empty() || self.is_asking() {
+        if !self.ending.is_empty() || self.is_asking() || self.subscriptions.is_asking() {
             if !self.slots.is_empty() {
                 return Err(of);
             }
@@ -305,10 +326,7 @@ impl<T> Client<T> {
             self.answer(of, |_, reply| encoder::error(monitor::REFUSAL, reply));
             return Ok(Flow::Next);
         }
-        if self.speaks.version == RespVersion::Resp2
-            && !self.subscriptions.is_empty()
-            && !subscription::is_allowed(call.id)
-        {
+        if self.is_only_listening() && !subscription::is_allowed(call.id) {
             let text = subscription::refusal(call.name());
             self.answer(of, |_, reply| encoder::error(text.as_bytes(), reply));
             return Ok(Flow::Next);
@@ -330,6 +348,7 @@ impl<T> Client<T> {
             Handling::FanOut(..) if call.id == CommandId::WAIT => {
                 return self.acknowledge(call, of, up);
             }
+            Handling::FanOut(_, Merge::AnyOne) => self.kill(call, of, up),
             Handling::FanOut(scope, merge) => self.fan_out(scope, merge, call, of, up),
             Handling::Local(local) => return self.local(local, call, of, up),
             Handling::Pin(Pin::Transaction | Pin::Watch) => {

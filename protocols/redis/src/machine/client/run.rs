@@ -17,7 +17,8 @@ impl<T> Client<T> {
         let has_own = self.transaction.is_open() || self.transaction.has_connection();
         let listens = self.tracking.is_some() || self.monitor.is_some() || self.is_subscribed();
         let is_silent = self.replies != Replies::On || self.slots.is_cut();
-        !has_own && !listens && !is_silent && self.ending.is_empty()
+        let is_asking = self.subscriptions.is_asking();
+        !has_own && !listens && !is_asking && !is_silent && self.ending.is_empty()
     }
 
     /// A plain command is sent on its way: its reply is owed.

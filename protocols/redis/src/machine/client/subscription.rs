@@ -142,6 +142,15 @@ impl Subscriptions {
         links.into_iter().flatten().map(|link| link.pin)
     }
 
+    /// Whether a server has not confirmed yet what it was asked for: what is said behind that must not overtake it, over another
+    /// connection.
+    #[inline]
+    pub(super) fn is_asking(&self) -> bool {
+        let is_asking = |link: &Link| !link.waiting.is_empty();
+        let listening = self.listening.as_ref();
+        listening.is_some_and(|listening| listening.links.iter().any(is_asking))
+    }
+
     /// Whether there are connections that nothing is listened to on.
     #[inline]
     pub(super) fn has_unused(&self) -> bool {
@@ -203,8 +212,8 @@ impl<T> Client<T> {
         let Some(channels) = channels(call.id, &call.command) else {
             return Ok(Flow::Next);
         };
-        // A PUBLISH of its own that is under way would be missed.
-        if channels.use_of == ChannelUse::Subscribe && !self.slots.is_empty() {
+        // A PUBLISH of its own that is under way would be missed, or heard though it came later.
+        if !self.slots.is_empty() {
             return Err(of);
         }
         let kind = Kind::of(&channels);

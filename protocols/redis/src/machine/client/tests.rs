@@ -12,6 +12,7 @@
 //! | `p1 sent` | All of a large command was sent. |
 //! | `nowhere`, `no pin` | The next key has no place; the next connection of its own cannot be had. |
 //! | `large 4 > SET a` | The front of a command of four arguments. |
+//! | `turned away > MULTI` | The client says this, and filters refuse it. |
 //! | `leave` | The client is gone. |
 //!
 //! A key lives at the shard that its first letter says, `a` at 0, `b` at 1, `c` at 2. With the option `prefix=` keys have that
@@ -112,6 +113,9 @@ impl Talk {
             users.insert(name.as_bytes(), user);
         }
         let mut allowed = vec![CommandId::FLUSHDB];
+        if vector.has("kill") {
+            allowed.extend([CommandId::SCRIPT_KILL, CommandId::FUNCTION_KILL]);
+        }
         if vector.has("monitor") {
             allowed.push(CommandId::MONITOR);
         }
@@ -150,6 +154,7 @@ impl Talk {
                     .push_back((self.commands, Command::new(&words)));
             }
             "large" => self.large(rest),
+            "turned" => self.turn_away(rest.strip_prefix("away > ").unwrap()),
             "nowhere" => self.up.is_nowhere = true,
             "no" => self.up.has_no_pin = true,
             "leave" => {
@@ -202,7 +207,8 @@ impl Talk {
             Ok(id) => id,
             Err((refusal, text)) => {
                 self.up.said.push(format!("  refused: {}", refusal.reason));
-                self.client.refuse(&text, of);
+                let id = CommandId::resolve(&words).ok();
+                self.client.deny(id, &text, of, &mut self.up);
                 return true;
             }
         };
@@ -222,6 +228,14 @@ impl Talk {
         }
     }
 
+    fn turn_away(&mut self, command: &str) {
+        self.commands += 1;
+        let words: Vec<&str> = command.split(' ').collect();
+        let id = CommandId::resolve(&Command::new(&words).as_ref()).ok();
+        let text = b"ERR not now";
+        self.client.turn_away(id, text, self.commands, &mut self.up);
+    }
+
     fn large(&mut self, step: &str) {
         let (declared, words) = step.split_once(" > ").unwrap();
         let words: Vec<&str> = words.split(' ').collect();
@@ -236,7 +250,8 @@ impl Talk {
             Ok(id) => id,
             Err((refusal, text)) => {
                 self.up.said.push(format!("  refused: {}", refusal.reason));
-                return self.client.refuse(&text, self.commands);
+                let id = CommandId::resolve(&command).ok();
+                return self.client.deny(id, &text, self.commands, &mut self.up);
             }
         };
         let call = Call::new(id, command);

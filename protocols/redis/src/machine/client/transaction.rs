@@ -35,6 +35,8 @@ pub(super) struct Transaction {
     /// Something is under way over connections that clients share, too, which may overtake.
     is_mixed: bool,
     open: Option<Open>,
+    /// MULTI was refused, with this error: nothing that follows is taken.
+    in_vain: Option<Box<[u8]>>,
     /// Keys in the replies that EXEC will bring.
     named: Option<NamedReplies>,
     /// Commands without keys, until the first key says where they are carried out.
@@ -67,7 +69,10 @@ fn can_be_held(call: &Call<'_>) -> bool {
         return false;
     }
     let mut found = SmallVec::new();
-    call.keys(&call.command, &mut found).is_ok() && found.is_empty()
+    match call.keys(&call.command, &mut found) {
+        Ok(()) => found.is_empty(),
+        Err(_) => call.is_refused_anywhere(),
+    }
 }
 
 /// Which replies of a transaction have keys in them, by the places of their commands.
@@ -142,6 +147,7 @@ impl Transaction {
 
     pub(super) fn take_pin(&mut self) -> Option<PinId> {
         self.open = None;
+        self.in_vain = None;
         self.is_watching = false;
         self.is_mixed = false;
         self.named = None;
@@ -294,6 +300,7 @@ impl<T> Client<T> {
                 Handling::Local(local @ (Local::Quit | Local::Reset)) => {
                     return self.local(local, call, of, up);
                 }
+                _ if let Some(text) = self.transaction.in_vain.clone() => self.refuse(&text, of),
                 // These go to the server, to be answered in their turn.
                 Handling::Local(Local::Ping | Local::Echo)
                 | Handling::Forward
@@ -381,8 +388,12 @@ impl<T> Client<T> {
     fn exec(&mut self, of: T, up: &mut impl Upstreams) -> Result<Flow, T> {
         let open = self.transaction.open.unwrap_or_default();
         if open.is_poisoned {
+            let in_vain = self.transaction.in_vain.take();
             self.abandon(up);
-            self.answer(of, |_, reply| encoder::error(ABORTED, reply));
+            match in_vain {
+                Some(text) => self.deny(Some(CommandId::EXEC), &text, of, up),
+                None => self.answer(of, |_, reply| encoder::error(ABORTED, reply)),
+            }
             return Ok(Flow::Next);
         }
         if self.transaction.own.is_none() {
@@ -441,8 +452,15 @@ impl<T> Client<T> {
         }
     }
 
+    /// A transaction begins of which nothing will be carried out, for this reason.
+    pub(super) fn begin_in_vain(&mut self, text: &[u8]) {
+        self.transaction.open = Some(Open::default());
+        self.transaction.poison();
+        self.transaction.in_vain = Some(text.into());
+    }
+
     /// Ends it without a word to the client.
-    fn abandon(&mut self, up: &mut impl Upstreams) {
+    pub(super) fn abandon(&mut self, up: &mut impl Upstreams) {
         let is_sent = self.transaction.open.is_some_and(|open| open.is_sent);
         let Some(pin) = self.transaction.take_pin() else {
             return;

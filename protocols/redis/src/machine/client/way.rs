@@ -27,7 +27,9 @@ impl<'a> Outgoing<'a> {
         arguments: &A,
         up: &impl Upstreams,
     ) -> Result<Self, Lost> {
-        let Some(renaming) = renaming(way, up) else {
+        // What is refused anywhere has no keys that could be renamed.
+        let renaming = renaming(way, up).filter(|_| !call.is_refused_anywhere());
+        let Some(renaming) = renaming else {
             return Ok(Self {
                 wire: Cow::Borrowed(call.command.wire()),
                 named: None,

@@ -74,7 +74,7 @@ impl Session {
         };
         drop(state);
         if let Some((refusal, text)) = refused {
-            self.refuse(None, taken.len(), refusal, &text);
+            self.deny(None, taken.len(), refusal, &text);
             return Ok(None);
         }
         self.foreign = learned.ok();

@@ -38,7 +38,7 @@ impl Session {
             }
             Err((refusal, text)) => {
                 let id = CommandId::resolve(&command).ok();
-                self.refuse(id, len, refusal, &text);
+                self.deny(id, len, refusal, &text);
                 return Ok(Flow::Next);
             }
         };
@@ -47,7 +47,7 @@ impl Session {
             match self.filter(id, &Taken::Front(len), Some(large)).await? {
                 Ok(kept) => held = kept,
                 Err((refusal, text)) => {
-                    self.refuse(Some(id), len, refusal, &text);
+                    self.turn_away(id, len, refusal, &text);
                     return Ok(Flow::Next);
                 }
             }

@@ -91,7 +91,7 @@ impl Session {
         }
         // Whoever takes no replies gets no more of them.
         let is_behind = state.machine.out().len() > STREAMED;
-        while self.input.len() <= STREAMED && !is_behind {
+        while self.input.len() <= STREAMED && !is_behind && !self.has_ended {
             if self.input.capacity() == 0 {
                 self.input = spare::take();
             }
@@ -102,7 +102,13 @@ impl Session {
             }
             let stream = &mut state.stream;
             match stream.poll_read_again(task, &mut self.input, usize::MAX, &mut self.waits) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err("closed")),
+                Poll::Ready(Ok(0)) => {
+                    self.has_ended = true;
+                    if need == Need::Input {
+                        return Poll::Ready(Ok(()));
+                    }
+                    break;
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err("downstream_io")),
                 Poll::Ready(Ok(_)) => {
                     self.reads += 1;
@@ -113,6 +119,10 @@ impl Session {
                 }
                 Poll::Pending => break,
             }
+        }
+        if self.has_ended && state.machine.awaits_others() {
+            // Nobody may be there any more, and what it would be given is others'.
+            return Poll::Ready(Err("closed"));
         }
         if self.input.is_empty() {
             spare::put(&mut self.input);

@@ -295,7 +295,10 @@ impl Actor {
         let id = match self.machine.admit(&command) {
             Ok(id) => id,
             Err((_, text)) => {
-                self.machine.refuse(&text, of);
+                let id = CommandId::resolve(&command).ok();
+                let client = self.id;
+                let mut reach = Reach { gateway, client };
+                self.machine.deny(id, &text, of, &mut reach);
                 return true;
             }
         };
@@ -328,7 +331,10 @@ impl Actor {
         let id: CommandId = match self.machine.admit(&front) {
             Ok(id) => id,
             Err((_, text)) => {
-                self.machine.refuse(&text, of);
+                let id = CommandId::resolve(&command).ok();
+                let client = self.id;
+                let mut reach = Reach { gateway, client };
+                self.machine.deny(id, &text, of, &mut reach);
                 return true;
             }
         };
