@@ -232,6 +232,7 @@ impl RedisConfig {
             allowed: self.allow_commands.clone(),
             databases: self.databases.get(),
             is_cluster: false,
+            node: Box::default(),
         })
     }
 

@@ -30,7 +30,7 @@ use crate::chain::Large;
 use crate::command::{CommandId, Foreign};
 use crate::encoder;
 use crate::error::RequestError;
-use crate::machine::{Call, Client, Flow, PinId, Refusal};
+use crate::machine::{Call, Client, Flow, Here, PinId, Refusal};
 use crate::request::{Command, CommandFrame, CommandRef, CommandScanner};
 use crate::slow_log::Noted;
 
@@ -153,7 +153,13 @@ impl Session {
         let cx = server.context(&downstream);
         let peer = downstream.client().map(|address| address.to_string());
         let id = downstream.id.0;
-        let machine = Client::new(server.policy.clone(), id, peer.unwrap_or_default());
+        let mut machine = Client::new(server.policy.clone(), id, peer.unwrap_or_default());
+        if server.policy.is_cluster
+            && let Some(address) = downstream.local().0.ip()
+        {
+            let is_secure = downstream.tls.is_some();
+            machine.set_here(Here { address, is_secure });
+        }
         let mut scanner = CommandScanner::new(server.config.limits.request());
         scanner.set_known(machine.is_known());
         server.stats.on_start();

@@ -26,7 +26,7 @@ use super::upstream::Upstream;
 use super::way::Ways;
 use crate::chain::RedisMessages;
 use crate::config::RedisConfig;
-use crate::machine::{Lost, Policy};
+use crate::machine::{Lost, Policy, node_id};
 use crate::route::Condition;
 
 /// The protocol `redis`.
@@ -95,6 +95,7 @@ impl Protocol for Redis {
             && let Some(policy) = Arc::get_mut(&mut policy)
         {
             policy.is_cluster = true;
+            policy.node = node_id(&cx.listener);
         }
         let chain = config.filters.build(&cx.filters(&path))?;
         Ok(RedisServer {

@@ -22,6 +22,8 @@ pub struct Policy {
     pub databases: u32,
     /// All servers are nodes of a Redis Cluster, which has one database.
     pub is_cluster: bool,
+    /// The id of the node that clients see then: see [`node_id`](super::node_id).
+    pub node: Box<str>,
 }
 
 impl Policy {

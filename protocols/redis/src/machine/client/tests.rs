@@ -120,9 +120,15 @@ impl Talk {
             allowed,
             databases: 2,
             is_cluster: vector.has("cluster"),
+            node: node_id("cache"),
         };
+        let mut client = Client::new(Arc::new(policy), 7, "10.0.0.1:4711");
+        client.set_here(Here {
+            address: ([10, 0, 0, 2], 6379).into(),
+            is_secure: vector.has("secure"),
+        });
         Self {
-            client: Client::new(Arc::new(policy), 7, "10.0.0.1:4711"),
+            client,
             up: Script {
                 shards: vector.number("shards", 1) as u16,
                 renaming: vector.option("prefix").map(|prefix| {
