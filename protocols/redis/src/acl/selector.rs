@@ -9,7 +9,7 @@ use crate::command::{Arguments, Categories, CommandId, Foreign, KeyFlags, channe
 const WORDS: usize = CommandId::COUNT.div_ceil(64);
 
 /// What may be done.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selector {
     commands: [u64; WORDS],
     /// What was said that is about commands that are not in the table, too: the last that fits decides.
@@ -42,7 +42,7 @@ impl Named {
 }
 
 /// Keys, and what may be done with them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyPattern {
     pub(super) glob: Glob,
     pub(super) reads: bool,

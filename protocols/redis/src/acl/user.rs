@@ -113,6 +113,12 @@ impl User {
         self.any(|selector| selector.check(command, args))
     }
 
+    /// Whether both may do the same, whatever their passwords are.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        self.root == other.root && self.selectors == other.selectors
+    }
+
     /// Whether it may do any call of a command, whatever the arguments are.
     #[must_use]
     pub fn may_always(&self, command: CommandId) -> bool {

@@ -27,6 +27,18 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// This one, with the users and the allowed commands of another.
+    #[must_use]
+    pub fn with_rights_of(&self, other: &Self) -> Self {
+        Self {
+            users: other.users.clone(),
+            allowed: other.allowed.clone(),
+            databases: self.databases,
+            is_cluster: self.is_cluster,
+            node: self.node.clone(),
+        }
+    }
+
     /// Why a command is refused, if it is.
     #[must_use]
     pub fn denial(&self, command: CommandId) -> Option<Denial> {
@@ -44,6 +56,44 @@ pub struct Refusal {
 }
 
 impl<T> Client<T> {
+    /// What it may do is told by this.
+    #[must_use]
+    #[inline]
+    pub const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Other users, or commands, are allowed from now on: its user is looked up anew, and who need not say who he is any more is
+    /// let in. If the user's rules have changed, a transaction fails, since some of what is queued may not be allowed any more.
+    ///
+    /// False: it may not stay. Its user is gone or off, it never said who it is and must, or its messages come by other rules.
+    #[must_use]
+    pub fn renew(&mut self, policy: Arc<Policy>) -> bool {
+        let before = std::mem::replace(&mut self.policy, policy);
+        let users = &self.policy.users;
+        let Some(user) = &self.user else {
+            self.user = users.at_first().cloned();
+            return true;
+        };
+        let was_asked = *self.user_name != *Users::DEFAULT || before.users.at_first().is_none();
+        let found = if was_asked {
+            users.find(&self.user_name).filter(|user| user.is_enabled())
+        } else {
+            users.at_first()
+        };
+        let Some(found) = found.cloned() else {
+            return false;
+        };
+        let is_same = found.has_rules_of(user);
+        self.user = Some(found);
+        if !is_same {
+            self.transaction.poison();
+        }
+        let may_watch = self.policy.denial(CommandId::MONITOR).is_none();
+        let listens = self.is_subscribed() || self.tracking.is_some();
+        (is_same || !listens) && (may_watch || self.monitor.is_none())
+    }
+
     /// Whether a command may be carried out at all: it exists, has its arguments, and the client may do it. If not, the
     /// client is owed the answer, in its turn.
     ///

@@ -40,6 +40,11 @@ fn what_a_client_is_told_of_itself() {
 }
 
 #[test]
+fn what_a_client_may_do_after_a_reload() {
+    check_file(format!("{TALKS}/rights.md"), talk);
+}
+
+#[test]
 fn commands_for_one_place_and_for_several() {
     check_file(format!("{TALKS}/places.md"), talk);
 }
@@ -89,6 +94,18 @@ fn talk(vector: &Vector) -> String {
     talk.up.said.join("\n")
 }
 
+/// Users with these rules.
+fn users(named: &[(&str, &str)]) -> Users {
+    let mut users = Users::default();
+    for (name, rules) in named {
+        let mut user = User::new();
+        user.apply(&format!("on {}", rules.replace(',', " ")))
+            .unwrap();
+        users.insert(name.as_bytes(), user);
+    }
+    users
+}
+
 /// A client and what it talks to.
 struct Talk {
     client: Client<u32>,
@@ -100,17 +117,11 @@ struct Talk {
 
 impl Talk {
     fn new(vector: &Vector) -> Self {
-        let mut users = Users::default();
         let default = vector.option("default").unwrap_or("nopass,+@all,~*,&*");
-        for (name, rules) in [
+        let users = users(&[
             ("default", default),
             ("reader", ">secret,+@read,+@transaction,~a*"),
-        ] {
-            let mut user = User::new();
-            user.apply(&format!("on {}", rules.replace(',', " ")))
-                .unwrap();
-            users.insert(name.as_bytes(), user);
-        }
+        ]);
         let mut allowed = vec![CommandId::FLUSHDB];
         if vector.has("monitor") {
             allowed.push(CommandId::MONITOR);
@@ -156,6 +167,21 @@ impl Talk {
                     .push_back((self.commands, Command::new(&words)));
             }
             "large" => self.large(rest),
+            "users" => {
+                let named: Vec<_> = rest
+                    .split(' ')
+                    .filter_map(|it| it.split_once(':'))
+                    .collect();
+                let next = Policy {
+                    users: users(&named),
+                    ..Policy::default()
+                };
+                let policy = self.client.policy().with_rights_of(&next);
+                if !self.client.renew(Arc::new(policy)) {
+                    self.is_closed = true;
+                    self.up.said.push("  closes".to_owned());
+                }
+            }
             "nowhere" => self.up.is_nowhere = true,
             "no" => self.up.has_no_pin = true,
             "leave" => {
