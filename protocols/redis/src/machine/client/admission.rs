@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::Client;
 use crate::acl::{NO_AUTHENTICATION, User, Users};
 use crate::command::handling::Denial;
-use crate::command::{Arguments, CommandId, Flags, Foreign, Unknown, arity};
+use crate::command::{Arguments, Categories, CommandId, Flags, Foreign, Unknown, arity};
 
 /// What a listener lets its clients do.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Policy {
     pub databases: u32,
     /// All servers are nodes of a Redis Cluster, which has one database.
     pub is_cluster: bool,
+    /// Scripts and functions are trusted: users whose rules name these commands run them, though they may not do everything.
+    pub trusts_scripts: bool,
     /// The id of the node that clients see then: see [`node_id`](super::node_id).
     pub node: Box<str>,
 }
@@ -33,6 +35,7 @@ impl Policy {
         Self {
             users: other.users.clone(),
             allowed: other.allowed.clone(),
+            trusts_scripts: other.trusts_scripts,
             databases: self.databases,
             is_cluster: self.is_cluster,
             node: self.node.clone(),
@@ -118,6 +121,9 @@ impl<T> Client<T> {
         if let Err(denied) = user.may(id, command) {
             return Err(refused(denied.label(), |text| denied.write(command, text)));
         }
+        if id.runs_code() && !self.may_run_code(user, |user| user.names(id)) {
+            return Err(refused("acl_script", |text| beyond_rules(id.name(), text)));
+        }
         match self.policy.denial(id) {
             None => Ok(id),
             Some(denial) => Err(refused(denial.label(), |text| {
@@ -126,6 +132,11 @@ impl<T> Client<T> {
                 text.extend_from_slice(b"' is not allowed by the gateway");
             })),
         }
+    }
+
+    /// Whether a user may run what nobody looks into.
+    fn may_run_code(&self, user: &User, names: impl FnOnce(&User) -> bool) -> bool {
+        user.is_unrestricted() || (self.policy.trusts_scripts && names(user))
     }
 
     /// Whether [`admit`](Self::admit) would admit any call of a command that has as many arguments as it takes.
@@ -164,6 +175,11 @@ impl<T> Client<T> {
         if let Err(denied) = user.may_foreign(foreign, command, &keys) {
             return Err(refused(denied.label(), |text| denied.write(command, text)));
         }
+        if foreign.categories.contains(Categories::SCRIPTING)
+            && !self.may_run_code(user, |user| user.names_foreign(foreign))
+        {
+            return Err(refused("acl_script", |text| beyond_rules(name, text)));
+        }
         match foreign.refusal() {
             None => Ok(()),
             Some(refusal) => {
@@ -183,6 +199,14 @@ impl<T> Client<T> {
             arity::unknown(unknown, command, text);
         })
     }
+}
+
+/// Why a user whom rules hold back runs no script.
+fn beyond_rules(name: &str, text: &mut Vec<u8>) {
+    text.extend_from_slice(b"NOPERM this user has no permissions to run the '");
+    text.extend_from_slice(name.as_bytes());
+    let why = b"' command: its rules do not allow everything, and the gateway cannot hold scripts to them";
+    text.extend_from_slice(why);
 }
 
 #[cold]

@@ -131,6 +131,7 @@ impl Talk {
             allowed,
             databases: 2,
             is_cluster: vector.has("cluster"),
+            trusts_scripts: vector.has("trusted"),
             node: node_id("cache"),
         };
         let mut client = Client::new(Arc::new(policy), 7, "10.0.0.1:4711");
