@@ -16,6 +16,7 @@ mod foreign;
 mod isolation;
 mod prefixes;
 mod replicas;
+mod rights;
 mod scripted;
 mod scripts;
 mod sentinel;

@@ -289,6 +289,17 @@ impl RedisClient {
         self.stream.get_mut().write_all(wire).unwrap();
     }
 
+    /// Fails unless the gateway closes without another word.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        let mut rest = Vec::new();
+        let ended = self.stream.read_to_end(&mut rest);
+        let is_reset =
+            matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(ended.is_ok() || is_reset, "{ended:?}");
+        assert_eq!(rest, b"", "{}", String::from_utf8_lossy(&rest));
+    }
+
     /// Reads one reply.
     #[track_caller]
     pub fn read(&mut self) -> RedisReply {

@@ -1,5 +1,6 @@
 //! CLIENT TRACKING and MONITOR: what servers say unasked, to those who asked for it.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use harness::redis::{RedisClient, RedisReply};
@@ -380,7 +381,7 @@ fn what_a_tracking_client_says_stays_in_order_while_a_slot_moves() {
             RedisClient::write(&["APPEND", &keys[0], "x"], &mut wire);
             RedisClient::write(&["STRLEN", &keys[0]], &mut wire);
             let length = round * 20 + number;
-            expected += &format!(":{length}\r\n:{length}\r\n");
+            let _ = write!(expected, ":{length}\r\n:{length}\r\n");
         }
         raw.0.send(&wire).unwrap();
         // What was sent on is tracked in any case, and so it may hear of it.

@@ -237,6 +237,7 @@ fn rule_of_command(selector: &mut Selector, name: &str, allowed: bool) -> Result
     let parent = CommandId::of(parent.as_bytes()).ok_or(unknown)?;
     let Some(rest) = rest else {
         selector.set(parent, allowed);
+        selector.name(parent, allowed);
         return Ok(());
     };
     if rest.is_empty() {
@@ -244,6 +245,7 @@ fn rule_of_command(selector: &mut Selector, name: &str, allowed: bool) -> Result
     }
     if let Some(child) = parent.subcommand(rest.as_bytes()) {
         selector.set(child, allowed);
+        selector.name(child, allowed);
         return Ok(());
     }
     if parent.has_subcommands() {

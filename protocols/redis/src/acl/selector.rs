@@ -9,11 +9,13 @@ use crate::command::{Arguments, Categories, CommandId, Foreign, KeyFlags, channe
 const WORDS: usize = CommandId::COUNT.div_ceil(64);
 
 /// What may be done.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selector {
     commands: [u64; WORDS],
     /// What was said that is about commands that are not in the table, too: the last that fits decides.
     foreign: Vec<(Named, bool)>,
+    /// Commands that were allowed by their own names, or as `@scripting`: scripts want that.
+    named: Vec<CommandId>,
     /// Commands that are allowed with these first arguments only, such as `SELECT 0`.
     first_arguments: Vec<(CommandId, Box<[u8]>)>,
     pub(super) all_keys: bool,
@@ -42,7 +44,7 @@ impl Named {
 }
 
 /// Keys, and what may be done with them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyPattern {
     pub(super) glob: Glob,
     pub(super) reads: bool,
@@ -59,6 +61,40 @@ impl Selector {
         }
     }
 
+    /// Notes that a rule was about this command by its own name, with all of its subcommands.
+    pub(super) fn name(&mut self, command: CommandId, allowed: bool) {
+        for named in std::iter::once(command).chain(command.subcommands()) {
+            self.named.retain(|known| *known != named);
+            if allowed {
+                self.named.push(named);
+            }
+        }
+    }
+
+    /// Whether it allows every call of a command, and a rule says so on purpose.
+    pub(super) fn has_named(&self, command: CommandId) -> bool {
+        self.has(command) && self.named.contains(&command)
+    }
+
+    /// As [`has_named`](Self::has_named), of a command that is not in the table.
+    pub(super) fn has_named_foreign(&self, foreign: &Foreign) -> bool {
+        let mut said = self.foreign.iter().rev();
+        let last = said.find(|(named, _)| named.is(foreign));
+        let is_general = |named: &Named| {
+            *named == Named::All
+                || matches!(named, Named::Category(category) if *category != Categories::SCRIPTING)
+        };
+        last.is_some_and(|(named, allowed)| *allowed && !is_general(named))
+    }
+
+    /// Whether it allows everything that there is.
+    pub(super) fn is_unrestricted(&self) -> bool {
+        self.all_keys
+            && self.all_channels
+            && self.commands == [u64::MAX; WORDS]
+            && self.foreign.iter().all(|(_, allowed)| *allowed)
+    }
+
     fn set_bit(&mut self, command: CommandId, allowed: bool) {
         if let Some(word) = self.commands.get_mut(command.index() / 64) {
             let bit = 1 << (command.index() % 64);
@@ -68,9 +104,12 @@ impl Selector {
 
     /// Allows or forbids all commands of a category.
     pub(super) fn set_category(&mut self, category: Categories, allowed: bool) {
-        CommandId::all()
-            .filter(|command| command.categories().contains(category))
-            .for_each(|command| self.set(command, allowed));
+        for command in CommandId::all().filter(|it| it.categories().contains(category)) {
+            self.set(command, allowed);
+            if category == Categories::SCRIPTING {
+                self.name(command, allowed);
+            }
+        }
         self.set_foreign(Named::Category(category), allowed);
     }
 

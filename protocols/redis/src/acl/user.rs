@@ -113,6 +113,36 @@ impl User {
         self.any(|selector| selector.check(command, args))
     }
 
+    /// Whether both may do the same, whatever their passwords are.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        self.root == other.root && self.selectors == other.selectors
+    }
+
+    /// Whether it may do everything: all commands with all keys and channels.
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        self.sets().any(Selector::is_unrestricted)
+    }
+
+    /// Whether a rule allows this command by its own name, or as `+@scripting`, and not only among others.
+    #[must_use]
+    pub fn names(&self, command: CommandId) -> bool {
+        self.sets().any(|selector| selector.has_named(command))
+    }
+
+    /// As [`names`](Self::names), of a command that is not in the table.
+    #[must_use]
+    pub fn names_foreign(&self, foreign: &Foreign) -> bool {
+        self.sets()
+            .any(|selector| selector.has_named_foreign(foreign))
+    }
+
+    /// All sets of permissions.
+    fn sets(&self) -> impl Iterator<Item = &Selector> {
+        std::iter::once(&self.root).chain(&self.selectors)
+    }
+
     /// Whether it may do any call of a command, whatever the arguments are.
     #[must_use]
     pub fn may_always(&self, command: CommandId) -> bool {

@@ -291,6 +291,23 @@ impl CommandId {
         !self.flags().contains(Flags::READONLY) && self != Self::WAIT
     }
 
+    /// Whether it may do more than its arguments say: it runs a script or a function, or loads one for others to run.
+    #[must_use]
+    pub const fn runs_code(self) -> bool {
+        matches!(
+            self,
+            Self::EVAL
+                | Self::EVAL_RO
+                | Self::EVALSHA
+                | Self::EVALSHA_RO
+                | Self::FCALL
+                | Self::FCALL_RO
+                | Self::SCRIPT_LOAD
+                | Self::FUNCTION_LOAD
+                | Self::FUNCTION_RESTORE
+        )
+    }
+
     /// Why it is refused unless the configuration allows it. `None` if it is not.
     ///
     /// What managed services refuse too is refused here, and what does harm over connections that clients share. `KEYS`,

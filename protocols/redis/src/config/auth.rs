@@ -15,8 +15,23 @@ pub struct AuthConfig {
     /// The password of the user `default`, as a server's `requirepass`. Without it and without `users` everybody may come
     /// in.
     pub password: Option<Secret>,
+    /// Whether scripts and functions are run for users whose rules do not allow everything. Default `refused`: a server would
+    /// hold each command of a script to the user's rules, and the gateway cannot.
+    pub scripts: Scripts,
     /// Users by name. Where there are any, `default` is off unless it is one of them or has a `password`.
     pub users: BTreeMap<String, UserConfig>,
+}
+
+/// What becomes of scripts of users whose rules do not allow everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scripts {
+    /// They are refused.
+    #[default]
+    Refused,
+    /// They are run where the user's rules name the command (`+eval`, `+@scripting`): what the script does, with which keys, is
+    /// between its authors and the server.
+    Trusted,
 }
 
 /// One user.

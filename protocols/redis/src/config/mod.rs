@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use self::auth::{AuthConfig, UserConfig};
+pub use self::auth::{AuthConfig, Scripts, UserConfig};
 pub use self::commands::UnknownCommands;
 use self::commands::{CommandRule, read_foreign};
 pub use self::routes::{MatchConfig, RouteConfig};
@@ -232,6 +232,8 @@ impl RedisConfig {
             allowed: self.allow_commands.clone(),
             databases: self.databases.get(),
             is_cluster: false,
+            trusts_scripts: self.auth.scripts == Scripts::Trusted,
+            node: Box::default(),
         })
     }
 

@@ -18,7 +18,7 @@ mod slots;
 mod upstreams;
 
 pub use assembly::{Assembly, How, Named};
-pub use client::{Client, Flow, Front, Policy, Refusal, copies};
+pub use client::{Client, Flow, Front, Here, Policy, Refusal, copies, node_id};
 pub use pipeline::{Delivery, Pipeline, PipelineError, RunReply, Waiting};
 pub use slots::{ErrorPrefix, Finished, SlotId, Slots};
 pub use upstreams::{

@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use portcullis_filter::Context;
+use portcullis_filter::{Context, FilterChain};
 use portcullis_net::{Stream, clock};
 
 use super::link::Link;
@@ -22,7 +22,7 @@ use super::spare;
 use super::tally::Tally;
 use super::tracked::Turned;
 use super::written::Written;
-use crate::chain::Record;
+use crate::chain::{Record, RedisMessages};
 use crate::command::CommandId;
 use crate::machine::{Client, Lost, Piece, PinId, RunReply, SlotId, Ticket};
 use crate::slow_log::Noted;
@@ -72,6 +72,8 @@ impl Flight {
 
 /// What filters hold, and what they are told in the end.
 pub(super) struct Held {
+    /// Those that were asked.
+    pub(super) chain: Rc<FilterChain<RedisMessages>>,
     pub(super) cx: Context,
     pub(super) record: Record,
 }
@@ -144,6 +146,10 @@ impl Cell {
     /// A message for this client.
     pub(super) fn on_push(&self, pin: PinId, piece: Piece<'_>) {
         let mut state = self.state.borrow_mut();
+        // Messages are for who may hear them still.
+        if !self.server.rights.is_policy(state.machine.policy()) && !state.renew(&self.server) {
+            return state.end("rights_revoked");
+        }
         state.machine.on_push(pin, piece);
         state.redirect();
         // It may tell of what others wrote: what is read from now on is not older.
@@ -309,6 +315,16 @@ impl State {
             Need::Answer => self.answer.is_some(),
             Need::Drained | Need::Nodes => false,
         }
+    }
+
+    /// Takes up what a reload has changed of what the client may do. False, and counted: it may not stay.
+    #[cold]
+    pub(super) fn renew(&mut self, server: &RedisServer) -> bool {
+        let may_stay = self.machine.renew(server.rights.policy());
+        if !may_stay {
+            server.stats.on_rejected("rights_revoked");
+        }
+        may_stay
     }
 
     /// Hands on what another client is to be told.

@@ -30,7 +30,7 @@ use crate::chain::Large;
 use crate::command::{CommandId, Foreign};
 use crate::encoder;
 use crate::error::RequestError;
-use crate::machine::{Call, Client, Flow, PinId, Refusal};
+use crate::machine::{Call, Client, Flow, Here, PinId, Refusal};
 use crate::request::{Command, CommandFrame, CommandRef, CommandScanner};
 use crate::slow_log::Noted;
 
@@ -135,6 +135,8 @@ struct Session {
     has_ended: bool,
     rest: Rest,
     known: Option<Known>,
+    /// How often a reload has changed what it may do.
+    renewals: u32,
     /// What the command is that is being carried out, if it is not in the table.
     foreign: Option<Arc<Foreign>>,
     connection: Rc<Connection>,
@@ -155,7 +157,13 @@ impl Session {
         let cx = server.context(&downstream);
         let peer = downstream.client().map(|address| address.to_string());
         let id = downstream.id.0;
-        let machine = Client::new(server.policy.clone(), id, peer.unwrap_or_default());
+        let policy = server.rights.policy();
+        let is_cluster = policy.is_cluster;
+        let mut machine = Client::new(policy, id, peer.unwrap_or_default());
+        if is_cluster && let Some(address) = downstream.local().0.ip() {
+            let is_secure = downstream.tls.is_some();
+            machine.set_here(Here { address, is_secure });
+        }
         let mut scanner = CommandScanner::new(server.config.limits.request());
         scanner.set_known(machine.is_known());
         server.stats.on_start();
@@ -168,6 +176,7 @@ impl Session {
             has_ended: false,
             rest: Rest::Dropped,
             known: None,
+            renewals: 0,
             busy_since: downstream.accepted_at,
             foreign: None,
             mailbox: None,
@@ -274,7 +283,7 @@ impl Session {
         let flow = match self.admit(&taken).map_err(Pause::Error)? {
             Admitted::No => Flow::Next,
             Admitted::Foreign(name) => return Err(Pause::Foreign(len, name)),
-            Admitted::Yes(id, flight) if !self.cell.server.chain.is_empty() => {
+            Admitted::Yes(id, flight) if self.cell.server.rights.is_filtered() => {
                 return Err(Pause::Filters(len, id, flight));
             }
             Admitted::Yes(id, flight) => self
@@ -307,8 +316,7 @@ impl Session {
                 (len, flow)
             }
             Pause::Blocked(len, id, flight) => {
-                self.wait(Need::Settled).await?;
-                let flow = self.carry_out(id, &Taken::Front(len), flight).await?;
+                let flow = self.settled(id, &Taken::Front(len), flight).await?;
                 (len, flow)
             }
         };
@@ -398,7 +406,7 @@ impl Session {
         taken: &Taken,
         mut flight: Flight,
     ) -> Result<Flow, &'static str> {
-        if !self.cell.server.chain.is_empty() {
+        if self.cell.server.rights.is_filtered() {
             match self.filter(id, taken, None).await? {
                 Ok(held) => flight.held = held,
                 Err((refusal, text)) => {
@@ -415,14 +423,45 @@ impl Session {
         &mut self,
         id: CommandId,
         taken: &Taken,
+        flight: Flight,
+    ) -> Result<Flow, &'static str> {
+        match self.execute(id, taken, flight) {
+            Ok(flow) => Ok(flow),
+            Err(flight) => self.settled(id, taken, flight).await,
+        }
+    }
+
+    /// Carries a command out when what is under way is over, if it may be by then.
+    async fn settled(
+        &mut self,
+        id: CommandId,
+        taken: &Taken,
         mut flight: Flight,
     ) -> Result<Flow, &'static str> {
         loop {
+            let renewals = self.renewals;
+            self.wait(Need::Settled).await?;
+            if self.renewals != renewals
+                && let Err((refusal, text)) = self.admit_again(id, taken)
+            {
+                self.deny(Some(id), taken.len(), refusal, &text);
+                return Ok(Flow::Next);
+            }
             match self.execute(id, taken, flight) {
                 Ok(flow) => return Ok(flow),
                 Err(back) => flight = back,
             }
-            self.wait(Need::Settled).await?;
+        }
+    }
+
+    /// Looks whether a command may still be carried out.
+    #[cold]
+    fn admit_again(&self, id: CommandId, taken: &Taken) -> Result<(), (Refusal, Vec<u8>)> {
+        let command = taken.command(&self.scanner, &self.input);
+        let machine = &self.cell.state.borrow().machine;
+        match self.foreign_of(id) {
+            Some(foreign) => machine.admit_foreign(&foreign, &command),
+            None => machine.admit(&command).map(|_| ()),
         }
     }
 

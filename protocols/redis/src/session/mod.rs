@@ -32,6 +32,7 @@ mod open;
 mod pending;
 mod reach;
 mod receiver;
+mod rights;
 mod scripts;
 mod server;
 mod shard;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_config::{BuildError, Node};
-use portcullis_filter::{Context, FilterChain, Random};
+use portcullis_filter::{Context, Random};
 use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock, sleep, spawn_local};
 use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
@@ -18,15 +18,15 @@ use super::client;
 use super::foreign::Foreigners;
 use super::keys::{Keys, Sketch};
 use super::mailbox::Mailboxes;
+use super::rights::Rights;
 use super::scripts::{Remembered, Scripts};
 use super::shared::SharedReads;
 use super::slow::{Noticed, Slow};
 use super::stats::RedisStats;
 use super::upstream::Upstream;
 use super::way::Ways;
-use crate::chain::RedisMessages;
 use crate::config::RedisConfig;
-use crate::machine::{Lost, Policy};
+use crate::machine::{Lost, node_id};
 use crate::route::Condition;
 
 /// The protocol `redis`.
@@ -95,15 +95,13 @@ impl Protocol for Redis {
             && let Some(policy) = Arc::get_mut(&mut policy)
         {
             policy.is_cluster = true;
+            policy.node = node_id(&cx.listener);
         }
         let chain = config.filters.build(&cx.filters(&path))?;
         Ok(RedisServer {
-            is_plain: chain.is_empty()
-                && config.slow_log.is_none()
-                && rules.first().is_some_and(Rule::is_plain),
+            is_plain: config.slow_log.is_none() && rules.first().is_some_and(Rule::is_plain),
             listener: Arc::clone(&cx.listener),
-            policy,
-            chain,
+            rights: Rights::new(policy, chain),
             rules: rules.into(),
             ways,
             shared: SharedReads::default(),
@@ -161,8 +159,7 @@ impl Rule {
 /// Redis, configured for one listener on one worker.
 pub struct RedisServer {
     pub(super) listener: Arc<str>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) chain: FilterChain<RedisMessages>,
+    pub(super) rights: Rc<Rights>,
     pub(super) rules: Box<[Rule]>,
     pub(super) ways: Ways,
     pub(super) shared: SharedReads,
@@ -177,7 +174,7 @@ pub struct RedisServer {
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) config: RedisConfig,
     pub(super) drain: DrainSignal,
-    /// There is nothing to be done with a command but to send it where the first rule says: no filter sees it, no other rule may
+    /// There is nothing to be done with a command that no filter sees but to send it where the first rule says: no other rule may
     /// take it, nothing is changed or noted.
     is_plain: bool,
     /// Whether [`watch`] runs.
@@ -207,6 +204,11 @@ impl Server for RedisServer {
             spawn_local(watch(Rc::downgrade(&self)));
         }
         client::serve(self, downstream)
+    }
+
+    /// Connections that stay open see the new users and filters at their next command; where commands go stays as it was.
+    fn on_replaced(&self, successor: &Rc<Self>) {
+        self.rights.replace(&successor.rights);
     }
 }
 
@@ -240,7 +242,7 @@ impl RedisServer {
     /// Where plain commands go, if that is all that there is to be done with them.
     #[inline]
     pub(super) fn plain_lead(&self) -> Option<Rc<Upstream>> {
-        if !self.is_plain {
+        if !self.is_plain || self.rights.is_filtered() {
             return None;
         }
         let (_, upstream) = self.current(self.rules.first()?.lead(false)).ok()?;

@@ -132,16 +132,16 @@ impl Tally {
             server.slow.on_command(noted, took, finished);
         }
         if let Some(held) = flight.held {
-            complete(server, held, took, finished);
+            complete(held, took, finished);
         }
     }
 }
 
 /// Tells filters.
-fn complete(server: &RedisServer, mut held: Box<Held>, took: Duration, finished: &Finished) {
+fn complete(mut held: Box<Held>, took: Duration, finished: &Finished) {
     held.record.duration = took;
     held.record.bytes_down = finished.bytes;
     held.record.error = finished.error.map(ErrorPrefix::label);
     held.record.reason = finished.lost.map(Lost::label);
-    server.chain.on_complete(&held.record, &held.cx);
+    held.chain.on_complete(&held.record, &held.cx);
 }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::Client;
 use crate::acl::{NO_AUTHENTICATION, User, Users};
 use crate::command::handling::Denial;
-use crate::command::{Arguments, CommandId, Flags, Foreign, Unknown, arity};
+use crate::command::{Arguments, Categories, CommandId, Flags, Foreign, Unknown, arity};
 
 /// What a listener lets its clients do.
 #[derive(Debug, Default)]
@@ -22,9 +22,26 @@ pub struct Policy {
     pub databases: u32,
     /// All servers are nodes of a Redis Cluster, which has one database.
     pub is_cluster: bool,
+    /// Scripts and functions are trusted: users whose rules name these commands run them, though they may not do everything.
+    pub trusts_scripts: bool,
+    /// The id of the node that clients see then: see [`node_id`](super::node_id).
+    pub node: Box<str>,
 }
 
 impl Policy {
+    /// This one, with the users and the allowed commands of another.
+    #[must_use]
+    pub fn with_rights_of(&self, other: &Self) -> Self {
+        Self {
+            users: other.users.clone(),
+            allowed: other.allowed.clone(),
+            trusts_scripts: other.trusts_scripts,
+            databases: self.databases,
+            is_cluster: self.is_cluster,
+            node: self.node.clone(),
+        }
+    }
+
     /// Why a command is refused, if it is.
     #[must_use]
     pub fn denial(&self, command: CommandId) -> Option<Denial> {
@@ -42,6 +59,44 @@ pub struct Refusal {
 }
 
 impl<T> Client<T> {
+    /// What it may do is told by this.
+    #[must_use]
+    #[inline]
+    pub const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Other users, or commands, are allowed from now on: its user is looked up anew, and who need not say who he is any more is
+    /// let in. If the user's rules have changed, a transaction fails, since some of what is queued may not be allowed any more.
+    ///
+    /// False: it may not stay. Its user is gone or off, it never said who it is and must, or its messages come by other rules.
+    #[must_use]
+    pub fn renew(&mut self, policy: Arc<Policy>) -> bool {
+        let before = std::mem::replace(&mut self.policy, policy);
+        let users = &self.policy.users;
+        let Some(user) = &self.user else {
+            self.user = users.at_first().cloned();
+            return true;
+        };
+        let was_asked = *self.user_name != *Users::DEFAULT || before.users.at_first().is_none();
+        let found = if was_asked {
+            users.find(&self.user_name).filter(|user| user.is_enabled())
+        } else {
+            users.at_first()
+        };
+        let Some(found) = found.cloned() else {
+            return false;
+        };
+        let is_same = found.has_rules_of(user);
+        self.user = Some(found);
+        if !is_same {
+            self.transaction.poison();
+        }
+        let may_watch = self.policy.denial(CommandId::MONITOR).is_none();
+        let listens = self.is_subscribed() || self.tracking.is_some();
+        (is_same || !listens) && (may_watch || self.monitor.is_none())
+    }
+
     /// Whether a command may be carried out at all: it exists, has its arguments, and the client may do it. If not, the
     /// client is owed the answer, in its turn.
     ///
@@ -66,6 +121,9 @@ impl<T> Client<T> {
         if let Err(denied) = user.may(id, command) {
             return Err(refused(denied.label(), |text| denied.write(command, text)));
         }
+        if id.runs_code() && !self.may_run_code(user, |user| user.names(id)) {
+            return Err(refused("acl_script", |text| beyond_rules(id.name(), text)));
+        }
         match self.policy.denial(id) {
             None => Ok(id),
             Some(denial) => Err(refused(denial.label(), |text| {
@@ -74,6 +132,11 @@ impl<T> Client<T> {
                 text.extend_from_slice(b"' is not allowed by the gateway");
             })),
         }
+    }
+
+    /// Whether a user may run what nobody looks into.
+    fn may_run_code(&self, user: &User, names: impl FnOnce(&User) -> bool) -> bool {
+        user.is_unrestricted() || (self.policy.trusts_scripts && names(user))
     }
 
     /// Whether [`admit`](Self::admit) would admit any call of a command that has as many arguments as it takes.
@@ -112,6 +175,11 @@ impl<T> Client<T> {
         if let Err(denied) = user.may_foreign(foreign, command, &keys) {
             return Err(refused(denied.label(), |text| denied.write(command, text)));
         }
+        if foreign.categories.contains(Categories::SCRIPTING)
+            && !self.may_run_code(user, |user| user.names_foreign(foreign))
+        {
+            return Err(refused("acl_script", |text| beyond_rules(name, text)));
+        }
         match foreign.refusal() {
             None => Ok(()),
             Some(refusal) => {
@@ -131,6 +199,14 @@ impl<T> Client<T> {
             arity::unknown(unknown, command, text);
         })
     }
+}
+
+/// Why a user whom rules hold back runs no script.
+fn beyond_rules(name: &str, text: &mut Vec<u8>) {
+    text.extend_from_slice(b"NOPERM this user has no permissions to run the '");
+    text.extend_from_slice(name.as_bytes());
+    let why = b"' command: its rules do not allow everything, and the gateway cannot hold scripts to them";
+    text.extend_from_slice(why);
 }
 
 #[cold]

@@ -8,7 +8,6 @@ use super::{Client, Flow, Replies};
 use crate::acl::{Users, WRONG_PASSWORD};
 use crate::command::handling::Local;
 use crate::encoder;
-use crate::hash;
 use crate::machine::upstreams::{Call, Upstreams};
 use crate::message::RespVersion;
 use crate::request::CommandRef;
@@ -56,7 +55,7 @@ impl<T> Client<T> {
             Local::ClientNoEvict | Local::ReadMode => {
                 self.answer(of, |_, reply| encoder::ok(reply));
             }
-            Local::ClusterView | Local::ClusterKeySlot => self.cluster(command, of),
+            Local::ClusterView | Local::ClusterKeySlot => self.cluster(call, of),
             Local::ClientId
             | Local::ClientInfo
             | Local::ClientGetName
@@ -114,6 +113,11 @@ impl<T> Client<T> {
         }
         self.speaks.version = wanted.version;
         let id = self.id;
+        let mode = if self.policy.is_cluster {
+            "cluster"
+        } else {
+            "standalone"
+        };
         self.answer(of, |version, reply| {
             let text = |text: &str, reply: &mut BytesMut| encoder::bulk(text.as_bytes(), reply);
             encoder::map(7, version, reply);
@@ -126,7 +130,7 @@ impl<T> Client<T> {
             text("id", reply);
             encoder::integer(id.cast_signed(), reply);
             text("mode", reply);
-            text("standalone", reply);
+            text(mode, reply);
             text("role", reply);
             text("master", reply);
             text("modules", reply);
@@ -278,23 +282,6 @@ impl<T> Client<T> {
                 2
             },
         )
-    }
-
-    /// `CLUSTER KEYSLOT`; to everything else the gateway is no cluster, so that clients do not look for its nodes.
-    fn cluster(&mut self, command: CommandRef<'_>, of: T) {
-        let is_slot = command
-            .argument(1)
-            .is_some_and(|own| own.eq_ignore_ascii_case(b"KEYSLOT"));
-        match command.argument(2) {
-            Some(key) if is_slot => {
-                let slot = i64::from(hash::slot(key));
-                self.answer(of, |_, reply| encoder::integer(slot, reply));
-            }
-            _ => {
-                let text = b"ERR This instance has cluster support disabled";
-                self.refuse(text, of);
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod acknowledge;
 mod admission;
 mod answers;
+mod cluster;
 mod copy;
 mod forward;
 mod kill;
@@ -22,6 +23,7 @@ mod transaction;
 mod way;
 
 pub use self::admission::{Policy, Refusal};
+pub use self::cluster::{Here, node_id};
 pub use self::copy::copies;
 pub use self::forward::Front;
 
@@ -59,6 +61,8 @@ pub struct Client<T> {
     id: u64,
     /// Where the client comes from, for its own eyes.
     address: Box<str>,
+    /// Where it is connected to, where that is asked for.
+    here: Option<Box<Here>>,
     user: Option<Arc<User>>,
     user_name: Arc<[u8]>,
     name: Bytes,
@@ -96,6 +100,7 @@ impl<T> Client<T> {
             policy,
             id,
             address: address.into(),
+            here: None,
             user,
             user_name,
             name: Bytes::new(),

@@ -41,6 +41,11 @@ fn what_a_client_is_told_of_itself() {
 }
 
 #[test]
+fn what_a_client_may_do_after_a_reload() {
+    check_file(format!("{TALKS}/rights.md"), talk);
+}
+
+#[test]
 fn commands_for_one_place_and_for_several() {
     check_file(format!("{TALKS}/places.md"), talk);
 }
@@ -90,6 +95,18 @@ fn talk(vector: &Vector) -> String {
     talk.up.said.join("\n")
 }
 
+/// Users with these rules.
+fn users(named: &[(&str, &str)]) -> Users {
+    let mut users = Users::default();
+    for (name, rules) in named {
+        let mut user = User::new();
+        user.apply(&format!("on {}", rules.replace(',', " ")))
+            .unwrap();
+        users.insert(name.as_bytes(), user);
+    }
+    users
+}
+
 /// A client and what it talks to.
 struct Talk {
     client: Client<u32>,
@@ -101,17 +118,11 @@ struct Talk {
 
 impl Talk {
     fn new(vector: &Vector) -> Self {
-        let mut users = Users::default();
         let default = vector.option("default").unwrap_or("nopass,+@all,~*,&*");
-        for (name, rules) in [
+        let users = users(&[
             ("default", default),
             ("reader", ">secret,+@read,+@transaction,~a*"),
-        ] {
-            let mut user = User::new();
-            user.apply(&format!("on {}", rules.replace(',', " ")))
-                .unwrap();
-            users.insert(name.as_bytes(), user);
-        }
+        ]);
         let mut allowed = vec![CommandId::FLUSHDB];
         if vector.has("kill") {
             allowed.extend([CommandId::SCRIPT_KILL, CommandId::FUNCTION_KILL]);
@@ -124,9 +135,16 @@ impl Talk {
             allowed,
             databases: 2,
             is_cluster: vector.has("cluster"),
+            trusts_scripts: vector.has("trusted"),
+            node: node_id("cache"),
         };
+        let mut client = Client::new(Arc::new(policy), 7, "10.0.0.1:4711");
+        client.set_here(Here {
+            address: ([10, 0, 0, 2], 6379).into(),
+            is_secure: vector.has("secure"),
+        });
         Self {
-            client: Client::new(Arc::new(policy), 7, "10.0.0.1:4711"),
+            client,
             up: Script {
                 shards: vector.number("shards", 1) as u16,
                 renaming: vector.option("prefix").map(|prefix| {
@@ -155,6 +173,21 @@ impl Talk {
             }
             "large" => self.large(rest),
             "turned" => self.turn_away(rest.strip_prefix("away > ").unwrap()),
+            "users" => {
+                let named: Vec<_> = rest
+                    .split(' ')
+                    .filter_map(|it| it.split_once(':'))
+                    .collect();
+                let next = Policy {
+                    users: users(&named),
+                    ..Policy::default()
+                };
+                let policy = self.client.policy().with_rights_of(&next);
+                if !self.client.renew(Arc::new(policy)) {
+                    self.is_closed = true;
+                    self.up.said.push("  closes".to_owned());
+                }
+            }
             "nowhere" => self.up.is_nowhere = true,
             "no" => self.up.has_no_pin = true,
             "leave" => {

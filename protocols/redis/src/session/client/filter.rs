@@ -36,11 +36,10 @@ impl Session {
         let arguments = request.count();
         let mut cx = Context::new(Rc::clone(&self.connection), clock::now());
         cx.route = self.route(&request);
-        let asked = server
-            .chain
-            .on_request(&mut request, &mut cx, &SessionTimer);
+        let chain = server.rights.chain();
+        let asked = chain.on_request(&mut request, &mut cx, &SessionTimer);
         let stop = asked.await.err();
-        let wants_record = server.chain.interest().includes(Interest::COMPLETE);
+        let wants_record = chain.interest().includes(Interest::COMPLETE);
         let record = Record {
             started_at: if wants_record {
                 clock::wall()
@@ -60,7 +59,7 @@ impl Session {
             reason: None,
         };
         let Some(stop) = stop else {
-            return Ok(Ok(Some(Box::new(Held { cx, record }))));
+            return Ok(Ok(Some(Box::new(Held { chain, cx, record }))));
         };
         let (reason, text) = words(stop).ok_or("filter_closed")?;
         if wants_record {
@@ -68,7 +67,7 @@ impl Session {
                 reason: Some(reason),
                 ..record
             };
-            server.chain.on_complete(&record, &cx);
+            chain.on_complete(&record, &cx);
         }
         Ok(Err((Refusal { reason }, text)))
     }

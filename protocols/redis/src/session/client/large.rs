@@ -43,7 +43,7 @@ impl Session {
             }
         };
         let mut held = None;
-        if !self.cell.server.chain.is_empty() {
+        if self.cell.server.rights.is_filtered() {
             match self.filter(id, &Taken::Front(len), Some(large)).await? {
                 Ok(kept) => held = kept,
                 Err((refusal, text)) => {

@@ -59,11 +59,29 @@ impl Session {
     /// Waits for what is needed, reading and writing meanwhile. The error is why the client is gone.
     pub(super) async fn wait(&mut self, need: Need) -> Result<(), &'static str> {
         poll_fn(|task| {
+            if !self.renew() {
+                return Poll::Ready(Err("rights_revoked"));
+            }
             self.send_turned();
             self.read_mailbox(task.waker());
             self.poll(need, task)
         })
         .await
+    }
+
+    /// Takes up what a reload has changed of what the client may do. False: it may not stay.
+    #[inline]
+    fn renew(&mut self) -> bool {
+        let mut state = self.cell.state.borrow_mut();
+        if self.cell.server.rights.is_policy(state.machine.policy()) {
+            return true;
+        }
+        // What was known of commands was so by the rules of before.
+        self.known = None;
+        self.renewals = self.renewals.wrapping_add(1);
+        let may_stay = state.renew(&self.cell.server);
+        self.scanner.set_known(state.machine.is_known());
+        may_stay
     }
 
     fn poll(&mut self, need: Need, task: &mut Task<'_>) -> Poll<Result<(), &'static str>> {

@@ -73,6 +73,7 @@ impl Actor {
             allowed: Vec::new(),
             databases: 2,
             is_cluster: false,
+            ..Policy::default()
         };
         let mut scanner = CommandScanner::new(RequestLimits {
             whole: WHOLE,
