@@ -166,6 +166,14 @@ impl Cluster {
         Ok(Picked { endpoint })
     }
 
+    /// Whether [`pick_named`](Self::pick_named) would find an endpoint of this name: checks find one well, or too few of all.
+    pub fn is_well(&self, name: &str, now: Instant) -> bool {
+        let core = &self.core;
+        let mut view = core.view.borrow_mut();
+        view.refresh(&core.shared, &core.stats, now);
+        view.named(name, 0).is_ok()
+    }
+
     /// As [`pick`](Self::pick), of the endpoint that this client has a conversation with: whatever has become of its health
     /// since. `None` if it has left the cluster.
     pub fn pick_again(&self, id: EndpointId) -> Option<Picked> {

@@ -292,3 +292,48 @@ fn wrong_numbers_of_keys_are_told_in_the_servers_words() {
     let asked = client.call(&["PUBSUB", "NUMSUB", "a", "a"]);
     assert_eq!(asked, server.call(&["PUBSUB", "NUMSUB", "a", "a"]));
 }
+
+#[test]
+fn what_has_no_keys_goes_to_a_server_that_is_there() {
+    for was_known in [false, true] {
+        let Some(mut site) = Site::shards(2, "") else {
+            return;
+        };
+        if was_known {
+            // By every worker.
+            for _ in 0..20 {
+                assert_eq!(
+                    site.client()
+                        .call(&["MGET", "a", "b", "c", "d"])
+                        .array()
+                        .len(),
+                    4
+                );
+            }
+        }
+        drop(site.servers.remove(0));
+        if was_known {
+            harness::eventually("it is missed", || {
+                let said = site.client().call(&["MGET", "a", "b", "c", "d"]).array();
+                said.iter()
+                    .any(|value| is_error(value, "ERR upstream connection failed"))
+            });
+        }
+        for _ in 0..20 {
+            let mut client = site.client();
+            for call in [
+                &["TIME"][..],
+                &["COMMAND", "COUNT"],
+                &["EVAL", "return 1", "0"],
+                &["ROLE"],
+                &["LOLWUT", "VERSION", "1"],
+            ] {
+                let said = client.call(call);
+                assert!(!is_error(&said, ""), "{call:?}: {said:?}");
+            }
+            assert_eq!(client.call(&["MULTI"]), ok());
+            assert_eq!(client.call(&["PING"]).text(), "QUEUED");
+            assert_eq!(client.call(&["EXEC"]).array().len(), 1);
+        }
+    }
+}

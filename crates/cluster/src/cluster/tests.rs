@@ -473,8 +473,11 @@ fn one_that_nobody_can_stand_in_for_is_there_although_it_failed() {
     assert_eq!(f.reachable(), HashSet::from([1]), "it is ejected");
     assert_eq!(named("10.0.0.1:80"), Ok(0));
     assert_eq!(named("10.0.0.3:80"), Err(PickError::NoEndpoints));
+    let is_well = |name: &str| f.cluster.is_well(name, f.now);
+    assert!(is_well("10.0.0.1:80") && !is_well("10.0.0.3:80"));
     f.set_healthy(0, false);
     assert_eq!(named("10.0.0.1:80"), Err(PickError::NoneAvailable));
+    assert!(!is_well("10.0.0.1:80"));
 }
 
 #[test]

@@ -497,6 +497,7 @@ impl Session {
         let script = scripts.on_command(id, call.command, is_queued);
         if is_settled {
             self.busy_since = flight.started;
+            self.pins.forget_chosen();
         }
         let mut asking = asking(&self.connection, self.busy_since);
         asking.is_read = id.is_replicas();

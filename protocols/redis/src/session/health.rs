@@ -89,6 +89,11 @@ impl Health {
         self.shunned.get().is_some_and(|until| now < until)
     }
 
+    /// Whether any connection was opened, ever.
+    pub(super) const fn is_known(&self) -> bool {
+        self.is_known.get()
+    }
+
     /// Whether the last attempt failed.
     pub(super) const fn is_failing(&self) -> bool {
         !self.pause.get().is_zero()

@@ -244,13 +244,21 @@ impl Link {
             state.out = BytesMut::new();
             state.wake();
             let owner = state.owner.take();
-            (state.pipeline.take_pending(), owner)
+            (state.pipeline.take_pending(), owner, state.is_open)
         };
-        let (pending, owner) = pending;
+        let (pending, owner, was_open) = pending;
         let mut dirty: SmallVec<[Receiver; 8]> = SmallVec::new();
         for pending in pending {
             let Err(pending) = pending.ask_again(lost.label(), self.speaks) else {
                 continue;
+            };
+            let pending = match pending {
+                // Nothing was sent.
+                pending if !was_open => match pending.go_elsewhere(self.speaks) {
+                    Ok(()) => continue,
+                    Err(pending) => pending,
+                },
+                pending => pending,
             };
             pending.tell(lost);
             note(&mut dirty, pending.client);

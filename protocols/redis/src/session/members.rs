@@ -166,8 +166,14 @@ impl Members {
         };
         let any = || {
             let primaries = map.primaries();
-            let index = client % primaries.len().max(1) as u64;
-            primaries.get(index as usize).copied()
+            let first = client % primaries.len().max(1) as u64;
+            let (before, from) = primaries.split_at_checked(first as usize)?;
+            let is_there = |number: &&u16| {
+                let node = state.nodes.get(usize::from(**number));
+                node.is_some_and(|node| !node.shard.health().is_failing())
+            };
+            let found = from.iter().chain(before).find(is_there);
+            found.or(from.first()).copied()
         };
         let node = number.or_else(any);
         let node = node.and_then(|number| state.nodes.get(number as usize));

@@ -148,6 +148,7 @@ fn send(reach: &Reach<'_>, to: Destination, speaks: Speaks, wire: &[u8]) {
     let sender = Sender {
         is_read: false,
         is_write: false,
+        is_anywhere: false,
         ..reach.sender()
     };
     let ticket = Ticket::Slot {
@@ -219,7 +220,7 @@ impl Upstreams for Mirrored<'_, '_> {
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
         let client = self.reach.asking.client;
         let way = self.reach.rule(call, None)?.way;
-        self.at(call, way, |at| Ok(at.anywhere(client)))
+        self.at(call, way, |at| Ok(at.anywhere(client, None)))
     }
 
     fn everywhere(&mut self, call: &Call<'_>, _: Scope) -> Result<Destinations, Lost> {

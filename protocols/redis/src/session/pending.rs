@@ -11,6 +11,8 @@ use super::cell::Cell;
 use super::group::Again;
 use super::receiver::Receiver;
 use super::scripts::ScriptCall;
+use super::shard::Shard;
+use super::upstream::Upstream;
 use crate::machine::{Lost, Piece, SlotId, Speaks, Ticket, Waiting};
 
 /// Whose reply comes when.
@@ -39,6 +41,8 @@ pub(super) struct Replay {
     pub(super) is_tracked: bool,
     /// It only reads, and may be asked of another server.
     pub(super) again: Option<Again>,
+    /// It may go anywhere, and was to go to this one of the servers.
+    pub(super) elsewhere: Option<(Rc<Upstream>, Rc<Shard>)>,
     /// A part of its reply is on its way to the client.
     pub(super) is_begun: Value<bool>,
 }
@@ -52,6 +56,7 @@ impl Replay {
             is_own: false,
             is_tracked: false,
             again: None,
+            elsewhere: None,
             is_begun: Value::new(false),
         }
     }
@@ -126,6 +131,19 @@ impl Pending {
         let (wire, client) = (replay.wire.clone(), replay.client);
         group.again(speaks, client, &wire, self);
         Ok(())
+    }
+
+    /// Goes to another server, where any will do, since this one could not be connected. Once: the next is told by its own connection
+    /// whether it is there. Gives itself back if not.
+    pub(super) fn go_elsewhere(mut self, speaks: Speaks) -> Result<(), Self> {
+        let replay = self.replay.as_mut();
+        match replay.and_then(|replay| replay.elsewhere.take()) {
+            Some((upstream, tried)) => {
+                upstream.send_elsewhere(&tried, speaks, self);
+                Ok(())
+            }
+            None => Err(self),
+        }
     }
 
     /// Tells the client that there will be no reply.

@@ -46,9 +46,17 @@ pub(super) struct Pins {
     next: u32,
     list: Vec<Pinned>,
     written: Written,
+    /// Which shard of which upstream was chosen for what may go anywhere, as long as something is under way.
+    anywhere: Option<(u16, u16)>,
 }
 
 impl Pins {
+    /// Nothing is under way that another server could overtake.
+    #[inline]
+    pub(super) const fn forget_chosen(&mut self) {
+        self.anywhere = None;
+    }
+
     /// Where the client has written.
     pub(super) const fn written(&mut self) -> &mut Written {
         &mut self.written
@@ -83,6 +91,8 @@ pub(super) struct Reach<'a> {
     pub(super) script: Option<Rc<ScriptCall>>,
     /// How often the command was sent on already.
     pub(super) hops: u8,
+    /// Any server will do for it.
+    is_anywhere: bool,
     /// Whom messages about tracked keys are for from now on.
     redirect: Option<Arc<Mailbox>>,
 }
@@ -124,6 +134,7 @@ pub(super) fn act<R>(
         may_read_elsewhere: !state.machine.holds_transaction(),
         script: None,
         hops: 0,
+        is_anywhere: false,
         redirect: None,
     };
     let result = act(&mut state.machine, &mut reach);
@@ -160,6 +171,7 @@ impl<'a> Reach<'a> {
             busy_since: self.asking.busy_since,
             is_read: self.asking.is_read && self.may_read_elsewhere,
             is_write: self.asking.is_write,
+            is_anywhere: self.is_anywhere,
         }
     }
 
@@ -287,7 +299,13 @@ impl Upstreams for Reach<'_> {
 
     fn anywhere(&mut self, call: &Call<'_>) -> Result<Destination, Lost> {
         let (to, at) = self.lead(call, None)?;
-        let shard = at.anywhere(self.asking.client);
+        let chosen = self
+            .pins
+            .anywhere
+            .filter(|(known, _)| *known == to.upstream);
+        let shard = at.anywhere(self.asking.client, chosen.map(|(_, shard)| shard));
+        self.pins.anywhere = Some((to.upstream, shard));
+        self.is_anywhere = true;
         Ok(Destination { shard, ..to })
     }
 

@@ -142,6 +142,18 @@ impl Shard {
         }
     }
 
+    /// Whether a command that may go anywhere had better go here: checks find it well, it could be reached the last time, and
+    /// has a connection still if it ever had.
+    pub(super) fn is_there(&self, common: &Common) -> bool {
+        let is_well = match &self.target {
+            Target::Named(name) => common.cluster.is_well(name, clock::now()),
+            Target::Any | Target::Found(..) | Target::Sentinel(_) => true,
+        };
+        let is_open = |(_, _, link): &(Speaks, u16, Rc<Link>)| link.condition() == Condition::Open;
+        let is_open = || self.shared.borrow().iter().any(is_open);
+        is_well && !self.health.is_failing() && (!self.health.is_known() || is_open())
+    }
+
     /// Whether it can be connected.
     pub(super) fn health(&self) -> &Health {
         &self.health
@@ -209,6 +221,12 @@ impl Shard {
         let mut known = shared.iter();
         let (_, _, link) = known.find(|(spoken, at, _)| *spoken == speaks && *at == number)?;
         Some(Rc::clone(link))
+    }
+
+    /// Whether the connection of this number that clients share is open.
+    pub(super) fn is_open(&self, speaks: Speaks, number: u16) -> bool {
+        let link = self.shared_link(speaks, number);
+        link.is_some_and(|link| link.condition() == Condition::Open)
     }
 
     /// Opens a connection in a task of its own; commands may be put into it already.

@@ -38,6 +38,8 @@ pub(super) struct Sender {
     pub(super) is_read: bool,
     /// It may write.
     pub(super) is_write: bool,
+    /// It may go anywhere.
+    pub(super) is_anywhere: bool,
 }
 
 /// Which of the connections that clients share: of a shard, by its place in memory, and of those to it.
@@ -235,13 +237,42 @@ impl Upstream {
         }
     }
 
-    /// Where a command of this client goes that may go anywhere: always the same, so that what it says first is done first.
-    pub(super) fn anywhere(&self, client: u64) -> u16 {
+    /// Where a command of this client goes that may go anywhere: to a server that is there, and the one that was `chosen` for what
+    /// the client has under way, so that what it says first is done first.
+    pub(super) fn anywhere(&self, client: u64, chosen: Option<u16>) -> u16 {
         match &self.place {
             Place::One(_) | Place::Followed(_) => 0,
-            Place::Hashed(_, shards) => (client % shards.len().max(1) as u64) as u16,
+            Place::Hashed(_, shards) => {
+                let home = chosen.unwrap_or((client % shards.len().max(1) as u64) as u16);
+                let is_there = |shard: &Shard| shard.is_there(&self.common);
+                let is_tried = |shard: &Shard| !shard.health().is_failing();
+                let found = from(shards, home, is_there).or_else(|| from(shards, home, is_tried));
+                found.unwrap_or(home)
+            }
             Place::Slots(_) => Members::ANY,
         }
+    }
+
+    /// Sends a command that may go anywhere to another server than this one, which could not be connected.
+    #[cold]
+    pub(super) fn send_elsewhere(&self, tried: &Shard, speaks: Speaks, pending: Pending) {
+        let (receiver, ticket) = (pending.client.clone(), pending.ticket);
+        let sent = self.try_elsewhere(tried, speaks, pending);
+        if let Err(lost) = sent {
+            Pending::new(receiver, ticket).lose(lost);
+        }
+    }
+
+    fn try_elsewhere(&self, tried: &Shard, speaks: Speaks, pending: Pending) -> Result<(), Lost> {
+        let (Place::Hashed(_, shards), Some(replay)) = (&self.place, &pending.replay) else {
+            return Err(Lost::Connect);
+        };
+        let (wire, client) = (replay.wire.clone(), replay.client);
+        let is_it = |shard: &Shard| !std::ptr::eq(shard, tried) && !shard.health().is_failing();
+        let home = (client % shards.len().max(1) as u64) as u16;
+        let index = from(shards, home, is_it).ok_or(Lost::Connect)?;
+        let shard = shards.get(index as usize).ok_or(Lost::NoEndpoint)?;
+        shard.send(&self.common, speaks, client, &wire, pending)
     }
 
     /// All shards that a command is for that is for all.
@@ -276,7 +307,7 @@ impl Upstream {
     /// Sends a command over a connection that clients share.
     #[inline]
     pub(super) fn send(
-        &self,
+        self: &Rc<Self>,
         to: u16,
         speaks: Speaks,
         sender: Sender,
@@ -298,7 +329,18 @@ impl Upstream {
             pending.replay = Some(Box::new(Replay::new(wire, client)));
         }
         let shard = self.shard(to, sender)?;
+        if sender.is_anywhere && self.has_others() && !shard.is_open(speaks, common.number(client))
+        {
+            let mut replay = Replay::new(wire, client);
+            replay.elsewhere = Some((Rc::clone(self), Rc::clone(&shard)));
+            pending.replay = Some(Box::new(replay));
+        }
         shard.send(common, speaks, client, wire, pending)
+    }
+
+    /// Whether what may go anywhere may go to one of several servers.
+    fn has_others(&self) -> bool {
+        matches!(&self.place, Place::Hashed(_, shards) if shards.len() > 1)
     }
 
     /// The shard of a key, where all there is to a [plain](CommandId::plain_key) command is to send it there: no replica may
@@ -481,4 +523,12 @@ impl Upstream {
             group.replicas().iter().for_each(|replica| replica.close());
         }
     }
+}
+
+/// The first of the shards that is so, from this one on and round.
+fn from(shards: &[Rc<Shard>], first: u16, is_it: impl Fn(&Shard) -> bool) -> Option<u16> {
+    let count = shards.len();
+    let mut all = (0..count).map(|index| (usize::from(first) + index) % count);
+    let found = all.find(|index| shards.get(*index).is_some_and(|shard| is_it(shard)));
+    found.map(|index| index as u16)
 }

@@ -153,7 +153,7 @@ impl Session {
             if let Ok((upstream, at)) = server.current(rule.lead(false))
                 && !places.iter().any(|known| known.upstream == upstream)
             {
-                let shard = at.anywhere(self.connection.id);
+                let shard = at.anywhere(self.connection.id, None);
                 let way = 0;
                 places.push(Destination {
                     upstream,
