@@ -5,6 +5,7 @@
 //! siblings.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a breaker counts.
@@ -95,6 +96,20 @@ impl Breaker {
         None
     }
 
+    /// As [`admit`](Self::admit), for who is to leave one of `share` places to others, rounded up, unless there is only one.
+    pub fn admit_leaving(&self, share: NonZeroU64) -> Option<Admission> {
+        let limit = self.limit.load(Relaxed);
+        if limit == UNLIMITED {
+            return Some(Admission::Free);
+        }
+        let most = (limit - limit.div_ceil(share.get())).max(1);
+        if self.active.fetch_add(1, Relaxed) < most {
+            return Some(Admission::Counted);
+        }
+        self.active.fetch_sub(1, Relaxed);
+        None
+    }
+
     /// Admits one more whatever the limit is, for whoever has seen to it that another one leaves.
     pub fn admit_in_place(&self) -> Admission {
         if self.limit.load(Relaxed) == UNLIMITED {
@@ -139,6 +154,20 @@ mod tests {
         breaker.release(first);
         assert!(breaker.admit().is_some());
         assert_eq!(breaker.admit(), None);
+    }
+
+    #[test]
+    fn who_leaves_places_to_others_is_admitted_to_fewer() {
+        let quarter = NonZeroU64::new(4).unwrap();
+        for (limit, most) in [(1, 1), (2, 1), (3, 2), (4, 3), (1024, 768)] {
+            let breaker = Breaker::new(Some(limit));
+            let admitted = (0..limit).map_while(|_| breaker.admit_leaving(quarter));
+            assert_eq!(admitted.count() as u64, most, "of {limit}");
+            let others = (0..limit).map_while(|_| breaker.admit());
+            assert_eq!(others.count() as u64, limit - most, "of {limit}");
+        }
+        let unlimited = Breaker::new(None);
+        assert_eq!(unlimited.admit_leaving(quarter), Some(Admission::Free));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod view;
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -277,6 +278,12 @@ impl Cluster {
     /// Admits one more upstream connection, until the permit is dropped.
     pub fn try_connection(&self) -> Result<ConnectionPermit, Overflow> {
         Permit::acquire(&self.core, BreakerKind::Connections).map(ConnectionPermit)
+    }
+
+    /// As [`try_connection`](Self::try_connection), for connections that must not take all places: one of `share` is left to
+    /// others, rounded up.
+    pub fn try_connection_leaving(&self, share: NonZeroU64) -> Result<ConnectionPermit, Overflow> {
+        Permit::acquire_leaving(&self.core, BreakerKind::Connections, share).map(ConnectionPermit)
     }
 
     /// As [`try_connection`](Self::try_connection), where connections that are idle make room: `give_up` closes one of this

@@ -188,6 +188,7 @@ fn read_document(
             .error(Span::NONE, "the configuration has no listeners")
             .expected("`listeners:` with at least one");
     }
+    checks::cluster_uses(&listeners, &clusters.configs, &clusters.nodes, errors);
     report.warnings.extend(listeners.warnings.iter().cloned());
     checks::unused_clusters(root, &clusters.nodes, &mut report.warnings);
     let document = document?;

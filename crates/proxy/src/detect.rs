@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use portcullis_cluster::ClusterConfig;
 use portcullis_config::{BuildError, Duration, Located, Node, schema, suggest};
 use portcullis_net::preface::{self, SniffBounds, Undecided};
 use portcullis_net::{AcceptBalance, Datagrams, Downstream, Sniff, TlsStart, clock, spawn_session};
@@ -21,7 +22,8 @@ use serde_json::{Value, json};
 
 use crate::registry::LocalFuture;
 use crate::{
-    ControlContext, DynServer, ErasedConfig, ListenerContext, ReadContext, Registry, Transport,
+    ClusterMistake, ControlContext, DynServer, ErasedConfig, ListenerContext, ReadContext,
+    Registry, Transport,
 };
 
 /// The value of a listener's `protocol` key.
@@ -218,6 +220,12 @@ impl ErasedConfig for DetectConfig {
     /// Datagrams are no connections that could be looked at; reading has refused them.
     fn transport(&self) -> Transport {
         Transport::Connections
+    }
+
+    fn cluster_mistakes(&self, name: &str, cluster: &ClusterConfig) -> Vec<ClusterMistake> {
+        let each = self.candidates.iter();
+        each.flat_map(|candidate| candidate.config.cluster_mistakes(name, cluster))
+            .collect()
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {

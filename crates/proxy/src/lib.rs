@@ -20,6 +20,6 @@ pub use control::{
 pub use machine::Machine;
 pub use portcullis_filter::ReadContext;
 pub use portcullis_net::{AcceptBalance, Datagrams, Sniff, TlsOffer, TlsStart};
-pub use protocol::{Protocol, Server, Transport};
+pub use protocol::{ClusterMistake, Protocol, Server, Transport};
 pub use registry::{DynServer, ErasedConfig, LocalFuture, Registry};
 pub use worker::{Clusters, ListenerContext, WorkerContext};

@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::rc::Rc;
 
-use portcullis_config::{BuildError, Node};
+use portcullis_cluster::ClusterConfig;
+use portcullis_config::{BuildError, Node, Span};
 use portcullis_filter::ReadContext;
 use portcullis_net::{AcceptBalance, Datagrams, Downstream, Sniff, TlsStart};
 use serde_json::Value;
@@ -31,6 +32,17 @@ impl Transport {
     pub const fn has_datagrams(self) -> bool {
         matches!(self, Self::Datagrams | Self::Both)
     }
+}
+
+/// Why a listener cannot use a cluster, though each is right by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterMistake {
+    /// Where in the cluster. `None`: the cluster as a whole.
+    pub span: Option<Span>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: &'static str,
 }
 
 /// A kind of conversation.
@@ -61,6 +73,16 @@ pub trait Protocol: 'static {
     /// What a listener with this configuration is spoken over.
     fn transport(_config: &Self::Config) -> Transport {
         Transport::Connections
+    }
+
+    /// Why a listener with this configuration cannot use a cluster, which may be one that it does not use. Without this a
+    /// configuration could be right, and its [`build`](Self::build) fail.
+    fn cluster_mistakes(
+        _config: &Self::Config,
+        _name: &str,
+        _cluster: &ClusterConfig,
+    ) -> Vec<ClusterMistake> {
+        Vec::new()
     }
 
     /// What operators are warned of if these two listeners are run together: each is right by itself, and may be meant so.

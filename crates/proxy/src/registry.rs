@@ -12,11 +12,11 @@ use portcullis_config::{BuildError, Node};
 use portcullis_net::{AcceptBalance, Datagrams, Downstream, Sniff, TlsStart};
 use serde_json::Value;
 
-use portcullis_cluster::ProtocolProbe;
+use portcullis_cluster::{ClusterConfig, ProtocolProbe};
 
 use crate::{
-    AdminAnswer, AdminRequest, ControlContext, ControlSide, ListenerContext, Protocol, ReadContext,
-    Server, Transport,
+    AdminAnswer, AdminRequest, ClusterMistake, ControlContext, ControlSide, ListenerContext,
+    Protocol, ReadContext, Server, Transport,
 };
 
 /// A protocol's configuration for one listener, with its type erased.
@@ -35,6 +35,8 @@ pub trait ErasedConfig: Debug + Send + Sync {
     fn warning(&self, _other: &dyn ErasedConfig) -> Option<String> {
         None
     }
+    /// As [`Protocol::cluster_mistakes`].
+    fn cluster_mistakes(&self, name: &str, cluster: &ClusterConfig) -> Vec<ClusterMistake>;
     /// Whether both are of one protocol and equal.
     fn equals(&self, other: &dyn ErasedConfig) -> bool;
     /// As [`Protocol::build`].
@@ -102,6 +104,10 @@ impl<P: Protocol> ErasedConfig for Erased<P> {
     fn warning(&self, other: &dyn ErasedConfig) -> Option<String> {
         let other = other.as_any().downcast_ref::<P::Config>()?;
         P::warning(&self.config, other)
+    }
+
+    fn cluster_mistakes(&self, name: &str, cluster: &ClusterConfig) -> Vec<ClusterMistake> {
+        P::cluster_mistakes(&self.config, name, cluster)
     }
 
     fn equals(&self, other: &dyn ErasedConfig) -> bool {

@@ -281,4 +281,36 @@ fn f2_clients_that_say_no_more_do_not_wait_for_others() {
         assert_eq!(site.client().call(&["LPOP", "queue"]), bulk("x"));
         assert_eq!(site.client().call(&["GET", "a"]), bulk("1"));
     }
+    site.neighbour_is_well();
+}
+
+#[test]
+fn clients_with_connections_of_their_own_leave_some_to_all_others() {
+    let Some(server) = Redis::start() else { return };
+    let site = Site::over(vec![server], "", "limits: { connections: 8 }");
+    let mut waiting: Vec<RedisClient> = (0..10).map(|_| site.client()).collect();
+    for client in &mut waiting {
+        client.send(&["BLPOP", "never", "0"]);
+    }
+    let refused = [("listener", "cache"), ("reason", "own_connections")];
+    let rejections = "portcullis_redis_rejections_total";
+    site.gateway
+        .wait_stat(rejections, &refused, |count| count >= 4);
+    // Others are on whichever worker.
+    for _ in 0..6 {
+        site.neighbour_is_well();
+    }
+    let mut late = site.client();
+    let said = late.call(&["BLPOP", "never", "0"]);
+    let why = "ERR too many clients with a connection of their own";
+    assert!(is_error(&said, why), "{said:?}");
+    assert_eq!(late.call(&["MULTI"]), ok());
+    assert!(is_error(&late.call(&["SET", "a", "1"]), why));
+    assert!(is_error(&late.call(&["EXEC"]), "EXECABORT"));
+    assert_eq!(late.call(&["SET", "a", "1"]), ok());
+    drop(waiting);
+    eventually("there are places again", || {
+        matches!(late.call(&["BLPOP", "never", "0.01"]), RedisReply::Nil)
+    });
+    assert_eq!(late.call(&["GET", "a"]), bulk("1"));
 }

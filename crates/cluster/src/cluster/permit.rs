@@ -1,5 +1,6 @@
 //! Places within the cluster's limits, given back when dropped.
 
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use super::Core;
@@ -32,6 +33,19 @@ pub(super) struct Permit {
 impl Permit {
     pub(super) fn acquire(core: &Rc<Core>, kind: BreakerKind) -> Result<Self, Overflow> {
         let Some(admission) = core.shared.breaker(kind).admit() else {
+            core.stats.of(kind).overflows.inc();
+            return Err(Overflow { limit: kind });
+        };
+        Ok(Self::new(core, kind, admission))
+    }
+
+    /// As [`acquire`](Self::acquire), but for one of `share` places, which are left to others.
+    pub(super) fn acquire_leaving(
+        core: &Rc<Core>,
+        kind: BreakerKind,
+        share: NonZeroU64,
+    ) -> Result<Self, Overflow> {
+        let Some(admission) = core.shared.breaker(kind).admit_leaving(share) else {
             core.stats.of(kind).overflows.inc();
             return Err(Overflow { limit: kind });
         };

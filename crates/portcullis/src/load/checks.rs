@@ -3,6 +3,7 @@
 //! Each block by itself has been read before. Start at [`address_clashes`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portcullis_cluster::{ClusterConfig, UpstreamVersion};
 use portcullis_config::{Diagnostics, ListenAddress, Located, Node, Span, Value};
@@ -56,6 +57,28 @@ pub(super) fn address_clashes(
             } else {
                 error.also(taken.span, format!("{other} listens here"));
             }
+        }
+    }
+}
+
+/// Reports clusters that are right by themselves, and not for the listeners that use them: each once.
+pub(super) fn cluster_uses(
+    listeners: &Listeners,
+    clusters: &BTreeMap<Arc<str>, Arc<ClusterConfig>>,
+    names: &BTreeMap<&str, Span>,
+    errors: &mut Diagnostics,
+) {
+    for (name, cluster) in clusters {
+        let mut protocols = listeners.models.values().map(|model| &model.protocol);
+        let found = protocols.find_map(|protocol| {
+            let mistakes = protocol.cluster_mistakes(name, cluster);
+            (!mistakes.is_empty()).then_some(mistakes)
+        });
+        for mistake in found.into_iter().flatten() {
+            let whole = names.get(&**name).copied().unwrap_or(Span::NONE);
+            errors
+                .error(mistake.span.unwrap_or(whole), mistake.message)
+                .help(mistake.help);
         }
     }
 }

@@ -192,6 +192,17 @@ impl RedisConfig {
         way::shared_prefix(&self.routes, &other.routes)
     }
 
+    /// Whether commands, or copies of them, go to the cluster of this name.
+    #[must_use]
+    pub fn uses(&self, cluster: &str) -> bool {
+        self.routes.iter().any(|route| {
+            let mirror = route.way.mirror.as_ref();
+            route.cluster == cluster
+                || route.read_cluster.as_deref() == Some(cluster)
+                || mirror.is_some_and(|mirror| mirror.cluster == cluster)
+        })
+    }
+
     /// Reads the keys of a listener that are Redis's own. Mistakes go to the diagnostics, all of them; `None` if there is
     /// nothing usable.
     pub fn read(raw: &Node, cx: &mut ReadContext<'_>) -> Option<Self> {

@@ -217,6 +217,12 @@ pub enum Lost {
     /// More is under way than is allowed.
     #[error("too many commands under way")]
     Overflow,
+    /// The cluster has as many connections as it may.
+    #[error("too many upstream connections")]
+    Full,
+    /// It has as many as clients may have to themselves.
+    #[error("too many clients with a connection of their own")]
+    OwnFull,
     /// A node of a Redis Cluster named one that does not belong to it.
     #[error("upstream redirected to an unknown node")]
     Redirect,
@@ -250,6 +256,8 @@ impl Lost {
             Self::Timeout => "upstream_timeout",
             Self::Protocol => "upstream_protocol",
             Self::Overflow => "upstream_overflow",
+            Self::Full => "upstream_connections",
+            Self::OwnFull => "own_connections",
             Self::Redirect => "redirect_refused",
             Self::KeyPrefix => "key_prefix",
             Self::BeyondPrefix => "beyond_prefix",

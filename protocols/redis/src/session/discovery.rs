@@ -105,7 +105,7 @@ impl Members {
     }
 
     async fn ask_one(&self, target: &Target) -> Result<SlotMap, NoMap> {
-        let mut opened = open(&self.common, target, SPEAKS).await?;
+        let mut opened = open(&self.common, target, SPEAKS, None).await?;
         let mut wire = BytesMut::new();
         encoder::command(&[b"CLUSTER".as_slice(), b"SHARDS"], &mut wire);
         encoder::command(&[b"CLUSTER".as_slice(), b"SLOTS"], &mut wire);

@@ -158,7 +158,7 @@ impl Followed {
             return Some(told);
         }
         let target = Target::Found(Rc::new(answer.primary.clone()), Part::Primary);
-        let opened = within(self.share(), open(&self.common, &target, SPEAKS)).await;
+        let opened = within(self.share(), open(&self.common, &target, SPEAKS, None)).await;
         matches!(opened, Some(Ok(_))).then_some(told)
     }
 
@@ -176,7 +176,7 @@ struct Told {
 }
 
 async fn converse(common: &Common, target: &Target, master: &str) -> Result<Told, NoAnswer> {
-    let mut opened = open(common, target, SPEAKS).await?;
+    let mut opened = open(common, target, SPEAKS, None).await?;
     let mut wire = BytesMut::new();
     for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS"] {
         let words = ["SENTINEL", question, master].map(str::as_bytes);
@@ -237,7 +237,7 @@ impl Ear {
     /// Listens until the connection ends. Whether it told anything, if only that it will.
     async fn hear(&self) -> bool {
         let target = Target::Sentinel(Rc::clone(&self.name));
-        let Ok(mut opened) = open(&self.common, &target, SPEAKS).await else {
+        let Ok(mut opened) = open(&self.common, &target, SPEAKS, None).await else {
             return false;
         };
         let mut wire = BytesMut::new();

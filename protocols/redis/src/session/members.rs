@@ -345,7 +345,7 @@ impl Members {
         let (client, ticket) = (pending.client.clone(), pending.ticket);
         let (wire, number) = (replay.wire.clone(), replay.client);
         let speaks = from.speaks();
-        let open = |patience| node.open(common, speaks, patience);
+        let open = |patience| node.open_own(common, speaks, patience);
         let own = replay.is_own.then(|| from.succeed(open));
         let push = |wire: &[u8], pending: Pending| match &own {
             Some(Ok(link)) => link.push(wire, Some(pending)),

@@ -13,6 +13,7 @@
 
 mod cell;
 mod client;
+mod cluster;
 mod control;
 mod demoted;
 mod discovery;

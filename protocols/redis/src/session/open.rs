@@ -41,10 +41,18 @@ impl Opened {
     }
 }
 
-/// Connects to a shard.
-pub(super) async fn open(common: &Common, target: &Target, speaks: Speaks) -> Result<Opened, Lost> {
+/// Connects to a shard. Without a permit one is asked for.
+pub(super) async fn open(
+    common: &Common,
+    target: &Target,
+    speaks: Speaks,
+    permit: Option<ConnectionPermit>,
+) -> Result<Opened, Lost> {
     let cluster = &common.cluster;
-    let permit = cluster.try_connection().map_err(|_| Lost::Overflow)?;
+    let permit = match permit {
+        Some(permit) => permit,
+        None => cluster.try_connection().map_err(|_| Lost::Full)?,
+    };
     let picked = match target {
         Target::Any => pick(common)?,
         Target::Named(name) | Target::Sentinel(name) => pick_named(common, name)?,

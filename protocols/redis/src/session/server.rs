@@ -7,14 +7,16 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_cluster::ClusterConfig;
 use portcullis_config::{BuildError, Node};
 use portcullis_filter::{Context, Random};
 use portcullis_net::{AcceptBalance, Downstream, DrainSignal, clock, sleep, spawn_local};
-use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server};
+use portcullis_proxy::{ClusterMistake, ListenerContext, Protocol, ReadContext, Server};
 use serde_json::Value;
 
 use super::cell::Cell;
 use super::client;
+use super::cluster;
 use super::foreign::Foreigners;
 use super::keys::{Keys, Sketch};
 use super::mailbox::Mailboxes;
@@ -46,6 +48,18 @@ impl Protocol for Redis {
 
     fn warning(one: &RedisConfig, other: &RedisConfig) -> Option<String> {
         one.shared_prefix(other)
+    }
+
+    fn cluster_mistakes(
+        config: &RedisConfig,
+        name: &str,
+        cluster: &ClusterConfig,
+    ) -> Vec<ClusterMistake> {
+        if config.uses(name) {
+            cluster::mistakes(name, cluster)
+        } else {
+            Vec::new()
+        }
     }
 
     fn schema() -> Value {

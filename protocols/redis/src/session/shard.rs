@@ -4,10 +4,11 @@
 //! [`Shard::pin`].
 
 use std::cell::{OnceCell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use portcullis_cluster::Cluster;
+use portcullis_cluster::{Cluster, ConnectionPermit};
 use portcullis_filter::Random;
 use portcullis_net::resolve::Resolver;
 use portcullis_net::{clock, spawn_local};
@@ -24,6 +25,10 @@ use crate::machine::{Lost, PinEnd, Speaks};
 
 /// How many connections that nobody has for himself are kept for each shard.
 const KEPT_PINS: usize = 16;
+
+/// One of so many places within the cluster's limit of connections is kept for those that clients share. With the default limit
+/// that is 256: eight workers with four connections each to eight servers.
+const SHARED_PLACES: NonZeroU64 = const { NonZeroU64::new(4).unwrap() };
 
 /// What links need of their cluster.
 pub(super) struct Common {
@@ -210,7 +215,7 @@ impl Shard {
         if let Some(index) = known {
             shared.swap_remove(index);
         }
-        let link = self.open(common, speaks, common.patience)?;
+        let link = self.open(common, speaks, common.patience, None)?;
         shared.push((speaks, number, Rc::clone(&link)));
         Ok(act(&link, None))
     }
@@ -229,15 +234,17 @@ impl Shard {
         link.is_some_and(|link| link.condition() == Condition::Open)
     }
 
-    /// Opens a connection in a task of its own; commands may be put into it already.
+    /// Opens a connection in a task of its own; commands may be put into it already. Without a permit its place is asked for when
+    /// it is opened.
     #[cold]
-    pub(super) fn open(
+    fn open(
         &self,
         common: &Rc<Common>,
         speaks: Speaks,
         patience: Option<Duration>,
+        permit: Option<ConnectionPermit>,
     ) -> Result<Rc<Link>, Lost> {
-        self.open_to(self.target.clone(), common, speaks, patience)
+        self.open_to(self.target.clone(), common, speaks, patience, permit)
     }
 
     fn open_to(
@@ -246,6 +253,7 @@ impl Shard {
         common: &Rc<Common>,
         speaks: Speaks,
         patience: Option<Duration>,
+        permit: Option<ConnectionPermit>,
     ) -> Result<Rc<Link>, Lost> {
         self.health.check(speaks, clock::now())?;
         let link = Link::new(patience, speaks, self.home.clone());
@@ -255,6 +263,7 @@ impl Shard {
             target,
             health: Rc::clone(&self.health),
             speaks,
+            permit,
         };
         spawn_local(task.run());
         Ok(link)
@@ -272,11 +281,26 @@ impl Shard {
                 link.set_patience(patience);
                 Ok(link)
             }
-            None => self.open(common, speaks, patience),
+            None => self.open_own(common, speaks, patience),
         }
     }
 
-    /// As [`pin`](Self::pin), to a server that is too busy to say what it is. Not for others afterwards.
+    /// Opens one for one client alone: who has one must not keep all others from those that they share.
+    #[cold]
+    pub(super) fn open_own(
+        &self,
+        common: &Rc<Common>,
+        speaks: Speaks,
+        patience: Option<Duration>,
+    ) -> Result<Rc<Link>, Lost> {
+        let permit = common.cluster.try_connection_leaving(SHARED_PLACES);
+        let permit = permit.map_err(|_| Lost::OwnFull)?;
+        self.open(common, speaks, patience, Some(permit))
+    }
+
+    /// As [`pin`](Self::pin), to a server that is too busy to say what it is. Not for others afterwards. It takes any place: it ends
+    /// what keeps the server.
+    #[cold]
     pub(super) fn pin_as_it_is(
         &self,
         common: &Rc<Common>,
@@ -287,7 +311,7 @@ impl Shard {
             Target::Found(address, _) => Target::Found(Rc::clone(address), Part::Node),
             configured => configured.clone(),
         };
-        self.open_to(target, common, speaks, patience)
+        self.open_to(target, common, speaks, patience, None)
     }
 
     fn take_idle(&self, speaks: Speaks) -> Option<Rc<Link>> {
@@ -327,10 +351,11 @@ struct Opening {
     target: Target,
     health: Rc<Health>,
     speaks: Speaks,
+    permit: Option<ConnectionPermit>,
 }
 
 impl Opening {
-    async fn run(self) {
+    async fn run(mut self) {
         let lost = match self.dial().await {
             Err(lost) => lost,
             Ok(mut opened) => {
@@ -343,14 +368,18 @@ impl Opening {
             }
         };
         // A server that is gone: others know more. An end alone may be the server's, or nobody's, wish.
-        if let Some(home) = self.link.home().filter(|_| lost != Lost::Closed) {
+        if let Some(home) = self
+            .link
+            .home()
+            .filter(|_| !matches!(lost, Lost::Closed | Lost::Full))
+        {
             home.on_lost();
         }
         self.link.close(lost);
     }
 
     /// Opens the connection, when it is its turn.
-    async fn dial(&self) -> Result<Opened, Lost> {
+    async fn dial(&mut self) -> Result<Opened, Lost> {
         let turn = self.health.turn().await;
         let Some(_turn) = turn else {
             return Err(Lost::Connect);
@@ -358,10 +387,13 @@ impl Opening {
         if self.link.is_over() {
             return Err(Lost::Closed);
         }
-        let opened = open(&self.common, &self.target, self.speaks).await;
+        let permit = self.permit.take();
+        let opened = open(&self.common, &self.target, self.speaks, permit).await;
         let now = clock::now();
         match &opened {
             Ok(_) => self.health.on_open(now),
+            // Nobody has asked the server.
+            Err(Lost::Full) => {}
             Err(Lost::Refused) => self.health.on_refused(self.speaks, now),
             Err(_) => self.health.on_failed(now, self.common.random.next()),
         }

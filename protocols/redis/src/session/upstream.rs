@@ -16,6 +16,7 @@ use portcullis_net::{clock, spawn_local};
 
 use self::made::{groups, named, only, shards};
 use super::cell::Cell;
+use super::cluster::no_topology;
 use super::followed::Followed;
 use super::group::Group;
 use super::link::{Link, Pending, Replay};
@@ -85,13 +86,8 @@ impl Upstream {
     ) -> Result<Self, String> {
         let settings = cluster.config();
         let redis = &settings.redis;
-        let topology = redis.topology(&settings.endpoints).ok_or_else(|| {
-            format!(
-                "cluster '{}' has several endpoints and does not say what they are to each other: \
-                 write `redis: {{ topology: shards }}`, `redis_cluster` or `sentinel`",
-                cluster.name()
-            )
-        })?;
+        let topology = redis.topology(&settings.endpoints);
+        let topology = topology.ok_or_else(|| no_topology(cluster.name()))?;
         let common = Rc::new(Common {
             cluster,
             credentials: config.upstream.clone(),
