@@ -141,7 +141,7 @@ fn a_script_is_ended_though_all_wait_for_it() {
     // It may not have begun.
     harness::eventually("it is ended", || ends.call(&["SCRIPT", "KILL"]) == ok());
     let ended = runs.read();
-    assert!(is_error(&ended, "ERR Error running script"), "{ended:?}");
+    assert!(is_error(&ended, "ERR Script killed by user"), "{ended:?}");
     let said = waits.read();
     assert!(
         said == RedisReply::Nil || is_error(&said, "BUSY"),

@@ -3,6 +3,7 @@
 //! Replies are mostly written by the links that read them (see [`super::cell`]); this task writes what is left, and waits for
 //! what the machine has to wait for. Start at [`serve`].
 
+mod end;
 mod filter;
 mod foreign;
 mod large;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use portcullis_codec::WireError as _;
 use portcullis_filter::Connection;
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
@@ -28,7 +28,6 @@ use super::server::RedisServer;
 use super::spare;
 use crate::chain::Large;
 use crate::command::{CommandId, Foreign};
-use crate::encoder;
 use crate::error::RequestError;
 use crate::machine::{Call, Client, Flow, Here, PinId, Refusal};
 use crate::request::{Command, CommandFrame, CommandRef, CommandScanner};
@@ -228,32 +227,6 @@ impl Session {
                 return reason;
             }
         }
-    }
-
-    /// The client will say no more, and all that it said is under way. It may still listen: what it is owed it gets, as from a
-    /// server; but one that waits for what others do is gone.
-    async fn see_off(&mut self) -> &'static str {
-        let is_owed = {
-            let machine = &self.cell.state.borrow().machine;
-            machine.owed() > 0 || !machine.is_all_written()
-        };
-        // A command that will not be whole is not answered.
-        if is_owed && matches!(self.rest, Rest::Dropped) {
-            for need in [Need::Settled, Need::Written] {
-                if let Err(reason) = self.wait(need).await {
-                    return reason;
-                }
-            }
-            self.part().await;
-        }
-        "closed"
-    }
-
-    /// The client wants to go: it gets what it is owed before.
-    async fn quit(&mut self) -> &'static str {
-        let _ = self.wait(Need::Settled).await;
-        self.part().await;
-        "quit"
     }
 
     /// Carries out what is whole in the buffer, as far as that can be done without waiting.
@@ -564,21 +537,6 @@ impl Session {
                 machine.settle(reach);
             });
         }
-    }
-
-    /// What the client said is no command: it is told so behind the replies that it is owed.
-    #[cold]
-    async fn protocol_error(&mut self, error: RequestError) -> &'static str {
-        let reason = error.label();
-        self.cell.server.stats.on_rejected(reason);
-        let owed = self.wait(Need::Settled).await;
-        // As Redis does with a browser that was made to send commands.
-        let says_nothing = matches!(error, RequestError::CrossProtocol | RequestError::Truncated);
-        if owed.is_ok() && !says_nothing {
-            encoder::protocol_error(error, self.cell.state.borrow_mut().machine.out());
-            self.part().await;
-        }
-        reason
     }
 }
 

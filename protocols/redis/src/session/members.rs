@@ -173,7 +173,7 @@ impl Members {
                 node.is_some_and(|node| !node.shard.health().is_failing())
             };
             let found = from.iter().chain(before).find(is_there);
-            found.or(from.first()).copied()
+            found.or_else(|| from.first()).copied()
         };
         let node = number.or_else(any);
         let node = node.and_then(|number| state.nodes.get(number as usize));

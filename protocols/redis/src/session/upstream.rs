@@ -3,6 +3,7 @@
 //! Which shard has a key is [`crate::hash`]'s, or what the nodes of a Redis Cluster say ([`super::members`]). Connections are
 //! [`super::shard`]'s. Start at [`Upstream::locate`] and [`Upstream::send`].
 
+mod anywhere;
 mod made;
 
 use std::cell::{Cell as Value, OnceCell, RefCell};
@@ -233,44 +234,6 @@ impl Upstream {
         }
     }
 
-    /// Where a command of this client goes that may go anywhere: to a server that is there, and the one that was `chosen` for what
-    /// the client has under way, so that what it says first is done first.
-    pub(super) fn anywhere(&self, client: u64, chosen: Option<u16>) -> u16 {
-        match &self.place {
-            Place::One(_) | Place::Followed(_) => 0,
-            Place::Hashed(_, shards) => {
-                let home = chosen.unwrap_or((client % shards.len().max(1) as u64) as u16);
-                let is_there = |shard: &Shard| shard.is_there(&self.common);
-                let is_tried = |shard: &Shard| !shard.health().is_failing();
-                let found = from(shards, home, is_there).or_else(|| from(shards, home, is_tried));
-                found.unwrap_or(home)
-            }
-            Place::Slots(_) => Members::ANY,
-        }
-    }
-
-    /// Sends a command that may go anywhere to another server than this one, which could not be connected.
-    #[cold]
-    pub(super) fn send_elsewhere(&self, tried: &Shard, speaks: Speaks, pending: Pending) {
-        let (receiver, ticket) = (pending.client.clone(), pending.ticket);
-        let sent = self.try_elsewhere(tried, speaks, pending);
-        if let Err(lost) = sent {
-            Pending::new(receiver, ticket).lose(lost);
-        }
-    }
-
-    fn try_elsewhere(&self, tried: &Shard, speaks: Speaks, pending: Pending) -> Result<(), Lost> {
-        let (Place::Hashed(_, shards), Some(replay)) = (&self.place, &pending.replay) else {
-            return Err(Lost::Connect);
-        };
-        let (wire, client) = (replay.wire.clone(), replay.client);
-        let is_it = |shard: &Shard| !std::ptr::eq(shard, tried) && !shard.health().is_failing();
-        let home = (client % shards.len().max(1) as u64) as u16;
-        let index = from(shards, home, is_it).ok_or(Lost::Connect)?;
-        let shard = shards.get(index as usize).ok_or(Lost::NoEndpoint)?;
-        shard.send(&self.common, speaks, client, &wire, pending)
-    }
-
     /// All shards that a command is for that is for all.
     pub(super) fn everywhere(&self, id: CommandId) -> Result<Vec<u16>, Lost> {
         match &self.place {
@@ -332,11 +295,6 @@ impl Upstream {
             pending.replay = Some(Box::new(replay));
         }
         shard.send(common, speaks, client, wire, pending)
-    }
-
-    /// Whether what may go anywhere may go to one of several servers.
-    fn has_others(&self) -> bool {
-        matches!(&self.place, Place::Hashed(_, shards) if shards.len() > 1)
     }
 
     /// The shard of a key, where all there is to a [plain](CommandId::plain_key) command is to send it there: no replica may
@@ -519,12 +477,4 @@ impl Upstream {
             group.replicas().iter().for_each(|replica| replica.close());
         }
     }
-}
-
-/// The first of the shards that is so, from this one on and round.
-fn from(shards: &[Rc<Shard>], first: u16, is_it: impl Fn(&Shard) -> bool) -> Option<u16> {
-    let count = shards.len();
-    let mut all = (0..count).map(|index| (usize::from(first) + index) % count);
-    let found = all.find(|index| shards.get(*index).is_some_and(|shard| is_it(shard)));
-    found.map(|index| index as u16)
 }
