@@ -22,7 +22,7 @@ pub use flags::{Categories, Flags, KeyFlags};
 pub use foreign::Foreign;
 pub use handling::{Denial, Handling};
 pub use keys::{KeysError, each_key, is_refused_anywhere, keys};
-pub use patterns::each_pattern;
+pub use patterns::{each_pattern, has_patterns};
 pub use spec::{Begin, Extent, KeySpec};
 
 use table::ROWS;

@@ -45,7 +45,12 @@ pub(super) struct Kept {
     pub(super) sampled: Option<Box<[u8]>>,
     /// What is known of it if it turns out to be slow, where that is logged.
     pub(super) noted: Option<Noted>,
+    /// How many bytes of it came, if it is large.
+    pub(super) came: Option<Rc<Came>>,
 }
+
+/// Bytes of a large command that came until now.
+pub(super) type Came = std::cell::Cell<u64>;
 
 impl Flight {
     /// Of a command of so many bytes that came now.
@@ -53,7 +58,7 @@ impl Flight {
     pub(super) fn new(command: Option<CommandId>, bytes: usize, started: Instant) -> Self {
         Self {
             command,
-            // What is held whole is not that long; of what is not, its front counts.
+            // What is held whole is not that long; of what is not, this is the front.
             bytes: bytes as u32,
             started,
             held: None,
@@ -65,7 +70,11 @@ impl Flight {
     #[inline]
     pub(super) fn keep(&mut self, sampled: Option<Box<[u8]>>, noted: Option<Noted>) {
         if sampled.is_some() || noted.is_some() {
-            self.kept = Some(Box::new(Kept { sampled, noted }));
+            self.kept = Some(Box::new(Kept {
+                sampled,
+                noted,
+                came: None,
+            }));
         }
     }
 }

@@ -21,7 +21,7 @@ use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, Downstream, Timer, clock};
 
 use self::run::Known;
-use super::cell::{Cell, Flight, Need, State};
+use super::cell::{Came, Cell, Flight, Need, State};
 use super::mailbox::Mailbox;
 use super::reach::{Asking, Pins, Reach, act};
 use super::server::RedisServer;
@@ -133,6 +133,8 @@ struct Session {
     /// The client will say no more.
     has_ended: bool,
     rest: Rest,
+    /// How many bytes of a large command came, for whoever counts that.
+    came: Option<Rc<Came>>,
     known: Option<Known>,
     /// How often a reload has changed what it may do.
     renewals: u32,
@@ -174,6 +176,7 @@ impl Session {
             reads: 0,
             has_ended: false,
             rest: Rest::Dropped,
+            came: None,
             known: None,
             renewals: 0,
             busy_since: downstream.accepted_at,
@@ -362,12 +365,12 @@ impl Session {
                     return Ok(Admitted::Foreign(name));
                 }
                 let id = CommandId::resolve(&command).ok();
-                self.deny(id, taken.len(), refusal, &text);
+                self.not_admitted(id, command.len(), taken.len(), refusal, &text);
                 return Ok(Admitted::No);
             }
         };
         let mut flight = Flight::new(Some(id), taken.len(), clock::now());
-        let sampled = self.cell.server.keys.sample(id, command, taken.len());
+        let sampled = self.cell.server.keys.sample(id, &command, taken.len());
         flight.keep(sampled, self.note(&Call::new(id, command)));
         Ok(Admitted::Yes(id, flight))
     }
@@ -417,7 +420,8 @@ impl Session {
             if self.renewals != renewals
                 && let Err((refusal, text)) = self.admit_again(id, taken)
             {
-                self.deny(Some(id), taken.len(), refusal, &text);
+                let arguments = taken.command(&self.scanner, &self.input).len();
+                self.not_admitted(Some(id), arguments, taken.len(), refusal, &text);
                 return Ok(Flow::Next);
             }
             match self.execute(id, taken, flight) {

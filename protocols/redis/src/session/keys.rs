@@ -12,8 +12,7 @@ use portcullis_proxy::{AdminAnswer, of_listeners};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use crate::command::{CommandId, keys};
-use crate::request::CommandRef;
+use crate::command::{Arguments, CommandId, keys};
 use crate::sketch::KeySketch;
 
 /// Of so many commands one is shown.
@@ -45,10 +44,10 @@ impl Keys {
 
     /// The first key of a command, if it is to be shown when it is over.
     #[inline]
-    pub(super) fn sample(
+    pub(super) fn sample<A: Arguments>(
         &self,
         id: CommandId,
-        command: CommandRef<'_>,
+        command: &A,
         bytes: usize,
     ) -> Option<Box<[u8]>> {
         match self.left.get().checked_sub(1) {
@@ -62,13 +61,18 @@ impl Keys {
 
     /// As [`sample`](Self::sample), of one that is to be shown. `left`: it is because it is large.
     #[cold]
-    fn show(&self, left: Option<u32>, id: CommandId, command: CommandRef<'_>) -> Option<Box<[u8]>> {
+    fn show<A: Arguments>(
+        &self,
+        left: Option<u32>,
+        id: CommandId,
+        command: &A,
+    ) -> Option<Box<[u8]>> {
         // At random, since commands come in patterns.
         let random = || (self.random.next() % u64::from(2 * SAMPLED - 1)) as u32;
         self.left.set(left.unwrap_or_else(random));
         let mut found = SmallVec::new();
-        keys(id, &command, &mut found).ok()?;
-        let first = command.argument(*found.first()? as usize)?;
+        keys(id, command, &mut found).ok()?;
+        let first = command.at(*found.first()? as usize)?;
         Some(first.into())
     }
 

@@ -123,22 +123,31 @@ impl Tally {
     #[cold]
     fn on_more(&self, server: &RedisServer, flight: Flight, finished: &Finished) {
         let took = self.took(flight.started);
+        let mut up = u64::from(flight.bytes);
         if let Some(kept) = flight.kept {
-            let Kept { sampled, noted } = *kept;
+            let Kept {
+                sampled,
+                noted,
+                came,
+            } = *kept;
+            if let Some(came) = came {
+                up = came.get();
+            }
             if let Some(key) = &sampled {
-                let bytes = finished.bytes.max(flight.bytes.into());
+                let bytes = finished.bytes.max(up);
                 server.keys.on_command(key, bytes);
             }
             server.slow.on_command(noted, took, finished);
         }
         if let Some(held) = flight.held {
-            complete(held, took, finished);
+            complete(held, took, up, finished);
         }
     }
 }
 
 /// Tells filters.
-fn complete(mut held: Box<Held>, took: Duration, finished: &Finished) {
+fn complete(mut held: Box<Held>, took: Duration, up: u64, finished: &Finished) {
+    held.record.bytes_up = up;
     held.record.duration = took;
     held.record.bytes_down = finished.bytes;
     held.record.error = finished.error.map(ErrorPrefix::label);

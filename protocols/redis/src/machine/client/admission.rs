@@ -7,9 +7,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Client;
-use crate::acl::{NO_AUTHENTICATION, User, Users};
+use crate::acl::{Glob, NO_AUTHENTICATION, PatternTooLong, User, Users};
 use crate::command::handling::Denial;
-use crate::command::{Arguments, Categories, CommandId, Flags, Foreign, Unknown, arity};
+use crate::command::{
+    Arguments, Categories, CommandId, Flags, Foreign, Unknown, arity, each_pattern,
+};
 
 /// What a listener lets its clients do.
 #[derive(Debug, Default)]
@@ -124,6 +126,9 @@ impl<T> Client<T> {
         if id.runs_code() && !self.may_run_code(user, |user| user.names(id)) {
             return Err(refused("acl_script", |text| beyond_rules(id.name(), text)));
         }
+        if longest_pattern(id, command) > Glob::LONGEST {
+            return Err(refused("pattern_too_long", pattern_too_long));
+        }
         match self.policy.denial(id) {
             None => Ok(id),
             Some(denial) => Err(refused(denial.label(), |text| {
@@ -199,6 +204,19 @@ impl<T> Client<T> {
             arity::unknown(unknown, command, text);
         })
     }
+}
+
+/// The bytes of a call's longest pattern.
+fn longest_pattern<A: Arguments>(id: CommandId, command: &A) -> usize {
+    let mut longest = 0;
+    each_pattern(id, command, |_, pattern| {
+        longest = pattern.len().max(longest);
+    });
+    longest
+}
+
+fn pattern_too_long(text: &mut Vec<u8>) {
+    text.extend_from_slice(format!("ERR {PatternTooLong}").as_bytes());
 }
 
 /// Why a user whom rules hold back runs no script.

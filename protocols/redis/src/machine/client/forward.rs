@@ -10,7 +10,7 @@ use super::way::{self, Outgoing};
 use super::{Assembly, Client, Flow, How, Named};
 use crate::command::channels::{Wait, wait};
 use crate::command::handling::{Handling, Merge, Scope, Split};
-use crate::command::{Arguments, CommandId, KeysError};
+use crate::command::{Arguments, CommandId, KeysError, has_patterns};
 use crate::encoder;
 use crate::machine::assembly::split_cursor;
 use crate::machine::upstreams::{
@@ -268,6 +268,7 @@ impl<T> Client<T> {
         let found = seen_place(&call, &front, up);
         let (to, pin) = match found {
             _ if !is_plain
+                || has_patterns(call.id)
                 || self.transaction.is_open()
                 || self.is_subscribed()
                 || self.escapes_tracking(&call) =>

@@ -524,3 +524,39 @@ impl Upstreams for Script {
         self.connections.retain(|(known, _)| *known != name);
     }
 }
+
+#[test]
+fn patterns_have_a_longest() {
+    let client = Client::<u32>::new(
+        Arc::new(Policy {
+            users: users(&[("default", "nopass,+@all,~*,&*")]),
+            allowed: vec![CommandId::CONFIG_GET],
+            ..Policy::default()
+        }),
+        1,
+        "",
+    );
+    let fits = "a".repeat(1024);
+    let long = "a".repeat(1025);
+    let rows: [&[&str]; 6] = [
+        &["KEYS", "?"],
+        &["SCAN", "0", "COUNT", "5", "match", "?"],
+        &["HSCAN", "h", "0", "MATCH", "?"],
+        &["PSUBSCRIBE", "a*", "?"],
+        &["PUBSUB", "CHANNELS", "?"],
+        &["CONFIG", "GET", "?"],
+    ];
+    for row in rows {
+        let with = |pattern: &str| row.iter().map(|it| it.replace('?', pattern)).collect();
+        let said: Vec<String> = with(&fits);
+        assert!(client.admit(&said).is_ok(), "{row:?}");
+        let said: Vec<String> = with(&long);
+        let (refusal, text) = client.admit(&said).unwrap_err();
+        assert_eq!(refusal.reason, "pattern_too_long", "{row:?}");
+        assert_eq!(
+            text, b"ERR the pattern is longer than 1024 bytes",
+            "{row:?}"
+        );
+    }
+    assert!(client.admit(&["GET", &long]).is_ok());
+}

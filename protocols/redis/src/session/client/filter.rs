@@ -12,7 +12,7 @@ use portcullis_net::{SessionTimer, clock};
 use super::{Session, Taken};
 use crate::chain::{CommandRequest, Large, Record, RedisMessages};
 use crate::command::CommandId;
-use crate::machine::Refusal;
+use crate::machine::{ErrorPrefix, Refusal};
 use crate::session::cell::Held;
 
 impl Session {
@@ -70,6 +70,42 @@ impl Session {
             chain.on_complete(&record, &cx);
         }
         Ok(Err((Refusal { reason }, text)))
+    }
+
+    /// Answers a command that was not admitted, which filters do not see; those that want to know of such are told.
+    #[cold]
+    pub(super) fn not_admitted(
+        &mut self,
+        id: Option<CommandId>,
+        arguments: usize,
+        len: usize,
+        refusal: Refusal,
+        text: &[u8],
+    ) {
+        let rights = &self.cell.server.rights;
+        if rights.is_filtered() && rights.chain().interest().includes(Interest::REFUSED) {
+            let cx = Context::new(Rc::clone(&self.connection), clock::now());
+            let record = {
+                let machine = &self.cell.state.borrow().machine;
+                let error = [b"-", text].concat();
+                Record {
+                    started_at: clock::wall(),
+                    started: cx.now,
+                    duration: Duration::ZERO,
+                    command: id,
+                    foreign: None,
+                    arguments,
+                    user: machine.user_name().clone(),
+                    database: machine.database(),
+                    bytes_up: len as u64,
+                    bytes_down: error.len() as u64 + 2,
+                    error: Some(ErrorPrefix::of(&error).label()),
+                    reason: Some(refusal.reason),
+                }
+            };
+            rights.chain().on_refused(&record, &cx);
+        }
+        self.deny(id, len, refusal, text);
     }
 
     /// The name of the rule that takes the command's first key.

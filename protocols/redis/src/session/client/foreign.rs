@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{Session, Taken, asking};
 use crate::command::foreign::{ForeignKeys, Known};
-use crate::command::{CommandId, Foreign};
+use crate::command::{Arguments as _, CommandId, Foreign};
 use crate::encoder;
 use crate::machine::{Call, Destination, Front, Lost, Refusal, Speaks, Ticket, Upstreams as _};
 use crate::message::parse;
@@ -74,7 +74,8 @@ impl Session {
         };
         drop(state);
         if let Some((refusal, text)) = refused {
-            self.deny(None, taken.len(), refusal, &text);
+            let arguments = front.len();
+            self.not_admitted(None, arguments, taken.len(), refusal, &text);
             return Ok(None);
         }
         self.foreign = learned.ok();

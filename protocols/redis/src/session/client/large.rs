@@ -2,13 +2,15 @@
 //!
 //! Start at [`Session::begin`].
 
+use std::rc::Rc;
+
 use portcullis_net::clock;
 
 use super::{Rest, STREAMED, Session, Taken, asking};
 use crate::chain::Large;
 use crate::command::CommandId;
 use crate::machine::{Call, Flow, Front, PinId};
-use crate::session::cell::{Flight, Need};
+use crate::session::cell::{Came, Flight, Kept, Need};
 use crate::session::reach::act;
 
 impl Session {
@@ -38,7 +40,7 @@ impl Session {
             }
             Err((refusal, text)) => {
                 let id = CommandId::resolve(&command).ok();
-                self.deny(id, len, refusal, &text);
+                self.not_admitted(id, front.declared, len, refusal, &text);
                 return Ok(Flow::Next);
             }
         };
@@ -54,6 +56,7 @@ impl Session {
         }
         let mut flight = Flight::new(Some(id), len, clock::now());
         flight.held = held;
+        self.keep_large(&mut flight, id, len, declared);
         loop {
             match self.execute_large(id, len, declared, flight) {
                 Ok(pin) => {
@@ -64,6 +67,24 @@ impl Session {
             }
             self.wait(Need::Settled).await?;
         }
+    }
+
+    /// Keeps what counts how much of it comes, and its key: every large one is shown to the picture of keys.
+    fn keep_large(&mut self, flight: &mut Flight, id: CommandId, len: usize, declared: u32) {
+        let front = Front {
+            command: self
+                .scanner
+                .command(self.input.get(..len).unwrap_or_default()),
+            declared: declared as usize,
+        };
+        let sampled = self.cell.server.keys.sample(id, &front, len);
+        let came = Rc::new(Came::new(len as u64));
+        self.came = Some(Rc::clone(&came));
+        flight.kept = Some(Box::new(Kept {
+            sampled,
+            noted: None,
+            came: Some(came),
+        }));
     }
 
     fn execute_large(
@@ -89,6 +110,13 @@ impl Session {
 
     /// More of a large command.
     pub(super) async fn more(&mut self, len: usize, last: bool) -> Result<Flow, &'static str> {
+        self.cell.server.stats.on_bytes(len as u64, 0);
+        if let Some(came) = &self.came {
+            came.set(came.get() + len as u64);
+        }
+        if last {
+            self.came = None;
+        }
         let Rest::Sent(pin) = self.rest else {
             return Ok(Flow::Next);
         };

@@ -187,7 +187,7 @@ impl Road<'_> {
         started: Instant,
     ) -> Flight {
         let mut flight = Flight::new(Some(id), len, started);
-        let sampled = self.cell.server.keys.sample(id, command, len);
+        let sampled = self.cell.server.keys.sample(id, &command, len);
         flight.keep(sampled, None);
         flight
     }
