@@ -169,7 +169,7 @@ fn idle_connections_make_room() {
     let other = Origin::http(|_| Reply::ok("two"));
     let site = Site::new(&origin)
         .endpoint(other.address())
-        .cluster("limits: { connections: 1 }")
+        .cluster("limits: { connections: 2 }")
         .top("runtime: { workers: { count: 2 } }")
         .start();
     for number in 0..40 {
