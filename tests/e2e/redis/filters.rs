@@ -1,6 +1,7 @@
 //! Filters and what is refused by default: by command, category, user, prefix of keys, and size, large commands included.
 
 use harness::redis::RedisReply;
+use harness::{Scratch, eventually};
 
 use super::{Site, bulk, is_error, ok};
 
@@ -87,7 +88,7 @@ fn concurrency_is_counted_by_command_and_prefix() {
     };
     let (mut waits, mut other) = (site.client(), site.client());
     waits.send(&["BLPOP", "queue:a", "0"]);
-    harness::eventually("it waits", || {
+    eventually("it waits", || {
         let text = site.servers[0].client().call(&["INFO", "clients"]).text();
         text.contains("blocked_clients:1")
     });
@@ -107,4 +108,55 @@ fn concurrency_is_counted_by_command_and_prefix() {
         RedisReply::Integer(1)
     );
     assert_eq!(waits.read().array(), [bulk("queue:a"), bulk("2")]);
+}
+
+#[test]
+fn the_access_log_has_all_commands_and_all_their_bytes() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("access.log");
+    let keys = format!(
+        "auth: {{ users: {{ default: {{ rules: \"nopass +@all -del ~a* &*\" }} }} }}\n\
+         filters:\n  - access_log: {{ path: \"{}\", format: json }}",
+        path.display()
+    );
+    let Some(site) = Site::start(&keys) else {
+        return;
+    };
+    let mut client = site.client();
+    let large = "x".repeat(1_000_000);
+    assert_eq!(client.call(&["SET", "a", &large]), ok());
+    for call in [
+        &["DEL", "a"][..],
+        &["GET"],
+        &["GET", "b"],
+        &["FLUSHALL"],
+        &["CONFIG", "NONE"],
+    ] {
+        client.call(call);
+    }
+    let reasons = [
+        "acl_command",
+        "arguments",
+        "acl_key",
+        "whole_keyspace",
+        "unknown_command",
+    ];
+    let mut text = String::new();
+    eventually("all lines are there", || {
+        text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.lines().count() == reasons.len() + 1
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].contains("\"bytes_received\":1000032"),
+        "{}",
+        lines[0]
+    );
+    for (line, reason) in lines[1..].iter().zip(reasons) {
+        assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
+    }
+    let up = [("direction", "up")];
+    assert!(site.count("portcullis_redis_bytes_total", &up) > 1_000_000);
+    let page = site.gateway.admin_get("/redis/keys").text();
+    assert!(page.contains("1000032 a"), "{page}");
 }
