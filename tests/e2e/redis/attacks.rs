@@ -247,3 +247,34 @@ fn r3_replies_that_are_no_resp_end_only_their_connection() {
         let _ = client.read();
     }
 }
+
+/// What is far larger than a client may have unread comes whole to one that reads, and never to one that does not.
+#[test]
+fn large_replies_wait_for_who_reads_them() {
+    const SIZE: usize = 64 << 20;
+    let Some(site) = Site::start("limits: { output: 8MiB }") else {
+        return;
+    };
+    let last = (SIZE - 1).to_string();
+    let made = site.servers[0]
+        .client()
+        .call(&["SETRANGE", "large", &last, "x"]);
+    assert_eq!(made, RedisReply::Integer(SIZE as i64));
+    for round in 0..4 {
+        let mut client = site.client();
+        let RedisReply::Bulk(value) = client.call(&["GET", "large"]) else {
+            panic!("no value in round {round}");
+        };
+        assert_eq!((value.len(), value.last()), (SIZE, Some(&b'x')));
+        assert_eq!(
+            client.call(&["PING"]),
+            RedisReply::Simple("PONG".to_owned())
+        );
+        site.neighbour_is_well();
+    }
+    let mut silent = site.client();
+    silent.send(&["GET", "large"]);
+    site.neighbour_is_well();
+    site.rejected("output_limit");
+    site.neighbour_is_well();
+}

@@ -121,7 +121,7 @@ fn write_workspace(workspace: &Workspace, folder: &Path) {
     fs::write(folder.join("gateway/Cargo.toml"), gateway).unwrap();
     let registry = format!(
         "//! What the binary's list of protocols looks like.\n\n\
-         #[test]\nfn registered() {{\n    let registry = portcullis_proxy::Registry::new(){registration};\n    \
+         #[test]\nfn registered() {{\n    let registry = portcullis_proxy::Registry::new();\n    {registration}\n    \
          assert!(registry.names().eq([\"probe\"]));\n}}\n"
     );
     fs::write(folder.join("gateway/src/lib.rs"), registry).unwrap();

@@ -102,6 +102,8 @@ pub struct LimitsConfig {
     pub pipeline: NonZeroU32,
     /// Bytes that wait to be read by a client before it is closed: a subscriber that does not read, or a pipeline of large
     /// values, those that wait for replies before them among them. Default 64MiB, twice what a server lets a subscriber have.
+    /// From a quarter of it on a large reply waits at its server, for two seconds in all, so that a client that reads as fast as
+    /// it can gets what is much larger.
     pub output: ByteSize,
     /// The largest value. Default 512MiB, the largest that a server takes.
     pub value: ByteSize,

@@ -87,6 +87,9 @@ pub(super) struct Held {
     pub(super) record: Record,
 }
 
+/// The part of `limits.output` from which on links wait for the client.
+const BEHIND: u64 = 4;
+
 /// What a client's task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
@@ -127,6 +130,8 @@ pub(super) struct State {
     pub(super) turned: Vec<Turned>,
     /// To a question of the gateway's.
     pub(super) answer: Option<Box<Result<Bytes, Lost>>>,
+    /// The link that waits until it has read more of what came for it.
+    pub(super) drained: Option<Waker>,
     /// Why it is to be closed, once that is so.
     pub(super) ended: Option<&'static str>,
 }
@@ -192,6 +197,15 @@ impl Cell {
             self.server.stats.on_rejected("output_limit");
             state.end("output_limit");
         }
+    }
+
+    /// Whether so much waits for the client that a link should not read on for it. It is woken when that is less.
+    pub(super) fn is_behind(&self, link: &Waker) -> bool {
+        let mut state = self.state.borrow_mut();
+        let most = self.server.config.limits.output.get() / BEHIND;
+        let is_behind = state.machine.unsent() as u64 > most && state.ended.is_none();
+        state.drained = is_behind.then(|| link.clone());
+        is_behind
     }
 
     /// Replies came to a run of commands from `first` on, none of them an error, one behind the other in `bytes`.
@@ -363,6 +377,14 @@ impl State {
     pub(super) fn end(&mut self, reason: &'static str) {
         self.ended.get_or_insert(reason);
         self.wake();
+        self.wake_link();
+    }
+
+    /// What waits for the client has become less, or will not be read.
+    fn wake_link(&mut self) {
+        if let Some(link) = self.drained.take() {
+            link.wake();
+        }
     }
 
     fn wake(&mut self) {
@@ -377,7 +399,12 @@ impl State {
         while !out.is_empty() {
             match self.stream.try_write(out) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => spare::advance(out, count),
+                Ok(count) => {
+                    spare::advance(out, count);
+                    if let Some(link) = &self.drained {
+                        link.wake_by_ref();
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

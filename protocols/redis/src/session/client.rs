@@ -199,6 +199,7 @@ impl Session {
                     turned: Vec::new(),
                     redirect: None,
                     answer: None,
+                    drained: None,
                     ended: None,
                 }),
                 server,

@@ -32,6 +32,10 @@ const MOST_OUT: usize = 64 << 20;
 /// Commands that wait for their replies before more are refused.
 const MOST_PENDING: usize = 1 << 20;
 
+/// How long in all a large reply may wait for its client to read: long for one that reads as fast as it can, and not for those
+/// whose commands are behind it. Then it is read on, and `limits.output` counts.
+const HELD: Duration = Duration::from_secs(2);
+
 /// Room that is kept for the next replies.
 const KEPT_INPUT: usize = 16 << 10;
 
@@ -78,6 +82,10 @@ struct State {
     patience: Option<Duration>,
     /// When it last said something, or was first asked.
     since: Instant,
+    /// The client that has yet to read of a large reply before more of it is read.
+    behind: Option<Rc<Cell>>,
+    /// Until when that may be waited for.
+    held_until: Option<Instant>,
 }
 
 impl Link {
@@ -99,6 +107,8 @@ impl Link {
                 successor: None,
                 patience,
                 since: clock::now(),
+                behind: None,
+                held_until: None,
             }),
         })
     }
@@ -124,6 +134,7 @@ impl Link {
         if let Some(pending) = pending {
             if state.pipeline.is_empty() {
                 state.since = clock::now();
+                state.held_until = None;
             }
             state.kept += pending.kept();
             state.pipeline.expect(pending);
@@ -269,6 +280,13 @@ impl Link {
         dirty.iter().for_each(Receiver::flush);
     }
 
+    /// Whether no more is read for now, because a client has much of a large reply to read. Who comes from then on has another
+    /// connection: this one is retired.
+    #[inline]
+    fn is_held_back(&self, task: &Context<'_>) -> bool {
+        self.state.borrow_mut().holds_back(task)
+    }
+
     /// Closes it at once; nobody is told, since whoever waited is gone.
     pub(super) fn abandon(&self) {
         let mut state = self.state.borrow_mut();
@@ -298,6 +316,27 @@ impl State {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Looks whether the client that a large reply is for has read enough, or was waited for long enough.
+    fn holds_back(&mut self, task: &Context<'_>) -> bool {
+        let Some(client) = self.behind.take() else {
+            return false;
+        };
+        let now = clock::now();
+        let was_held = self.held_until.is_some();
+        if client.is_behind(task.waker()) {
+            let until = *self.held_until.get_or_insert(now + HELD);
+            if now < until && self.closed.is_none() {
+                self.behind = Some(client);
+                self.is_retiring |= self.owner.is_none();
+                return true;
+            }
+        }
+        if was_held {
+            self.since = now;
+        }
+        false
     }
 
     /// When the server will have said nothing for too long.
@@ -344,6 +383,9 @@ fn poll(
         if let Some(lost) = write(link, stream, task) {
             return Poll::Ready(lost);
         }
+        if link.is_held_back(task) {
+            break;
+        }
         match stream.poll_read(task, input) {
             Poll::Ready(Ok(1..)) => {
                 if let Some(lost) = deliver(link, input) {
@@ -369,8 +411,16 @@ fn poll(
         // Pushed while replies were handed out: there is more to write.
         task.waker().wake_by_ref();
     }
-    let deadline = state.deadline(idle);
+    let held = state.held_until.filter(|_| state.behind.is_some());
+    let deadline = held.or_else(|| state.deadline(idle));
     if timer.poll_expired(task, deadline).is_ready() {
+        if held.is_some() {
+            // It is read on, whatever the client does.
+            state.behind = None;
+            state.since = clock::now();
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let lost = if state.pipeline.is_empty() {
             Lost::Closed
         } else {
@@ -456,6 +506,9 @@ fn deliver(link: &Rc<Link>, input: &mut BytesMut) -> Option<Lost> {
                     replay.is_begun.set(true);
                 }
                 client.on_piece(*ticket, piece);
+                if let Receiver::Client(cell) = client {
+                    state.behind = Some(Rc::clone(cell));
+                }
                 note(&mut dirty, client.clone());
             }
             Delivery::Push(piece) => {
