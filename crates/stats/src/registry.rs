@@ -123,7 +123,7 @@ impl Registry {
     /// Forgets every series that no handle refers to, for after a reload: the counters of a removed listener go with it, and their
     /// cells are used again.
     ///
-    /// A series with a [`REASON`] is made when its reason first happens, so what a reload makes anew has no handle to it yet: it
+    /// A series with a `reason` is made when its reason first happens, so what a reload makes anew has no handle to it yet: it
     /// stays as long as there is a live series with its other labels.
     pub fn retain_live(&self) {
         let mut state = self.lock();

@@ -259,7 +259,7 @@ fn large_replies_wait_for_who_reads_them() {
     let made = site.servers[0]
         .client()
         .call(&["SETRANGE", "large", &last, "x"]);
-    assert_eq!(made, RedisReply::Integer(SIZE as i64));
+    assert_eq!(made, RedisReply::Integer(i64::try_from(SIZE).unwrap()));
     for round in 0..4 {
         let mut client = site.client();
         let RedisReply::Bulk(value) = client.call(&["GET", "large"]) else {
