@@ -83,27 +83,24 @@ impl Breaker {
     ///
     /// Without a limit nothing is written. What was admitted before a limit was set stays uncounted.
     pub fn admit(&self) -> Option<Admission> {
+        self.admit_up_to(|limit| limit)
+    }
+
+    /// As [`admit`](Self::admit), for who is to leave one of `share` places to others, rounded up, unless there is only one.
+    pub fn admit_leaving(&self, share: NonZeroU64) -> Option<Admission> {
+        self.admit_up_to(|limit| (limit - limit.div_ceil(share.get())).max(1))
+    }
+
+    /// Admits one more up to what `most` makes of the limit.
+    #[inline]
+    fn admit_up_to(&self, most: impl FnOnce(u64) -> u64) -> Option<Admission> {
         let limit = self.limit.load(Relaxed);
         if limit == UNLIMITED {
             return Some(Admission::Free);
         }
         // Adding first is one operation where comparing first is two; a refusal takes it back. Two that
         // race for the last place cannot both see a number below the limit.
-        if self.active.fetch_add(1, Relaxed) < limit {
-            return Some(Admission::Counted);
-        }
-        self.active.fetch_sub(1, Relaxed);
-        None
-    }
-
-    /// As [`admit`](Self::admit), for who is to leave one of `share` places to others, rounded up, unless there is only one.
-    pub fn admit_leaving(&self, share: NonZeroU64) -> Option<Admission> {
-        let limit = self.limit.load(Relaxed);
-        if limit == UNLIMITED {
-            return Some(Admission::Free);
-        }
-        let most = (limit - limit.div_ceil(share.get())).max(1);
-        if self.active.fetch_add(1, Relaxed) < most {
+        if self.active.fetch_add(1, Relaxed) < most(limit) {
             return Some(Admission::Counted);
         }
         self.active.fetch_sub(1, Relaxed);

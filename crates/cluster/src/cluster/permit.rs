@@ -32,11 +32,7 @@ pub(super) struct Permit {
 
 impl Permit {
     pub(super) fn acquire(core: &Rc<Core>, kind: BreakerKind) -> Result<Self, Overflow> {
-        let Some(admission) = core.shared.breaker(kind).admit() else {
-            core.stats.of(kind).overflows.inc();
-            return Err(Overflow { limit: kind });
-        };
-        Ok(Self::new(core, kind, admission))
+        Self::of(core, kind, core.shared.breaker(kind).admit())
     }
 
     /// As [`acquire`](Self::acquire), but for one of `share` places, which are left to others.
@@ -45,11 +41,7 @@ impl Permit {
         kind: BreakerKind,
         share: NonZeroU64,
     ) -> Result<Self, Overflow> {
-        let Some(admission) = core.shared.breaker(kind).admit_leaving(share) else {
-            core.stats.of(kind).overflows.inc();
-            return Err(Overflow { limit: kind });
-        };
-        Ok(Self::new(core, kind, admission))
+        Self::of(core, kind, core.shared.breaker(kind).admit_leaving(share))
     }
 
     /// One for a connection, in the place of an idle one if there is no other; `give_up` closes one of this worker's.
@@ -64,20 +56,25 @@ impl Permit {
             let has_place = give_up() || core.shared.take_idle_place();
             has_place.then(|| breaker.admit_in_place())
         });
-        if let Some(admission) = admission {
-            return Ok(Self::new(core, kind, admission));
-        }
-        core.stats.of(kind).overflows.inc();
-        Err(Overflow { limit: kind })
+        Self::of(core, kind, admission)
     }
 
-    fn new(core: &Rc<Core>, kind: BreakerKind, admission: Admission) -> Self {
+    /// Counts what a breaker has said.
+    fn of(
+        core: &Rc<Core>,
+        kind: BreakerKind,
+        admission: Option<Admission>,
+    ) -> Result<Self, Overflow> {
+        let Some(admission) = admission else {
+            core.stats.of(kind).overflows.inc();
+            return Err(Overflow { limit: kind });
+        };
         core.stats.of(kind).active.inc();
-        Self {
+        Ok(Self {
             core: Rc::clone(core),
             kind,
             admission,
-        }
+        })
     }
 }
 

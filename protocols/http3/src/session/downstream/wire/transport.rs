@@ -96,9 +96,9 @@ impl quic::OpenStreams<Bytes> for QuicConnection {
 
     fn poll_open_bidi(
         &mut self,
-        _: &mut Context<'_>,
+        task: &mut Context<'_>,
     ) -> Poll<Result<RequestHalves, StreamErrorIncoming>> {
-        Poll::Ready(Err(unknown(WriteError::ClosedStream)))
+        quic::OpenStreams::<Bytes>::poll_open_bidi(&mut Opener, task)
     }
 
     fn poll_open_send(
