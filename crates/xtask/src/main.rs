@@ -1,4 +1,4 @@
-//! Chores, one verb each: `cargo xtask test`, `ci`, `fuzz`, `replay`, `bench`, `new-protocol`.
+//! Chores, one verb each: `cargo xtask test`, `ci`, `fuzz`, `replay`, `bench`, `release`, `new-protocol`.
 //!
 //! Not a build system: every verb runs cargo, or an ordinary program, in the way that a person would, and
 //! says what it runs. Start at [`Verb`].
@@ -12,6 +12,7 @@ mod counts;
 mod fuzz;
 mod new_protocol;
 mod packages;
+mod release;
 mod run;
 mod test;
 mod workspace;
@@ -62,6 +63,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         filter: Vec<String>,
     },
+    /// Build the gateway by what it does under load: smaller steps for each request than a plain release build
+    Release,
     /// Make the crate of a new protocol from the template
     NewProtocol {
         /// Lower case letters, digits and underscores, such as `memcached`
@@ -96,6 +99,10 @@ fn run(verb: Verb) -> Result<bool> {
             target, seconds, ..
         } => fuzz::run(&workspace, &target.unwrap_or_default(), seconds),
         Verb::Bench { filter } => bench::run(&workspace, &filter),
+        Verb::Release => {
+            packages::install(packages::NEEDED);
+            release::run(&workspace)
+        }
         Verb::NewProtocol { name } => new_protocol::run(&workspace, &name),
     }
 }
