@@ -63,8 +63,15 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         filter: Vec<String>,
     },
-    /// Build the gateway by what it does under load: smaller steps for each request than a plain release build
-    Release,
+    /// Build the gateway by what it does under load: cheaper for each request than a plain release build
+    Release {
+        /// Build without the default features
+        #[arg(long)]
+        no_default_features: bool,
+        /// Features to build with, such as `mimalloc,redis`
+        #[arg(long)]
+        features: Option<String>,
+    },
     /// Make the crate of a new protocol from the template
     NewProtocol {
         /// Lower case letters, digits and underscores, such as `memcached`
@@ -99,9 +106,17 @@ fn run(verb: Verb) -> Result<bool> {
             target, seconds, ..
         } => fuzz::run(&workspace, &target.unwrap_or_default(), seconds),
         Verb::Bench { filter } => bench::run(&workspace, &filter),
-        Verb::Release => {
+        Verb::Release {
+            no_default_features,
+            features,
+        } => {
             packages::install(packages::NEEDED);
-            release::run(&workspace)
+            let mut flags = Vec::new();
+            if no_default_features {
+                flags.push("--no-default-features".to_owned());
+            }
+            flags.extend(features.map(|features| format!("--features={features}")));
+            release::run(&workspace, &flags)
         }
         Verb::NewProtocol { name } => new_protocol::run(&workspace, &name),
     }

@@ -21,8 +21,9 @@ use crate::workspace::Workspace;
 /// Where a build goes, below the target directory.
 const FOLDER: &str = "guided";
 
-/// Builds the gateway by what it does under load, and says where it is.
-pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
+/// Builds the gateway by what it does under load, and says where it is. `features` choose what the binary is to have; load is put
+/// on one that has everything, since what they share is what is counted.
+pub(crate) fn run(workspace: &Workspace, features: &[String]) -> Result<bool> {
     // Asked first: it would be a pity to learn after ten minutes that it is missing.
     let tool = profile::Tool::find()?;
     let folder = workspace.target.join(FOLDER);
@@ -35,14 +36,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         folder: &folder,
         host: &tool.host,
     };
-    let counting = build.make(
-        "counting",
-        &format!("-Cprofile-generate={}", text(&counts)?),
-    )?;
+    let flag = format!("-Cprofile-generate={}", text(&counts)?);
+    let counting = build.make("counting", &flag, &[])?;
     training::train(&counting)?;
     let merged = folder.join("merged.profdata");
     tool.merge(&counts, &merged)?;
-    let guided = build.make("final", &format!("-Cprofile-use={}", text(&merged)?))?;
+    let flag = format!("-Cprofile-use={}", text(&merged)?);
+    let guided = build.make("final", &flag, features)?;
     let place = folder.join("portcullis");
     fs::copy(&guided, &place).context("the binary cannot be copied")?;
     let size = fs::metadata(&place)?.len();
@@ -59,13 +59,13 @@ struct Build<'w> {
 
 impl Build<'_> {
     /// Builds with one more flag: where the binary is.
-    fn make(&self, name: &str, flag: &str) -> Result<PathBuf> {
+    fn make(&self, name: &str, flag: &str, features: &[String]) -> Result<PathBuf> {
         let target = self.folder.join(name);
         let mut cargo = self.workspace.cargo();
         cargo.args(["build", "--release", "--package", "portcullis"]);
         // Named, so that build scripts and macros, which run here and now, are built without the flag.
         cargo.args(["--target", self.host, "--target-dir"]);
-        cargo.arg(&target);
+        cargo.arg(&target).args(features);
         let flags = env::var("RUSTFLAGS").unwrap_or_default();
         cargo.env("RUSTFLAGS", format!("{flags} {flag}").trim_start());
         ensure!(run_shown(&mut cargo)?, "the gateway does not build");
