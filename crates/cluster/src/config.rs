@@ -115,7 +115,7 @@ pub struct DnsConfig {
     pub max_ttl: Duration,
     /// How many addresses of one name are used; the lowest ones, so that all lookups agree. Default 256, which bounds
     /// memory and label values against a hostile answer.
-    pub max_endpoints: u32,
+    pub max_endpoints: NonZeroU32,
     /// Which addresses are used.
     pub family: AddressFamily,
 }
@@ -228,7 +228,7 @@ impl Default for DnsConfig {
         Self {
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(300),
-            max_endpoints: 256,
+            max_endpoints: const { NonZeroU32::new(256).unwrap() },
             family: AddressFamily::Any,
         }
     }

@@ -212,7 +212,7 @@ fn select(addresses: &[ResolvedAddress], port: u16, config: &DnsConfig) -> Vec<R
     let mut ips: Vec<IpAddr> = ips.filter(wanted).collect();
     ips.sort_unstable();
     ips.dedup();
-    ips.truncate(config.max_endpoints as usize);
+    ips.truncate(config.max_endpoints.get() as usize);
     ips.into_iter()
         .map(|ip| ResolvedAddress::Socket(SocketAddr::new(ip, port)))
         .collect()

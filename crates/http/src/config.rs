@@ -22,7 +22,7 @@ use crate::message::Http;
 use crate::normalize::NormalizeConfig;
 use crate::route::RouteConfig;
 use crate::route::config::RouteRule;
-use crate::route::read::read_routes;
+use crate::route::read::{Around, read_routes};
 
 pub use limits::Limits;
 pub use portcullis_filter::ReadContext;
@@ -128,6 +128,7 @@ impl HttpConfig {
             .map_or_else(FilterList::default, |list| {
                 registry.read_list(list, &format!("{}.filters", cx.path), cx.diagnostics)
             });
+        keys.limits.check(raw.get("limits"), cx.diagnostics);
         let routes = Self::read_rules(raw, &keys, registry, &filters, cx)?;
         Some(Self {
             routes,
@@ -153,7 +154,13 @@ impl HttpConfig {
                 cx.check_cluster(cluster);
                 Some(vec![RouteConfig::catch_all(cluster)])
             }
-            (None, Some(list)) => Some(read_routes(list, registry, filters, cx)),
+            (None, Some(list)) => {
+                let around = Around {
+                    filters,
+                    response_timeout: keys.timeouts.response(),
+                };
+                Some(read_routes(list, registry, around, cx))
+            }
             (Some(cluster), Some(list)) => {
                 cx.diagnostics
                     .error(cluster.span, "a listener has either a cluster or routes")

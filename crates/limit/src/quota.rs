@@ -29,6 +29,8 @@ pub enum QuotaError {
     TooFast,
     /// The burst takes more than a century to come back.
     TooSlow,
+    /// A cost of nothing: nothing would ever be denied.
+    ZeroCost,
     /// The cost of one request is above the burst: it would always be denied.
     CostAboveBurst {
         /// What one request costs.
@@ -73,9 +75,11 @@ impl Quota {
         }
     }
 
-    /// Whether a request of this cost can ever be allowed. For costs known when the configuration is read.
+    /// Whether requests of this cost are sometimes allowed and sometimes not. For costs known when the configuration is read.
     pub fn check_cost(&self, cost: u64) -> Result<(), QuotaError> {
-        if cost > self.burst {
+        if cost == 0 {
+            Err(QuotaError::ZeroCost)
+        } else if cost > self.burst {
             Err(QuotaError::CostAboveBurst {
                 cost,
                 burst: self.burst,
@@ -121,6 +125,7 @@ impl fmt::Display for QuotaError {
             Self::ZeroBurst => f.write_str("a burst of 0 allows nothing"),
             Self::TooFast => f.write_str("a rate above one per nanosecond is no limit"),
             Self::TooSlow => f.write_str("the burst takes more than a century at this rate"),
+            Self::ZeroCost => f.write_str("a cost of 0 limits nothing"),
             Self::CostAboveBurst { cost, burst } => {
                 write!(
                     f,
@@ -191,9 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_above_the_burst_is_flagged() {
+    fn costs_that_make_no_limit_are_flagged() {
         let quota = Quota::new(10, Duration::from_secs(1)).unwrap();
         assert_eq!(quota.check_cost(10), Ok(()));
+        assert_eq!(quota.check_cost(0), Err(QuotaError::ZeroCost));
         assert_eq!(
             quota.check_cost(11),
             Err(QuotaError::CostAboveBurst {

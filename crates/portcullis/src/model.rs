@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 
 use portcullis_cluster::ClusterConfig;
@@ -91,7 +91,7 @@ pub struct ProcessLimits {
     /// How many downstream connections may be open at a time, over all listeners. Default: half of the descriptors
     /// that the process may open, after 256 for itself; so this limit, which is counted and leaves existing
     /// connections alone, is reached before the system's.
-    pub connections: Option<u64>,
+    pub connections: Option<NonZeroU64>,
 }
 
 /// How the process ends.
@@ -152,7 +152,7 @@ impl PartialEq for ListenerModel {
 pub struct ListenerLimits {
     /// How many connections it may have open at a time. Default: only the process's limit counts. Set it where one
     /// listener must not starve the others.
-    pub connections: Option<u64>,
+    pub connections: Option<NonZeroU64>,
 }
 
 const DEFAULT_ADMIN: ListenSocket = ListenSocket {

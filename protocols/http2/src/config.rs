@@ -73,6 +73,20 @@ impl Http2Config {
                 .error(config.span, "http2.guard.max_frame is out of range")
                 .expected("16KiB to 16777215");
         }
+        for (name, limit) in [
+            ("heads", config.heads.get()),
+            ("guard.header_block", config.guard.header_block.get()),
+            ("guard.header_fields", config.guard.header_fields.into()),
+        ] {
+            if limit == 0 {
+                diagnostics
+                    .error(
+                        config.span,
+                        format!("http2.{name}: a limit of 0 refuses everything"),
+                    )
+                    .expected("at least 1");
+            }
+        }
         if !(LEAST_BUFFER..=MOST_BUFFER).contains(&config.send_buffer.get()) {
             diagnostics
                 .error(config.span, "http2.send_buffer is out of range")
@@ -134,6 +148,47 @@ impl Default for KeepAliveConfig {
         Self {
             interval: Timeout::from_secs(60),
             timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_config::{Source, load};
+
+    use super::*;
+
+    #[test]
+    fn bounds_that_nothing_is_within_are_mistakes() {
+        for (keys, expected) in [
+            ("heads: 1KiB", None),
+            ("heads: 0B", Some("http2.heads: a limit of 0")),
+            (
+                "guard: { header_block: 0B }",
+                Some("http2.guard.header_block: a limit of 0"),
+            ),
+            (
+                "guard: { header_fields: 0 }",
+                Some("http2.guard.header_fields: a limit of 0"),
+            ),
+            (
+                "initial_window: 1KiB",
+                Some("initial_window is out of range"),
+            ),
+            ("send_buffer: 1KiB", Some("send_buffer is out of range")),
+        ] {
+            let source = Source::new("test.yaml", keys);
+            let mut diagnostics = Diagnostics::new(&source);
+            let node = load(&source, &|_| None, &mut diagnostics).unwrap();
+            let config: Located<Http2Config> = node.read(&mut diagnostics).unwrap();
+            Http2Config::check(&config, &mut diagnostics);
+            let found = diagnostics.render(false);
+            let count = usize::from(expected.is_some());
+            assert_eq!(diagnostics.count(), count, "{keys}: {found}");
+            assert!(
+                found.contains(expected.unwrap_or_default()),
+                "{keys}: {found}"
+            );
         }
     }
 }

@@ -186,6 +186,11 @@ impl Http3Config {
                     .expected(expected);
             }
         }
+        if config.heads.get() == 0 {
+            diagnostics
+                .error(config.span, "http3.heads: a limit of 0 refuses everything")
+                .expected("at least 1");
+        }
         if config.silence.get() > LONGEST_SILENCE {
             diagnostics
                 .error(config.span, "http3.silence is out of range")

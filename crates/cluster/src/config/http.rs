@@ -142,14 +142,50 @@ pub(super) fn check(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
             )
             .help("say http1 or http2, or add a tls block");
     }
-    if http.version == Some(UpstreamVersion::Http3) {
-        check_http3(cluster, diagnostics);
+    match http.version(has_tls) {
+        UpstreamVersion::Http1 => check_http1(cluster, diagnostics),
+        UpstreamVersion::Http3 => check_http3(cluster, diagnostics),
+        UpstreamVersion::Http2 | UpstreamVersion::Auto => {}
+    }
+    let guard = &http.guard;
+    for (key, is_zero) in [
+        (
+            "header_block",
+            guard.header_block.is_some_and(|size| size.get() == 0),
+        ),
+        ("header_fields", guard.header_fields == Some(0)),
+    ] {
+        if is_zero {
+            diagnostics
+                .error(
+                    http.span,
+                    format!("guard.{key}: a limit of 0 refuses every response"),
+                )
+                .expected("at least 1");
+        }
     }
     let window = http.initial_window.get();
     if !(u64::from(LEAST_WINDOW)..=u64::from(MOST_WINDOW)).contains(&window) {
         diagnostics
             .error(http.span, "initial_window is out of range")
             .expected("64KiB to 1GiB");
+    }
+}
+
+/// HTTP/1 has one request at a time on a connection: its connections are looked after in `pool`.
+fn check_http1(cluster: &ClusterConfig, diagnostics: &mut Diagnostics) {
+    let http = &cluster.http;
+    let plain = UpstreamHttp {
+        version: http.version,
+        ..UpstreamHttp::default()
+    };
+    if http.value != plain {
+        diagnostics
+            .error(
+                http.span,
+                "all of `http` but `version` is for HTTP/2 and HTTP/3, and this cluster is spoken to in HTTP/1",
+            )
+            .help("say `version: http2`; connections of HTTP/1 are looked after in `pool`");
     }
 }
 

@@ -19,7 +19,7 @@ pub struct UpstreamRedis {
     pub topology: Option<RedisTopology>,
     /// With `shards`: how keys find their shard. Default `ketama`, which moves few keys when a shard is added.
     pub distribution: KeyDistribution,
-    /// With `shards`: the hash of a key. Default `murmur`, which spreads keys that differ little; twemproxy's own default,
+    /// With `shards` by `ketama` or `modula`: the hash of a key. Default `murmur`, which spreads keys that differ little; twemproxy's own default,
     /// `fnv1a_64`, does not.
     pub hash: KeyHash,
     /// With `shards`: two characters between which the part of a key stands that is hashed, such as `"{}"`. Default
@@ -268,6 +268,11 @@ fn check_spread(redis: &Located<UpstreamRedis>, diagnostics: &mut Diagnostics) {
                 "keys are spread by the gateway only with `topology: shards`",
             )
             .help("`distribution`, `hash` and `hash_tag` go with it");
+    }
+    if redis.distribution == KeyDistribution::Maglev && redis.hash != KeyHash::default() {
+        diagnostics
+            .error(redis.span, "`maglev` has a hash of its own")
+            .help("leave `hash` out; `ketama` and `modula` use it");
     }
 }
 

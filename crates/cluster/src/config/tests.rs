@@ -77,6 +77,7 @@ fn what_is_accepted() {
 #[test]
 fn what_is_refused() {
     let cases = [
+        (r#""dns": {"max_endpoints": 0}"#, "0 is out of range"),
         (r#""balanse": "random""#, "did you mean 'balance'?"),
         (r#""balance": "fastest""#, "least_request"),
         (
@@ -206,7 +207,7 @@ fn what_the_check_finds() {
         ),
         (r#"{"endpoints": ["a:1"], "http": {"version": "auto"}}"#, 1),
         (
-            r#"{"endpoints": ["a:1"], "http": {"initial_window": "2KiB"}}"#,
+            r#"{"endpoints": ["a:1"], "http": {"version": "http2", "initial_window": "2KiB"}}"#,
             1,
         ),
         (r#"{"endpoints": ["a:1", "b:1"]}"#, 0),
@@ -287,6 +288,36 @@ fn what_the_check_finds_of_http3() {
             usize::from(!words.is_empty()),
             "{text}: {found}"
         );
+        assert!(found.contains(words), "{text}: {found}");
+    }
+}
+
+#[test]
+fn what_the_check_finds_of_http1_and_http2() {
+    let rows = [
+        (r#""http": {"version": "http1"}"#, ""),
+        (r#""http": {"max_streams": 3}"#, "spoken to in HTTP/1"),
+        (
+            r#""http": {"version": "http1", "guard": {"continuations": 3}}"#,
+            "spoken to in HTTP/1",
+        ),
+        (r#""tls": {}, "http": {"max_streams": 3}"#, ""),
+        (
+            r#""http": {"version": "http2", "guard": {"header_fields": 0}}"#,
+            "guard.header_fields: a limit of 0",
+        ),
+        (
+            r#""http": {"version": "http2", "guard": {"header_block": "0B"}}"#,
+            "guard.header_block: a limit of 0",
+        ),
+    ];
+    for (keys, words) in rows {
+        let text = format!(r#"{{"endpoints": ["a:1"], {keys}}}"#);
+        let (config, mut diagnostics) = testing::read(&text);
+        config.unwrap().check(&mut diagnostics);
+        let found = diagnostics.render(false);
+        let expected = usize::from(!words.is_empty());
+        assert_eq!(diagnostics.count(), expected, "{text}: {found}");
         assert!(found.contains(words), "{text}: {found}");
     }
 }

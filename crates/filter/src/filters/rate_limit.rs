@@ -30,13 +30,13 @@ pub struct RateLimitConfig {
     /// How many may come at once. Default: the whole count of the rate, 100 for `100/s`.
     #[serde(default)]
     pub burst: Option<Located<u64>>,
-    /// What one request counts for. Default 1.
+    /// What one request counts for, at least 1. Default 1.
     #[serde(default = "one")]
     pub cost: u64,
     /// Count what would be refused, and let it pass.
     #[serde(default)]
     pub shadow: bool,
-    /// Keys kept at most; then those unused for longest go. Default 100000: about 10 MB.
+    /// With `per`: keys kept at most; then those unused for longest go. Default 100000: about 10 MB.
     #[serde(default = "default_keys")]
     pub max_keys: usize,
 }
@@ -79,6 +79,20 @@ impl<M: Facts> FilterKind<M> for RateLimit<M> {
         check_facts::<M>(&config.per, node, diagnostics);
         if let Err(error) = config.quota() {
             diagnostics.error(node.span, error.to_string());
+        }
+        if let Some(written) = node.get("max_keys") {
+            if config.max_keys == 0 {
+                diagnostics
+                    .error(written.span, "a limit that keeps no key forgets at once")
+                    .expected("at least 1");
+            } else if config.per.is_empty() {
+                diagnostics
+                    .error(
+                        written.span,
+                        "without `per` there is one limit, and no keys",
+                    )
+                    .help("leave `max_keys` out, or say what tells one key from another");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Bounds on sizes and counts.
 
-use portcullis_config::ByteSize;
+use portcullis_config::{ByteSize, Diagnostics, Node, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,22 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Reports limits that no request is within. `written` is the block that they were read from.
+    pub(super) fn check(&self, written: Option<&Node>, diagnostics: &mut Diagnostics) {
+        let rows = [
+            ("head", self.head.get()),
+            ("uri", self.uri.get()),
+            ("fields", u64::from(self.fields)),
+        ];
+        for (key, _) in rows.into_iter().filter(|(_, limit)| *limit == 0) {
+            let node = written.and_then(|block| block.get(key));
+            let span = node.map_or(Span::NONE, |node| node.span);
+            diagnostics
+                .error(span, "a limit of 0 refuses everything")
+                .expected("at least 1");
+        }
+    }
+
     /// Bytes of a request's head.
     #[must_use]
     pub fn head_bytes(&self) -> usize {

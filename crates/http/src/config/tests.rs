@@ -87,6 +87,15 @@ fn mistakes_have_places() {
             "routes: { cluster: a }",
             &["1: routes must be a list"],
         ),
+        (
+            "limits that refuse everything",
+            "cluster: a\nlimits: { head: 0B, uri: 0B,\n  fields: 0, body: 0B, interim_responses: 0 }",
+            &[
+                "2: a limit of 0 refuses everything",
+                "2: a limit of 0 refuses everything",
+                "3: a limit of 0 refuses everything",
+            ],
+        ),
         ("h3", "cluster: a\nhttp3: true", &["2: unknown key 'http3'"]),
         (
             "bad via",

@@ -503,6 +503,15 @@ fn mistakes_are_found_when_read() {
             "unknown fact 'http.headr.x'",
         ),
         (
+            "rate_limit: { rate: 1/s, cost: 0 }",
+            "a cost of 0 limits nothing",
+        ),
+        (
+            "rate_limit: { rate: 1/s, per: [client.ip], max_keys: 0 }",
+            "forgets at once",
+        ),
+        ("rate_limit: { rate: 1/s, max_keys: 9 }", "no keys"),
+        (
             "headers: { request: { set: { content-length: '1' } } }",
             "written by the gateway",
         ),

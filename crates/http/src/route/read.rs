@@ -3,6 +3,7 @@
 //! Nothing is built here: filters and clusters are only names yet. Start at [`read_routes`].
 
 mod action;
+mod needless;
 
 use std::time::Duration;
 
@@ -20,11 +21,20 @@ use super::rewrite::Rewrite;
 use crate::config::ReadContext;
 use crate::message::Http;
 
+/// What of a listener its rules depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Its filters, which rules may switch off.
+    pub filters: &'a FilterList<Http>,
+    /// How long a response's head may take where a rule does not say.
+    pub response_timeout: Option<Duration>,
+}
+
 /// Reads the list of rules. What could be read is returned; mistakes are in the diagnostics.
 pub fn read_routes(
     list: &Node,
     registry: &FilterRegistry<Http>,
-    listener_filters: &FilterList<Http>,
+    listener: Around<'_>,
     cx: &mut ReadContext<'_>,
 ) -> Vec<RouteConfig> {
     let Some(items) = list.as_sequence() else {
@@ -41,7 +51,8 @@ pub fn read_routes(
     let mut reader = Reader {
         cx,
         registry,
-        listener_filters,
+        listener_filters: listener.filters,
+        response_timeout: listener.response_timeout,
     };
     let rules: Vec<(Span, RouteConfig)> = items
         .iter()
@@ -79,6 +90,7 @@ struct Reader<'r, 'c> {
     cx: &'r mut ReadContext<'c>,
     registry: &'r FilterRegistry<Http>,
     listener_filters: &'r FilterList<Http>,
+    response_timeout: Option<Duration>,
 }
 
 impl Reader<'_, '_> {
@@ -99,6 +111,7 @@ impl Reader<'_, '_> {
                     .read_list(list, &format!("{path}.filters"), self.cx.diagnostics)
             });
         self.check_without(&rule.without);
+        self.check_needless(item, &rule);
         let upgrades = self.read_upgrades(&rule);
         let condition = Self::read_condition(&rule);
         let name = rule

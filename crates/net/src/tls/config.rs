@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use portcullis_config::{Diagnostics, Duration, Located, Rate};
@@ -101,7 +102,7 @@ pub enum ClientMode {
 pub struct HandshakeLimits {
     /// How many may be in progress at a time on this listener, over all workers. Default 4096: at some 20 KiB each they
     /// hold 80 MiB, and clients that answer need far fewer.
-    pub handshakes: u64,
+    pub handshakes: NonZeroU64,
     /// How many one client may begin per time, counted by address (IPv6: by /64); `off` for no bound. Default 1000/s, less
     /// than what one core can do, so that one address cannot occupy a machine; behind a PROXY header the client is whom it
     /// names.
@@ -111,7 +112,7 @@ pub struct HandshakeLimits {
 impl Default for HandshakeLimits {
     fn default() -> Self {
         Self {
-            handshakes: 4096,
+            handshakes: const { NonZeroU64::new(4096).unwrap() },
             per_client: ClientRate::AtMost(Rate::per_second(1000)),
         }
     }
@@ -305,7 +306,7 @@ mod tests {
         assert_eq!(config.min_version, TlsVersion::V12);
         assert_eq!(config.handshake_timeout, Duration::from_secs(10));
         assert!(config.session_tickets);
-        assert_eq!(config.limits.handshakes, 4096);
+        assert_eq!(config.limits.handshakes.get(), 4096);
         assert_eq!(
             config.alpn_names(&["h2", "http/1.1"]),
             [b"h2".to_vec(), b"http/1.1".to_vec()]
@@ -355,6 +356,7 @@ mod tests {
                 "'*'",
             ),
             ("limits: { per_client: some }", "rate"),
+            ("limits: { handshakes: 0 }", "0 is out of range"),
         ] {
             let mut text = row.to_owned();
             if !row.starts_with("certificates") {

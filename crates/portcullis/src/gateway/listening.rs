@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -190,11 +191,12 @@ impl Listening {
 
     /// Brings the limits up to date. `default` is the process's limit if the configuration does not say.
     pub(super) fn set_limits(&self, model: &Model, default: u64) {
-        self.global
-            .set(Some(model.limits.connections.unwrap_or(default)));
+        let process = model.limits.connections.map_or(default, NonZeroU64::get);
+        self.global.set(Some(process));
         for (name, open) in &self.open {
             let limits = model.listeners.get(name).map(|listener| &listener.limits);
-            open.limit.set(limits.and_then(|limits| limits.connections));
+            let limit = limits.and_then(|limits| limits.connections);
+            open.limit.set(limit.map(NonZeroU64::get));
         }
     }
 

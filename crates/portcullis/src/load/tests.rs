@@ -88,6 +88,14 @@ fn mistakes_with_their_places() {
             ],
         ),
         (
+            "no connections at all",
+            "limits: { connections: 0 }\nlisteners:\n  web: { listen: ':80', protocol: fake, cluster: a, limits: { connections: 0 } }",
+            &[
+                "1:24 the number 0 is out of range",
+                "3:76 the number 0 is out of range",
+            ],
+        ),
+        (
             "TLS without certificates, and with files that are not there",
             "listeners:\n  web: { listen: ':80', protocol: fake, cluster: a, tls: { certificates: [] } }\n  \
              more: { listen: ':81', protocol: fake, cluster: a, tls: { certificates: [{ cert: /none.pem, key: /none.key }] } }",
@@ -263,12 +271,12 @@ clusters:
     );
     assert_eq!(model.admin.token.as_deref(), Some("secret"));
     assert_eq!(model.runtime.workers.count.map(usize::from), Some(3));
-    assert_eq!(model.limits.connections, Some(1000));
+    assert_eq!(model.limits.connections.map(u64::from), Some(1000));
     assert_eq!(model.drain.timeout.get().as_secs(), 10);
     let web = &model.listeners["web"];
     assert_eq!(web.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(web.balance, Exact);
-    assert_eq!(web.limits.connections, Some(10));
+    assert_eq!(web.limits.connections.map(u64::from), Some(10));
     assert_eq!(web.protocol.protocol(), "fake");
     assert!(model.clusters.contains_key("api"));
     assert_eq!(

@@ -53,6 +53,7 @@ fn mistakes_are_named() {
             "http3: { send_buffer: 1GiB }",
             "http3.send_buffer is out of range",
         ),
+        ("http3: { heads: 0B }", "http3.heads: a limit of 0"),
         ("http3: { silence: 1h }", "http3.silence is out of range"),
         (
             "http3: { guard: { control_frame: 1 } }",

@@ -13,7 +13,7 @@ mod way;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use portcullis_config::{ByteSize, Diagnostics, Located, Node, Secret, Timeout};
+use portcullis_config::{ByteSize, Diagnostics, Located, Node, Secret, Span, Timeout};
 use portcullis_filter::{FilterList, ReadContext};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -131,6 +131,19 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
+    /// Reports limits that nothing is within. `written` is the block that they were read from.
+    fn check(&self, written: Option<&Node>, diagnostics: &mut Diagnostics) {
+        for (key, limit) in [("output", self.output), ("value", self.value)] {
+            if limit.get() == 0 {
+                let node = written.and_then(|block| block.get(key));
+                let span = node.map_or(Span::NONE, |node| node.span);
+                diagnostics
+                    .error(span, "a limit of 0 refuses everything")
+                    .expected("at least 1");
+            }
+        }
+    }
+
     /// As the codec wants them.
     #[must_use]
     pub fn request(&self) -> RequestLimits {
@@ -211,6 +224,7 @@ impl RedisConfig {
         let keys: RedisKeys = raw.read(cx.diagnostics)?;
         let filters = registry().read_listener(keys.filters.as_ref(), cx);
         keys.auth.check(keys.auth.span, cx.diagnostics);
+        keys.limits.check(raw.get("limits"), cx.diagnostics);
         if keys.upstream.user.is_some() && keys.upstream.password.is_none() {
             cx.diagnostics
                 .error(

@@ -102,6 +102,8 @@ fn prefixes_that_do_not_meet_are_good() {
 fn mistakes_are_found_and_named() {
     let cases = [
         ("{}", "does not say where commands go"),
+        ("cluster: cache\nlimits: { output: 0B }", "a limit of 0"),
+        ("cluster: cache\nlimits: { value: 0B }", "a limit of 0"),
         ("cluster: cach", "unknown cluster 'cach'"),
         (
             "cluster: cache\nroutes: [{ cluster: cache }]",

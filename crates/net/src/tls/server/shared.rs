@@ -44,7 +44,7 @@ impl ServerTls {
         Self {
             current: ArcSwap::new(current),
             timeout: config.handshake_timeout.get(),
-            in_flight: ConnectionLimit::new(Some(config.limits.handshakes)),
+            in_flight: ConnectionLimit::new(Some(config.limits.handshakes.get())),
             rate: ClientRates::new(&config.limits, now),
         }
     }
