@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Origin, Reply, Scratch, Signal, eventually};
+use harness::{H2Client, Origin, Reply, Scratch, Signal, eventually};
 use serde_json::Value;
 
 use crate::support::{Running, Site};
@@ -178,6 +178,14 @@ fn f11_log_injection() {
     }
 }
 
+/// Waits until the file has this line, among those of requests that were made before.
+fn wait_line(path: &Path, expected: &str) {
+    let mut count = 1;
+    while !lines(path, count).contains(&expected.to_owned()) {
+        count = lines(path, count).len() + 1;
+    }
+}
+
 /// What never became a request leaves its line as well: the listener's logs are told.
 #[test]
 fn what_is_refused_before_routing_is_logged() {
@@ -186,29 +194,31 @@ fn what_is_refused_before_routing_is_logged() {
     let origin = Origin::http(|_| Reply::ok("x"));
     let site = Site::new(&origin)
         .listener(&format!(
-            "filters: [{{ access_log: {{ path: \"{}\", text: '%REQ(:METHOD)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%' }} }}]",
+            "filters: [{{ access_log: {{ path: \"{}\", text: '%REQ(:METHOD)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS%' }} }}]",
             path.display()
         ))
         .start();
     for (request, expected) in [
         (
             "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
-            "- 400 space_before_colon",
+            "GET HTTP/1.1 400 space_before_colon DPE",
         ),
         (
             "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
-            "GET 400 invalid_host",
+            "GET HTTP/1.1 400 invalid_host DPE",
         ),
     ] {
         let mut client = site.client();
         client.send(request);
         assert_eq!(client.read_response().status, 400, "{expected}");
-        // Among the lines of requests that were made before.
-        let mut count = 1;
-        while !lines(&path, count).contains(&expected.to_owned()) {
-            count = lines(&path, count).len() + 1;
-        }
+        wait_line(&path, expected);
     }
+    let client = H2Client::connect(site.addr("web"));
+    assert_eq!(
+        client.get(&format!("/{}", "a".repeat(9000)), "a").status,
+        414
+    );
+    wait_line(&path, "GET HTTP/2 414 uri_too_long DPE");
     site.neighbour_is_well();
 }
 

@@ -82,13 +82,13 @@ fn call_reply(
 
 /// The answer to bytes that were no request, with its date: nothing else will look at it.
 #[must_use]
-pub fn refuse(
+pub(crate) fn refuse(
     status: Status,
     reason: &'static str,
-    config: &LocalReplyConfig,
+    config: LocalReplyConfig,
     clock: &dyn Clock,
 ) -> Response {
-    let mut response = make(status, reason, Format::Text, *config);
+    let mut response = make(status, reason, Format::Text, config);
     date_response(&mut response.head, clock);
     response
 }

@@ -240,6 +240,28 @@ pub struct Record {
     pub attempts: u32,
     /// Why it ended as it did, where that was not a plain response: the `reason` label.
     pub reason: Option<&'static str>,
+    /// Whose message was malformed, where that is why.
+    pub malformed: Option<Side>,
+}
+
+/// One of the two peers of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client.
+    Downstream,
+    /// The endpoint.
+    Upstream,
+}
+
+impl Side {
+    /// Whose fault is said in a status, given that a message was malformed.
+    pub(crate) fn to_blame(status: Status) -> Self {
+        if status == Status::BAD_GATEWAY {
+            Self::Upstream
+        } else {
+            Self::Downstream
+        }
+    }
 }
 
 impl Record {
@@ -262,6 +284,7 @@ impl Record {
             endpoint: None,
             attempts: 0,
             reason: None,
+            malformed: None,
         }
     }
 
@@ -283,6 +306,7 @@ impl Record {
             endpoint,
             attempts,
             reason,
+            malformed,
         } = self;
         request.clear();
         *started_at = SystemTime::UNIX_EPOCH;
@@ -297,6 +321,7 @@ impl Record {
         *endpoint = None;
         *attempts = 0;
         *reason = None;
+        *malformed = None;
     }
 
     /// Says when it started, given the wall clock when it is over.

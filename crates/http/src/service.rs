@@ -14,12 +14,13 @@ use portcullis_config::BuildError;
 use portcullis_filter::{Connection, Context, FilterContext, Random, Timer};
 
 use crate::config::{HttpConfig, Timeouts};
-use crate::fields::Fields;
 use crate::framing::Framing;
-use crate::head::{Method, RequestHead, Status, Target, Version};
-use crate::message::{Record, Request};
+use crate::head::{Method, Status};
+use crate::local_reply;
+use crate::message::{Response, ResponseBody, Side};
+use crate::name::KnownField;
 use crate::route::{BuildRoutes, Routes};
-use crate::slate::Slates;
+use crate::slate::{Slate, Slates};
 use crate::stats::HttpStats;
 use crate::stream::UpstreamPool;
 use crate::types::HeadBounds;
@@ -43,6 +44,18 @@ pub struct Environment {
     pub timer: Rc<dyn Timer>,
     /// For balancing, request ids and jitter.
     pub random: Rc<Random>,
+}
+
+/// A request that does not become an exchange.
+pub struct Refused<'a> {
+    /// The connection that it came on.
+    pub connection: &'a Rc<Connection>,
+    /// What was read of its head; it was taken when that began.
+    pub slate: Box<Slate>,
+    /// What it is answered with.
+    pub status: Status,
+    /// Why: the `reason` label.
+    pub reason: &'static str,
 }
 
 /// Finds a cluster and the pool of its streams by name.
@@ -139,24 +152,77 @@ impl HttpService {
         }
     }
 
-    /// Counts and logs what was refused before there was a request to speak of.
-    pub fn on_refused(&self, connection: &Rc<Connection>, status: Status, reason: &'static str) {
-        self.stats.on_refused(status, reason);
-        let head = RequestHead {
-            method: Method::Other(Bytes::new()),
-            target: Target::origin(Bytes::new()),
-            version: Version::Http11,
-            fields: Fields::new(),
-        };
-        let request = Request::new(head, Framing::None, connection.secure);
-        let record = Record {
-            status: Some(status),
-            reason: Some(reason),
-            started_at: self.environment.clock.wall(),
-            ..Record::new(request, self.now())
-        };
-        let cx = Context::new(Rc::clone(connection), self.now());
-        self.routes.fallback().chain.on_refused(&record, &cx);
+    /// A request that is refused by its head, of which the slate has what was read: it is counted and logged, and the answer to
+    /// it comes back, for the caller to send.
+    #[cold]
+    pub fn refuse(&self, mut refused: Refused<'_>) -> Response {
+        let (status, reason) = (refused.status, refused.reason);
+        let settings = self.config.local_reply;
+        let response = local_reply::refuse(status, reason, settings, &*self.environment.clock);
+        let record = &mut refused.slate.record;
+        if let ResponseBody::Local(body) = &response.body
+            && record.request.head.method != Method::Head
+        {
+            record.response_bytes = body.len() as u64;
+        }
+        record.response_fields = response.head.fields.clone();
+        self.on_refused(refused);
+        response
+    }
+
+    /// As [`refuse`](Self::refuse), where somebody else has answered, without a body.
+    #[cold]
+    pub fn on_refused(&self, refused: Refused<'_>) {
+        self.stats.on_refused(refused.status, refused.reason);
+        let Refused {
+            connection,
+            slate,
+            status,
+            reason,
+        } = refused;
+        self.log_refused(connection, slate, Some(status), reason);
+    }
+
+    /// A request that gets no answer because it is malformed: it is counted and logged.
+    #[cold]
+    pub fn on_malformed(
+        &self,
+        connection: &Rc<Connection>,
+        slate: Box<Slate>,
+        reason: &'static str,
+    ) {
+        self.stats.on_downstream_error(reason);
+        self.log_refused(connection, slate, None, reason);
+    }
+
+    fn log_refused(
+        &self,
+        connection: &Rc<Connection>,
+        mut slate: Box<Slate>,
+        status: Option<Status>,
+        reason: &'static str,
+    ) {
+        let now = self.now();
+        let record = &mut slate.record;
+        let request = &mut record.request;
+        request.begin(Framing::None, connection.secure);
+        // Nothing is settled: this is what the client wrote.
+        let host = request
+            .head
+            .fields
+            .get(KnownField::Host)
+            .unwrap_or_default();
+        request.authority = Bytes::copy_from_slice(host);
+        record.status = status;
+        record.reason = Some(reason);
+        // RFC 8470 section 5.2: what came too early is well-formed.
+        let is_sound = status == Some(Status::TOO_EARLY);
+        record.malformed = (!is_sound).then_some(Side::Downstream);
+        record.duration = now.saturating_duration_since(record.started);
+        record.date(self.environment.clock.wall());
+        let cx = Context::new(Rc::clone(connection), now);
+        self.routes.fallback().chain.on_refused(record, &cx);
+        self.slates.put(slate);
     }
 
     /// Now, by the worker's clock.
@@ -207,5 +273,101 @@ impl<T> Handle<T> {
         let slot = Rc::clone(&self.0.borrow());
         *slot.borrow_mut() = successor.current();
         *successor.0.borrow_mut() = slot;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::{RequestHead, Target, Version};
+    use crate::testing::{Built, context};
+
+    const FORMAT: &str = "cluster: a\nfilters: [{ access_log: { text: '%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% \
+        %REQ(:AUTHORITY)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_SENT% %RESP(CACHE-CONTROL)%' } }]";
+
+    fn head(method: Method, path: &'static str, version: Version) -> RequestHead {
+        let mut head = RequestHead {
+            method,
+            version,
+            target: Target::origin(Bytes::from_static(path.as_bytes())),
+            ..RequestHead::blank()
+        };
+        head.fields.append("host", b"a.test");
+        head
+    }
+
+    #[test]
+    fn what_is_refused_is_logged_as_far_as_it_was_read() {
+        let blank = RequestHead {
+            method: Method::Other(Bytes::new()),
+            ..RequestHead::blank()
+        };
+        let too_long = (Status::URI_TOO_LONG, "uri_too_long");
+        let rows = [
+            (
+                "nothing",
+                blank,
+                (Status::BAD_REQUEST, "invalid_method"),
+                "- - HTTP/1.1 - 400 invalid_method DPE 32 no-store",
+            ),
+            (
+                "all of it",
+                head(Method::Get, "/x", Version::Http10),
+                (Status::BAD_REQUEST, "length_and_coding"),
+                "GET /x HTTP/1.0 a.test 400 length_and_coding DPE 35 no-store",
+            ),
+            (
+                "HTTP/2",
+                head(Method::Post, "/x", Version::Http2),
+                too_long,
+                "POST /x HTTP/2 a.test 414 uri_too_long DPE 31 no-store",
+            ),
+            (
+                "no body for HEAD",
+                head(Method::Head, "/x", Version::Http3),
+                too_long,
+                "HEAD /x HTTP/3 a.test 414 uri_too_long DPE 0 no-store",
+            ),
+            (
+                "too early",
+                head(Method::Post, "/x", Version::Http3),
+                (Status::TOO_EARLY, "early_data"),
+                "POST /x HTTP/3 a.test 425 early_data - 26 no-store",
+            ),
+            (
+                "too late",
+                head(Method::Get, "/x", Version::Http11),
+                (Status::REQUEST_TIMEOUT, "head_timeout"),
+                "GET /x HTTP/1.1 a.test 408 head_timeout SI 34 no-store",
+            ),
+        ];
+        for (name, head, (status, reason), expected) in rows {
+            let built = Built::new(FORMAT);
+            let service = built.service();
+            let connection = context("192.0.2.7").connection;
+            let mut slate = service.slates.take(built.now);
+            *slate.request_head() = head;
+            let response = service.refuse(Refused {
+                connection: &connection,
+                slate,
+                status,
+                reason,
+            });
+            assert_eq!(response.head.status, status, "{name}");
+            assert_eq!(built.lines(), format!("{expected}\n"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_gets_no_answer_is_logged_too() {
+        let built = Built::new(FORMAT);
+        let service = built.service();
+        let mut slate = service.slates.take(built.now);
+        *slate.request_head() = head(Method::Get, "/x", Version::Http2);
+        service.on_malformed(&context("192.0.2.7").connection, slate, "connection_field");
+        assert_eq!(
+            built.lines(),
+            "GET /x HTTP/2 a.test 0 connection_field DPE 0 -\n"
+        );
     }
 }

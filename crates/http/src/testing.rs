@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use portcullis_cluster::{Cluster, ClusterShared, Endpoint, ResolvedAddress, ResolvedEndpoint};
@@ -25,6 +25,7 @@ use crate::head::{Method, RequestHead, Target, Version};
 use crate::message::{Http, Request, Response};
 use crate::normalize::{self, NormalizeConfig};
 use crate::route::{BuildRoutes, Routes};
+use crate::service::{Clock, Environment, HttpService};
 use crate::stream::{BoxedUpstream, Connecting, UpstreamPool};
 
 /// An arbitrary origin; tests move time themselves.
@@ -106,6 +107,7 @@ pub(crate) struct Built {
     pub(crate) routes: Routes,
     pub(crate) logs: Arc<MemoryLogs>,
     pub(crate) now: Instant,
+    config: Arc<HttpConfig>,
     registry: Registry,
 }
 
@@ -130,8 +132,9 @@ impl Built {
         let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
             Ok((cluster(name, now), Rc::new(NoPool)))
         };
+        let config = Arc::new(config.unwrap());
         let routes = Routes::build(
-            &config.unwrap(),
+            &config,
             &BuildRoutes {
                 filters: &filters,
                 clusters: &find,
@@ -142,8 +145,39 @@ impl Built {
             routes,
             logs,
             now,
+            config,
             registry,
         }
+    }
+
+    /// The service of the same configuration.
+    pub(crate) fn service(&self) -> HttpService {
+        let stats = self.registry.shard(0);
+        let shared = SharedStore::new();
+        shared.provide(Arc::clone(&self.logs) as Arc<dyn LogSinks>);
+        let random = Rc::new(Random::new(1));
+        let filters = FilterContext {
+            stats: &stats,
+            shared: &shared,
+            seed: &Seed::fixed(1),
+            random: &random,
+            now: self.now,
+            path: "listeners.web",
+        };
+        let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
+            Ok((cluster(name, self.now), Rc::new(NoPool)))
+        };
+        let environment = Environment {
+            clock: Rc::new(StoppedClock(self.now)),
+            timer: Rc::new(NoTimer::default()),
+            random: Rc::clone(&random),
+        };
+        HttpService::new(Arc::clone(&self.config), environment, &filters, &find).unwrap()
+    }
+
+    /// The lines of all access logs.
+    pub(crate) fn lines(&self) -> String {
+        String::from_utf8(self.logs.lines.lock().unwrap().clone()).unwrap()
     }
 
     /// The name of the route that takes a request.
@@ -199,6 +233,23 @@ impl UpstreamPool for NoPool {
 
     fn connect<'a>(&'a self, _: &'a Endpoint, _: &'a Connection) -> Connecting<'a> {
         unreachable!("tests of routes connect nowhere")
+    }
+}
+
+/// It is always then.
+struct StoppedClock(Instant);
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Instant {
+        self.0
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn date(&self) -> [u8; 29] {
+        *b"Thu, 01 Jan 1970 00:00:00 GMT"
     }
 }
 

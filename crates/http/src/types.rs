@@ -13,7 +13,7 @@ mod tests;
 use crate::{KnownField, Status};
 use portcullis_codec::{Severity, WireError};
 
-pub use incoming::{Came, HeadBounds, request_head, response_head, trailers};
+pub use incoming::{Came, HeadBounds, refused_head, request_head, response_head, trailers};
 pub use outgoing::{header_map, request, response};
 
 /// Why a head or trailers cannot be passed between the forms.

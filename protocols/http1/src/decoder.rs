@@ -13,7 +13,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 use portcullis_codec::Decoder;
 use portcullis_codec::scan::Scanner;
-use portcullis_http::{Fields, Method, RequestHead, ResponseHead, Status, Target, TargetForm};
+use portcullis_http::{
+    Fields, Method, RequestHead, ResponseHead, Status, Target, TargetForm, Version,
+};
 
 use crate::error::HeadError;
 use crate::grammar::{self, RequestLine, StatusLine, TargetSpans};
@@ -41,7 +43,7 @@ impl RequestDecoder {
     /// still.
     ///
     /// # Errors
-    /// As there.
+    /// As there. `head` then has what could be read of the request line, for whoever logs it, and is good for nothing else.
     #[inline]
     pub fn decode_into(
         &mut self,
@@ -66,17 +68,19 @@ impl RequestDecoder {
         head: &mut RequestHead,
     ) -> Result<bool, HeadError> {
         let skipped = empty_lines(src);
+        let bytes = src.get(skipped..).unwrap_or_default();
         let Some((line, end)) = self
             .progress
-            .advance(src.get(skipped..).unwrap_or_default(), &self.limits)?
+            .advance(bytes, &self.limits)
+            .inspect_err(|_| glimpse(bytes, head))?
         else {
             return Ok(false);
         };
         src.advance(skipped);
         let block = src.split_to(end.head).freeze();
-        fill_fields(&mut head.fields, &block, end.line, self.limits.fields)?;
+        let filled = fill_fields(&mut head.fields, &block, end.line, self.limits.fields);
         write_request_head(head, block, &line);
-        Ok(true)
+        filled.map(|()| true)
     }
 }
 
@@ -378,6 +382,33 @@ fn write_request_head(head: &mut RequestHead, block: Bytes, line: &RequestLine) 
         head.target.path_and_query = part(block, line.target.path);
     } else {
         head.target = uncommon_target(&block, &line.target);
+    }
+}
+
+/// What can be made out of a request line that is wrong, or is not all there: its method, and its target if something follows
+/// it. Only for logs: nothing of it was checked but its length.
+pub(crate) fn glimpse(bytes: &[u8], head: &mut RequestHead) {
+    /// The longest target that is worth a line.
+    const TARGET: usize = 1024;
+    head.fields.clear();
+    let bytes = bytes.trim_ascii_start();
+    let mut words = bytes.splitn(3, |&byte| matches!(byte, b' ' | b'\r' | b'\n'));
+    let (method, target) = (words.next(), words.next());
+    let rest = words.next();
+    head.method = match method {
+        Some(name)
+            if target.is_some()
+                && (1..=METHOD_BYTES).contains(&name.len())
+                && name.iter().all(u8::is_ascii_graphic) =>
+        {
+            Method::known(name).unwrap_or_else(|| Method::Other(Bytes::copy_from_slice(name)))
+        }
+        _ => Method::Other(Bytes::new()),
+    };
+    let target = target.filter(|target| rest.is_some() && target.len() <= TARGET);
+    head.target = Target::origin(Bytes::copy_from_slice(target.unwrap_or_default()));
+    if rest.is_some_and(|rest| rest.starts_with(b"HTTP/1.0")) {
+        head.version = Version::Http10;
     }
 }
 

@@ -6,25 +6,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::framing::Framing;
-use crate::head::Status;
-use crate::local_reply;
-use crate::message::ResponseBody;
+use crate::message::{Response, ResponseBody};
 use crate::service::HttpService;
 use crate::stream::DownstreamStream;
 
-/// Answers with this status, within the time that a body may stand still.
-pub async fn answer(
-    service: &HttpService,
-    stream: &mut impl DownstreamStream,
-    status: Status,
-    reason: &'static str,
-) {
-    let response = local_reply::refuse(
-        status,
-        reason,
-        &service.config.local_reply,
-        &*service.environment.clock,
-    );
+/// Sends the answer of [`HttpService::refuse`], within the time that a body may stand still.
+pub async fn answer(service: &HttpService, stream: &mut impl DownstreamStream, response: Response) {
     let ResponseBody::Local(body) = response.body else {
         return;
     };

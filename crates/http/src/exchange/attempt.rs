@@ -459,7 +459,10 @@ impl Exchange<'_> {
     }
 
     #[cold]
-    fn failed_after_head(&self, fault: Fault) -> Halt {
+    fn failed_after_head(&mut self, fault: Fault) -> Halt {
+        if let Fault::Upstream(error) = fault {
+            self.blame(error);
+        }
         match fault {
             Fault::Upstream(error) => Halt::Abort(match error {
                 StreamError::Closed => "upstream_truncated",

@@ -117,7 +117,10 @@ impl Exchange<'_> {
     }
 
     /// The answer to a request that found no upstream.
-    pub(super) fn halt_of(&self, failed: Failed) -> Halt {
+    pub(super) fn halt_of(&mut self, failed: Failed) -> Halt {
+        if let Failed::Broken { error, .. } = failed {
+            self.blame(error);
+        }
         match failed {
             Failed::Halted(halt) => halt,
             Failed::Unavailable(reason) => self.reply(Status::SERVICE_UNAVAILABLE, reason),

@@ -33,7 +33,7 @@ use portcullis_filter::Context;
 
 use crate::framing::Framing;
 use crate::head::{Method, RequestHead, ResponseHead};
-use crate::message::{Record, Response};
+use crate::message::{Record, Response, Side};
 use crate::route::Route;
 use crate::service::HttpService;
 use crate::slate::Slate;
@@ -288,9 +288,17 @@ impl<'a> Exchange<'a> {
         self.cx.now = self.downstream.now();
     }
 
+    /// Notes whose message was malformed, if that is the failure.
+    fn blame(&mut self, error: StreamError) {
+        if let StreamError::Protocol { status, .. } = error {
+            self.record.malformed = Some(Side::to_blame(status));
+        }
+    }
+
     /// A failure of the downstream side, as the end of the exchange.
     #[cold]
-    fn downstream_failed(&self, error: StreamError) -> Halt {
+    fn downstream_failed(&mut self, error: StreamError) -> Halt {
+        self.blame(error);
         match error {
             StreamError::Protocol { label, status } if self.response == ResponseState::Waiting => {
                 Halt::ReplyAndClose(Box::new(self.local_reply(status, label)))

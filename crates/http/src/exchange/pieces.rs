@@ -111,7 +111,7 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn collect_failed(&self, fault: Fault) -> Halt {
+    fn collect_failed(&mut self, fault: Fault) -> Halt {
         let (status, reason) = match fault {
             Fault::Downstream(error) => return self.downstream_failed(error),
             Fault::TooLarge => (Status::CONTENT_TOO_LARGE, "body_too_large"),

@@ -13,7 +13,7 @@ use super::{Exchange, Halt};
 use crate::forward::{self, MaxForwards};
 use crate::head::{Method, Status};
 use crate::local_reply;
-use crate::message::{Http, Response};
+use crate::message::{Http, Response, Side};
 use crate::normalize;
 use crate::route::{Action, Route, Target};
 
@@ -22,6 +22,7 @@ impl Exchange<'_> {
     pub(super) fn settle(&mut self) -> Result<(), Halt> {
         let config = &self.service.config;
         if let Err(error) = normalize::settle(&mut self.record.request, &config.normalize) {
+            self.record.malformed = Some(Side::Downstream);
             let reply = self.local_reply(error.status(), error.label());
             return Err(Halt::ReplyAndClose(Box::new(reply)));
         }

@@ -15,7 +15,7 @@ use portcullis_filter::log::{
 };
 
 use crate::edit::FieldName;
-use crate::message::{Http, Record};
+use crate::message::{Http, Record, Side};
 
 /// `access_log`, one line for each exchange when it is over.
 pub type AccessLog = portcullis_filter::log::AccessLog<Http>;
@@ -124,7 +124,7 @@ fn writer(name: &str) -> Option<fn(&Record, &Context, ValueWriter<'_>)> {
             Some(at) => value.number(millis(at.saturating_duration_since(record.started))),
             None => value.absent(),
         },
-        "RESPONSE_FLAGS" => |record, _, value| value.optional(record.reason.and_then(flag)),
+        "RESPONSE_FLAGS" => |record, _, value| value.optional(flags(record)),
         "ROUTE_NAME" => |record, _, value| value.optional(record.route.as_deref()),
         "UPSTREAM_CLUSTER" => |record, _, value| value.optional(record.cluster.as_deref()),
         "UPSTREAM_HOST" => |record, _, value| value.optional(record.endpoint.as_deref()),
@@ -215,6 +215,16 @@ fn response(argument: &str) -> Result<Operator<Http>, OperatorError> {
     }))
 }
 
+fn flags(record: &Record) -> Option<&'static str> {
+    let malformed = || {
+        Some(match record.malformed? {
+            Side::Downstream => "DPE",
+            Side::Upstream => "UPE",
+        })
+    };
+    record.reason.and_then(flag).or_else(malformed)
+}
+
 /// Envoy's flag for a reason, where it has one.
 fn flag(reason: &str) -> Option<&'static str> {
     Some(match reason {
@@ -229,6 +239,7 @@ fn flag(reason: &str) -> Option<&'static str> {
         "upstream_closed" | "upstream_io" | "upstream_truncated" => "UC",
         "connect_refused" | "connect_timeout" | "connect_unreachable" => "UF",
         "upstream_request_limit" | "upstream_pending_limit" | "upstream_connection_limit" => "UO",
+        "too_many_interim" | "unexpected_upgrade" => "UPE",
         "no_endpoints" | "none_available" | "all_tried" => "UH",
         "downstream_closed" | "downstream_io" => "DC",
         "downstream_reset" => "DR",

@@ -80,6 +80,20 @@ pub fn request_head(
     Ok((head, framing))
 }
 
+/// What there is to say of a request that is refused: method, target, and the authority as its host. Other fields may be why.
+pub fn refused_head(parts: &http::request::Parts, version: Version, head: &mut RequestHead) {
+    let name = parts.method.as_str();
+    head.method = Method::known(name.as_bytes())
+        .unwrap_or_else(|| Method::Other(Bytes::copy_from_slice(name.as_bytes())));
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    head.target = Target::origin(Bytes::copy_from_slice(path.as_bytes()));
+    head.version = version;
+    if let Some(authority) = parts.uri.authority() {
+        head.fields
+            .append(KnownField::Host, authority.as_str().as_bytes());
+    }
+}
+
 /// A response's head, and the length of its body if it states one.
 ///
 /// # Errors

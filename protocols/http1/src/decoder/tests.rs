@@ -107,3 +107,84 @@ fn ends_are_told_apart() {
         assert_eq!(answer, expected, "{name}");
     }
 }
+
+/// What is wrong has its line in the log, with as much as there was.
+#[test]
+fn what_was_read_of_a_head_that_is_wrong() {
+    let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000));
+    let rows: [(&str, &[u8], &str, &str, Version); 10] = [
+        (
+            "field",
+            b"GET /a?b HTTP/1.0\r\nhost : a\r\n\r\n",
+            "GET",
+            "/a?b",
+            Version::Http10,
+        ),
+        (
+            "fold",
+            b"\r\nPUT /a HTTP/1.1\r\na: b\r\n c\r\n\r\n",
+            "PUT",
+            "/a",
+            Version::Http11,
+        ),
+        (
+            "target",
+            b"BREW a HTTP/1.1\r\n\r\n",
+            "BREW",
+            "a",
+            Version::Http11,
+        ),
+        (
+            "version",
+            b"GET /a HTTP/3.0\r\n\r\n",
+            "GET",
+            "/a",
+            Version::Http11,
+        ),
+        (
+            "no version",
+            b"GET /a\r\n\r\n",
+            "GET",
+            "/a",
+            Version::Http11,
+        ),
+        (
+            "bare line feed",
+            b"GET /a HTTP/1.0\nhost: a\n\n",
+            "GET",
+            "/a",
+            Version::Http10,
+        ),
+        ("too long", long.as_bytes(), "GET", "", Version::Http11),
+        (
+            "method",
+            b"G(T /a HTTP/1.1\r\n\r\n",
+            "G(T",
+            "/a",
+            Version::Http11,
+        ),
+        (
+            "no text",
+            b"\x16\x03\x01 \x02\r\n\r\n",
+            "",
+            "\x02",
+            Version::Http11,
+        ),
+        ("one word", &[b'x'; 40], "", "", Version::Http11),
+    ];
+    for (name, bytes, method, path, version) in rows {
+        let mut head = RequestHead::blank();
+        let decoded = requests().decode_into(&mut BytesMut::from(bytes), &mut head);
+        assert!(decoded.is_err(), "{name}");
+        let seen = (
+            head.method.as_bytes(),
+            &*head.target.path_and_query,
+            head.version,
+        );
+        assert_eq!(
+            seen,
+            (method.as_bytes(), path.as_bytes(), version),
+            "{name}"
+        );
+    }
+}

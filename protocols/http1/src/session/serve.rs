@@ -13,17 +13,17 @@ use std::time::Instant;
 use portcullis_codec::WireError;
 use portcullis_filter::{Connection as Facts, Context};
 use portcullis_http::exchange::{Arrival, Ended, exchange_in};
-use portcullis_http::head::{RequestHead, Status};
-use portcullis_http::service::{HttpService, ServiceHandle};
+use portcullis_http::head::{Method, RequestHead, Status};
+use portcullis_http::service::{HttpService, Refused, ServiceHandle};
 use portcullis_http::slate::Slate;
-use portcullis_http::{Framing, ResponseBody, local_reply};
+use portcullis_http::{Framing, ResponseBody};
 use portcullis_net::drain::DrainListener;
 use portcullis_net::{ConnectionGuard, DrainSignal, Timer, clock};
 
 use super::connection::Connection;
 use super::downstream::{Downstream, Lifetime};
 use super::linger::{drain_body, linger};
-use crate::decoder::RequestDecoder;
+use crate::decoder::{RequestDecoder, glimpse};
 use crate::encoder::{self, Encode};
 use crate::limits::{BodyLimits, HeadLimits};
 use crate::message::Connection as Persistence;
@@ -176,7 +176,7 @@ enum Received {
     /// Nothing: the peer closed between requests.
     Closed,
     /// Answer with this status and reason, then close.
-    Refused(Status, &'static str),
+    Refused(Box<Slate>, Status, &'static str),
     /// Close without an answer.
     Gone(&'static str),
 }
@@ -205,7 +205,7 @@ impl Requests<'_> {
                 Ok(framing) => framing,
                 Err(error) => {
                     cold_path();
-                    let refused = Received::Refused(error.status(), error.label());
+                    let refused = Received::Refused(slate, error.status(), error.label());
                     return Box::pin(self.end(&service, refused)).await;
                 }
             };
@@ -271,7 +271,16 @@ impl Requests<'_> {
     async fn end(&mut self, service: &HttpService, received: Received) -> bool {
         match received {
             Received::Head(_) | Received::Closed => {}
-            Received::Refused(status, reason) => self.refuse(service, status, reason).await,
+            Received::Refused(slate, status, reason) => {
+                let connection = self.facts;
+                let refused = Refused {
+                    connection,
+                    slate,
+                    status,
+                    reason,
+                };
+                self.refuse(service, refused).await;
+            }
             Received::Gone(reason) => service.stats.on_downstream_error(reason),
         }
         false
@@ -286,7 +295,7 @@ impl Requests<'_> {
                 service.slates.put(slate);
                 None
             }
-            Err(error) => Some(Received::Refused(error.status(), error.label())),
+            Err(error) => Some(Received::Refused(slate, error.status(), error.label())),
         }
     }
 
@@ -311,20 +320,21 @@ impl Requests<'_> {
                 }
             }
             ready!(self.timer.poll_expired(task, deadline));
-            Poll::Ready(Received::Refused(Status::REQUEST_TIMEOUT, "head_timeout"))
+            let mut slate = service.slates.take(clock::now());
+            glimpse(&self.connection.input, slate.request_head());
+            Poll::Ready(Received::Refused(
+                slate,
+                Status::REQUEST_TIMEOUT,
+                "head_timeout",
+            ))
         })
         .await
     }
 
     /// Answers a request that is no request, and closes.
-    async fn refuse(&mut self, service: &HttpService, status: Status, reason: &'static str) {
-        service.on_refused(self.facts, status, reason);
-        let response = local_reply::refuse(
-            status,
-            reason,
-            &service.config.local_reply,
-            &*service.environment.clock,
-        );
+    async fn refuse(&mut self, service: &HttpService, mut refused: Refused<'_>) {
+        let is_head = refused.slate.request_head().method == Method::Head;
+        let response = service.refuse(refused);
         let ResponseBody::Local(body) = response.body else {
             return;
         };
@@ -336,7 +346,9 @@ impl Requests<'_> {
         let encoded = output
             .push_with(|buffer| encoder::encode_response_head(&response.head, options, buffer));
         if encoded.is_ok() {
-            output.push_data(body);
+            if !is_head {
+                output.push_data(body);
+            }
             Box::pin(linger(self.connection, self.timer)).await;
         }
     }

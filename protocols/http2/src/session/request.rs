@@ -11,7 +11,8 @@ use portcullis_filter::Context;
 use portcullis_http::Framing;
 use portcullis_http::exchange::{answer, exchange};
 use portcullis_http::head::{RequestHead, Version};
-use portcullis_http::service::HttpService;
+use portcullis_http::service::{HttpService, Refused};
+use portcullis_http::slate::Slate;
 use portcullis_net::clock;
 
 use super::common::Common;
@@ -32,11 +33,18 @@ pub(crate) async fn serve_stream(
     let bounds = service.head_bounds();
     let read = read_head(&parts, body.is_end_stream(), bounds, &service);
     let is_head = parts.method == http::Method::HEAD;
+    let read = read.map_err(|error| {
+        let mut slate = service.slates.take(clock::now());
+        fields::refused_head(&parts, Version::Http2, slate.request_head());
+        (error, slate)
+    });
     drop(parts);
     let mut downstream = Downstream::new(Rc::clone(&common), respond, body, is_head, bounds);
     let (head, framing, tunnel) = match read {
         Ok(read) => read,
-        Err(error) => return refuse(&service, &common, &mut downstream, error).await,
+        Err((error, slate)) => {
+            return refuse(&service, &common, &mut downstream, error, slate).await;
+        }
     };
     let Some(_held) = common.hold_head(&head) else {
         common.session.stats.on_refused(reason::HEADS);
@@ -74,12 +82,18 @@ async fn refuse(
     common: &Common,
     downstream: &mut Downstream,
     error: FieldError,
+    slate: Box<Slate>,
 ) {
     let Some(status) = error.status() else {
-        service.stats.on_downstream_error(error.label());
+        service.on_malformed(&common.facts, slate, error.label());
         downstream.reset(Reason::PROTOCOL_ERROR);
         return;
     };
-    service.on_refused(&common.facts, status, error.label());
-    answer(service, downstream, status, error.label()).await;
+    let response = service.refuse(Refused {
+        connection: &common.facts,
+        slate,
+        status,
+        reason: error.label(),
+    });
+    answer(service, downstream, response).await;
 }

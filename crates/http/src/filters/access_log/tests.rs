@@ -30,6 +30,7 @@ fn record(fields: &[(&str, &str)]) -> Record {
         endpoint: Some("10.0.0.1:80".into()),
         attempts: 1,
         reason: None,
+        malformed: None,
     }
 }
 
@@ -80,6 +81,32 @@ fn operators_say_what_they_are_named_for() {
     for (text, expected) in rows {
         let format = Format::text(text).unwrap();
         assert_eq!(line(&format, &record), format!("{expected}\n"), "{text}");
+    }
+}
+
+#[test]
+fn flags_tell_whose_fault_it_was() {
+    let rows = [
+        (None, None, "-"),
+        (Some("no_route"), None, "NR"),
+        (Some("obs_fold"), Some(Side::Downstream), "DPE"),
+        (Some("invalid_status_code"), Some(Side::Upstream), "UPE"),
+        (Some("too_many_interim"), None, "UPE"),
+        (Some("head_timeout"), Some(Side::Downstream), "SI"),
+        (Some("body_too_large"), None, "-"),
+    ];
+    let format = Format::text("%RESPONSE_FLAGS%").unwrap();
+    for (reason, malformed, expected) in rows {
+        let record = Record {
+            reason,
+            malformed,
+            ..record(&[])
+        };
+        assert_eq!(
+            line(&format, &record),
+            format!("{expected}\n"),
+            "{reason:?}"
+        );
     }
 }
 

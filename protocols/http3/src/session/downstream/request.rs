@@ -13,7 +13,8 @@ use h3::server::RequestResolver;
 use portcullis_filter::Context;
 use portcullis_http::exchange::{self, Ended, exchange};
 use portcullis_http::head::{RequestHead, Status, Version};
-use portcullis_http::service::HttpService;
+use portcullis_http::service::{HttpService, Refused};
+use portcullis_http::slate::Slate;
 use portcullis_http::types::{self as fields, Came, FieldError, HeadBounds};
 use portcullis_http::{Framing, KnownField, Method};
 use portcullis_net::{Timer, clock};
@@ -91,8 +92,15 @@ impl NoHead {
             }
             // `h3` has answered with 431.
             Self::Refused(H3Error::HeaderTooBig { .. }) => {
-                let status = Status::HEADER_FIELDS_TOO_LARGE;
-                service.on_refused(&client.facts(), status, FieldError::TooLarge.label());
+                let mut slate = service.slates.take(clock::now());
+                let head = slate.request_head();
+                (head.method, head.version) = (Method::Other(Bytes::new()), Version::Http3);
+                service.on_refused(Refused {
+                    connection: &client.facts(),
+                    slate,
+                    status: Status::HEADER_FIELDS_TOO_LARGE,
+                    reason: FieldError::TooLarge.label(),
+                });
                 send.finish();
             }
             Self::Refused(H3Error::StreamError { code, .. }) => {
@@ -121,21 +129,26 @@ async fn answer(
     let bounds = service.head_bounds();
     let (parts, ()) = request.into_parts();
     let read = read_head(&parts, stream.look_for_end().await, bounds);
-    drop(parts);
+    let seen = || {
+        let mut slate = service.slates.take(clock::now());
+        fields::refused_head(&parts, Version::Http3, slate.request_head());
+        slate
+    };
     let (mut head, framing) = match read {
         Ok(read) => read,
-        Err(error) => return refuse(client, service, &mut stream, error).await,
+        Err(error) => return refuse(client, service, &mut stream, error, seen()).await,
     };
     stream.expect(&head, framing);
     if stream.is_early() && !client.is_proven() {
         if !is_safe(&head.method) {
             client.session.stats.early.refused.inc();
-            return refuse_early(client, service, &mut stream).await;
+            return refuse_early(client, service, &mut stream, seen()).await;
         }
         client.session.stats.early.served.inc();
         // RFC 8470 section 5.1.
         head.fields.set(KnownField::EarlyData, b"1");
     }
+    drop(parts);
     let Some(_held) = client.hold_head(&head) else {
         client.session.stats.on_refused(reason::HEADS);
         stream.reset(Code::H3_REQUEST_REJECTED);
@@ -176,21 +189,42 @@ fn read_head(
 }
 
 /// Answers a request that is too much, and resets one that is malformed (RFC 9114 section 4.1.2).
-async fn refuse(client: &Client, service: &HttpService, stream: &mut Stream, error: FieldError) {
+async fn refuse(
+    client: &Client,
+    service: &HttpService,
+    stream: &mut Stream,
+    error: FieldError,
+    slate: Box<Slate>,
+) {
     let Some(status) = error.status() else {
-        service.stats.on_downstream_error(error.label());
+        service.on_malformed(&client.facts(), slate, error.label());
         client.session.stats.resets.gateway.inc();
         stream.reset(Code::H3_MESSAGE_ERROR);
         return;
     };
-    service.on_refused(&client.facts(), status, error.label());
-    exchange::answer(service, stream, status, error.label()).await;
+    let response = service.refuse(Refused {
+        connection: &client.facts(),
+        slate,
+        status,
+        reason: error.label(),
+    });
+    exchange::answer(service, stream, response).await;
 }
 
 /// 425: it is to come again when the handshake is over (RFC 8470 section 5.2).
-async fn refuse_early(client: &Client, service: &HttpService, stream: &mut Stream) {
-    service.on_refused(&client.facts(), Status::TOO_EARLY, "early_data");
-    exchange::answer(service, stream, Status::TOO_EARLY, "early_data").await;
+async fn refuse_early(
+    client: &Client,
+    service: &HttpService,
+    stream: &mut Stream,
+    slate: Box<Slate>,
+) {
+    let response = service.refuse(Refused {
+        connection: &client.facts(),
+        slate,
+        status: Status::TOO_EARLY,
+        reason: "early_data",
+    });
+    exchange::answer(service, stream, response).await;
 }
 
 /// How much more of a request is taken from a client that has its answer already. Many send a request's end apart from its head,
