@@ -42,7 +42,8 @@ impl Connection {
         self.tls.as_ref()?.client.as_ref()
     }
 
-    /// The client's address; unspecified (`0.0.0.0`) for a Unix socket without a PROXY header.
+    /// The client's address; unspecified (`0.0.0.0`) for a Unix socket without a PROXY header: all clients of such a socket are one
+    /// to rules and limits.
     #[must_use]
     pub fn client_ip(&self) -> IpAddr {
         self.client
@@ -80,6 +81,13 @@ impl Context {
             reached: 0,
             held: SmallVec::new(),
         }
+    }
+
+    /// The client's address, if it has one: not over a Unix socket, unless somebody who is trusted names it.
+    #[must_use]
+    pub fn known_client_ip(&self) -> Option<IpAddr> {
+        let is_known = self.connection.client.is_some() || !self.client_ip.is_unspecified();
+        is_known.then_some(self.client_ip)
     }
 
     /// Keeps `value` until the request is over: a permit, a timer, what a later hook of the same filter needs.

@@ -96,7 +96,8 @@ pub fn prepare_request(
 /// As [`prepare_request`], whatever is there and is asked for.
 #[inline(never)] // what is usual is done by then
 fn append_hop(request: &mut Request, cx: &Context, config: &ForwardConfig, random: &Random) {
-    let peer = cx.connection.client_ip();
+    let peer = cx.connection.client;
+    let peer = peer.map(|client| client.ip().to_canonical());
     if config.x_forwarded {
         append_x_forwarded(request, peer);
     }
@@ -333,11 +334,14 @@ fn settle_te(fields: &mut Fields) {
     }
 }
 
-fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
+/// A peer on a Unix socket has no address to be added.
+fn append_x_forwarded(request: &mut Request, peer: Option<IpAddr>) {
     let fields = &mut request.head.fields;
-    append_to_list(fields, KnownField::XForwardedFor, |value| {
-        write_ip(value, peer);
-    });
+    if let Some(peer) = peer {
+        append_to_list(fields, KnownField::XForwardedFor, |value| {
+            write_ip(value, peer);
+        });
+    }
     let scheme = request.scheme.as_str().as_bytes();
     fields.set(KnownField::XForwardedProto, scheme);
     if !fields.contains(KnownField::XForwardedHost) && !request.authority.is_empty() {
@@ -347,16 +351,18 @@ fn append_x_forwarded(request: &mut Request, peer: IpAddr) {
 }
 
 /// RFC 7239 section 4.
-fn append_forwarded(request: &mut Request, peer: IpAddr) {
+fn append_forwarded(request: &mut Request, peer: Option<IpAddr>) {
     let scheme: Scheme = request.scheme;
     let authority = request.authority.clone();
     append_to_list(&mut request.head.fields, KnownField::Forwarded, |value| {
         match peer {
-            IpAddr::V4(_) => {
+            // RFC 7239 section 6.2.
+            None => value.extend_from_slice(b"for=unknown"),
+            Some(peer @ IpAddr::V4(_)) => {
                 value.extend_from_slice(b"for=");
                 write_ip(value, peer);
             }
-            IpAddr::V6(_) => {
+            Some(peer @ IpAddr::V6(_)) => {
                 value.extend_from_slice(b"for=\"[");
                 write_ip(value, peer);
                 value.extend_from_slice(b"]\"");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fields::{Fields, list_members};
 use crate::forward::date_response;
 use crate::grpc::{self, GrpcKind, GrpcStatus};
-use crate::head::Status;
+use crate::head::{Method, Status};
 use crate::message::{Request, Response, ResponseBody};
 use crate::name::KnownField;
 use crate::service::Clock;
@@ -51,7 +51,21 @@ pub fn reply(
         return call_reply(status, reason, kind, request, *config);
     }
     let format = Format::accepted(&request.head.fields);
-    make(status, reason, format, *config)
+    let mut response = make(status, reason, format, *config);
+    if status == Status::METHOD_NOT_ALLOWED {
+        append_allow(&mut response.head.fields, &request.head.method);
+    }
+    response
+}
+
+/// RFC 9110 section 15.5.6: a 405 says what is allowed. What upstreams make of a method the gateway does not know; it speaks of
+/// those that it passes on, without the one that was refused.
+fn append_allow(fields: &mut Fields, refused: &Method) {
+    const PASSED_ON: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+    let others = PASSED_ON.into_iter();
+    let others = others.filter(|method| method.as_bytes() != refused.as_bytes());
+    let list: Vec<&str> = others.collect();
+    fields.append(KnownField::Allow, list.join(", ").as_bytes());
 }
 
 /// "Trailers-Only" of the gRPC protocol document; clients of gRPC-Web look for the same fields in a head.
@@ -274,7 +288,7 @@ fn quality(parameter: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::framing::Framing;
-    use crate::head::{Method, RequestHead, Target, Version};
+    use crate::head::{RequestHead, Target, Version};
 
     fn request(accept: Option<&str>) -> Request {
         let mut fields = Fields::new();
@@ -342,6 +356,33 @@ mod tests {
             );
             assert_eq!(body(&reply), expected, "{name}");
             assert_eq!(reply.reason, Some("no_route"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_405_says_what_is_allowed() {
+        let all = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+        let rows = [
+            (405, Method::Trace, Some(all)),
+            (405, Method::Connect, Some(all)),
+            (
+                405,
+                Method::Put,
+                Some("GET, HEAD, POST, DELETE, OPTIONS, PATCH"),
+            ),
+            (404, Method::Put, None),
+        ];
+        for (code, method, expected) in rows {
+            let mut request = request(None);
+            request.head.method = method.clone();
+            let status = Status::from_code(code).unwrap();
+            let config = LocalReplyConfig::default();
+            let mut bare = bare(status, "denied");
+            complete(&mut bare, &request, &config);
+            for reply in [bare, reply(status, "denied", &request, &config)] {
+                let found = reply.head.fields.get(KnownField::Allow);
+                assert_eq!(found, expected.map(str::as_bytes), "{code} {method:?}");
+            }
         }
     }
 

@@ -77,6 +77,17 @@ pub(crate) fn context(client: &str) -> Context {
     Context::new(Rc::new(connection), start())
 }
 
+/// The context of a request from a Unix socket.
+pub(crate) fn unix_context() -> Context {
+    let connection = Connection {
+        peer: None,
+        local: None,
+        client: None,
+        ..(*context("192.0.2.7").connection).clone()
+    };
+    Context::new(Rc::new(connection), start())
+}
+
 /// The configuration of a listener, with clusters `a` and `b`, and what was wrong with it.
 pub(crate) fn read(yaml: &str) -> (Option<HttpConfig>, Vec<String>) {
     let source = Source::new("test.yaml", yaml);

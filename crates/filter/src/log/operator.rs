@@ -127,7 +127,7 @@ fn common<M: LogRecords>(name: &str) -> Option<Operator<M>> {
             Box::new(|_, cx, value| value.optional_display(cx.connection.client))
         }
         "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => {
-            Box::new(|_, cx, value| value.display(cx.client_ip))
+            Box::new(|_, cx, value| value.optional_display(cx.known_client_ip()))
         }
         "LISTENER_NAME" => Box::new(|_, cx, value| value.text(&*cx.connection.listener)),
         "ROUTE_NAME" => Box::new(|_, cx, value| value.optional(cx.route.as_deref())),

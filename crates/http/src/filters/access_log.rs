@@ -137,14 +137,17 @@ fn millis(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A client behind trusted proxies has no port: they do not tell it.
+/// A client behind trusted proxies has no port: they do not tell it. One of a Unix socket has neither.
 fn write_client(cx: &Context, value: ValueWriter<'_>) {
+    let Some(ip) = cx.known_client_ip() else {
+        return value.absent();
+    };
     let port = cx
         .connection
         .client
-        .filter(|client| client.ip().to_canonical() == cx.client_ip)
+        .filter(|client| client.ip().to_canonical() == ip)
         .map_or(0, |client| client.port());
-    value.display(SocketAddr::new(cx.client_ip, port));
+    value.display(SocketAddr::new(ip, port));
 }
 
 /// Something of a request, named as `REQ` names it.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ForwardConfig {
     /// Proxies in front of this gateway that may say who the client is, as networks or addresses. Default none: what
     /// anybody else says in `x-forwarded-*`, `forwarded` and `x-request-id` is removed. A peer on a Unix socket without a PROXY header
-    /// counts as `0.0.0.0`.
+    /// counts as `0.0.0.0`; as it has no address, `x-forwarded-for` is passed on as it is, and `forwarded` says `for=unknown`.
     pub trusted_proxies: Vec<Network>,
     /// Whether `x-forwarded-for`, `x-forwarded-proto` and `x-forwarded-host` are written. Default true: applications behind
     /// a gateway cannot know the client otherwise.

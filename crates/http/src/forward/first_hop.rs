@@ -25,7 +25,10 @@ pub(super) fn append(
     config: &ForwardConfig,
     random: &Random,
 ) -> bool {
-    let IpAddr::V4(peer) = cx.connection.client_ip() else {
+    let Some(client) = cx.connection.client else {
+        return false;
+    };
+    let IpAddr::V4(peer) = client.ip().to_canonical() else {
         return false;
     };
     let is_usual = config.x_forwarded

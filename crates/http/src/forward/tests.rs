@@ -12,6 +12,7 @@ use super::*;
 use crate::framing::Framing;
 use crate::head::{RequestHead, Status, Target};
 use crate::normalize;
+use crate::testing::unix_context;
 
 struct FixedClock;
 
@@ -242,6 +243,53 @@ fn h16_untrusted_peers_do_not_speak_for_others() {
         identify(&mut request, &cx, &config);
         prepare_request(&mut request, &cx, &config, &Random::new(1));
         assert_eq!(text(&request.head.fields), expected, "{name}");
+    }
+}
+
+/// Nobody on a Unix socket has an address: nothing is made up.
+#[test]
+fn a_unix_socket_adds_no_address() {
+    let rows: &[(&str, &[&str], &[&str])] = &[
+        (
+            "said by a stranger",
+            &[],
+            &[
+                "host: a.example",
+                "x-forwarded-proto: http",
+                "x-forwarded-host: a.example",
+                "forwarded: for=unknown;host=\"a.example\";proto=http",
+            ],
+        ),
+        (
+            "said by a proxy",
+            &["0.0.0.0"],
+            &[
+                "host: a.example",
+                "x-forwarded-for: 1.1.1.1",
+                "x-forwarded-proto: http",
+                "x-forwarded-host: a.example",
+                "forwarded: for=unknown;host=\"a.example\";proto=http",
+            ],
+        ),
+    ];
+    for (name, trusted, expected) in rows {
+        let mut request = request(&[("host", "a.example"), ("x-forwarded-for", "1.1.1.1")]);
+        normalize::settle(&mut request, &normalize::NormalizeConfig::default()).unwrap();
+        let config = ForwardConfig {
+            forwarded: true,
+            request_id: false,
+            via: ViaName::new(Token::new("off").unwrap()),
+            ..trusting(trusted)
+        };
+        let cx = unix_context();
+        let client = identify(&mut request, &cx, &config);
+        assert_eq!(
+            client.to_string() == "1.1.1.1",
+            !trusted.is_empty(),
+            "{name}"
+        );
+        prepare_request(&mut request, &cx, &config, &Random::new(1));
+        assert_eq!(text(&request.head.fields), *expected, "{name}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -74,6 +75,13 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     async fn ask(&self, method: &str, target: &str) -> (StatusCode, String) {
+        let response = self.response(method, target).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn response(&self, method: &str, target: &str) -> Response {
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -82,10 +90,7 @@ impl Fixture {
             .body(Body::empty())
             .unwrap();
         let service = TowerToHyperService::new(router(Arc::clone(&self.admin)));
-        let response = service.call(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        service.call(request).await.unwrap()
     }
 
     async fn json(&self, target: &str) -> Value {
@@ -280,6 +285,28 @@ fn changes_are_post_only_and_reach_the_control_loop() {
             fixture.requests.recv().await,
             Some(ControlRequest::Quit)
         ));
+    });
+}
+
+/// RFC 9110 section 15.5.6.
+#[test]
+fn a_405_says_what_is_allowed() {
+    on_runtime(async {
+        let fixture = fixture();
+        for (method, target, expected) in [
+            ("GET", "/quitquitquit", "POST"),
+            ("POST", "/stats", "GET,HEAD"),
+            ("DELETE", "/", "GET,HEAD"),
+            ("PUT", "/late/statements", "GET, HEAD, POST"),
+        ] {
+            let response = fixture.response(method, target).await;
+            assert_eq!(
+                response.status(),
+                StatusCode::METHOD_NOT_ALLOWED,
+                "{target}"
+            );
+            assert_eq!(response.headers()["allow"], expected, "{method} {target}");
+        }
     });
 }
 

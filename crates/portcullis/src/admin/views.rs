@@ -73,7 +73,9 @@ pub(super) async fn of_protocol(
     let nothing = || (StatusCode::NOT_FOUND, "nothing is here\n").into_response();
     let is_post = method == Method::POST;
     if !is_post && method != Method::GET && method != Method::HEAD {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+        // RFC 9110 section 15.5.6. Where it is known what is at a path, axum says so itself.
+        let allow = [(header::ALLOW, "GET, HEAD, POST")];
+        return (StatusCode::METHOD_NOT_ALLOWED, allow).into_response();
     }
     let path = uri.path().strip_prefix('/');
     let Some((protocol, path)) = path.and_then(|path| path.split_once('/')) else {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fields::Fields;
 use crate::head::Status;
-use crate::testing::{Built, context, request, start};
+use crate::testing::{Built, context, request, start, unix_context};
 
 fn record(fields: &[(&str, &str)]) -> Record {
     let mut response_fields = Fields::new();
@@ -183,6 +183,27 @@ fn a_client_behind_proxies_has_no_port() {
         String::from_utf8(line).unwrap(),
         "[2001:db8::1]:0 192.0.2.7\n"
     );
+}
+
+#[test]
+fn a_client_of_a_unix_socket_has_no_address() {
+    let format = Format::<Http>::text(
+        "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \
+         %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS%",
+    )
+    .unwrap();
+    let mut cx = unix_context();
+    for (client, expected) in [
+        (None, "- - - -\n"),
+        (Some("2001:db8::1"), "[2001:db8::1]:0 2001:db8::1 - -\n"),
+    ] {
+        if let Some(client) = client {
+            cx.client_ip = client.parse().unwrap();
+        }
+        let mut line = Vec::new();
+        format.write(&record(&[]), &cx, &mut line);
+        assert_eq!(String::from_utf8(line).unwrap(), expected, "{client:?}");
+    }
 }
 
 proptest! {
