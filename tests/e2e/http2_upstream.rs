@@ -406,6 +406,24 @@ fn connections_end() {
     }
 }
 
+/// A connection that waits for requests to one endpoint keeps none to another from a place within the limit.
+#[test]
+fn idle_connections_make_room() {
+    let serve = |text: &'static str| {
+        Origin::raw(move |connection| Frames::accept(connection, &[])?.serve(text))
+    };
+    let (one, two) = (serve("one"), serve("two"));
+    let site = site(one.address(), "")
+        .endpoint(two.address())
+        .cluster("limits: { connections: 1 }")
+        .start();
+    let mut client = site.client();
+    for number in 0..10 {
+        assert_eq!(client.get("/", "a").status, 200, "{number}");
+    }
+    assert!(one.connections() + two.connections() > 2);
+}
+
 #[test]
 fn a_peer_that_is_gone_is_found_out() {
     let gate = Gate::new();

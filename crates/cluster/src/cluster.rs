@@ -26,9 +26,9 @@ pub(crate) use self::stats::AvailabilityGauges;
 use self::stats::ClusterStats;
 use self::view::View;
 use crate::{
-    BreakerKind, ClusterConfig, ClusterShared, Ejection, Endpoint, EndpointId, IdleShare,
-    LocalEndpoint, Outcome, Overflow, PickContext, ResolvedAddress, SharedConnectionPermit,
-    Transport,
+    BreakerKind, ClusterConfig, ClusterShared, Ejection, Endpoint, EndpointId, IdleCount,
+    IdleShare, LocalEndpoint, Outcome, Overflow, PickContext, ResolvedAddress,
+    SharedConnectionPermit, Transport,
 };
 
 /// One cluster on one worker. Kept in an `Rc`; everything changes in place.
@@ -299,6 +299,11 @@ impl Cluster {
     /// Makes the idle connections of a pool known to other workers, which may need their places.
     pub fn share_idle(&self) -> Arc<IdleShare> {
         self.core.shared.share_idle()
+    }
+
+    /// As [`share_idle`](Self::share_idle), for a pool that counts them.
+    pub fn count_idle(&self) -> IdleCount {
+        IdleCount::new(self.share_idle())
     }
 
     /// Admits one more upstream connection that may move to another worker, until the permit is dropped. A refusal counts

@@ -52,5 +52,6 @@ pub use pool::{IdleLimits, IdlePool};
 pub use replication::Replication;
 pub use set::EndpointSet;
 pub use shared::{
-    ClusterShared, Ejection, EndpointStatus, IdleShare, SharedConnectionPermit, Transport,
+    ClusterShared, Ejection, EndpointStatus, IdleCount, IdleShare, SharedConnectionPermit,
+    Transport,
 };

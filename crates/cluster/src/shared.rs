@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use portcullis_stats::SharedGauge;
 use serde::Serialize;
 
-pub use self::idle::IdleShare;
+pub use self::idle::{IdleCount, IdleShare};
 pub use self::permit::SharedConnectionPermit;
 use crate::endpoint::{Epoch, Nanos};
 use crate::{

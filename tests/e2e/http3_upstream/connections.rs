@@ -187,3 +187,18 @@ fn connections_end() {
         assert_eq!(origin.connections(), 2, "{name}");
     }
 }
+
+/// A connection that waits for requests to one endpoint keeps none to another from a place within the limit.
+#[test]
+fn idle_connections_make_room() {
+    let (one, two) = (Http3Origin::start(ok), Http3Origin::start(ok));
+    let site = site(one.address(), "")
+        .endpoint(two.address())
+        .cluster("limits: { connections: 1 }")
+        .start();
+    let mut client = site.client();
+    for number in 0..10 {
+        assert_eq!(client.get("/", "a").status, 200, "{number}");
+    }
+    assert!(one.connections() + two.connections() > 2);
+}

@@ -17,7 +17,7 @@ use crate::{BreakerKind, IdleLimits};
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Open connections, idle ones included. Default 1024: enough for most origins, and less than their own usual
-    /// limits, so that the refusal is ours and quick. HTTP/1 connections that are idle make room for new ones; one that another
+    /// limits, so that the refusal is ours and quick. HTTP connections that are idle make room for new ones; one that another
     /// worker keeps may stay open for a second beyond the limit.
     pub connections: CountLimit,
     /// Requests that wait for a connection. Default 1024.

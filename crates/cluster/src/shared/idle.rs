@@ -5,6 +5,7 @@
 //! debt; the worker that keeps the connection closes it when it next looks. Until then there is one connection more than the
 //! limit. No connection is touched here. Start at [`IdleShare`].
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 
@@ -48,6 +49,53 @@ impl IdleShare {
     }
 }
 
+/// The same for a pool whose connections are not taken out of it to be used: it counts those that are idle. Each connection
+/// remembers whether it was counted.
+#[derive(Debug)]
+pub struct IdleCount {
+    share: Arc<IdleShare>,
+    idle: Cell<usize>,
+}
+
+impl IdleCount {
+    pub(crate) fn new(share: Arc<IdleShare>) -> Self {
+        Self {
+            share,
+            idle: Cell::new(0),
+        }
+    }
+
+    /// Notes whether a connection is idle and might be given up, to be said whenever that may have changed. `counted` is the
+    /// connection's; it begins with `false`.
+    #[inline]
+    pub fn note(&self, counted: &Cell<bool>, is_idle: bool) {
+        if counted.replace(is_idle) == is_idle {
+            return;
+        }
+        let idle = self.idle.get();
+        let idle = if is_idle {
+            idle.saturating_add(1)
+        } else {
+            idle.saturating_sub(1)
+        };
+        self.idle.set(idle);
+        self.share.set(idle);
+    }
+
+    /// Takes the place of one of this pool's own, if one is idle whose place was not taken. It is then owed.
+    #[must_use]
+    pub fn take_place(&self) -> bool {
+        self.share.take_place()
+    }
+
+    /// Whether one is to be closed for a place that was taken; there is one then. The answer is for one connection: ask again
+    /// for the next.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.idle.get() > 0 && self.share.owes()
+    }
+}
+
 impl ClusterShared {
     /// Makes a pool's idle connections known. It is forgotten when it is dropped.
     pub(crate) fn share_idle(&self) -> Arc<IdleShare> {
@@ -80,5 +128,27 @@ mod tests {
         assert!(!share.take_place(), "both are taken");
         assert!(share.owes() && share.owes());
         assert!(!share.owes(), "both are paid");
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_are_idle() {
+        let share: Arc<IdleShare> = Arc::default();
+        let count = IdleCount::new(Arc::clone(&share));
+        let (one, two) = (Cell::new(false), Cell::new(false));
+        for _ in 0..2 {
+            count.note(&one, true);
+        }
+        assert!(share.take_place() && !share.take_place(), "one is idle");
+        count.note(&one, false);
+        assert!(!count.owes(), "there is none to be closed");
+        count.note(&two, true);
+        assert!(
+            count.owes() && !count.owes(),
+            "the first that is idle again"
+        );
+        count.note(&two, false);
+        count.note(&two, false);
+        count.note(&one, true);
+        assert!(count.take_place() && !count.take_place(), "one is idle");
     }
 }

@@ -81,6 +81,8 @@ pub(super) struct Link {
     requests: Cell<u64>,
     /// When the last stream ended, or the connection was retired.
     idle_since: Cell<Instant>,
+    /// It is among those that the pool counts as idle.
+    counted: Cell<bool>,
     /// The driver is to drop the connection.
     cut: Cell<bool>,
     driver: RefCell<Option<Waker>>,
@@ -119,6 +121,7 @@ impl Link {
             active: Cell::new(0),
             requests: Cell::new(0),
             idle_since: Cell::new(now),
+            counted: Cell::new(false),
             cut: Cell::new(false),
             driver: RefCell::new(None),
             fault: Cell::new(None),
@@ -155,7 +158,25 @@ impl Link {
     /// Takes no more streams; closes when those that are open have ended.
     pub(super) fn retire(&self) {
         drop(self.sender.borrow_mut().take());
+        self.note();
         self.wake();
+    }
+
+    /// Whether it could be given up: it carries nothing, and was to be used again.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_idle() && self.is_open()
+    }
+
+    /// Since when it carries nothing, where it does not.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    /// Lets the pool know whether it could be given up.
+    pub(super) fn note(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.idle.note(&self.counted, self.is_spare());
+        }
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -357,6 +378,7 @@ impl Place {
     pub(super) fn new(link: Rc<Link>) -> Self {
         link.active.set(link.active.get() + 1);
         link.requests.set(link.requests.get() + 1);
+        link.note();
         Self(link)
     }
 
@@ -374,6 +396,7 @@ impl Drop for Place {
             if !link.is_open() {
                 link.retire();
             }
+            link.note();
         }
         if let Some(pool) = link.pool.upgrade() {
             pool.on_place_free(link);

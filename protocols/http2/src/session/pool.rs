@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId};
+use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, EndpointId, IdleCount};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_net::tls::AlpnOffer;
@@ -32,6 +32,8 @@ pub struct Pool {
     cluster: Rc<Cluster>,
     stats: Rc<UpstreamStats>,
     lanes: RefCell<BTreeMap<EndpointId, Lane>>,
+    /// What other workers know of those that are idle.
+    pub(super) idle: IdleCount,
 }
 
 /// A request that waits for a place.
@@ -70,6 +72,7 @@ impl Pool {
         let shard = shard.scoped(&[("cluster", cluster.name())]);
         let pool = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
+            idle: cluster.count_idle(),
             cluster,
             stats: Rc::new(UpstreamStats::new(shard)),
             lanes: RefCell::default(),
@@ -119,6 +122,7 @@ impl Pool {
         lane.capacity = Some(link.capacity());
         lane.links.push(Rc::clone(&link));
         drop(lanes);
+        link.note();
         portcullis_net::spawn_local(driver::drive(opened));
         link
     }
@@ -160,10 +164,13 @@ impl Pool {
         self.adopt(stream, endpoint, permit).await
     }
 
+    /// A place within the cluster's limit, for which connections that are idle make room.
     fn permit(&self) -> Result<ConnectionPermit, ConnectFailure> {
-        self.cluster
-            .try_connection()
-            .map_err(|_| ConnectFailure::Limited)
+        let permit = self
+            .cluster
+            .try_connection_before_idle(|| self.idle.take_place());
+        self.pay();
+        permit.map_err(|_| ConnectFailure::Limited)
     }
 
     /// A place in the order of arrival, on whatever connection has room first.
@@ -324,6 +331,20 @@ impl Pool {
             link.retire();
         }
         self.serve(link.terms.endpoint);
+        self.pay();
+    }
+
+    /// Closes those that have been idle for longest, for places that were taken.
+    fn pay(&self) {
+        while self.idle.owes() {
+            let lanes = self.lanes.borrow();
+            let links = lanes.values().flat_map(|lane| &lane.links);
+            let spare = links.filter(|link| link.is_spare());
+            let oldest = spare.min_by_key(|link| link.idle_since()).map(Rc::clone);
+            drop(lanes);
+            let Some(link) = oldest else { return };
+            link.retire();
+        }
     }
 
     /// Whether as many other connections to the endpoint are idle as may be kept.
@@ -365,6 +386,7 @@ impl Pool {
             }
             lane.opening > 0 || !lane.links.is_empty() || !lane.waiting.is_empty()
         });
+        self.pay();
         // A connection that was told to go makes room for another one, and tells nobody.
         for id in waited_for {
             self.serve(id);

@@ -105,6 +105,8 @@ pub(super) struct Link {
     taken: Cell<u64>,
     /// When the last stream ended, or the connection was retired.
     idle_since: Cell<Instant>,
+    /// It is among those that the pool counts as idle.
+    counted: Cell<bool>,
     /// Takes no more streams.
     retired: Cell<bool>,
     /// What the driver is to end the connection with.
@@ -134,6 +136,7 @@ impl Link {
             active: Cell::new(0),
             taken: Cell::new(0),
             idle_since: Cell::new(now),
+            counted: Cell::new(false),
             retired: Cell::new(false),
             cut: Cell::new(None),
             driver: RefCell::new(None),
@@ -223,7 +226,25 @@ impl Link {
             let _ = send.reset(CANCELLED);
             let _ = receive.stop(CANCELLED);
         }
+        self.note();
         self.wake();
+    }
+
+    /// Whether it could be given up: it carries nothing, and was to be used again.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_idle() && self.is_open()
+    }
+
+    /// Since when it carries nothing, where it does not.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    /// Lets the pool know whether it could be given up.
+    pub(super) fn note(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.idle.note(&self.counted, self.is_spare());
+        }
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -452,6 +473,7 @@ impl Place {
         let (send, receive) = link.next.borrow_mut().take()?;
         link.active.set(link.active.get() + 1);
         link.taken.set(link.taken.get() + 1);
+        link.note();
         let message = Message::new(send, receive, super::role());
         Some(Self { link, message })
     }
@@ -475,6 +497,7 @@ impl Drop for Place {
             if !link.is_open() {
                 link.retire();
             }
+            link.note();
         }
         link.on_room();
     }

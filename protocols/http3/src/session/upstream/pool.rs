@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_cluster::{Cluster, Endpoint, EndpointId};
+use portcullis_cluster::{Cluster, Endpoint, EndpointId, IdleCount};
 use portcullis_filter::Connection as ClientConnection;
 use portcullis_http::stream::{BoxedUpstream, ConnectFailure, Connecting, UpstreamPool};
 use portcullis_net::clock;
@@ -32,6 +32,8 @@ pub struct Pool {
     cluster: Rc<Cluster>,
     stats: Rc<UpstreamStats>,
     lanes: RefCell<BTreeMap<EndpointId, Lane>>,
+    /// What other workers know of those that are idle.
+    pub(super) idle: IdleCount,
 }
 
 /// A request that waits for a place.
@@ -68,6 +70,7 @@ impl Pool {
         let shard = shard.scoped(&[("cluster", cluster.name())]);
         let pool = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
+            idle: cluster.count_idle(),
             cluster,
             stats: Rc::new(UpstreamStats::new(shard)),
             lanes: RefCell::default(),
@@ -85,8 +88,9 @@ impl Pool {
             .entry(link.terms.endpoint)
             .or_default()
             .links
-            .push(link);
+            .push(Rc::clone(&link));
         drop(lanes);
+        link.note();
         portcullis_net::spawn_local(driver::drive(opened));
     }
 
@@ -186,7 +190,10 @@ impl Pool {
         let endpoints = self.cluster.endpoints();
         let known = endpoints.iter().find(|endpoint| endpoint.id() == id);
         let endpoint = Arc::clone(known.ok_or(ConnectFailure::Unreachable)?.endpoint());
-        let permit = self.cluster.try_connection();
+        // Connections that are idle make room.
+        let own = || self.idle.take_place();
+        let permit = self.cluster.try_connection_before_idle(own);
+        self.pay();
         let permit = permit.map_err(|_| ConnectFailure::Limited)?;
         if let Some(lane) = self.lanes.borrow_mut().get_mut(&id) {
             lane.opening = true;
@@ -240,6 +247,20 @@ impl Pool {
             link.retire();
         }
         self.serve(link.terms.endpoint);
+        self.pay();
+    }
+
+    /// Closes those that have been idle for longest, for places that were taken.
+    fn pay(&self) {
+        while self.idle.owes() {
+            let lanes = self.lanes.borrow();
+            let links = lanes.values().flat_map(|lane| &lane.links);
+            let spare = links.filter(|link| link.is_spare());
+            let oldest = spare.min_by_key(|link| link.idle_since()).map(Rc::clone);
+            drop(lanes);
+            let Some(link) = oldest else { return };
+            link.retire();
+        }
     }
 
     /// Whether as many other connections to the endpoint are idle as may be kept.
@@ -281,6 +302,7 @@ impl Pool {
             }
             lane.opening || !lane.links.is_empty() || !lane.waiting.is_empty()
         });
+        self.pay();
         // A connection that was told to go makes room for another one, and tells nobody.
         for id in waited_for {
             self.serve(id);
