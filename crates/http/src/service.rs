@@ -231,7 +231,17 @@ impl HttpService {
         self.environment.clock.now()
     }
 
-    /// The later of two optional time limits counted from `start`: `None` is no limit.
+    /// The earlier of two deadlines: `None` is none.
+    #[must_use]
+    #[inline]
+    pub fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
+        match (left, right) {
+            (Some(left), Some(right)) => Some(left.min(right)),
+            (deadline, None) | (None, deadline) => deadline,
+        }
+    }
+
+    /// When a time limit counted from `start` is over: `None` is no limit.
     #[must_use]
     pub fn deadline(start: Instant, limit: Option<Duration>) -> Option<Instant> {
         limit.and_then(|limit| start.checked_add(limit))

@@ -13,6 +13,7 @@ use super::Exchange;
 use crate::framing::Framing;
 use crate::message::Http;
 use crate::normalize;
+use crate::service::HttpService;
 use crate::stream::{BodyPiece, StreamError, UpstreamStream};
 use portcullis_filter::FilterChain;
 
@@ -328,18 +329,10 @@ impl Exchange<'_> {
             Some(relay.stall)
         };
         let stalled = patience.and_then(|patience| relay.progress.at.checked_add(patience));
-        let deadline = earlier(self.deadline, stalled);
+        let deadline = HttpService::earlier(self.deadline, stalled);
         match self.downstream.poll_deadline(task, deadline) {
             Poll::Ready(()) => Poll::Ready(Err(Fault::Deadline)),
             Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-/// The earlier of two deadlines; `None` never comes.
-fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(left.min(right)),
-        (deadline, None) | (None, deadline) => deadline,
     }
 }

@@ -3,7 +3,7 @@
 //! The same edits as a route's `request_headers` and `response_headers`, but in the order of the chain, so that
 //! later filters see them. Start at [`HeadersConfig`].
 
-use portcullis_config::BuildError;
+use portcullis_config::{BuildError, Diagnostics, Node};
 use portcullis_filter::{Context, Filter, FilterContext, FilterKind, Interest, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,14 @@ pub struct Headers(HeadersConfig);
 impl FilterKind<Http> for Headers {
     const NAME: &'static str = "headers";
     type Config = HeadersConfig;
+
+    fn check(config: &HeadersConfig, node: &Node, diagnostics: &mut Diagnostics) {
+        if config.request.is_empty() && config.response.is_empty() {
+            diagnostics
+                .error_at(node, "nothing is edited")
+                .expected("request, response, or both, with remove, set or add");
+        }
+    }
 
     fn build(
         config: &HeadersConfig,

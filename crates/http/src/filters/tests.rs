@@ -519,6 +519,8 @@ fn mistakes_are_found_when_read() {
             "headers: { request: { set: { x-a: \"a\\nb\" } } }",
             "not a field value",
         ),
+        ("headers: {}", "nothing is edited"),
+        ("headers: { response: { set: {} } }", "nothing is edited"),
         ("buffer: {}", "max"),
         (
             "access_log: { text: '%REQ(A)%', format: json }",

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use portcullis_config::{ByteSize, Duration, Located, Node, OneOrMany, Timeout};
@@ -271,7 +272,7 @@ pub struct RedirectRule {
     /// The host, without port.
     pub host: Option<Located<String>>,
     /// The port. Default: the request's, or none when the scheme or the host changes.
-    pub port: Option<u16>,
+    pub port: Option<NonZeroU16>,
     /// The whole path.
     pub path: Option<Located<String>>,
     /// What stands in place of the prefix that the rule's path matched.

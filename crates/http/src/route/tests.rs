@@ -659,6 +659,7 @@ fn mistakes_are_all_found_at_their_lines() {
   - { connect: [a], cluster: a }
   - { connect: ["a:443"], respond: { status: 200 } }
   - { match: { grpc: s.S/ }, cluster: a }
+  - { match: { path: /u }, redirect: { port: 0 } }
 filters:
   - rate_limit: { rate: 1/s }
 "#;
@@ -695,6 +696,7 @@ filters:
         (24, "'a' has no port"),
         (25, "needs a cluster to connect to"),
         (26, "'s.S/' names no gRPC method"),
+        (27, "0 is out of range"),
     ];
     for ((line, text), (expected_line, part)) in lines.iter().zip(expected) {
         assert!(

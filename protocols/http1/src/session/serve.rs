@@ -101,7 +101,7 @@ impl Life {
         } else {
             timeouts.idle()
         };
-        let deadline = earlier(
+        let deadline = HttpService::earlier(
             clock::now().checked_add(patience),
             HttpService::deadline(self.accepted, timeouts.max_connection_age()),
         );
@@ -124,7 +124,7 @@ impl Life {
                 Poll::Pending => None,
             };
             self.timer
-                .poll_expired(task, earlier(deadline, closing))
+                .poll_expired(task, HttpService::earlier(deadline, closing))
                 .map(|()| false)
         })
     }
@@ -151,13 +151,6 @@ fn decoder(service: &HttpService) -> RequestDecoder {
         target_bytes: limits.uri_bytes(),
         fields: limits.fields(),
     })
-}
-
-fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(left.min(right)),
-        (deadline, None) | (None, deadline) => deadline,
-    }
 }
 
 /// Requests being served, one after another.

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Reader::read_action`].
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -145,7 +146,7 @@ impl Reader<'_, '_> {
                 Some(host) => Some(String::from_utf8(host?.to_vec()).ok()?.into()),
                 None => None,
             },
-            port: rule.port,
+            port: rule.port.map(NonZeroU16::get),
             path: self.read_path(rule.path.as_ref(), rule.prefix.as_ref(), paths)?,
             strip_query: rule.strip_query,
         })
