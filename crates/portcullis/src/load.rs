@@ -7,6 +7,7 @@
 
 mod checks;
 mod health;
+mod ignored;
 mod listeners;
 mod report;
 #[cfg(test)]
@@ -189,6 +190,7 @@ fn read_document(
             .expected("`listeners:` with at least one");
     }
     checks::cluster_uses(&listeners, &clusters.configs, &clusters.nodes, errors);
+    ignored::ignored_keys(root, errors);
     report.warnings.extend(listeners.warnings.iter().cloned());
     checks::unused_clusters(root, &clusters.nodes, &mut report.warnings);
     let document = document?;

@@ -103,7 +103,7 @@ pub(super) fn unused_clusters(
     }));
 }
 
-fn collect_texts<'a>(node: &'a Node, texts: &mut BTreeSet<&'a str>) {
+pub(super) fn collect_texts<'a>(node: &'a Node, texts: &mut BTreeSet<&'a str>) {
     match &node.value {
         Value::String(text) => {
             texts.insert(text);

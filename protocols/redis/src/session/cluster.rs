@@ -2,7 +2,7 @@
 //!
 //! Start at [`mistakes`].
 
-use portcullis_cluster::{ClusterConfig, HealthProbe, LimitsConfig, PoolConfig};
+use portcullis_cluster::{ClusterConfig, HealthProbe};
 use portcullis_proxy::{ClusterMistake, Protocol as _};
 
 use super::server::Redis;
@@ -23,7 +23,6 @@ pub(super) fn mistakes(name: &str, cluster: &ClusterConfig) -> Vec<ClusterMistak
                    all but one are `role: replica`",
         });
     }
-    mistakes.extend(ignored(name, cluster));
     let asks = |probe: &HealthProbe| match probe {
         HealthProbe::Http { .. } => Some("HTTP"),
         HealthProbe::Grpc { .. } => Some("gRPC"),
@@ -43,28 +42,6 @@ pub(super) fn mistakes(name: &str, cluster: &ClusterConfig) -> Vec<ClusterMistak
     mistakes
 }
 
-/// What has no meaning here and was set: commands share connections and wait for none.
-fn ignored(name: &str, cluster: &ClusterConfig) -> Option<ClusterMistake> {
-    let (limits, pool) = (&cluster.limits, &cluster.pool);
-    let (usual_limits, usual_pool) = (LimitsConfig::default(), PoolConfig::default());
-    let found = [
-        ("limits.requests", limits.requests != usual_limits.requests),
-        ("limits.pending", limits.pending != usual_limits.pending),
-        ("pool.max_idle", pool.max_idle != usual_pool.max_idle),
-        (
-            "pool.max_requests",
-            pool.max_requests != usual_pool.max_requests,
-        ),
-    ];
-    let (key, _) = found.into_iter().find(|(_, is_set)| *is_set)?;
-    Some(ClusterMistake {
-        span: None,
-        message: format!("cluster '{name}' has Redis servers, for which `{key}` does nothing"),
-        help: "leave it out; `limits.pipeline` of the listener bounds the commands of a client, `redis.connections` and \
-               `limits.connections` of the cluster its connections",
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use portcullis_config::{Diagnostics, Source, load};
@@ -75,7 +52,7 @@ mod tests {
     fn clusters_that_run_would_refuse_or_that_could_not_work_are_found() {
         let two = "endpoints: [\"a:1\", \"b:1\"]";
         let one = "endpoints: [\"a:1\"]";
-        let rows: [(&str, String, &[&str]); 12] = [
+        let rows: [(&str, String, &[&str]); 8] = [
             ("one endpoint", one.to_owned(), &[]),
             ("two without a word", two.to_owned(), &["several endpoints"]),
             (
@@ -104,26 +81,6 @@ mod tests {
                     "{two}\nredis: {{ topology: redis_cluster }}\nhealth_check: {{ http: /x }}"
                 ),
                 &["asks them for HTTP"],
-            ),
-            (
-                "connections bounded, and kept",
-                format!("{one}\nlimits: {{ connections: 9 }}\npool: {{ idle_timeout: 1s }}"),
-                &[],
-            ),
-            (
-                "requests bounded",
-                format!("{one}\nlimits: {{ requests: 9 }}"),
-                &["`limits.requests` does nothing"],
-            ),
-            (
-                "waiting bounded",
-                format!("{one}\nlimits: {{ pending: unlimited }}"),
-                &["`limits.pending` does nothing"],
-            ),
-            (
-                "idle ones bounded",
-                format!("{one}\npool: {{ max_idle: 0 }}"),
-                &["`pool.max_idle` does nothing"],
             ),
             (
                 "all wrong",
