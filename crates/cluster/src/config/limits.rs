@@ -20,9 +20,9 @@ pub struct LimitsConfig {
     /// limits, so that the refusal is ours and quick. HTTP connections that are idle make room for new ones; one that another
     /// worker keeps may stay open for a second beyond the limit.
     pub connections: CountLimit,
-    /// Requests that wait for a connection. Default 1024.
+    /// Requests that wait for a connection. Default 1024. Only HTTP and TCP look at it.
     pub pending: CountLimit,
-    /// Requests in flight. Default 1024.
+    /// Requests in flight. Default 1024. Only HTTP looks at it.
     pub requests: CountLimit,
 }
 
@@ -103,7 +103,7 @@ impl JsonSchema for CountLimit {
     }
 }
 
-/// How idle connections are kept. Each worker has its own.
+/// How idle connections are kept. Each worker has its own. Only HTTP looks at it, and Redis at `idle_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolConfig {
