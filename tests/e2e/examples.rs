@@ -1,5 +1,6 @@
 //! Every configuration that people are shown is one that the gateway accepts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -58,6 +59,29 @@ fn examples_are_accepted() {
     assert!(count >= 3, "{count} examples");
 }
 
+/// What a guided release is watched at: were it refused, that would show only after the first of two builds.
+#[test]
+fn what_a_release_is_trained_with_is_accepted() {
+    let template = root().join("crates/xtask/src/release/training.yaml");
+    let text = fs::read_to_string(template).unwrap();
+    let marks = [
+        ("@ORIGIN@", "1001"),
+        ("@SECURE@", "1002"),
+        ("@QUIC@", "1003"),
+        ("@LARGE@", "large"),
+        ("@CERTIFICATE@", "web.pem"),
+        ("@KEY@", "web.key"),
+        ("@ROOTS@", "ca.pem"),
+        ("@ECHO@", "127.0.0.1:1004"),
+        ("@CACHE@", "127.0.0.1:1005"),
+        ("@DB@", "127.0.0.1:1006"),
+    ];
+    let fill = |text: String, (mark, value): (&str, &str)| text.replace(mark, value);
+    let text = marks.into_iter().fold(text, fill);
+    let scratch = Scratch::new();
+    accepted("training", &scratch.write("training.yaml", text));
+}
+
 /// Blocks of the documents that have listeners are whole configurations.
 #[test]
 fn documents_show_what_is_accepted() {
@@ -69,6 +93,9 @@ fn documents_show_what_is_accepted() {
         "protocols/http1/README.md",
         "protocols/http2/README.md",
         "protocols/http3/README.md",
+        "protocols/http3/UPSTREAM.md",
+        "protocols/quic/README.md",
+        "protocols/udp/README.md",
         "protocols/tcp/README.md",
         "protocols/postgres/README.md",
     ] {
@@ -84,6 +111,56 @@ fn documents_show_what_is_accepted() {
         }
     }
     assert!(count >= 2, "{count} blocks");
+}
+
+/// Other blocks are clusters, or keys of a listener: a listener of that protocol makes them whole.
+#[test]
+fn documents_show_parts_of_what_is_accepted() {
+    let scratch = Scratch::new();
+    for protocol in ["redis", "postgres"] {
+        let document = format!("protocols/{protocol}/CONFIG.md");
+        let text = fs::read_to_string(root().join(&document)).unwrap();
+        let blocks = text.split("```yaml\n").skip(1);
+        let mut count = 0;
+        for block in blocks.filter_map(|rest| rest.split("```").next()) {
+            let whole = whole(protocol, block).replace("${SENTINEL_PASSWORD}", "secret");
+            let file = scratch.write("portcullis.yaml", &whole);
+            accepted(&format!("{document}: {whole}"), &file);
+            count += 1;
+        }
+        assert!(count >= 1, "{document}: {count} blocks");
+    }
+}
+
+fn whole(protocol: &str, block: &str) -> String {
+    let listener =
+        |name: &str| format!("  {name}:\n    listen: 127.0.0.1:0\n    protocol: {protocol}");
+    let mut lines = vec!["listeners:".to_owned()];
+    if let Some(clusters) = block.strip_prefix("clusters:\n") {
+        let names = clusters
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'))
+            .filter(|name| !name.starts_with(' '));
+        for name in names {
+            lines.push(listener(&format!("for-{name}")));
+            lines.push(format!("    cluster: {name}"));
+        }
+        lines.push(block.to_owned());
+        return lines.join("\n");
+    }
+    lines.push(listener("part"));
+    if !block.contains("routes:") {
+        lines.push("    cluster: any".to_owned());
+    }
+    lines.extend(block.lines().map(|line| format!("    {line}")));
+    let is_end = |character: char| !character.is_ascii_alphanumeric() && character != '-';
+    let text = lines.join("\n");
+    let named = text.split("cluster: ").skip(1);
+    let clusters: BTreeSet<_> = named.filter_map(|rest| rest.split(is_end).next()).collect();
+    let endpoints = |name| format!("  {name}: {{ endpoints: [127.0.0.1:1] }}");
+    lines.push("clusters:".to_owned());
+    lines.extend(clusters.into_iter().map(endpoints));
+    lines.join("\n")
 }
 
 /// All mistakes in one run, each with its place, and 78.
