@@ -3,7 +3,7 @@
 //! It reads no configuration; see [`super::AccessLogConfig`] for that. Start at [`Format::text`] and
 //! [`Format::json`].
 
-use super::operator::{COMMON, LogRecords, Operator, OperatorError, Preset, resolve};
+use super::operator::{LogRecords, Operator, OperatorError, Preset, names, resolve};
 use super::template::{Part, parse};
 use super::value::{Style, ValueWriter, escape};
 use crate::Context;
@@ -153,7 +153,7 @@ impl<M: LogRecords> Segments<M> {
                         resolve::<M>(name, argument).map_err(|error| FormatError::Operator {
                             name: name.to_owned(),
                             error,
-                            known: M::OPERATORS.iter().chain(COMMON).copied().collect(),
+                            known: names::<M>(),
                         })?;
                     self.flush();
                     self.done.push(Segment::Value {

@@ -69,7 +69,7 @@ pub enum OperatorError {
 }
 
 /// The operators that every protocol has.
-pub(super) const COMMON: &[&str] = &[
+const COMMON: &[&str] = &[
     "CONNECTION_ID",
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
@@ -89,6 +89,12 @@ pub(super) const COMMON: &[&str] = &[
     "REQUESTED_SERVER_NAME",
     "ROUTE_NAME",
 ];
+
+/// The names of the protocol's own operators and of the common ones, which it may have made its own.
+pub(super) fn names<M: LogRecords>() -> Vec<&'static str> {
+    let common = COMMON.iter().filter(|name| !M::OPERATORS.contains(name));
+    M::OPERATORS.iter().chain(common).copied().collect()
+}
 
 /// The operator with this name, the protocol's own or a common one.
 pub(super) fn resolve<M: LogRecords>(

@@ -228,6 +228,22 @@ fn the_dump_hides_secrets() {
 }
 
 #[test]
+fn what_is_secret_is_told_by_its_key() {
+    for (key, expected) in [
+        ("sentinel_password", true),
+        ("Set-Cookie", true),
+        ("x-auth-token", true),
+        ("api_key", true),
+        ("X-API-Key", true),
+        ("client_secret", true),
+        ("listen", false),
+        ("key", false),
+    ] {
+        assert_eq!(super::views::is_secret(key), expected, "{key}");
+    }
+}
+
+#[test]
 fn a_reload_is_answered_by_the_control_loop() {
     on_runtime(async {
         let mut fixture = fixture();

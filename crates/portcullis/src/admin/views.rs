@@ -293,22 +293,21 @@ pub(super) async fn listeners(State(admin): Access, Query(wanted): Query<Wanted>
     }
 }
 
-/// Keys whose values nobody is shown, wherever they stand: keys of ours, and fields that edits add.
-const SECRETS: [&str; 7] = [
+/// What stands in keys whose values nobody is shown: keys of ours (`sentinel_password`), and names of fields and parameters that
+/// rules add or ask for (`x-auth-token`).
+const SECRETS: [&str; 6] = [
     "token",
     "password",
-    "upstream_password",
+    "secret",
     "authorization",
-    "proxy-authorization",
     "cookie",
-    "x-api-key",
+    "api-key",
 ];
 
 /// Names of fields may be written in any case.
-fn is_secret(key: &str) -> bool {
-    SECRETS
-        .iter()
-        .any(|secret| secret.eq_ignore_ascii_case(key))
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('_', "-");
+    SECRETS.iter().any(|secret| key.contains(secret))
 }
 
 /// Hides what is secret. A configuration is no deeper than its reader allows.
