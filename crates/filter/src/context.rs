@@ -21,7 +21,8 @@ pub struct Connection {
     pub listener: Arc<str>,
     /// The peer of the socket; `None` for a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// The local address of the socket; `None` for a Unix socket.
+    /// Where the client has connected to, as a trusted PROXY header names it, else the local address of the socket; `None` for a
+    /// Unix socket.
     pub local: Option<SocketAddr>,
     /// The client as a trusted PROXY header names it, else the peer.
     pub client: Option<SocketAddr>,

@@ -61,12 +61,25 @@ impl Downstream {
         self.client().map(|address| address.ip())
     }
 
+    /// Where the client has connected to: what a trusted PROXY header names, else our end of the socket. `None` for a Unix
+    /// socket.
+    fn target(&self) -> Option<SocketAddr> {
+        let named = self
+            .proxied
+            .as_ref()
+            .and_then(|header| header.destination());
+        match named {
+            Some(named) => SocketAddress::canonical(named).ip(),
+            None => self.local().0.ip(),
+        }
+    }
+
     /// What filters may know about the connection.
     pub fn facts(&self, listener: &Arc<str>) -> Connection {
         Connection {
             listener: Arc::clone(listener),
             peer: self.peer.0.ip(),
-            local: self.local().0.ip(),
+            local: self.target(),
             client: self.client(),
             secure: self.tls.is_some(),
             tls: self.tls.clone(),
