@@ -21,6 +21,7 @@ mod config;
 mod dns;
 mod endpoint;
 mod health;
+mod lanes;
 mod local;
 mod outcome;
 mod pool;
@@ -46,6 +47,7 @@ pub use endpoint::{
     Endpoint, EndpointId, EndpointState, Epoch, Nanos, ResolvedAddress, ResolvedEndpoint,
 };
 pub use health::{EndpointHealth, HealthMachine, Transition};
+pub use lanes::{Lanes, LinkState, NoPlace, SharedLink};
 pub use local::LocalEndpoint;
 pub use outcome::Outcome;
 pub use pool::{IdleLimits, IdlePool};
