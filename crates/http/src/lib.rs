@@ -30,6 +30,7 @@ pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod types;
+pub mod upstream_stats;
 
 pub use config::HttpConfig;
 pub use fields::{Field, Fields, Name, Run};

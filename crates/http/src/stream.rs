@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use portcullis_cluster::Endpoint;
+use portcullis_cluster::{Endpoint, NoPlace};
 
 use crate::fields::Fields;
 use crate::framing::Framing;
@@ -239,6 +239,16 @@ impl ConnectFailure {
     #[must_use]
     pub const fn is_local(self) -> bool {
         matches!(self, Self::Limited | Self::Exhausted)
+    }
+}
+
+impl From<NoPlace> for ConnectFailure {
+    fn from(reason: NoPlace) -> Self {
+        match reason {
+            NoPlace::Gone => Self::Unreachable,
+            NoPlace::Limited => Self::Limited,
+            NoPlace::TimedOut => Self::TimedOut,
+        }
     }
 }
 
