@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{Builder, Connection};
-use portcullis_cluster::{Cluster, ConnectionPermit, Endpoint, FrameBudget, UpstreamHttp};
+use portcullis_cluster::{
+    Cluster, ConnectionPermit, Endpoint, FrameBudget, SharedLink, UpstreamHttp,
+};
 use portcullis_http::stream::ConnectFailure;
 use portcullis_net::tls::AlpnOffer;
 use portcullis_net::{ConnectError, Stream, Timer, clock};
@@ -110,7 +112,7 @@ pub(super) async fn drive(opened: Opened) {
     if let Some(Err(error)) = &ended
         && let Some(reason) = reason_of(error)
     {
-        link.blame(reason);
+        link.state().blame(reason);
     }
     if ended.is_none() {
         // Nobody reads what is left, and nobody waits for it.

@@ -17,7 +17,6 @@ mod serve;
 mod stats;
 mod tunnel;
 mod upstream;
-mod upstream_stats;
 pub(crate) mod websocket;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::SendStream;
 use http::HeaderMap;
+use portcullis_cluster::SharedLink;
 use portcullis_http::head::{Method, RequestHead, ResponseHead, Status};
 use portcullis_http::stream::{BodyPiece, StreamError, UpstreamStream};
 use portcullis_http::{Fields, Framing};
@@ -60,7 +61,7 @@ impl Upstream {
             end: End::No,
             sent: 0,
             written_before: place.link().wire().written(),
-            reused: place.link().was_idle(),
+            reused: place.link().state().was_idle(),
             received: false,
             place,
         }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
+use portcullis_cluster::SharedLink;
 use portcullis_codec::WireError as _;
 use portcullis_http::head::{Method, ResponseHead, Status, Version};
 use portcullis_http::stream::{BodyPiece, StreamError};
@@ -307,7 +308,7 @@ fn end_of(
 
 /// What `h2`'s error means for an exchange. After a part of a response, nothing is unprocessed any more.
 pub(super) fn failure(error: &h2::Error, link: &Link, received: bool) -> StreamError {
-    if let Some(label) = link.fault() {
+    if let Some(label) = link.state().fault() {
         return bad_gateway(label);
     }
     let reason = error.reason();
