@@ -11,7 +11,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h3::error::Code;
 use h3::error::{ConnectionError, LocalError};
-use portcullis_cluster::ConnectionPermit;
+use portcullis_cluster::{ConnectionPermit, SharedLink};
 use portcullis_http::stream::ConnectFailure;
 use portcullis_net::{Timer, clock};
 
@@ -128,7 +128,7 @@ pub(super) async fn drive(opened: Opened) {
         Ok(error) => {
             let reason = link.connection().close_reason();
             if let Some(reason) = fault_of(reason.as_ref()).or_else(|| reason_of(&error)) {
-                link.blame(reason);
+                link.state().blame(reason);
             }
             // Where `h3` found the fault, the peer has heard which it was.
             link.connection().close(NO_ERROR, b"");

@@ -14,21 +14,15 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use portcullis_cluster::{ClusterConfig, Endpoint, EndpointId};
+use portcullis_cluster::{ClusterConfig, Endpoint, EndpointId, IdleCount, LinkState, SharedLink};
+use portcullis_http::upstream_stats::UpstreamStats;
 
 use super::super::quic::{Bidi, Message, Opener, Signals};
 use super::pool::Pool;
 use super::socket::Socket;
-use super::stats::UpstreamStats;
-
-/// How long a connection is kept on which the peer allows no stream.
-const CLOSED: Duration = Duration::from_secs(5);
 
 /// How long the peer may take to allow more streams for those that have ended, before another connection is opened.
 const REPLENISHING: Duration = Duration::from_secs(1);
-
-/// How long a connection may rest before it is looked at with suspicion.
-const REST: Duration = Duration::from_secs(1);
 
 /// H3_REQUEST_CANCELLED (RFC 9114 section 8.1).
 const CANCELLED: quinn::VarInt = quinn::VarInt::from_u32(0x10c);
@@ -55,6 +49,8 @@ pub(super) struct Terms {
     pub(super) most_streams: usize,
     /// Streams in all.
     pub(super) most_requests: u64,
+    /// Counts those of the pool that are idle.
+    pub(super) idle: Rc<IdleCount>,
     /// The cluster's counters.
     pub(super) stats: Rc<UpstreamStats>,
 }
@@ -64,6 +60,7 @@ impl Terms {
     pub(super) fn new(
         endpoint: &Endpoint,
         config: &ClusterConfig,
+        idle: Rc<IdleCount>,
         stats: Rc<UpstreamStats>,
     ) -> Self {
         let most_requests = config
@@ -71,6 +68,7 @@ impl Terms {
             .max_requests
             .map_or(MOST_REQUESTS, std::num::NonZeroU64::get);
         Self {
+            idle,
             stats,
             endpoint: endpoint.id(),
             authority: Arc::clone(endpoint.name()),
@@ -91,6 +89,7 @@ pub(super) struct Base {
 /// One connection to an endpoint.
 pub(super) struct Link {
     pub(super) terms: Terms,
+    state: LinkState,
     pool: Weak<Pool>,
     connection: quinn::Connection,
     socket: Arc<Socket>,
@@ -100,19 +99,9 @@ pub(super) struct Link {
     next: RefCell<Option<Halves>>,
     /// Since when the peer allows no more streams, and how many there were then.
     full: Cell<Option<(Instant, usize)>>,
-    opened: Instant,
-    active: Cell<usize>,
-    taken: Cell<u64>,
-    /// When the last stream ended, or the connection was retired.
-    idle_since: Cell<Instant>,
-    /// It is among those that the pool counts as idle.
-    counted: Cell<bool>,
-    /// Takes no more streams.
-    retired: Cell<bool>,
     /// What the driver is to end the connection with.
     cut: Cell<Option<u64>>,
     driver: RefCell<Option<Waker>>,
-    fault: Cell<Option<&'static str>>,
     /// The endpoint is out of reach.
     gone: Cell<bool>,
     /// Those who wait for a response, with their streams' ids.
@@ -123,7 +112,9 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(terms: Terms, pool: Weak<Pool>, base: Base, now: Instant) -> Rc<Self> {
+        let idle = Rc::clone(&terms.idle);
         Rc::new(Self {
+            state: LinkState::new(terms.endpoint, terms.most_requests, idle, now),
             terms,
             pool,
             connection: base.connection,
@@ -132,65 +123,17 @@ impl Link {
             requests: RefCell::new(base.requests),
             next: RefCell::new(None),
             full: Cell::new(None),
-            opened: now,
-            active: Cell::new(0),
-            taken: Cell::new(0),
-            idle_since: Cell::new(now),
-            counted: Cell::new(false),
-            retired: Cell::new(false),
             cut: Cell::new(None),
             driver: RefCell::new(None),
-            fault: Cell::new(None),
             gone: Cell::new(false),
             waiting: RefCell::default(),
             doubt: Cell::new(None),
         })
     }
 
-    /// Whether it takes another stream now: one is open for it then. A connection that takes none any more is retired by
-    /// the way.
-    pub(super) fn has_room(&self, now: Instant) -> bool {
-        if !self.is_open() || self.active.get() >= self.terms.most_streams {
-            return false;
-        }
-        if self.next.borrow().is_some() && self.connection.close_reason().is_none() {
-            return true;
-        }
-        let opening = pin!(self.connection.open_bi());
-        match opening.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(halves)) => {
-                self.on_stream(halves);
-                true
-            }
-            Poll::Ready(Err(_)) => {
-                self.retire();
-                false
-            }
-            Poll::Pending => {
-                let (since, most) = self.full.get().unwrap_or((now, 0));
-                self.full.set(Some((since, most.max(self.active.get()))));
-                // The driver hears when the peer allows another.
-                self.wake();
-                false
-            }
-        }
-    }
-
     fn on_stream(&self, halves: Halves) {
         self.full.set(None);
         *self.next.borrow_mut() = Some(halves);
-    }
-
-    /// Streams that the peer may be about to allow again, since it allowed as many before.
-    pub(super) fn replenishing(&self, now: Instant) -> usize {
-        let Some((since, most)) = self.full.get() else {
-            return 0;
-        };
-        if !self.is_open() || now.saturating_duration_since(since) >= REPLENISHING {
-            return 0;
-        }
-        most.min(self.terms.most_streams)
-            .saturating_sub(self.active.get())
     }
 
     /// Opens the next request's stream once the peer allows it, if it did not. Ready when it has been.
@@ -199,7 +142,7 @@ impl Link {
         task: &mut Context<'_>,
         opening: &mut Option<Opening>,
     ) -> Poll<()> {
-        if self.full.get().is_none() || !self.is_open() {
+        if self.full.get().is_none() || !self.state.is_open() {
             *opening = None;
             return Poll::Pending;
         }
@@ -218,58 +161,13 @@ impl Link {
         }
     }
 
-    /// Takes no more streams; closes when those that are open have ended.
-    pub(super) fn retire(&self) {
-        self.retired.set(true);
-        if let Some((mut send, mut receive)) = self.next.borrow_mut().take() {
-            // Left alone, it would end as a request without a head.
-            let _ = send.reset(CANCELLED);
-            let _ = receive.stop(CANCELLED);
-        }
-        self.note();
-        self.wake();
-    }
-
-    /// Whether it could be given up: it carries nothing, and was to be used again.
-    pub(super) fn is_spare(&self) -> bool {
-        self.is_idle() && self.is_open()
-    }
-
-    /// Since when it carries nothing, where it does not.
-    pub(super) fn idle_since(&self) -> Instant {
-        self.idle_since.get()
-    }
-
-    /// Lets the pool know whether it could be given up.
-    pub(super) fn note(&self) {
-        if let Some(pool) = self.pool.upgrade() {
-            pool.idle.note(&self.counted, self.is_spare());
-        }
-    }
-
-    pub(super) fn is_retired(&self) -> bool {
-        self.retired.get()
-    }
-
     /// Ends the connection now, and its streams with it: `code` is what the peer hears.
     pub(super) fn cut(&self, reason: &'static str, code: u64) {
-        self.blame(reason);
+        self.state.blame(reason);
         if self.cut.get().is_none() {
             self.cut.set(Some(code));
         }
         self.retire();
-    }
-
-    /// Says why the connection ends. The first reason counts.
-    pub(super) fn blame(&self, reason: &'static str) {
-        if self.fault.get().is_none() {
-            self.fault.set(Some(reason));
-        }
-    }
-
-    /// Why it ended, if that was not the peer's or our wish.
-    pub(super) fn fault(&self) -> Option<&'static str> {
-        self.fault.get()
     }
 
     /// Whether it ended because the endpoint is out of reach.
@@ -282,7 +180,7 @@ impl Link {
         if let Some(code) = self.cut.get() {
             return Poll::Ready(code);
         }
-        if self.is_retired() && self.is_idle() {
+        if self.state.is_retired() && self.state.is_idle() {
             return Poll::Ready(super::dial::NO_ERROR.into_inner());
         }
         let mut driver = self.driver.borrow_mut();
@@ -348,26 +246,6 @@ impl Link {
             .retain(|(known, _)| *known != stream);
     }
 
-    /// Whether streams may still be opened on it, now or later.
-    pub(super) fn is_open(&self) -> bool {
-        !self.is_retired() && self.taken.get() < self.terms.most_requests
-    }
-
-    /// Whether the peer has allowed no stream from the first.
-    pub(super) fn is_closed_to_streams(&self) -> bool {
-        self.is_open() && self.taken.get() == 0 && self.full.get().is_some()
-    }
-
-    /// Whether it had been idle before the one stream that it now has.
-    pub(super) fn was_idle(&self) -> bool {
-        self.taken.get() > 1 && self.active.get() == 1
-    }
-
-    /// Whether it carries nothing.
-    pub(super) fn is_idle(&self) -> bool {
-        self.active.get() == 0
-    }
-
     /// Frames with bytes of requests that have gone out.
     pub(super) fn frames_sent(&self) -> u64 {
         self.connection.stats().frame_tx.stream
@@ -376,14 +254,13 @@ impl Link {
     /// Whether a request that cannot be sent twice may be risked: not where the connection had rested, and something has
     /// arrived meanwhile that was not looked at yet, such as its end.
     pub(super) fn is_surely_there(&self, now: Instant) -> bool {
-        let rested = now.saturating_duration_since(self.idle_since.get());
-        !self.is_idle() || rested < REST || self.socket.is_quiet()
+        !self.state.has_rested(now) || self.socket.is_quiet()
     }
 
     /// The connection is closed: its streams have heard of it.
     pub(super) fn on_ended(self: &Rc<Self>) {
         self.retire();
-        if let Some(reason) = self.fault() {
+        if let Some(reason) = self.state.fault() {
             self.stats().on_cut(reason);
         }
         if let Some(pool) = self.pool.upgrade() {
@@ -408,26 +285,6 @@ impl Link {
         &self.terms.stats
     }
 
-    /// How long it may be idle. One that nothing can be asked on is in the way of another, which may be luckier.
-    fn most_idle(&self, due: &Due) -> Duration {
-        if self.full.get().is_some() {
-            due.idle_timeout.min(CLOSED)
-        } else {
-            due.idle_timeout
-        }
-    }
-
-    /// Does what is due by the clock: idle and old connections are retired, those whose endpoint has gone are cut.
-    pub(super) fn on_tick(&self, due: &Due, now: Instant) {
-        let idle = now.saturating_duration_since(self.idle_since.get());
-        let age = now.saturating_duration_since(self.opened);
-        let is_old = due.max_age.is_some_and(|most| age >= most);
-        if !self.is_retired() && (is_old || self.is_idle() && idle >= self.most_idle(due)) {
-            self.retire();
-        }
-        self.weigh_doubt();
-    }
-
     /// ICMP may be forged: it is believed if nothing comes from the endpoint until the next look.
     fn weigh_doubt(&self) {
         let heard = self.socket.heard();
@@ -440,26 +297,88 @@ impl Link {
     }
 }
 
-/// A stream that is being opened.
-pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Halves, quinn::ConnectionError>>>>;
+impl SharedLink for Link {
+    type Place = Place;
 
-/// What the configuration says about the life of connections.
-pub(super) struct Due {
-    idle_timeout: Duration,
-    max_age: Option<Duration>,
-}
+    fn state(&self) -> &LinkState {
+        &self.state
+    }
 
-impl Due {
-    pub(super) fn of(config: &ClusterConfig) -> Self {
-        Self {
-            idle_timeout: config.pool.idle_timeout.get(),
-            max_age: config
-                .http
-                .max_connection_age
-                .map(portcullis_config::Duration::get),
+    /// Where it is so, a stream is open for the request.
+    fn has_room(&self, now: Instant) -> bool {
+        if !self.state.is_open() || self.state.active() >= self.terms.most_streams {
+            return false;
+        }
+        if self.next.borrow().is_some() && self.connection.close_reason().is_none() {
+            return true;
+        }
+        let opening = pin!(self.connection.open_bi());
+        match opening.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(halves)) => {
+                self.on_stream(halves);
+                true
+            }
+            Poll::Ready(Err(_)) => {
+                self.retire();
+                false
+            }
+            Poll::Pending => {
+                let (since, most) = self.full.get().unwrap_or((now, 0));
+                self.full.set(Some((since, most.max(self.state.active()))));
+                // The driver hears when the peer allows another.
+                self.wake();
+                false
+            }
         }
     }
+
+    fn place(self: Rc<Self>) -> Option<Place> {
+        Place::new(self)
+    }
+
+    /// Nobody says it beforehand: one connection is opened at a time.
+    fn capacity(_: Option<&Self>, _: &ClusterConfig) -> usize {
+        usize::MAX
+    }
+
+    /// Streams that the peer may be about to allow again, since it allowed as many before.
+    fn replenishing(&self, now: Instant) -> usize {
+        let Some((since, most)) = self.full.get() else {
+            return 0;
+        };
+        if !self.state.is_open() || now.saturating_duration_since(since) >= REPLENISHING {
+            return 0;
+        }
+        most.min(self.terms.most_streams)
+            .saturating_sub(self.state.active())
+    }
+
+    fn is_closed_to_streams(&self) -> bool {
+        self.state.is_open() && self.state.is_unused() && self.full.get().is_some()
+    }
+
+    fn retire(&self) {
+        if let Some((mut send, mut receive)) = self.next.borrow_mut().take() {
+            // Left alone, it would end as a request without a head.
+            let _ = send.reset(CANCELLED);
+            let _ = receive.stop(CANCELLED);
+        }
+        self.state.retire();
+        self.wake();
+    }
+
+    /// Idle and old connections are retired, those whose endpoint has gone are cut.
+    fn on_tick(&self, config: &ClusterConfig, now: Instant) {
+        let is_full = self.full.get().is_some();
+        if self.state.is_worn(config, is_full, now) {
+            self.retire();
+        }
+        self.weigh_doubt();
+    }
 }
+
+/// A stream that is being opened.
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Halves, quinn::ConnectionError>>>>;
 
 /// The place of one stream on a connection, until it is dropped.
 pub(super) struct Place {
@@ -471,9 +390,7 @@ impl Place {
     /// The place that the caller has found to be free; `None` if it was not.
     pub(super) fn new(link: Rc<Link>) -> Option<Self> {
         let (send, receive) = link.next.borrow_mut().take()?;
-        link.active.set(link.active.get() + 1);
-        link.taken.set(link.taken.get() + 1);
-        link.note();
+        link.state.on_place_taken();
         let message = Message::new(send, receive, super::role());
         Some(Self { link, message })
     }
@@ -491,14 +408,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let link = &self.link;
-        link.active.set(link.active.get().saturating_sub(1));
-        if link.is_idle() {
-            link.idle_since.set(portcullis_net::clock::now());
-            if !link.is_open() {
-                link.retire();
-            }
-            link.note();
-        }
+        link.state
+            .on_place_free(&**link, portcullis_net::clock::now);
         link.on_room();
     }
 }

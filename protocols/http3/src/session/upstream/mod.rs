@@ -11,7 +11,6 @@ mod pool;
 mod request;
 mod response;
 mod socket;
-mod stats;
 mod stream;
 
 use portcullis_http::head::Status;

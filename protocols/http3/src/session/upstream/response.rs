@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use portcullis_cluster::SharedLink;
 use portcullis_codec::WireError as _;
 use portcullis_http::Framing;
 use portcullis_http::head::{Method, ResponseHead, Status, Version};
@@ -231,7 +232,7 @@ fn failure_of(error: &h3::error::StreamError, place: &Place, received: bool) -> 
     if let Some(failure) = message.failure().filter(|known| *known != Failure::Closed) {
         return self::failure(&failure, place, received);
     }
-    if let Some(label) = place.link().fault() {
+    if let Some(label) = place.link().state().fault() {
         return bad_gateway(label);
     }
     match error {
@@ -266,7 +267,7 @@ pub(super) fn failure(failure: &Failure, place: &Place, received: bool) -> Strea
             StreamError::Unprocessed
         }
         Failure::Lost(_) if link.is_gone() => StreamError::Reset,
-        Failure::Lost(error) => match link.fault() {
+        Failure::Lost(error) => match link.state().fault() {
             Some(label) => bad_gateway(label),
             None => of_connection(error),
         },

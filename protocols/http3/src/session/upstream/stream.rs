@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use portcullis_cluster::SharedLink;
 use portcullis_http::head::{RequestHead, ResponseHead, Status};
 use portcullis_http::stream::{BodyPiece, StreamError, UpstreamStream};
 use portcullis_http::{Fields, Framing, types};
@@ -42,7 +43,7 @@ impl Upstream {
             exchange: None,
             ending: false,
             sent_before: 0,
-            reused: place.link().was_idle(),
+            reused: place.link().state().was_idle(),
             received: false,
             place,
         }
@@ -56,7 +57,7 @@ impl Upstream {
     /// response.
     fn open(&mut self, opening: Opening) {
         let link = self.place.link();
-        if link.is_retired() {
+        if link.state().is_retired() {
             self.response = Response::Failed(StreamError::Unprocessed);
             return;
         }
