@@ -2,9 +2,10 @@
 //!
 //! `h3` believes lengths, holds whatever arrives, panics where a stream ends inside of a frame, takes an empty DATA frame for the
 //! body's end, and does not look at the order of pseudo-header fields. So every byte passes here first: heads are bounded and
-//! looked at (`section`), DATA is cut at frames' ends, what has no meaning is left out, and what must not be there is a
+//! looked at (`section`, `huffman`), DATA is cut at frames' ends, what has no meaning is left out, and what must not be there is a
 //! [`Breach`]. No field is decoded here, and nothing is said about what a message means. Start at [`FrameGuard::next`].
 
+mod huffman;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use portcullis_codec::{Severity, WireError};
 
 pub use section::SectionKind;
+pub(crate) use section::check as check_section;
 pub use varint::Varint;
 
 /// What a peer must not do. The label is the `reason` of counters.
@@ -43,6 +45,9 @@ pub enum Breach {
     /// Pseudo-header fields that are wrong, repeated, or not at the beginning (RFC 9114 section 4.3).
     #[error("invalid pseudo-header fields")]
     Pseudo,
+    /// A `:path` with a `#` in it (RFC 9114 section 4.3.1).
+    #[error("fragment in the target")]
+    Fragment,
     /// A field section that cannot be read without a dynamic table, or not at all (RFC 9204 section 2.2).
     #[error("broken field section")]
     Section,
@@ -78,6 +83,7 @@ impl Breach {
             Self::HeadTooLarge => "head_too_large",
             Self::FrameTooLarge => "h3_frame_too_large",
             Self::Pseudo => "invalid_pseudo_header",
+            Self::Fragment => "fragment_in_target",
             Self::Section => "h3_broken_compression",
             Self::Flood => "h3_frame_flood",
         }
@@ -86,7 +92,10 @@ impl Breach {
     /// Whether only one message is to blame; otherwise the connection ends.
     #[must_use]
     pub const fn is_of_stream(self) -> bool {
-        matches!(self, Self::Incomplete | Self::HeadTooLarge | Self::Pseudo)
+        matches!(
+            self,
+            Self::Incomplete | Self::HeadTooLarge | Self::Pseudo | Self::Fragment
+        )
     }
 
     /// The code that the stream or the connection is ended with (RFC 9114 section 8.1, RFC 9204 section 6).
@@ -98,7 +107,7 @@ impl Breach {
             Self::HeadTooLarge | Self::FrameTooLarge | Self::Flood => 0x107,
             Self::Push => 0x108,
             Self::Incomplete => 0x10d,
-            Self::Pseudo => 0x10e,
+            Self::Pseudo | Self::Fragment => 0x10e,
             Self::Section => 0x200,
         }
     }

@@ -1,7 +1,7 @@
 //! What a client may do on one connection before it ends: a look at each frame's first bytes, and budgets.
 //!
 //! `h3` holds a frame back until it is whole, however long it says it is; here that has bounds. Pure: bytes and the time come in.
-//! Not a codec: payloads are stepped over or cut out, and what is malformed is `h3`'s to find. Start at [`Guard`], and at
+//! Not a codec: payloads are stepped over or cut out, and what is malformed is `h3`'s to find, but for pseudo-header fields. Start at [`Guard`], and at
 //! [`FrameSplitter`] for what is looked at.
 
 use std::time::Instant;

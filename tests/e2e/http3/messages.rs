@@ -19,6 +19,9 @@ const INTERNAL_ERROR: u64 = 0x102;
 const CANCELLED: u64 = 0x10c;
 const MESSAGE_ERROR: u64 = 0x10e;
 
+const DOWNSTREAM_ERRORS: &str = "portcullis_http_downstream_errors_total";
+const PSEUDO: &str = "invalid_pseudo_header";
+
 #[test]
 fn requests_and_responses_pass() {
     let origin = Origin::http(|request| {
@@ -370,6 +373,61 @@ fn t9_malformed_requests_are_reset() {
             .unwrap()
             .ends_with(b"well")
     );
+    others_are_well(&site);
+}
+
+/// T9: two answers to one question, or one where nobody looks for it, reset their stream, and the connection goes on.
+#[test]
+fn t9_pseudo_header_fields_stand_once_and_first() {
+    const NO_PATH: [(&str, &str); 3] = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "a.test"),
+    ];
+    let site = site("true", Origin::http(|_| Reply::ok("well")));
+    let raw = RawH3::connect(site.addr("web"), &site.plain(), "a.test");
+    let path = |path| [&NO_PATH[..], &[(":path", path)]].concat();
+    let and = |more| [path("/"), vec![more]].concat();
+    let rows = [
+        ("two paths", and((":path", "/z")), PSEUDO),
+        ("two methods", and((":method", "DELETE")), PSEUDO),
+        ("two authorities", and((":authority", "b.test")), PSEUDO),
+        ("two schemes", and((":scheme", "https")), PSEUDO),
+        ("a status", and((":status", "200")), PSEUDO),
+        (
+            "behind a field",
+            [&NO_PATH[..], &[("x", "y"), (":path", "/")]].concat(),
+            PSEUDO,
+        ),
+        ("a fragment", path("/a#b"), "fragment_in_target"),
+    ];
+    let reset = quinn::ReadError::Reset(VarInt::from_u64(MESSAGE_ERROR).unwrap());
+    let mut counts = std::collections::BTreeMap::new();
+    for (name, fields, reason) in rows {
+        let request = h3_frame(1, h3_section(&fields));
+        let (_send, mut receive) = raw.request(&request, true).unwrap();
+        let answer = raw.run(receive.read_to_end(1000));
+        let expected = quinn::ReadToEndError::Read(reset.clone());
+        assert_eq!(answer, Err(expected), "{name}");
+        *counts.entry(reason).or_insert(0) += 1;
+        let labels = [("listener", "web"), ("reason", reason)];
+        let count = counts[reason];
+        site.wait_stat(DOWNSTREAM_ERRORS, &labels, |counted| counted == count);
+    }
+    // Behind a body there may be an answer already.
+    let [head, trailers] = [path("/"), vec![(":path", "/z")]].map(|fields| h3_section(&fields));
+    let request = [h3_frame(1, head), h3_frame(0, b"ab"), h3_frame(1, trailers)].concat();
+    let (_send, mut receive) = raw.request(&request, true).unwrap();
+    match raw.run(receive.read_to_end(1000)) {
+        Err(quinn::ReadToEndError::Read(error)) => assert_eq!(error, reset),
+        Ok(answer) => assert_eq!(answer[5..7], [0xff, 4], "400"),
+        other => panic!("{other:?}"),
+    }
+    let reached = site.origin.take_requests();
+    assert!(reached.is_empty(), "{reached:?}");
+    let (_send, mut receive) = raw.request(&h3_get("/"), true).unwrap();
+    let answer = raw.run(receive.read_to_end(1000)).unwrap();
+    assert!(answer.ends_with(b"well"));
     others_are_well(&site);
 }
 

@@ -1,9 +1,9 @@
 //! A field section (RFC 9204 section 4.5), looked at without being decoded: which pseudo-header fields it has and where, and that
 //! it needs no dynamic table.
 //!
-//! Values stay unread, and so do names that are no pseudo-header's. Start at [`check`].
+//! Values stay unread, but for a fragment in a path, and so do names that are no pseudo-header's. Start at [`check`].
 
-use super::Breach;
+use super::{Breach, huffman};
 
 /// Whose fields a head may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +23,15 @@ enum Pseudo {
     Authority = 4,
     Path = 8,
     Status = 16,
-    /// RFC 9220, or one that nobody knows: only its name tells, and that is compressed.
-    Other = 32,
+    /// RFC 9220 section 3.
+    Protocol = 32,
+    /// One that nobody knows, or whose name is compressed in another way than the one that there is: a lax decoder may take it
+    /// for any.
+    Other = 64,
 }
 
 /// Looks at a section; the answer is whether it has pseudo-header fields, which makes it a head.
-pub(super) fn check(section: &[u8], kind: SectionKind) -> Result<bool, Breach> {
+pub(crate) fn check(section: &[u8], kind: SectionKind) -> Result<bool, Breach> {
     let mut section = Section { rest: section };
     section.prefix()?;
     let mut seen = 0_u8;
@@ -39,7 +42,7 @@ pub(super) fn check(section: &[u8], kind: SectionKind) -> Result<bool, Breach> {
             continue;
         };
         let fits = match kind {
-            SectionKind::Request => pseudo != Pseudo::Status,
+            SectionKind::Request => !matches!(pseudo, Pseudo::Status | Pseudo::Other),
             SectionKind::Response => pseudo == Pseudo::Status,
         };
         if !fits || regular || seen & pseudo as u8 != 0 {
@@ -78,12 +81,12 @@ impl<'a> Section<'a> {
             // A value whose name is indexed: N, T.
             let (flags, index) = self.number(4)?;
             let name = static_name(flags, index)?;
-            self.string(7)?;
+            self.value(name)?;
             return Ok(name);
         }
         if first & 0x20 != 0 {
             let name = self.literal_name()?;
-            self.string(7)?;
+            self.value(name)?;
             return Ok(name);
         }
         Err(Breach::Section)
@@ -102,6 +105,22 @@ impl<'a> Section<'a> {
             return Ok((first >> 1 == 0b101_1100).then(|| compressed_pseudo(name)));
         }
         Ok((first == b':').then(|| plain_pseudo(name)))
+    }
+
+    /// A value. That of a path has no fragment (RFC 9114 section 4.3.1), which the `http` crate would cut off without a word.
+    fn value(&mut self, name: Option<Pseudo>) -> Result<(), Breach> {
+        let (flags, value) = self.string(7)?;
+        let is_compressed = flags & 1 != 0;
+        let has_fragment = name == Some(Pseudo::Path)
+            && if is_compressed {
+                huffman::has_hash(value)
+            } else {
+                value.contains(&b'#')
+            };
+        if has_fragment {
+            return Err(Breach::Fragment);
+        }
+        Ok(())
     }
 
     /// RFC 7541 section 5.1: a number in the last `bits` of a byte and those that follow; the bits before it.
@@ -159,6 +178,7 @@ fn plain_pseudo(name: &[u8]) -> Pseudo {
         b":authority" => Pseudo::Authority,
         b":path" => Pseudo::Path,
         b":status" => Pseudo::Status,
+        b":protocol" => Pseudo::Protocol,
         _ => Pseudo::Other,
     }
 }
@@ -171,6 +191,7 @@ fn compressed_pseudo(name: &[u8]) -> Pseudo {
         [0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f] => Pseudo::Authority,
         [0xb9, 0x58, 0xd3, 0x3f] => Pseudo::Path,
         [0xb8, 0x84, 0x8d, 0x36, 0xa3] => Pseudo::Status,
+        [0xb9, 0x5d, 0x87, 0x49, 0xc8, 0x7a, 0x3f] => Pseudo::Protocol,
         _ => Pseudo::Other,
     }
 }

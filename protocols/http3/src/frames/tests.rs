@@ -311,6 +311,95 @@ fn sections() {
 }
 
 #[test]
+fn sections_of_requests() {
+    const GET: u8 = indexed(17);
+    const HTTPS: u8 = indexed(23);
+    const PATH: u8 = indexed(1);
+    // Names as RFC 7541 appendix B writes them, and one byte more of padding than it allows.
+    let path = [0x28 | 4, 0xb9, 0x58, 0xd3, 0x3f, 1, b'/'];
+    let padded_path = [0x28 | 5, 0xb9, 0x58, 0xd3, 0x3f, 0xff, 1, b'/'];
+    let protocol = [
+        0x28 | 7,
+        0,
+        0xb9,
+        0x5d,
+        0x87,
+        0x49,
+        0xc8,
+        0x7a,
+        0x3f,
+        1,
+        b'x',
+    ];
+    let host = [0x50, 1, b'a'];
+    type Row<'a> = (&'a str, &'a [&'a [u8]], Result<bool, Breach>);
+    let rows: &[Row<'_>] = &[
+        ("a head", &[&[GET, HTTPS, PATH], &host], Ok(true)),
+        ("trailers", &[b"\x21x\x01y"], Ok(false)),
+        ("a compressed name", &[&[GET, HTTPS], &path], Ok(true)),
+        ("a protocol", &[&[GET, HTTPS, PATH], &protocol], Ok(true)),
+        ("two methods", &[&[GET, GET]], Err(Breach::Pseudo)),
+        ("other methods", &[&[GET, indexed(20)]], Err(Breach::Pseudo)),
+        ("two schemes", &[&[indexed(22), HTTPS]], Err(Breach::Pseudo)),
+        ("two authorities", &[&host, &host], Err(Breach::Pseudo)),
+        ("two paths", &[&[PATH], b"\x51\x02/z"], Err(Breach::Pseudo)),
+        (
+            "written out",
+            &[&[PATH], b"\x25:path\x02/z"],
+            Err(Breach::Pseudo),
+        ),
+        ("compressed", &[&[PATH], &path], Err(Breach::Pseudo)),
+        (
+            "padded too much",
+            &[&[PATH], &padded_path],
+            Err(Breach::Pseudo),
+        ),
+        (
+            "two protocols",
+            &[&protocol, &protocol],
+            Err(Breach::Pseudo),
+        ),
+        (
+            "a status",
+            &[&[GET, PATH, indexed(25)]],
+            Err(Breach::Pseudo),
+        ),
+        (
+            "unknown",
+            &[&[GET, PATH], b"\x22:x\x01y"],
+            Err(Breach::Pseudo),
+        ),
+        (
+            "behind a field",
+            &[&[GET], b"\x21x\x01y", &[PATH]],
+            Err(Breach::Pseudo),
+        ),
+        ("a query", &[&[GET], b"\x51\x03/?a"], Ok(true)),
+        (
+            "a fragment",
+            &[&[GET], b"\x51\x03/#a"],
+            Err(Breach::Fragment),
+        ),
+        (
+            "behind a query",
+            &[b"\x25:path\x04/?a#"],
+            Err(Breach::Fragment),
+        ),
+        (
+            "a compressed fragment",
+            &[b"\x51\x84\x60\x7f\xf5\x1f"],
+            Err(Breach::Fragment),
+        ),
+        ("a hash elsewhere", &[&[GET, PATH], b"\x21x\x01#"], Ok(true)),
+    ];
+    for (name, fields, expected) in rows {
+        let section = [&[0, 0], &fields.concat()[..]].concat();
+        let checked = section::check(&section, SectionKind::Request);
+        assert_eq!(checked, *expected, "{name}");
+    }
+}
+
+#[test]
 fn control_streams() {
     let settings = frame(4, &[6, 0x40, 0x64]);
     type Row = (&'static str, Vec<u8>, Option<u64>, Result<(), Breach>);

@@ -1,13 +1,15 @@
 //! Frames in the streams of a client: where they begin, and whom their content is for.
 //!
 //! Of control streams only the numbers are read. Request streams are taken apart: `h3` gets what it must understand, the body
-//! goes past it, and what has no meaning goes nowhere, so that nothing of it is ever held. Start at [`FrameSplitter::next`].
+//! goes past it, and what has no meaning goes nowhere, so that nothing of it is ever held. Field sections are held until they are
+//! whole, as `h3` would do, and looked at, as it does not: see [`FrameSplitter::breach`]. Start at [`FrameSplitter::next`].
 
 use std::time::Instant;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{DATA, Guard, GuardError, HEADERS, Place};
+use crate::frames::{Breach, SectionKind, check_section};
 
 /// RFC 9114 section 6.2.1: the type of the control stream.
 const CONTROL: u64 = 0;
@@ -114,6 +116,9 @@ pub struct FrameSplitter {
     number: Number,
     /// Field sections so far: the head, and trailers.
     sections: u32,
+    /// What has come of a field section that is not whole.
+    section: BytesMut,
+    breach: Option<Breach>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +131,8 @@ enum Split {
 /// Whom the content of a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whose {
+    /// A field section, which is looked at first.
+    Section,
     Frames,
     Body,
     Nobody,
@@ -137,6 +144,8 @@ impl Default for FrameSplitter {
             state: Split::Kind,
             number: Number::NEW,
             sections: 0,
+            section: BytesMut::new(),
+            breach: None,
         }
     }
 }
@@ -173,6 +182,11 @@ impl FrameSplitter {
                         left => Split::Payload(whose, left),
                     };
                     match whose {
+                        Whose::Section => {
+                            if let Some(section) = self.on_section(part) {
+                                return Ok(Some(Part::Frame(section)));
+                            }
+                        }
                         Whose::Frames => return Ok(Some(Part::Frame(part))),
                         Whose::Body => return Ok(Some(Part::Data(part))),
                         Whose::Nobody => {}
@@ -181,6 +195,13 @@ impl FrameSplitter {
             }
         }
         Ok(None)
+    }
+
+    /// What is wrong with the field sections that were handed out, the first of it (RFC 9114 section 4.3). `h3` may take them all the
+    /// same: the message must be refused, whatever it makes of them.
+    #[must_use]
+    pub const fn breach(&self) -> Option<Breach> {
+        self.breach
     }
 
     /// Whether the stream may end here (RFC 9114 section 7.1).
@@ -206,7 +227,37 @@ impl FrameSplitter {
         } else {
             Split::Payload(whose, number)
         };
-        Ok((whose == Whose::Frames).then(|| Part::Frame(header(kind, number))))
+        if whose == Whose::Section && number == 0 {
+            self.judge(&[]);
+        }
+        let is_frame = matches!(whose, Whose::Section | Whose::Frames);
+        Ok(is_frame.then(|| Part::Frame(header(kind, number))))
+    }
+
+    /// More of a field section; all of it once it is whole. Its length was judged by its first bytes.
+    fn on_section(&mut self, part: Bytes) -> Option<Bytes> {
+        let is_whole = self.state == Split::Kind;
+        let section = if is_whole && self.section.is_empty() {
+            part
+        } else {
+            self.section.extend_from_slice(&part);
+            if !is_whole {
+                return None;
+            }
+            std::mem::take(&mut self.section).freeze()
+        };
+        self.judge(&section);
+        Some(section)
+    }
+
+    /// The first section is a head, which has pseudo-header fields, and others are none.
+    fn judge(&mut self, section: &[u8]) {
+        let judged = match check_section(section, SectionKind::Request) {
+            Ok(is_head) if is_head == (self.sections == 1) => return,
+            Ok(_) => Breach::Pseudo,
+            Err(breach) => breach,
+        };
+        self.breach.get_or_insert(judged);
     }
 
     /// The body stands between the head and the trailers; where else DATA stands it is an error, as `h3` will say.
@@ -214,7 +265,7 @@ impl FrameSplitter {
         match kind {
             HEADERS => {
                 self.sections += 1;
-                Whose::Frames
+                Whose::Section
             }
             DATA if self.sections == 1 => Whose::Body,
             DATA => Whose::Frames,

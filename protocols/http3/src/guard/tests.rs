@@ -6,6 +6,7 @@ use bytes::Bytes;
 use portcullis_config::{ByteSize, Rate};
 
 use super::*;
+use crate::frames::Breach;
 
 fn number(value: u64) -> Vec<u8> {
     match value {
@@ -133,6 +134,61 @@ fn streams_are_taken_apart_wherever_they_are_cut() {
             let cut = &input[..input.len() - 1];
             let (_, _, may_end) = split(cut, piece, &mut guard).unwrap();
             assert!(!may_end, "{name}, cut");
+        }
+    }
+}
+
+#[test]
+fn pseudo_header_fields_are_looked_at_wherever_the_stream_is_cut() {
+    let headers = |fields: &[u8]| [&[1, fields.len() as u8 + 2, 0, 0], fields].concat();
+    // GET, https, /, and the fields `a: b`.
+    let head = headers(&[0xd1, 0xd7, 0xc1, 0x21, b'a', 1, b'b']);
+    let trailers = headers(&[0x21, b'a', 1, b'b']);
+    let data = frame(0, 3);
+    let rows = [
+        ("a request", [&head[..], &data, &trailers].concat(), None),
+        (
+            "two paths",
+            headers(&[0xd1, 0xd7, 0xc1, 0xc1]),
+            Some(Breach::Pseudo),
+        ),
+        (
+            "two paths, and a body",
+            [headers(&[0xd1, 0xd7, 0xc1, 0xc1]), data.clone()].concat(),
+            Some(Breach::Pseudo),
+        ),
+        (
+            "a path behind a field",
+            headers(&[0xd1, 0xd7, 0x21, b'a', 1, b'b', 0xc1]),
+            Some(Breach::Pseudo),
+        ),
+        ("no path at all", trailers.clone(), Some(Breach::Pseudo)),
+        (
+            "a path in trailers",
+            [&head[..], &data, &headers(&[0xc1])].concat(),
+            Some(Breach::Pseudo),
+        ),
+        (
+            "a fragment",
+            headers(&[0xd1, 0xd7, 0x51, 3, b'/', b'#', b'a']),
+            Some(Breach::Fragment),
+        ),
+        ("no section", vec![1, 0], Some(Breach::Section)),
+    ];
+    for (name, input, breach) in rows {
+        for piece in 1..=input.len() {
+            let mut guard = Guard::new(&limits(), start());
+            let mut splitter = FrameSplitter::default();
+            for bytes in input.chunks(piece) {
+                let mut bytes = Bytes::copy_from_slice(bytes);
+                while splitter
+                    .next(&mut bytes, &mut guard, start())
+                    .unwrap()
+                    .is_some()
+                {}
+            }
+            assert_eq!(splitter.breach(), breach, "{name}, {piece} at a time");
+            assert!(splitter.is_between_frames(), "{name}");
         }
     }
 }

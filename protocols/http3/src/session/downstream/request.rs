@@ -128,13 +128,16 @@ async fn answer(
 ) {
     let bounds = service.head_bounds();
     let (parts, ()) = request.into_parts();
-    let read = read_head(&parts, stream.look_for_end().await, bounds);
+    let ended = stream.look_for_end().await;
     let seen = || {
         let mut slate = service.slates.take(clock::now());
         fields::refused_head(&parts, Version::Http3, slate.request_head());
         slate
     };
-    let (mut head, framing) = match read {
+    if let Some(breach) = stream.breach() {
+        return reset_malformed(client, service, &mut stream, breach.label(), seen());
+    }
+    let (mut head, framing) = match read_head(&parts, ended, bounds) {
         Ok(read) => read,
         Err(error) => return refuse(client, service, &mut stream, error, seen()).await,
     };
@@ -197,10 +200,7 @@ async fn refuse(
     slate: Box<Slate>,
 ) {
     let Some(status) = error.status() else {
-        service.on_malformed(&client.facts(), slate, error.label());
-        client.session.stats.resets.gateway.inc();
-        stream.reset(Code::H3_MESSAGE_ERROR);
-        return;
+        return reset_malformed(client, service, stream, error.label(), slate);
     };
     let response = service.refuse(Refused {
         connection: &client.facts(),
@@ -209,6 +209,19 @@ async fn refuse(
         reason: error.label(),
     });
     exchange::answer(service, stream, response).await;
+}
+
+/// RFC 9114 section 4.1.2.
+fn reset_malformed(
+    client: &Client,
+    service: &HttpService,
+    stream: &mut Stream,
+    reason: &'static str,
+    slate: Box<Slate>,
+) {
+    service.on_malformed(&client.facts(), slate, reason);
+    client.session.stats.resets.gateway.inc();
+    stream.reset(Code::H3_MESSAGE_ERROR);
 }
 
 /// 425: it is to come again when the handshake is over (RFC 8470 section 5.2).

@@ -22,6 +22,7 @@ use portcullis_net::{Timer, clock};
 use super::client::Client;
 use super::stats::reason;
 use super::wire::{Halves, Outcome, Piece, Reader, RequestHalves, SendHalf};
+use crate::frames::Breach;
 
 /// A stream, for `h3`.
 pub(super) type RequestStream = h3::server::RequestStream<RequestHalves, Bytes>;
@@ -125,6 +126,11 @@ impl Stream {
         self.send.is_early()
     }
 
+    /// What is wrong with the pseudo-header fields that have come, which `h3` does not look at.
+    pub(super) fn breach(&self) -> Option<Breach> {
+        self.reader.breach()
+    }
+
     /// Whether the client did not want the answer any more.
     pub(super) const fn was_given_up(&self) -> bool {
         self.given_up
@@ -168,6 +174,7 @@ impl Stream {
         self.body = Body::Done;
         Poll::Ready(match trailers {
             _ if self.tunnel == Tunnel::Open => Ok(BodyPiece::End),
+            Ok(_) if self.breach().is_some() => Err(self.malformed(FieldError::Pseudo)),
             Ok(None) => Ok(BodyPiece::End),
             Ok(Some(map)) => self.trailers(&map),
             Err(H3Error::HeaderTooBig { .. }) => Err(self.malformed(FieldError::TooLarge)),

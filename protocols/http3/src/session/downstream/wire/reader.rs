@@ -14,6 +14,7 @@ use h3::quic::StreamErrorIncoming;
 
 use super::words::{number, read_error, refused_stream};
 use super::{Failure, Wire};
+use crate::frames::Breach;
 use crate::guard::{FrameSplitter, Part};
 
 /// The half of a request's stream that the client sends on, taken apart: `h3` reads frames from it, the exchange the body.
@@ -88,6 +89,11 @@ impl Reader {
             // It asks for nothing behind a head, and behind trailers nothing is a body.
             Part::Data(part) | Part::Frame(part) => part,
         })))
+    }
+
+    /// What is wrong with the head, and with the trailers if they have come.
+    pub(in super::super) fn breach(&self) -> Option<Breach> {
+        self.inner.borrow().splitter.breach()
     }
 
     /// Passes over what comes, at most so much. Ready when that is more, and at the end.
