@@ -8,11 +8,14 @@ mod guide;
 
 use std::rc::Rc;
 
+use portcullis_cluster::ClusterConfig;
 use portcullis_config::{BuildError, Node};
 use portcullis_net::{Datagrams, Downstream};
-use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server, Transport};
+use portcullis_proxy::{ClusterMistake, ListenerContext, Protocol, ReadContext, Server, Transport};
 use portcullis_tcp::build_routes;
-use portcullis_udp::session::{Destination, Service, ServiceParts, UdpServer, check_cluster};
+use portcullis_udp::session::{
+    Destination, Service, ServiceParts, UdpServer, check_cluster, cluster_mistakes,
+};
 use serde_json::Value;
 
 use config::QuicConfig;
@@ -36,6 +39,19 @@ impl Protocol for Quic {
 
     fn transport(_: &QuicConfig) -> Transport {
         Transport::Datagrams
+    }
+
+    fn cluster_mistakes(
+        config: &QuicConfig,
+        name: &str,
+        cluster: &ClusterConfig,
+    ) -> Vec<ClusterMistake> {
+        let mut used = config.routes.iter().flat_map(|route| &route.clusters);
+        if used.any(|(used, _)| &**used == name) {
+            cluster_mistakes(name, cluster)
+        } else {
+            Vec::new()
+        }
     }
 
     fn build(config: &QuicConfig, cx: &ListenerContext) -> Result<QuicServer, BuildError> {

@@ -18,4 +18,4 @@ mod stats;
 pub use guide::{Choice, Guidance, Guide, Lane};
 pub use lanes::lane_of;
 pub use server::{Udp, UdpServer};
-pub use service::{Destination, Service, ServiceParts, check_cluster};
+pub use service::{Destination, Service, ServiceParts, check_cluster, cluster_mistakes};

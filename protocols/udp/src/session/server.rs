@@ -6,13 +6,14 @@ use std::cell::RefCell;
 use std::future::ready;
 use std::rc::Rc;
 
+use portcullis_cluster::ClusterConfig;
 use portcullis_config::{BuildError, Node};
 use portcullis_net::{Datagrams, Downstream};
-use portcullis_proxy::{ListenerContext, Protocol, ReadContext, Server, Transport};
+use portcullis_proxy::{ClusterMistake, ListenerContext, Protocol, ReadContext, Server, Transport};
 use serde_json::Value;
 
 use super::hub;
-use super::service::{Destination, Service, ServiceParts, check_cluster};
+use super::service::{Destination, Service, ServiceParts, check_cluster, cluster_mistakes};
 use crate::config::UdpConfig;
 
 /// The protocol `udp`.
@@ -34,6 +35,18 @@ impl Protocol for Udp {
 
     fn transport(_: &UdpConfig) -> Transport {
         Transport::Datagrams
+    }
+
+    fn cluster_mistakes(
+        config: &UdpConfig,
+        name: &str,
+        cluster: &ClusterConfig,
+    ) -> Vec<ClusterMistake> {
+        if config.cluster == name {
+            cluster_mistakes(name, cluster)
+        } else {
+            Vec::new()
+        }
     }
 
     fn build(config: &UdpConfig, cx: &ListenerContext) -> Result<UdpServer, BuildError> {

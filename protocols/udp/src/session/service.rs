@@ -5,12 +5,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_cluster::{Cluster, ResolvedAddress};
-use portcullis_config::BuildError;
+use portcullis_cluster::{Cluster, ClusterConfig};
+use portcullis_config::{BuildError, TargetAddress};
 use portcullis_filter::{FilterChain, Random};
 use portcullis_limit::{ConcurrencyLimiter, Seed};
 use portcullis_net::limits::ConnectionLimit;
-use portcullis_proxy::ListenerContext;
+use portcullis_proxy::{ClusterMistake, ListenerContext};
 
 use super::guide::Guide;
 use super::stats::UdpStats;
@@ -95,33 +95,83 @@ impl Service {
 /// All flows of a listener, for [`ListenerContext::common`]: it is there as long as a service holds it.
 pub(super) struct AllFlows(pub(super) Arc<ConnectionLimit>);
 
-/// Whether datagrams can be sent to a cluster: its settings may be for connections only.
+/// Why datagrams cannot be sent to a cluster: its settings may be for connections only.
+#[must_use]
+pub fn cluster_mistakes(name: &str, cluster: &ClusterConfig) -> Vec<ClusterMistake> {
+    let mut mistakes = Vec::new();
+    let mut refuse = |span, what: &str, help| {
+        mistakes.push(ClusterMistake {
+            span,
+            message: format!("cluster '{name}' has {what}, which datagrams cannot be sent with"),
+            help,
+        });
+    };
+    if cluster.tls.is_some() {
+        let help = "leave `tls` out: what clients encrypted goes on as it is";
+        refuse(None, "`tls`", help);
+    }
+    if cluster.proxy_protocol.is_some() {
+        let help = "leave `proxy_protocol` out: its header is for connections";
+        refuse(None, "`proxy_protocol`", help);
+    }
+    for endpoint in cluster.endpoints.iter() {
+        if matches!(endpoint.address, TargetAddress::Unix(_)) {
+            let help = "write `host:port`";
+            refuse(Some(endpoint.span), "a Unix socket", help);
+        }
+    }
+    mistakes
+}
+
+/// Whether datagrams can be sent to a cluster, for whoever builds without having read.
 ///
 /// # Errors
-/// What stands against it.
+/// The first of [`cluster_mistakes`].
 pub fn check_cluster(cluster: &Cluster, path: &str) -> Result<(), BuildError> {
-    let what = cluster.with_config(|config| {
-        let is_unix = |endpoint: &Rc<portcullis_cluster::LocalEndpoint>| {
-            matches!(endpoint.address(), ResolvedAddress::Unix(_))
-        };
-        if config.tls.is_some() {
-            Some("tls")
-        } else if config.proxy_protocol.is_some() {
-            Some("proxy_protocol")
-        } else if cluster.endpoints().iter().any(is_unix) {
-            Some("a Unix socket")
-        } else {
-            None
-        }
-    });
-    match what {
+    let mistakes = cluster.with_config(|config| cluster_mistakes(cluster.name(), config));
+    match mistakes.into_iter().next() {
         None => Ok(()),
-        Some(what) => Err(BuildError::new(
-            path,
-            format!(
-                "cluster '{}' has {what}, which datagrams cannot be sent with",
-                cluster.name()
+        Some(mistake) => Err(BuildError::new(path, mistake.message)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_config::{Diagnostics, Source, load};
+
+    use super::*;
+
+    #[test]
+    fn clusters_that_datagrams_cannot_be_sent_to_are_found() {
+        let rows: [(&str, &str, &[&str]); 5] = [
+            ("addresses", "endpoints: [\"a:1\", \"10.0.0.1:1\"]", &[]),
+            ("TLS", "endpoints: [\"a:1\"]\ntls: {}", &["`tls`"]),
+            (
+                "a header",
+                "endpoints: [\"a:1\"]\nproxy_protocol: v2",
+                &["`proxy_protocol`"],
             ),
-        )),
+            (
+                "a Unix socket",
+                "endpoints: [\"a:1\", \"unix:/b\"]",
+                &["a Unix socket"],
+            ),
+            (
+                "all of it",
+                "endpoints: [\"unix:/b\"]\ntls: { sni: b }\nproxy_protocol: v1",
+                &["`tls`", "`proxy_protocol`", "a Unix socket"],
+            ),
+        ];
+        for (name, text, expected) in rows {
+            let source = Source::new("test.yaml", text.to_owned());
+            let mut errors = Diagnostics::new(&source);
+            let root = load(&source, &|_| None, &mut errors).unwrap();
+            let cluster: ClusterConfig = root.read(&mut errors).unwrap();
+            let mistakes = cluster_mistakes("a", &cluster);
+            assert_eq!(mistakes.len(), expected.len(), "{name}: {mistakes:?}");
+            for (mistake, what) in mistakes.iter().zip(expected) {
+                assert!(mistake.message.contains(what), "{name}: {mistake:?}");
+            }
+        }
     }
 }
