@@ -1,6 +1,6 @@
 //! From a configuration file to a [`Model`]: every mistake found in one run, each with its place.
 //!
-//! Nothing but certificates is read besides the file, and nothing is started here: what this accepts is what
+//! Nothing but certificates and lists of users is read besides the file, and nothing is started here: what this accepts is what
 //! `portcullis check` accepts, and a reload reads through the same door. Start at [`load`]; listeners are read in
 //! `listeners`, and what can only be seen with everything at hand (ports that clash, clusters nobody uses) is in
 //! `checks`.

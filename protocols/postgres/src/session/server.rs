@@ -25,7 +25,7 @@ use super::records::Kept;
 use super::route::Places;
 use super::startup::{self, Negotiated};
 use super::stats::PostgresStats;
-use super::users::{Asked, Users};
+use super::users::{self, Asked, Users};
 use crate::config::{self, PostgresConfig};
 use crate::limits::FrameLimits;
 use crate::machine::{Mode, Recent, Registry, Rooms, Setup, StatePolicy, StatementLimits};
@@ -46,7 +46,9 @@ impl Protocol for Postgres {
     type Server = PostgresServer;
 
     fn read_config(raw: &Node, cx: &mut ReadContext<'_>) -> Option<PostgresConfig> {
-        PostgresConfig::read(raw, cx)
+        let config = PostgresConfig::read(raw, cx)?;
+        users::check(&config.auth, cx.diagnostics);
+        Some(config)
     }
 
     fn schema() -> Value {

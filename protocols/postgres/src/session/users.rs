@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use foldhash::fast::RandomState;
 use portcullis_cluster::{Cluster, PickContext};
-use portcullis_config::BuildError;
+use portcullis_config::{BuildError, Diagnostics, Located};
 use portcullis_net::clock;
 
 use super::open::{self, Credentials};
@@ -70,18 +70,8 @@ impl Users {
     pub(super) fn new(config: &AuthConfig, path: &str, key: [u8; 32]) -> Result<Self, BuildError> {
         let mut file = Userlist::default();
         if let Some(name) = &config.userlist {
-            let wrong = |reason: String| {
-                BuildError::new(
-                    format!("{path}.auth.userlist"),
-                    format!("{}: {reason}", name.value),
-                )
-            };
-            let text =
-                std::fs::read(Path::new(&name.value)).map_err(|error| wrong(error.to_string()))?;
-            file = Userlist::parse(&text).map_err(|errors| {
-                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                wrong(errors.join("; "))
-            })?;
+            file = read_userlist(name)
+                .map_err(|reason| BuildError::new(format!("{path}.auth.userlist"), reason))?;
         }
         let mut listed: HashMap<String, Secret, RandomState> = HashMap::default();
         for (name, user) in &config.users {
@@ -126,6 +116,34 @@ impl Users {
             Lookup::Missing(error) => Known::Missing(error),
         }
     }
+}
+
+/// Reports what [`Users::new`] would refuse.
+pub(super) fn check(config: &AuthConfig, errors: &mut Diagnostics) {
+    // One without a name was reported when it was read.
+    let named = config.userlist.as_ref().filter(|name| !name.is_empty());
+    if let Some(name) = named
+        && let Err(reason) = read_userlist(name)
+    {
+        errors.error(name.span, reason);
+    }
+    for (name, user) in &config.users {
+        if let Some(password) = &user.password
+            && let Err(error) = Secret::parse(password.expose().as_bytes())
+        {
+            errors.error(password.span, format!("user '{name}': {error}"));
+        }
+    }
+}
+
+fn read_userlist(name: &Located<String>) -> Result<Userlist, String> {
+    let wrong = |reason: String| format!("{}: {reason}", name.value);
+    let text = std::fs::read(Path::new(&name.value))
+        .map_err(|error| wrong(format!("cannot read it: {error}")))?;
+    Userlist::parse(&text).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        wrong(errors.join("; "))
+    })
 }
 
 /// What servers have said of users, common to all workers.
@@ -257,5 +275,85 @@ async fn query(question: &Question<'_>, database: &str) -> Result<Known, &'stati
         }
         (None, _) => Ok(Known::Missing(AuthError::UnknownUser)),
         (Some(_), false) => Err("auth_query_rows"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs;
+    use std::process;
+
+    use portcullis_config::{Source, load};
+    use portcullis_filter::ReadContext;
+
+    use super::*;
+    use crate::PostgresConfig;
+
+    #[test]
+    fn secrets_that_cannot_be_used_are_found_when_they_are_read() {
+        let file = |name: &str, text: &str| {
+            let path = env::temp_dir().join(format!("users-{}-{name}", process::id()));
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = file("good", "\"app\" \"secret\"\n");
+        let bad = file("bad", "\"app\" secret\n");
+        let rows: [(&str, String, &[&str]); 6] = [
+            ("a list", format!("userlist: {good}"), &[]),
+            (
+                "none",
+                format!("userlist: {good}.none"),
+                &["cannot read it: No such file"],
+            ),
+            (
+                "a line that is wrong",
+                format!("userlist: {bad}"),
+                &["line 1: expected a password"],
+            ),
+            (
+                "a password",
+                "users: { app: { password: a } }".to_owned(),
+                &[],
+            ),
+            (
+                "no verifier",
+                "users: { app: { password: 'SCRAM-SHA-256$bogus' } }".to_owned(),
+                &["user 'app': the SCRAM verifier is malformed"],
+            ),
+            (
+                "both",
+                format!("userlist: {bad}, users: {{ app: {{ password: SCRAM-SHA-256$ }} }}"),
+                &["line 1", "user 'app'"],
+            ),
+        ];
+        for (name, auth, expected) in rows {
+            let text = format!("cluster: a\nauth: {{ {auth} }}");
+            let source = Source::new("test.yaml", text);
+            let mut errors = Diagnostics::new(&source);
+            let raw = load(&source, &|_| None, &mut errors).unwrap();
+            let mut cx = ReadContext {
+                diagnostics: &mut errors,
+                clusters: &["a".to_owned()],
+                path: "listeners.db",
+            };
+            let config = PostgresConfig::read(&raw, &mut cx);
+            let config = config.unwrap_or_else(|| panic!("{name}: {}", errors.render(false)));
+            check(&config.auth, &mut errors);
+            let found: Vec<String> = errors
+                .sorted()
+                .iter()
+                .map(|it| it.message().clone())
+                .collect();
+            assert_eq!(found.len(), expected.len(), "{name}: {found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.contains(expected), "{name}: {found}");
+            }
+            let built = Users::new(&config.auth, "listeners.db", [0; 32]);
+            assert_eq!(built.is_err(), !expected.is_empty(), "{name}");
+        }
+        for path in [good, bad] {
+            fs::remove_file(path).unwrap();
+        }
     }
 }
