@@ -143,7 +143,7 @@ fn listen_socket(text: &str) -> Result<ListenSocket, ValueError> {
             return Err(ListenAddress::refuse(reason));
         }
         host => match bare_address(host) {
-            Some(address) => (address, false),
+            Some(address) => (bindable(address, port)?, false),
             None => {
                 return Err(ListenAddress::refuse(format!(
                     "{} is not an address",
@@ -156,6 +156,16 @@ fn listen_socket(text: &str) -> Result<ListenSocket, ValueError> {
         address: SocketAddr::new(address, port),
         dual_stack,
     })
+}
+
+/// Sockets of IPv6 are for IPv6 alone, so that none can have an IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2).
+fn bindable(address: IpAddr, port: u16) -> Result<IpAddr, ValueError> {
+    match address.to_canonical() {
+        IpAddr::V4(four) if address.is_ipv6() => Err(ListenAddress::refuse(format!(
+            "{address} is an IPv4 address in the form of IPv6: write {four}:{port}"
+        ))),
+        _ => Ok(address),
+    }
 }
 
 impl fmt::Display for ListenAddress {

@@ -177,6 +177,8 @@ fn listen_addresses() {
         ),
         (json!("localhost:80"), Err("write 127.0.0.1:80")),
         (json!("example.com:80"), Err("not an address")),
+        (json!("[::ffff:127.0.0.1]:80"), Err("write 127.0.0.1:80")),
+        (json!("udp://[::ffff:0:0]:53"), Err("write 0.0.0.0:53")),
         (json!("0.0.0.0"), Err("has no port")),
         (json!("::1"), Err("needs brackets")),
         (json!("::1:80"), Err("needs brackets")),
