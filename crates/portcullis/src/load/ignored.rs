@@ -69,7 +69,9 @@ fn uses(root: &Node) -> BTreeMap<&str, BTreeSet<&str>> {
     for (_, listener) in root.get("listeners").into_iter().flat_map(Node::entries) {
         let mut texts = BTreeSet::new();
         collect_texts(listener, &mut texts);
+        // Without one nothing is known either.
         let own = listener.get("protocol").and_then(Node::as_str);
+        let own = own.unwrap_or_default();
         let looked_for = listener
             .get("detect")
             .and_then(|detect| detect.get("protocols"));
@@ -77,7 +79,7 @@ fn uses(root: &Node) -> BTreeMap<&str, BTreeSet<&str>> {
         let looked_for = looked_for
             .iter()
             .filter_map(|block| block.get("protocol").and_then(Node::as_str));
-        let protocols: Vec<&str> = own
+        let protocols: Vec<&str> = [own]
             .into_iter()
             .filter(|name| *name != portcullis_proxy::detect::NAME)
             .chain(looked_for)
@@ -122,6 +124,7 @@ mod tests {
             (detect, pool, &[]),
             (unknown, pool, &[]),
             ("web: { protocol: http, cluster: c }", pool, &[]),
+            ("web: { protcol: redis, cluster: a }", pool, &[]),
             (
                 tcp,
                 pool,

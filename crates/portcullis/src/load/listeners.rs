@@ -141,6 +141,8 @@ type Parts = (Option<ListenerKeys>, Option<Arc<dyn ErasedConfig>>);
 
 /// Both halves are read whatever becomes of the other, so that both report their mistakes.
 fn read_one(node: &Node, registry: &Registry, cx: &mut ReadContext<'_>) -> Parts {
+    let mended = mend_protocol(node, cx.diagnostics);
+    let node = mended.as_ref().unwrap_or(node);
     let name = node.get("protocol").filter(|name| !name.is_broken());
     let named = name.and_then(|name| Some((name.as_str()?, name.span)));
     let schema = named.and_then(|(name, _)| protocol_schema(registry, name));
@@ -162,6 +164,29 @@ fn read_one(node: &Node, registry: &Registry, cx: &mut ReadContext<'_>) -> Parts
         registry.read(text, &own, cx)
     };
     (keys, config)
+}
+
+/// Reports a misspelt `protocol`. Returns the block with that key under its right name, so that the rest can be read by
+/// what the protocol has; `None` where there is nothing to mend.
+fn mend_protocol(node: &Node, errors: &mut Diagnostics) -> Option<Node> {
+    const MEANT: &str = "protocol";
+    if node.get(MEANT).is_some() {
+        return None;
+    }
+    let is_meant = |name: &str| {
+        !LISTENER_KEYS.contains(&name)
+            && suggest(name, LISTENER_KEYS.iter().copied()) == Some(MEANT)
+    };
+    let mut mended = node.clone();
+    let Value::Mapping(entries) = &mut mended.value else {
+        return None;
+    };
+    let (key, _) = entries
+        .iter_mut()
+        .find(|(key, value)| value.as_str().is_some() && is_meant(&key.name))?;
+    Node::unknown_key(&key.name, key.span, &LISTENER_KEYS, errors);
+    MEANT.clone_into(&mut key.name);
+    Some(mended)
 }
 
 /// The common keys and the protocol's. Both may have `limits`: how many connections is common, the rest is not.

@@ -67,6 +67,28 @@ fn mistakes_with_their_places() {
             &["2:41 unknown key 'clutser', did you mean 'cluster'?"],
         ),
         (
+            "the protocol, misspelt, and what it does not have",
+            "listeners:\n  web: { listen: ':80', protcol: fake, clutser: a, limits: { conections: 1 } }",
+            &[
+                "2:25 unknown key 'protcol', did you mean 'protocol'?",
+                "2:40 unknown key 'clutser', did you mean 'cluster'?",
+                "2:62 unknown key 'conections', did you mean 'connections'?",
+            ],
+        ),
+        (
+            "the key of an unknown protocol, misspelt",
+            "listeners:\n  web: { listen: ':80', protcol: fkae, cluster: a }",
+            &[
+                "2:25 unknown key 'protcol', did you mean 'protocol'?",
+                "2:35 unknown protocol 'fkae', did you mean 'fake'?",
+            ],
+        ),
+        (
+            "no protocol",
+            "listeners:\n  web: { listen: ':80', cluster: a }",
+            &["2:8 the key 'protocol' is missing"],
+        ),
+        (
             "an unknown protocol",
             "listeners:\n  web: { listen: ':80', protocol: fkae, cluster: a }",
             &["2:35 unknown protocol 'fkae', did you mean 'fake'?"],
