@@ -158,6 +158,7 @@ impl HttpConfig {
                 let around = Around {
                     filters,
                     response_timeout: keys.timeouts.response(),
+                    normalize: keys.normalize,
                 };
                 Some(read_routes(list, registry, around, cx))
             }

@@ -316,7 +316,7 @@ pub struct RespondRule {
 }
 
 /// What changes about a target: at most one of `path`, `prefix` and `regex`, and `host`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewriteRule {
     /// The whole path.

@@ -4,6 +4,7 @@
 
 mod action;
 mod needless;
+mod unmet;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::retry::Retry;
 use super::rewrite::Rewrite;
 use crate::config::ReadContext;
 use crate::message::Http;
+use crate::normalize::NormalizeConfig;
 
 /// What of a listener its rules depend on.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +30,8 @@ pub struct Around<'a> {
     pub filters: &'a FilterList<Http>,
     /// How long a response's head may take where a rule does not say.
     pub response_timeout: Option<Duration>,
+    /// How it settles requests before a rule sees them.
+    pub normalize: NormalizeConfig,
 }
 
 /// Reads the list of rules. What could be read is returned; mistakes are in the diagnostics.
@@ -53,6 +57,7 @@ pub fn read_routes(
         registry,
         listener_filters: listener.filters,
         response_timeout: listener.response_timeout,
+        normalize: listener.normalize,
     };
     let rules: Vec<(Span, RouteConfig)> = items
         .iter()
@@ -91,6 +96,7 @@ struct Reader<'r, 'c> {
     registry: &'r FilterRegistry<Http>,
     listener_filters: &'r FilterList<Http>,
     response_timeout: Option<Duration>,
+    normalize: NormalizeConfig,
 }
 
 impl Reader<'_, '_> {
@@ -112,6 +118,7 @@ impl Reader<'_, '_> {
             });
         self.check_without(&rule.without);
         self.check_needless(item, &rule);
+        self.check_unmet(item);
         let upgrades = self.read_upgrades(&rule);
         let condition = Self::read_condition(&rule);
         let name = rule

@@ -212,6 +212,13 @@ impl Reader<'_, '_> {
             );
             return None;
         }
+        if rule.value == RewriteRule::default() {
+            self.cx
+                .diagnostics
+                .error(rule.span, "the rewrite changes nothing")
+                .expected("path, prefix, or regex and replacement; host");
+            return None;
+        }
         let path = match (&rule.regex, &rule.replacement) {
             (Some(regex), Some(replacement)) => match RegexRewrite::new(regex, replacement) {
                 Ok(rewrite) => PathRewrite::Regex(rewrite),

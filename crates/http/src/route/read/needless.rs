@@ -33,16 +33,16 @@ const OF_MESSAGES: [&str; 6] = [
 /// What a CONNECT does not have.
 const OF_TARGETS: [&str; 3] = ["path", "query", "grpc"];
 
+/// Why something of a request that goes nowhere is a mistake.
+const OF_NO_USE: &str = "does nothing where requests are answered here";
+
 impl Reader<'_, '_> {
     /// Reports what could be left out of a rule, and was not.
     pub(super) fn check_needless(&mut self, item: &Node, rule: &RouteRule) {
         self.check_method(item, rule);
         if rule.redirect.is_some() || rule.respond.is_some() {
-            self.refuse(
-                item,
-                &OF_FORWARDING,
-                "does nothing where requests are answered here",
-            );
+            self.refuse(item, &OF_FORWARDING, OF_NO_USE);
+            self.check_answer(item);
         } else if rule.connect.is_some() {
             self.refuse(item, &OF_MESSAGES, "does nothing for a CONNECT");
         }
@@ -53,6 +53,24 @@ impl Reader<'_, '_> {
         for key in keys {
             if let Some((written, _)) = block.entry(key) {
                 self.error(written.span, format!("`{key}` {why}"));
+            }
+        }
+    }
+
+    /// An answer has the type of its body, and reads none.
+    fn check_answer(&mut self, item: &Node) {
+        if let Some(answer) = item.get("respond")
+            && answer.get("body").is_none()
+            && let Some((written, _)) = answer.entry("content_type")
+        {
+            let message = "`content_type` says what the body is, and there is no `body`";
+            self.error(written.span, message);
+        }
+        let filters = item.get("filters").and_then(Node::as_sequence);
+        for filter in filters.unwrap_or_default() {
+            let written = filter.entry("buffer").map(|(key, _)| key.span);
+            if let Some(span) = written {
+                self.error(span, format!("`buffer` {OF_NO_USE}"));
             }
         }
     }
@@ -147,6 +165,20 @@ mod tests {
                 "respond: { status: 200 }, response_headers: { set: { a: b } }, filters: [], without: []",
                 &[],
             ),
+            (
+                "respond: { status: 200, content_type: text/css }",
+                &["`content_type` says what the body is, and there is no `body`"],
+            ),
+            (
+                "respond: { status: 200, content_type: text/css, body: '' }",
+                &[],
+            ),
+            (
+                "redirect: { path: /x }, filters: [{ buffer: { max: 1B } }]",
+                &[&format!("`buffer` {ANSWERED}")],
+            ),
+            ("cluster: a, filters: [{ buffer: { max: 1B } }]", &[]),
+            ("cluster: a, rewrite: {}", &["the rewrite changes nothing"]),
             (
                 "cluster: a, connect: ['a:1'], retry: { on: [503] }, timeout: 1s, idle_timeout: 1s",
                 &[&format!("`timeout` {TUNNEL}"), &format!("`retry` {TUNNEL}")],
