@@ -32,6 +32,7 @@ impl ClientsConfig {
                 .error_at(node, "the rule does not say which clients it means")
                 .expected("client, san, or both");
         }
+        check_lists(node, &["client", "san"], diagnostics);
     }
 
     fn means(&self, cx: &Context) -> bool {
@@ -42,6 +43,20 @@ impl ClientsConfig {
         };
         self.client.as_ref().is_none_or(contains)
             && self.san.as_ref().is_none_or(|names| is_named(cx, names))
+    }
+}
+
+/// Reports those of a rule's lists that are there and empty: a rule that means nobody refuses all or nothing, and one that
+/// takes it for anybody is wider than whoever left the list empty may have thought.
+pub fn check_lists(node: &Node, keys: &[&str], diagnostics: &mut Diagnostics) {
+    for key in keys {
+        if let Some(list) = node.get(key)
+            && list.as_sequence().is_some_and(<[Node]>::is_empty)
+        {
+            diagnostics
+                .error_at(list, format!("`{key}` lists nothing"))
+                .help("leave it out where it does not matter");
+        }
     }
 }
 

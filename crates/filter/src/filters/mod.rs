@@ -8,7 +8,7 @@ mod concurrency;
 pub mod fault;
 mod rate_limit;
 
-pub use access::{Allow, ClientsConfig, Deny, is_named};
+pub use access::{Allow, ClientsConfig, Deny, check_lists, is_named};
 pub use concurrency::{Concurrency, ConcurrencyConfig};
 pub use fault::{Fault, Faults};
 pub use rate_limit::{RateLimit, RateLimitConfig};

@@ -4,7 +4,7 @@
 //! Start at [`AccessConfig`].
 
 use portcullis_config::{BuildError, Diagnostics, Located, Network, Node};
-use portcullis_filter::filters::is_named;
+use portcullis_filter::filters::{check_lists, is_named};
 use portcullis_filter::{
     Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern,
     Stop, Verdict,
@@ -59,6 +59,7 @@ impl Rule {
                 .error_at(node, "the rule does not say which requests it means")
                 .expected("client, san, match, or several of them");
         }
+        check_lists(node, &["client", "san"], diagnostics);
         if let Some(status) = &config.status
             && !(400..=599).contains(&status.value)
         {

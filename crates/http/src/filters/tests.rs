@@ -136,7 +136,7 @@ fn access_rules() {
         ),
         (
             "no such client",
-            "allow: { client: [] }",
+            "allow: { client: [192.0.2.0/24] }",
             "10.1.1.1",
             ("GET", "x", "/"),
             "rejected denied",
@@ -482,6 +482,11 @@ fn cors_responses_may_be_read_by_those_allowed() {
 fn mistakes_are_found_when_read() {
     let rows = [
         ("deny: {}", "does not say which requests it means"),
+        ("allow: { client: [] }", "`client` lists nothing"),
+        (
+            "deny: { san: [], match: { path: /a } }",
+            "`san` lists nothing",
+        ),
         (
             "deny: { client: [10.0.0.0/8], status: 200 }",
             "200 is not an error",

@@ -8,6 +8,7 @@ mod clients;
 mod tests;
 
 use portcullis_config::{BuildError, Diagnostics, Network, Node, OneOrMany};
+use portcullis_filter::filters::check_lists;
 use portcullis_filter::{
     Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, SanPattern,
     Stop, Verdict,
@@ -295,6 +296,17 @@ pub struct Deny(DenyConfig, Outcome);
 /// Refuses what is not listed.
 pub struct Allow(AllowConfig, Outcome);
 
+/// The lists of both rules. An empty one would mean everybody.
+const LISTS: [&str; 7] = [
+    "users",
+    "databases",
+    "applications",
+    "client",
+    "san",
+    "statement",
+    "tables",
+];
+
 impl FilterKind<PostgresMessages> for Deny {
     const NAME: &'static str = "deny";
     type Config = DenyConfig;
@@ -305,6 +317,7 @@ impl FilterKind<PostgresMessages> for Deny {
                 .error_at(node, "the rule refuses everything")
                 .expected("`statement`, `tables`, `without_where` or `multi_statement`; or whom it is about");
         }
+        check_lists(node, &LISTS, diagnostics);
     }
 
     fn build(
@@ -325,6 +338,10 @@ impl FilterKind<PostgresMessages> for Allow {
             diagnostics
                 .error_at(node, "the rule lets everything in")
                 .expected("`statement`, `tables`, or who may come in");
+        }
+        check_lists(node, &LISTS, diagnostics);
+        if let Some(whose) = node.get("for") {
+            check_lists(whose, &LISTS, diagnostics);
         }
     }
 

@@ -183,6 +183,10 @@ fn mistakes_are_found_and_named() {
             "a user without a password",
         ),
         (
+            "cluster: cache\nfilters: [{deny: {command: keys, client: []}}]",
+            "`client` lists nothing",
+        ),
+        (
             "cluster: cache\nfilters: [deny]",
             "would refuse every command",
         ),

@@ -3,6 +3,7 @@
 //! Everything that is named must hold; of a list, one. Start at [`DenyConfig`].
 
 use portcullis_config::{BuildError, ByteSize, Diagnostics, Network, Node, OneOrMany};
+use portcullis_filter::filters::check_lists;
 use portcullis_filter::{
     Context, Filter, FilterContext, FilterKind, Interest, Rejection, RejectionKind, Stop, Verdict,
 };
@@ -65,6 +66,7 @@ impl FilterKind<RedisMessages> for Deny {
                 .error(node.span, "this would refuse every command")
                 .expected("`command`, `key`, `client`, `arguments_over` or `value_over`");
         }
+        check_lists(node, &["command", "key", "client"], diagnostics);
     }
 
     fn build(

@@ -100,6 +100,10 @@ fn mistakes_are_said() {
             "test.yaml:1:40",
         ),
         (
+            "{cluster: bastion, filters: [{allow: {client: []}}]}",
+            "`client` lists nothing",
+        ),
+        (
             "{cluster: bastion, routes: [{cluster: spare}]}",
             "either a cluster or routes",
         ),

@@ -177,6 +177,18 @@ fn mistakes_are_said() {
         ("[deny]", "refuses everything"),
         ("[allow]", "lets everything in"),
         ("[{allow: {for: {users: ann}}}]", "lets everything in"),
+        (
+            "[{allow: {users: ann, client: []}}]",
+            "`client` lists nothing",
+        ),
+        (
+            "[{allow: {for: {users: []}, statement: select}}]",
+            "`users` lists nothing",
+        ),
+        (
+            "[{deny: {statement: [], users: ann}}]",
+            "`statement` lists nothing",
+        ),
         ("[{deny: {statement: drp}}]", "test.yaml:1:"),
         ("[{deny: {statements: drop}}]", "did you mean 'statement'"),
         ("[{deny: {tables: [a.b.c]}}]", "not the name of a table"),
