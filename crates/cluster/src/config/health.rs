@@ -241,6 +241,9 @@ fn http_probe(written: &WrittenHealthCheck, path: &str) -> Result<HealthProbe, S
         ));
     }
     let expected_status = match &written.expected_status {
+        Some(ranges) if ranges.is_empty() => {
+            return Err("expected_status lists nothing, so that no check would pass".to_owned());
+        }
         Some(ranges) => ranges.iter().copied().collect(),
         None => vec![StatusRange::SUCCESS],
     };

@@ -144,6 +144,10 @@ fn what_is_refused() {
             r#""health_check": {"http": "/", "expected_status": "300-200"}"#,
             "range such as",
         ),
+        (
+            r#""health_check": {"http": "/", "expected_status": []}"#,
+            "no check would pass",
+        ),
         (r#""ejection": {"consecutive_failures": 0}"#, "from 1 to"),
     ];
     for (case, expected) in cases {
