@@ -198,6 +198,7 @@ fn read_document(
     if let Some(problem) = check_address(&admin) {
         errors.error(admin.listen.span, problem);
     }
+    checks::admin_token(root, &admin, errors);
     checks::name_server(&document.runtime, errors);
     checks::address_clashes(&listeners, &admin.listen, errors);
     let model = Model {

@@ -10,7 +10,7 @@ use portcullis_config::{Diagnostics, ListenAddress, Located, Node, Span, Value};
 
 use super::listeners::Listeners;
 use super::report::Warning;
-use crate::model::RuntimeConfig;
+use crate::model::{AdminConfig, RuntimeConfig};
 
 /// A name server is asked for names, so it cannot have one itself.
 pub(super) fn name_server(runtime: &RuntimeConfig, errors: &mut Diagnostics) {
@@ -21,6 +21,23 @@ pub(super) fn name_server(runtime: &RuntimeConfig, errors: &mut Diagnostics) {
             .error(server.span, format!("{} is not an address", server.value))
             .expected("an address and port such as 10.0.0.53:53");
     }
+}
+
+/// Requests carry the token in a field, so that some cannot be given, and an empty one is given by anybody.
+pub(super) fn admin_token(root: &Node, admin: &AdminConfig, errors: &mut Diagnostics) {
+    let Some(token) = &admin.token else { return };
+    if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return;
+    }
+    let written = root.get("admin").and_then(|admin| admin.get("token"));
+    let problem = if token.trim().is_empty() {
+        "admin.token is empty"
+    } else {
+        "admin.token has something that no client can send as a token"
+    };
+    errors
+        .error(written.map_or(Span::NONE, |node| node.span), problem)
+        .expected("visible ASCII without spaces");
 }
 
 /// A cluster can only be spoken to in what the binary holds.

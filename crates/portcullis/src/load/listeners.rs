@@ -109,6 +109,7 @@ pub(super) fn read_all<'a>(
                 differing_starts(node, errors);
             }
         }
+        check_trusted(&keys, node, errors);
         if let Some(protocol) = &protocol {
             check_transport(&keys.listen, node, &**protocol, errors);
             if protocol.transport() == Transport::Both {
@@ -327,6 +328,24 @@ fn check_transport(
     let socket = node.get("socket");
     for key in ["nodelay", "keepalive", "user_timeout", "backlog"] {
         refuse(socket.and_then(|socket| socket.get(key)), key);
+    }
+}
+
+/// Somebody must be trusted to send a PROXY header, or every connection is refused. Peers of a Unix socket are; datagrams
+/// have none, which [`check_transport`] says.
+fn check_trusted(keys: &ListenerKeys, node: &Node, errors: &mut Diagnostics) {
+    let nobody = keys
+        .proxy_protocol
+        .as_ref()
+        .is_some_and(|header| header.trusted.is_empty());
+    if !nobody || !matches!(keys.listen.value, ListenAddress::Tcp(_)) {
+        return;
+    }
+    let block = node.get("proxy_protocol");
+    if let Some(list) = block.and_then(|block| block.get("trusted")) {
+        errors
+            .error_at(list, "nobody is trusted to send a PROXY header")
+            .expected("the networks of the proxies in front, such as [10.0.0.0/8]");
     }
 }
 

@@ -152,6 +152,27 @@ fn mistakes_with_their_places() {
             ],
         ),
         (
+            "tokens that anybody or nobody could give",
+            "admin: { token: '' }\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &["1:17 admin.token is empty"],
+        ),
+        (
+            "a blank token",
+            "admin: { token: '  ' }\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &["1:17 admin.token is empty"],
+        ),
+        (
+            "a token that no field can carry",
+            "admin: { token: 'schlüssel' }\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &["1:17 admin.token has something that no client can send as a token"],
+        ),
+        (
+            "PROXY headers of nobody, but of peers of a Unix socket",
+            "listeners:\n  web: { listen: ':80', protocol: fake, cluster: a, proxy_protocol: { trusted: [] } }\n  \
+             local: { listen: 'unix:/tmp/x', protocol: fake, cluster: a, proxy_protocol: { trusted: [] } }",
+            &["2:80 nobody is trusted to send a PROXY header"],
+        ),
+        (
             "a name that cannot be a label",
             "listeners: { 'we b': { listen: ':80', protocol: fake, cluster: a } }",
             &["1:14 'we b' cannot be the name of a listener"],
