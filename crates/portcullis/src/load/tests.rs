@@ -80,7 +80,7 @@ fn mistakes_with_their_places() {
             "listeners:\n  web: { listen: ':80', protcol: fkae, cluster: a }",
             &[
                 "2:25 unknown key 'protcol', did you mean 'protocol'?",
-                "2:35 unknown protocol 'fkae', did you mean 'fake'?",
+                "2:34 unknown protocol 'fkae', did you mean 'fake'?",
             ],
         ),
         (
