@@ -86,7 +86,7 @@ fn mistakes_with_their_places() {
         (
             "no protocol",
             "listeners:\n  web: { listen: ':80', cluster: a }",
-            &["2:8 the key 'protocol' is missing"],
+            &["2:8 the key 'protocol' is missing here"],
         ),
         (
             "an unknown protocol",
