@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// In a directory with the certificates that examples name.
+/// In a directory with the certificates and users that examples name.
 fn check(file: &Path) -> Output {
     let scratch = Scratch::new();
     let authority = Authority::new("examples");
@@ -26,6 +26,7 @@ fn check(file: &Path) -> Output {
         scratch.write(&format!("{name}.pem"), issued.cert);
         scratch.write(&format!("{name}.key"), issued.key);
     }
+    scratch.write("userlist.txt", "\"app\" \"secret\"\n");
     portcullis()
         .current_dir(scratch.path())
         .arg("check")
@@ -123,7 +124,9 @@ fn documents_show_parts_of_what_is_accepted() {
         let blocks = text.split("```yaml\n").skip(1);
         let mut count = 0;
         for block in blocks.filter_map(|rest| rest.split("```").next()) {
-            let whole = whole(protocol, block).replace("${SENTINEL_PASSWORD}", "secret");
+            let whole = whole(protocol, block)
+                .replace("${SENTINEL_PASSWORD}", "secret")
+                .replace("/etc/portcullis/userlist.txt", "userlist.txt");
             let file = scratch.write("portcullis.yaml", &whole);
             accepted(&format!("{document}: {whole}"), &file);
             count += 1;
