@@ -45,7 +45,7 @@ pub struct AdminConfig {
     /// port that people know from Envoy. Anybody who reaches it can read statistics and stop the gateway, hence loopback.
     pub listen: Located<ListenAddress>,
     /// When set, every request that changes something must carry `authorization: Bearer <token>`. Use
-    /// `${ADMIN_TOKEN}` to keep it out of the file. Visible ASCII without spaces.
+    /// `${ADMIN_TOKEN}` to keep it out of the file. Visible ASCII, and spaces only inside.
     pub token: Option<String>,
     /// Allows `listen` to be an address that other machines reach. Requires `token`, because then it is the only
     /// thing between the network and `/quitquitquit`. Statistics and the configuration are readable without it.

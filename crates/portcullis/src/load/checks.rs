@@ -26,7 +26,9 @@ pub(super) fn name_server(runtime: &RuntimeConfig, errors: &mut Diagnostics) {
 /// Requests carry the token in a field, so that some cannot be given, and an empty one is given by anybody.
 pub(super) fn admin_token(root: &Node, admin: &AdminConfig, errors: &mut Diagnostics) {
     let Some(token) = &admin.token else { return };
-    if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let can_be_sent = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    // Fields have no spaces at their ends (RFC 9110 section 5.5).
+    if !token.is_empty() && token.trim() == token && token.bytes().all(can_be_sent) {
         return;
     }
     let written = root.get("admin").and_then(|admin| admin.get("token"));
@@ -37,7 +39,7 @@ pub(super) fn admin_token(root: &Node, admin: &AdminConfig, errors: &mut Diagnos
     };
     errors
         .error(written.map_or(Span::NONE, |node| node.span), problem)
-        .expected("visible ASCII without spaces");
+        .expected("visible ASCII, and spaces only inside");
 }
 
 /// A cluster can only be spoken to in what the binary holds.

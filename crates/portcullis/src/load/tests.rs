@@ -167,6 +167,16 @@ fn mistakes_with_their_places() {
             &["1:17 admin.token has something that no client can send as a token"],
         ),
         (
+            "a token that ends with a space",
+            "admin: { token: 'a b ' }\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &["1:17 admin.token has something that no client can send as a token"],
+        ),
+        (
+            "a token of two words",
+            "admin: { token: 'a b' }\nlisteners: { web: { listen: ':80', protocol: fake, cluster: a } }",
+            &[],
+        ),
+        (
             "PROXY headers of nobody, but of peers of a Unix socket",
             "listeners:\n  web: { listen: ':80', protocol: fake, cluster: a, proxy_protocol: { trusted: [] } }\n  \
              local: { listen: 'unix:/tmp/x', protocol: fake, cluster: a, proxy_protocol: { trusted: [] } }",
