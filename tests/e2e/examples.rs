@@ -83,6 +83,12 @@ fn what_a_release_is_trained_with_is_accepted() {
     accepted("training", &scratch.write("training.yaml", text));
 }
 
+/// The blocks of YAML in a document.
+fn yaml_blocks(document: &str) -> impl Iterator<Item = &str> {
+    let behind = document.split("```yaml\n").skip(1);
+    behind.filter_map(|rest| rest.split("```").next())
+}
+
 /// Blocks of the documents that have listeners are whole configurations.
 #[test]
 fn documents_show_what_is_accepted() {
@@ -101,11 +107,7 @@ fn documents_show_what_is_accepted() {
         "protocols/postgres/README.md",
     ] {
         let text = fs::read_to_string(root().join(document)).unwrap();
-        let blocks = text
-            .split("```yaml\n")
-            .skip(1)
-            .filter_map(|rest| rest.split("```").next());
-        for block in blocks.filter(|block| block.contains("listeners:")) {
+        for block in yaml_blocks(&text).filter(|block| block.contains("listeners:")) {
             let file = scratch.write("portcullis.yaml", block);
             accepted(&format!("{document}: {block}"), &file);
             count += 1;
@@ -121,9 +123,8 @@ fn documents_show_parts_of_what_is_accepted() {
     for protocol in ["redis", "postgres"] {
         let document = format!("protocols/{protocol}/CONFIG.md");
         let text = fs::read_to_string(root().join(&document)).unwrap();
-        let blocks = text.split("```yaml\n").skip(1);
         let mut count = 0;
-        for block in blocks.filter_map(|rest| rest.split("```").next()) {
+        for block in yaml_blocks(&text) {
             let whole = whole(protocol, block)
                 .replace("${SENTINEL_PASSWORD}", "secret")
                 .replace("/etc/portcullis/userlist.txt", "userlist.txt");

@@ -43,14 +43,18 @@ impl Connection {
         self.tls.as_ref()?.client.as_ref()
     }
 
+    /// The client's address, if it has one: not over a Unix socket without a PROXY header.
+    #[must_use]
+    pub fn known_client_ip(&self) -> Option<IpAddr> {
+        self.client.map(|client| client.ip().to_canonical())
+    }
+
     /// The client's address; unspecified (`0.0.0.0`) for a Unix socket without a PROXY header: all clients of such a socket are one
     /// to rules and limits.
     #[must_use]
     pub fn client_ip(&self) -> IpAddr {
-        self.client
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| {
-                address.ip().to_canonical()
-            })
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.known_client_ip().unwrap_or(unknown)
     }
 }
 

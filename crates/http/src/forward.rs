@@ -96,8 +96,7 @@ pub fn prepare_request(
 /// As [`prepare_request`], whatever is there and is asked for.
 #[inline(never)] // what is usual is done by then
 fn append_hop(request: &mut Request, cx: &Context, config: &ForwardConfig, random: &Random) {
-    let peer = cx.connection.client;
-    let peer = peer.map(|client| client.ip().to_canonical());
+    let peer = cx.connection.known_client_ip();
     if config.x_forwarded {
         append_x_forwarded(request, peer);
     }

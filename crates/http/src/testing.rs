@@ -25,7 +25,7 @@ use crate::head::{Method, RequestHead, Target, Version};
 use crate::message::{Http, Request, Response};
 use crate::normalize::{self, NormalizeConfig};
 use crate::route::{BuildRoutes, Routes};
-use crate::service::{Clock, Environment, HttpService};
+use crate::service::{Clock, Environment, FindCluster, HttpService};
 use crate::stream::{BoxedUpstream, Connecting, UpstreamPool};
 
 /// An arbitrary origin; tests move time themselves.
@@ -113,6 +113,29 @@ pub(crate) fn read(yaml: &str) -> (Option<HttpConfig>, Vec<String>) {
     (config, messages)
 }
 
+/// What filters are built with, and where clusters are found: all of them are there.
+fn with_filters<T>(
+    registry: &Registry,
+    logs: &Arc<MemoryLogs>,
+    now: Instant,
+    build: impl FnOnce(&FilterContext<'_>, &FindCluster<'_>) -> T,
+) -> T {
+    let shared = SharedStore::new();
+    shared.provide(Arc::clone(logs) as Arc<dyn LogSinks>);
+    let filters = FilterContext {
+        stats: &registry.shard(0),
+        shared: &shared,
+        seed: &Seed::fixed(1),
+        random: &Rc::new(Random::new(1)),
+        now,
+        path: "listeners.web",
+    };
+    let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
+        Ok((cluster(name, now), Rc::new(NoPool)))
+    };
+    build(&filters, &find)
+}
+
 /// The routes of a configuration that has no mistakes.
 pub(crate) struct Built {
     pub(crate) routes: Routes,
@@ -126,32 +149,13 @@ impl Built {
     pub(crate) fn new(yaml: &str) -> Self {
         let (config, mistakes) = read(yaml);
         assert_eq!(mistakes, Vec::<String>::new(), "{yaml}");
-        let registry = Registry::new(1);
-        let stats = registry.shard(0);
-        let shared = SharedStore::new();
-        let logs = Arc::new(MemoryLogs::default());
-        shared.provide(Arc::clone(&logs) as Arc<dyn LogSinks>);
-        let now = start();
-        let filters = FilterContext {
-            stats: &stats,
-            shared: &shared,
-            seed: &Seed::fixed(1),
-            random: &Rc::new(Random::new(1)),
-            now,
-            path: "listeners.web",
-        };
-        let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
-            Ok((cluster(name, now), Rc::new(NoPool)))
-        };
         let config = Arc::new(config.unwrap());
-        let routes = Routes::build(
-            &config,
-            &BuildRoutes {
-                filters: &filters,
-                clusters: &find,
-            },
-        )
-        .unwrap();
+        let registry = Registry::new(1);
+        let logs = Arc::new(MemoryLogs::default());
+        let now = start();
+        let routes = with_filters(&registry, &logs, now, |filters, clusters| {
+            Routes::build(&config, &BuildRoutes { filters, clusters }).unwrap()
+        });
         Self {
             routes,
             logs,
@@ -163,27 +167,14 @@ impl Built {
 
     /// The service of the same configuration.
     pub(crate) fn service(&self) -> HttpService {
-        let stats = self.registry.shard(0);
-        let shared = SharedStore::new();
-        shared.provide(Arc::clone(&self.logs) as Arc<dyn LogSinks>);
-        let random = Rc::new(Random::new(1));
-        let filters = FilterContext {
-            stats: &stats,
-            shared: &shared,
-            seed: &Seed::fixed(1),
-            random: &random,
-            now: self.now,
-            path: "listeners.web",
-        };
-        let find = |name: &str| -> Result<(Rc<Cluster>, Rc<dyn UpstreamPool>), BuildError> {
-            Ok((cluster(name, self.now), Rc::new(NoPool)))
-        };
-        let environment = Environment {
-            clock: Rc::new(StoppedClock(self.now)),
-            timer: Rc::new(NoTimer::default()),
-            random: Rc::clone(&random),
-        };
-        HttpService::new(Arc::clone(&self.config), environment, &filters, &find).unwrap()
+        with_filters(&self.registry, &self.logs, self.now, |filters, clusters| {
+            let environment = Environment {
+                clock: Rc::new(StoppedClock(self.now)),
+                timer: Rc::new(NoTimer::default()),
+                random: Rc::clone(filters.random),
+            };
+            HttpService::new(Arc::clone(&self.config), environment, filters, clusters).unwrap()
+        })
     }
 
     /// The lines of all access logs.

@@ -68,10 +68,9 @@ impl Downstream {
             .proxied
             .as_ref()
             .and_then(|header| header.destination());
-        match named {
-            Some(named) => SocketAddress::canonical(named).ip(),
-            None => self.local().0.ip(),
-        }
+        named
+            .map_or_else(|| self.local().0, SocketAddress::canonical)
+            .ip()
     }
 
     /// What filters may know about the connection.

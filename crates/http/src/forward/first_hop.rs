@@ -25,10 +25,7 @@ pub(super) fn append(
     config: &ForwardConfig,
     random: &Random,
 ) -> bool {
-    let Some(client) = cx.connection.client else {
-        return false;
-    };
-    let IpAddr::V4(peer) = client.ip().to_canonical() else {
+    let Some(IpAddr::V4(peer)) = cx.connection.known_client_ip() else {
         return false;
     };
     let is_usual = config.x_forwarded

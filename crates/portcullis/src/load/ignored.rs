@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_config::{Diagnostics, Node};
+use portcullis_config::{Diagnostics, Node, Span};
 
 use super::checks::collect_texts;
 
@@ -57,7 +57,7 @@ pub(super) fn ignored_keys(root: &Node, errors: &mut Diagnostics) {
 }
 
 /// Where the key at the end of a path is written.
-fn written(block: &Node, path: &[&str]) -> Option<portcullis_config::Span> {
+fn written(block: &Node, path: &[&str]) -> Option<Span> {
     let (last, outer) = path.split_last()?;
     let block = outer.iter().try_fold(block, |block, key| block.get(key))?;
     block.entry(last).map(|(key, _)| key.span)

@@ -36,7 +36,8 @@ pub(super) fn train(gateway: &Path) -> Result<()> {
     fs::write(&script, POST)?;
     load_http(&trained, &script)?;
     load_databases(&trained)?;
-    load::exchange(datagrams(&trained)?)?;
+    let datagrams = listener(&trained, "datagrams")?;
+    load::exchange(datagrams.trim_start_matches("udp://"))?;
     trained.end()?;
     demo.end()
 }
@@ -45,10 +46,9 @@ pub(super) fn train(gateway: &Path) -> Result<()> {
 const POST: &str = "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", 1000)\n";
 
 fn load_http(gateway: &Gateway, script: &Path) -> Result<()> {
-    let address = |name: &str| gateway.address(name).context("a listener is missing");
-    let web = format!("http://{}", address("web")?);
-    let stream = format!("http://{}", address("stream")?);
-    let secure = format!("https://{}", address("secure")?);
+    let web = format!("http://{}", listener(gateway, "web")?);
+    let stream = format!("http://{}", listener(gateway, "stream")?);
+    let secure = format!("https://{}", listener(gateway, "secure")?);
     let wrk = |arguments: &[&str], url: String| {
         let mut command = Command::new("wrk");
         command.args(["-t1", "-c64", &format!("-d{SECONDS}s")]);
@@ -102,9 +102,9 @@ fn load_databases(gateway: &Gateway) -> Result<()> {
     pgbench(&["-n", "-c", "16", "-T", SECONDS])
 }
 
-fn datagrams(gateway: &Gateway) -> Result<&str> {
-    let address = gateway.address("datagrams").context("no datagrams")?;
-    Ok(address.trim_start_matches("udp://"))
+fn listener<'g>(gateway: &'g Gateway, name: &str) -> Result<&'g str> {
+    let address = gateway.address(name);
+    address.with_context(|| format!("the gateway has no listener {name}"))
 }
 
 fn complete(command: &mut Command) -> Result<()> {

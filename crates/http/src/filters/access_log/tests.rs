@@ -166,7 +166,7 @@ fn the_filter_writes_one_line_for_each_request() {
     assert!(built.ask(&mut record.request, &mut cx).is_err());
     record.reason = Some("denied");
     built.chain().on_complete(&record, &cx);
-    let lines = String::from_utf8(built.logs.lines.lock().unwrap().clone()).unwrap();
+    let lines = built.lines();
     assert_eq!(lines, "/p%20q?r=s UAEX\n");
 }
 
